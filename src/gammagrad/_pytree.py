@@ -1,0 +1,152 @@
+"""Frozen dataclasses as JAX pytrees: the only place that registers one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, cast, dataclass_transform
+
+import jax
+
+__all__ = ["install_unit_converter", "pytree", "replace", "static_field", "to_internal"]
+
+T = TypeVar("T")
+
+_STATIC = "gammagrad_static"
+_converters: list[Callable[[Any, str, str], Any]] = []
+
+
+def static_field(**kwargs: Any) -> Any:
+    """Return a dataclass field that belongs to the tree's structure, not to its leaves.
+
+    Parameters
+    ----------
+    **kwargs
+        Passed on to `dataclasses.field`. The value must be hashable.
+
+    Returns
+    -------
+    field
+        The dataclass field.
+    """
+    return dataclasses.field(metadata={_STATIC: True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static_field, dataclasses.field))
+def pytree(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass and a pytree.
+
+    Rebuilding (by `jax.tree.map`, `jax.jit`, ...) does not run ``__init__``, so that constructors
+    may check and convert what a person passes without ever seeing a tracer's place-holder.
+
+    Parameters
+    ----------
+    cls
+        A class with annotated fields; those made by `static_field` are structure. A class that
+        writes its own ``__init__`` keeps it.
+
+    Returns
+    -------
+    type
+        The registered class. Instances compare by identity: fields may be arrays.
+    """
+    make = dataclasses.dataclass(frozen=True, eq=False, init="__init__" not in vars(cls))
+    cls = make(cls)
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cast(Any, cls))
+    names = tuple(f.name for f in fields if not f.metadata.get(_STATIC))
+    static = tuple(f.name for f in fields if f.metadata.get(_STATIC))
+
+    def flatten_with_keys(obj: T) -> tuple[Any, Any]:
+        children = tuple((jax.tree_util.GetAttrKey(n), getattr(obj, n)) for n in names)
+        return children, tuple(getattr(obj, n) for n in static)
+
+    def flatten(obj: T) -> tuple[Any, Any]:
+        return tuple(getattr(obj, n) for n in names), tuple(getattr(obj, n) for n in static)
+
+    def unflatten(aux: Any, children: Any) -> T:
+        obj = object.__new__(cls)
+        for name, value in zip(names, children, strict=True):
+            object.__setattr__(obj, name, value)
+        for name, value in zip(static, aux, strict=True):
+            object.__setattr__(obj, name, value)
+        return obj
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
+
+
+def replace(obj: T, **changes: Any) -> T:
+    """Copy a pytree object with some fields changed, without running its ``__init__``.
+
+    Parameters
+    ----------
+    obj
+        An instance of a class made by `pytree`.
+    **changes
+        New values, in internal units, by field name.
+
+    Returns
+    -------
+    obj
+        The changed copy.
+
+    Raises
+    ------
+    TypeError
+        If a name is not a field of the object.
+    """
+    names = [f.name for f in dataclasses.fields(cast(Any, obj))]
+    unknown = sorted(set(changes) - set(names))
+    if unknown:
+        raise TypeError(
+            f"{type(obj).__name__} has no field {', '.join(unknown)}; choose from {', '.join(names)}."
+        )
+    new = object.__new__(type(obj))
+    for name in names:
+        object.__setattr__(new, name, changes.get(name, getattr(obj, name)))
+    return new
+
+
+def install_unit_converter(converter: Callable[[Any, str, str], Any]) -> None:
+    """Set the function that turns strings and quantities into numbers in internal units.
+
+    Traced code must not know about units; the host side installs its converter here, once, and
+    model constructors call it through `to_internal`.
+
+    Parameters
+    ----------
+    converter
+        Called with the value, the internal unit and the name to use in errors.
+    """
+    _converters[:] = [converter]
+
+
+def to_internal(value: Any, unit: str, name: str) -> Any:
+    """Return a value as a number or array in an internal unit.
+
+    Parameters
+    ----------
+    value
+        A number, array or tracer (taken to be in `unit` already), or a string or quantity.
+    unit
+        The internal unit, such as ``"TeV"``.
+    name
+        What the value is, for the error message.
+
+    Returns
+    -------
+    number or array
+        The value in `unit`.
+
+    Raises
+    ------
+    ValueError
+        If the unit cannot be converted or the text cannot be read.
+    TypeError
+        If a string or quantity is passed before a converter is installed.
+    """
+    if not (isinstance(value, str) or hasattr(value, "to_value")):
+        return value
+    if not _converters:
+        raise TypeError(f"{name}: pass a plain number in {unit}; `import gammagrad` to use units.")
+    return _converters[0](value, unit, name)
