@@ -99,7 +99,8 @@ def replace(obj: T, **changes: Any) -> T:
     unknown = sorted(set(changes) - set(names))
     if unknown:
         raise TypeError(
-            f"{type(obj).__name__} has no field {', '.join(unknown)}; choose from {', '.join(names)}."
+            f"{type(obj).__name__} has no field {', '.join(unknown)}; "
+            f"choose from {', '.join(names)}."
         )
     new = object.__new__(type(obj))
     for name in names:
