@@ -1,1 +1,16 @@
-"""maps."""
+"""Maps of the sky with their geometry and units, on the host."""
+
+from gammagrad.maps.axes import MapAxes, MapAxis
+from gammagrad.maps.geom import Geom, RegionGeom, SolidAngleWarning, WcsGeom, warn_if_uneven
+from gammagrad.maps.map import Map
+
+__all__ = [
+    "Geom",
+    "Map",
+    "MapAxes",
+    "MapAxis",
+    "RegionGeom",
+    "SolidAngleWarning",
+    "WcsGeom",
+    "warn_if_uneven",
+]

@@ -1,0 +1,211 @@
+"""The table of internal units, and the doors through which units come in and go out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+
+from gammagrad._pytree import install_unit_converter
+
+__all__ = ["INTERNAL_UNITS", "parse_unit", "quantity", "to_value", "without_count_units"]
+
+# Every number inside the package that has one of these meanings is in this unit.
+INTERNAL_UNITS: dict[str, str] = {
+    "energy": "TeV",
+    "angle": "deg",
+    "time": "s",
+    "solid_angle": "sr",
+    "counts": "",
+    "exposure": "cm2 s",
+    "effective_area": "cm2",
+    "flux": "cm-2 s-1",
+    "dnde": "cm-2 s-1 TeV-1",
+    "eflux": "TeV cm-2 s-1",
+    "e2dnde": "TeV cm-2 s-1",
+    "surface_brightness": "cm-2 s-1 TeV-1 sr-1",
+    "spatial_model": "sr-1",
+    "psf": "sr-1",
+}
+
+# Spellings met in FITS headers that astropy does not read.
+_SPELLINGS = {
+    "counts": "ct",
+    "cts": "ct",
+    "photons": "ph",
+    "pixels": "pix",
+    "none": "",
+    "unitless": "",
+    "dimensionless": "",
+}
+
+
+def _parse_quantity(text: str, unit: str, name: str) -> u.Quantity:
+    try:
+        return u.Quantity(text)
+    except (TypeError, ValueError) as error:
+        example = f"1 {unit}".strip()
+        raise ValueError(
+            f"{name}: cannot read {text!r}; expected a number and a unit, such as {example!r}."
+        ) from error
+
+
+def to_value(value: Any, unit: str, name: str = "value") -> Any:
+    """Return a value as plain numbers in a given unit.
+
+    Parameters
+    ----------
+    value
+        A quantity, a text such as ``"1 deg"``, a list of these, or plain numbers, which are taken
+        to be in `unit` already. Anything else (a traced array, say) is returned as it is.
+    unit
+        The unit to convert to.
+    name
+        What the value is, for the error message.
+
+    Returns
+    -------
+    float or ndarray
+        The value in `unit`, float64; arrays are copies.
+
+    Raises
+    ------
+    ValueError
+        If the text cannot be read or the unit cannot be converted.
+
+    Examples
+    --------
+    >>> to_value("500 GeV", "TeV")
+    0.5
+    >>> to_value(2, "TeV")
+    2.0
+    """
+    if isinstance(value, str):
+        value = _parse_quantity(value, unit, name)
+    if isinstance(value, u.Quantity):
+        try:
+            result = np.array(value.to_value(unit), dtype=float)
+        except u.UnitConversionError as error:
+            raise ValueError(
+                f"{name}: cannot convert {_unit_name(value.unit)} to {_unit_name(u.Unit(unit))}."
+            ) from error
+        return float(result) if result.ndim == 0 else result
+    if isinstance(value, list | tuple):
+        return np.array([to_value(item, unit, name) for item in value], dtype=float)
+    if isinstance(value, np.ndarray):
+        return np.array(value, dtype=float)
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def quantity(value: Any, unit: str, name: str = "value") -> u.Quantity:
+    """Return a value as a quantity in a given unit.
+
+    Parameters
+    ----------
+    value
+        As in `to_value`: plain numbers are taken to be in `unit`.
+    unit
+        The unit of the result.
+    name
+        What the value is, for the error message.
+
+    Returns
+    -------
+    Quantity
+        The value in `unit`.
+
+    Raises
+    ------
+    ValueError
+        If the text cannot be read or the unit cannot be converted.
+
+    Examples
+    --------
+    >>> quantity("500 GeV", "TeV")
+    <Quantity 0.5 TeV>
+    """
+    return u.Quantity(to_value(value, unit, name), unit)
+
+
+def _unit_name(unit: u.UnitBase) -> str:
+    text = str(unit)
+    return repr(text) if text else "a dimensionless number"
+
+
+def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
+    """Return an astropy unit from a unit or a text, such as a FITS header has.
+
+    Parameters
+    ----------
+    unit
+        A unit, a text in astropy's or FITS's spelling, or None for dimensionless.
+    name
+        What the unit belongs to, for the error message.
+
+    Returns
+    -------
+    Unit
+        The unit.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a unit.
+
+    Examples
+    --------
+    >>> parse_unit("photons cm-2")
+    Unit("ph / cm2")
+    """
+    if unit is None:
+        return u.dimensionless_unscaled
+    if isinstance(unit, u.UnitBase):
+        return unit
+    text = str(unit).strip()
+    for candidate in (text, _respell(text)):
+        try:
+            return u.Unit(candidate)
+        except ValueError:
+            continue
+    raise ValueError(f"{name}: {text!r} is not a unit; expected one such as 'cm2 s' or 'sr-1'.")
+
+
+def _respell(text: str) -> str:
+    for old, new in _SPELLINGS.items():
+        if text.lower() == old:
+            return new
+    words = text.replace("/", " / ").replace("*", " * ").split()
+    return " ".join(_SPELLINGS.get(word.lower(), word) for word in words)
+
+
+def without_count_units(unit: u.UnitBase) -> u.UnitBase:
+    """Return a unit without counts, photons and pixels, which are pure numbers here.
+
+    Parameters
+    ----------
+    unit
+        Any unit.
+
+    Returns
+    -------
+    Unit
+        The unit without factors of ``ct``, ``ph`` and ``pix``.
+
+    Examples
+    --------
+    >>> without_count_units(u.Unit("ph cm-2"))
+    Unit("1 / cm2")
+    """
+    result = u.Unit(unit.scale) if unit.scale != 1 else u.dimensionless_unscaled
+    if not any(base in (u.ct, u.ph, u.pix) for base in unit.bases):
+        return unit
+    for base, power in zip(unit.bases, unit.powers, strict=True):
+        if base not in (u.ct, u.ph, u.pix):
+            result = result * base**power
+    return result
+
+
+install_unit_converter(to_value)
