@@ -1,0 +1,100 @@
+# Everything the project can do, one target each. `make` alone lists them.
+# Only Python (>= 3.11), git and make are needed: every target makes its own environment in .venv.
+
+PYTHON ?= python3
+OLDEST_PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# two pips at once would break the environment they share
+.NOTPARALLEL:
+
+NOTEBOOKS := $(wildcard notebooks/[0-9]*.py)
+SOURCES := $(shell find src/gammagrad -name '*.py')
+CODE := src tests benchmarks docs notebooks
+# what must hold in single precision too
+FLOAT32 := tests/core tests/models
+WORKERS ?= auto
+
+# ---------------------------------------------------------------- environment
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "gammagrad needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	         "Point to another one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Making the environment $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module does not work; on Debian: apt install python3-venv"; exit 1; }
+	@touch $@
+
+# One stamp for each extra of pyproject.toml: .venv/installed/test is `pip install -e .[test]`.
+$(INSTALLED)/%: pyproject.toml | $(VENV)/made
+	@echo "Installing gammagrad[$*] and what it needs into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) -e '.[$*]'
+	@mkdir -p $(INSTALLED) && touch $@
+
+# ---------------------------------------------------------------- what a person wants
+
+.PHONY: help demo test
+help:  ## list the targets
+	@echo "Targets of this Makefile (each sets up $(VENV) by itself):"
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(INSTALLED)/plot,yaml  ## simulate a field, find its sources, write maps and pictures
+	$(BIN)/gammagrad demo $(ARGS)
+
+test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAPY_DATA adds real data)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(ARGS)
+
+# ---------------------------------------------------------------- the other checks
+
+.PHONY: test-slow test-float32 lint format format-check types docs notebooks oldest
+test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single precision
+	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(FLOAT32) $(ARGS)
+
+lint: $(INSTALLED)/lint  ## look for mistakes with ruff
+	$(BIN)/ruff check $(CODE)
+
+format: $(INSTALLED)/lint  ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+format-check: $(INSTALLED)/lint  ## fail where `make format` would change something
+	$(BIN)/ruff format --check $(CODE)
+
+types: $(INSTALLED)/lint $(INSTALLED)/plot,yaml  ## check the types with mypy
+	$(BIN)/mypy
+
+# Every notebook runs in a clean kernel; its outputs become a page of the documentation.
+notebooks: $(INSTALLED)/notebooks  ## execute every notebook
+	$(BIN)/python notebooks/execute.py $(NOTEBOOKS)
+
+docs/tutorials/%.md: notebooks/%.py notebooks/execute.py $(SOURCES) | $(INSTALLED)/notebooks
+	$(BIN)/python notebooks/execute.py $<
+
+docs: $(INSTALLED)/docs $(NOTEBOOKS:notebooks/%.py=docs/tutorials/%.md)  ## build docs/_build/html; a warning fails
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+# Old releases warn about their own dependencies, so warnings of others do not fail here.
+oldest: pyproject.toml  ## run the tests with the oldest supported versions, in .venv-oldest
+	$(OLDEST_PYTHON) -m venv --clear .venv-oldest
+	@echo "Installing the versions of .ci/oldest.txt into .venv-oldest"
+	@.venv-oldest/bin/python $(PIP_INSTALL) -c .ci/oldest.txt -e '.[test]'
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) -m 'not slow' -o filterwarnings=default $(ARGS)
+
+.PHONY: ci clean
+ci:  ## run all that continuous integration runs
+	bash .ci/run
+
+clean:  ## remove environments, caches and everything built
+	rm -rf .venv .venv-oldest build dist docs/_build docs/tutorials/*.md notebooks/_build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis src/gammagrad.egg-info
+	find src tests docs notebooks benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,46 @@
+"""Settings of the documentation. Nothing here reaches for the network."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import gammagrad
+
+project = "gammagrad"
+author = "The gammagrad developers"
+project_copyright = author
+version = release = gammagrad.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+]
+exclude_patterns = ["_build"]
+# the pages of `tutorials` are made by `make notebooks`; the rest builds without them
+suppress_warnings = ["toc.empty_glob"]
+
+html_theme = "furo"
+html_title = f"gammagrad {version}"
+html_show_sourcelink = False
+
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# in docstrings `this` is a name of Python: a link where there is one to link to
+default_role = "py:obj"
+add_module_names = False
+autodoc_member_order = "groupwise"
+autodoc_default_options = {"members": True, "inherited-members": True}
+maximum_signature_line_length = 88
+python_use_unqualified_type_names = True
+
+numpydoc_show_class_members = False
+# an object, a parameter or a result without a word of documentation fails the build
+numpydoc_validation_checks = {"GL08", "PR01", "PR02", "RT01"}
+numpydoc_validation_exclude = {r"\.__init__$"}
+# what an architecture, a table of codes or of quantities says is read from the code itself
+sys.path.insert(0, os.path.dirname(__file__))
+extensions.append("tables")

@@ -1,0 +1,79 @@
+"""Tables of the documentation that are read from the code, so that they stay true."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+
+import draw_layers
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from gammagrad.core.solve import STATUS
+from gammagrad.quantities import QUANTITIES
+
+SOURCE = Path(__file__).parent.parent / "src" / "gammagrad"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[nodes.Node]]) -> nodes.table:
+    """Return a table whose first column is names."""
+    head, rows = list(head), [list(row) for row in rows]
+    group = nodes.tgroup(cols=len(head))
+    group.extend(nodes.colspec(colwidth=1) for _ in head)
+    body = [[nodes.Text(title) for title in head], *rows]
+    lines = [
+        nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in row))
+        for row in body
+    ]
+    group += nodes.thead("", lines[0])
+    group += nodes.tbody("", *lines[1:])
+    return nodes.table("", group)
+
+
+class StatusTable(SphinxDirective):
+    """The status codes and their sentences."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        rows = (
+            (nodes.literal(text=str(int(code))), nodes.Text(text)) for code, text in STATUS.items()
+        )
+        return [table(("code", "meaning"), rows)]
+
+
+class QuantityTable(SphinxDirective):
+    """The output maps, their units and meanings."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        rows = (
+            (nodes.literal(text=name), nodes.Text(entry.unit), nodes.Text(entry.meaning))
+            for name, entry in QUANTITIES.items()
+        )
+        return [table(("name", "unit", "meaning"), rows)]
+
+
+class ModuleTable(SphinxDirective):
+    """The files of a package in their order, and the first line of each."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        package = self.arguments[0]
+        rows = []
+        for name in draw_layers.table().INSIDE[package]:
+            tree = ast.parse((SOURCE / package / f"{name}.py").read_text(encoding="utf-8"))
+            first = (ast.get_docstring(tree) or "").split("\n")[0]
+            rows.append((nodes.literal(text=name), nodes.Text(first)))
+        return [table(("module", "what it is"), rows)]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.add_directive("status-table", StatusTable)
+    app.add_directive("quantity-table", QuantityTable)
+    app.add_directive("module-table", ModuleTable)
+    return {"parallel_read_safe": True}

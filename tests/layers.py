@@ -1,0 +1,86 @@
+"""The architecture as a table: the parts of gammagrad, and who may import whom.
+
+`tests/test_layers.py` holds the code to it, and `docs/draw_layers.py` draws it.
+"""
+
+from __future__ import annotations
+
+# Host side, from the user's end down: a part may import every part of the levels below its own.
+HOST: tuple[dict[str, str], ...] = (
+    {"cli": "the command line"},
+    {"interop": "gammapy's objects, in and out", "demo": "a simulated field, found again"},
+    {
+        "estimators": "maps in, flux maps out",
+        "fit": "3D model fits",
+        "simulate": "Poisson fields",
+        "plot": "figures",
+    },
+    {
+        "dataset": "named maps, npred, stat",
+        "flux_maps": "the result of an estimator",
+        "peaks": "sources in a map",
+    },
+    {"evaluate": "a sky model on a geometry", "derive": "fluxes and signs from norms"},
+    {"io": "one file per format"},
+    {"maps": "units and sky coordinates", "quantities": "the table of output maps"},
+)
+
+# Traced side: arrays in, arrays out. The parts do not know each other, nor anything of the host.
+TRACED: dict[str, str] = {
+    "core": "Cash, solver, convolution, folding",
+    "models": "spectral, spatial and sky models",
+}
+
+# The ground that both sides stand on.
+GROUND: dict[str, str] = {"_pytree": "frozen dataclass -> JAX pytree"}
+
+# Helpers of the estimators; they know arrays and processes, and nothing of maps.
+HELPERS: dict[str, str] = {
+    "parallel": "tiles, processes, devices",
+    "progress": "the progress bar",
+}
+
+# Facades that only re-export: the package itself and `gammagrad.stats`.
+FACADES: dict[str, tuple[str, ...]] = {"": ("*",), "stats": ("core",)}
+
+# The parts of the host that call traced code.
+CALLS_TRACED = (
+    *("cli", "demo", "interop", "estimators", "fit", "simulate", "plot"),
+    *("dataset", "flux_maps", "peaks", "evaluate", "derive", "maps.irf"),
+)
+
+# Imports inside one level, each for a reason.
+SIDEWAYS: dict[tuple[str, str], str] = {
+    ("flux_maps", "peaks"): "FluxMaps.find_peaks is a method, its algorithm is not",
+}
+
+# Order inside a package, most dependent file first.
+INSIDE: dict[str, tuple[str, ...]] = {
+    "maps": (
+        *("irf", "map"),
+        *("geom", "pixel_ops", "sky_grid", "geom_base", "sphere"),
+        *("axes", "axis", "nodes", "units"),
+    ),
+}
+
+# Libraries that the traced code may use.
+TRACED_LIBRARIES = frozenset({"jax", "numpy", "optax"})
+
+# Each outside library has one owner. What is not named here, and is not in LIBRARIES_FOR_ALL or
+# Python's own, may not be imported at all.
+OWNERS: dict[str, tuple[str, ...]] = {
+    "astropy.wcs": ("maps.geom",),
+    "astropy.io.fits": ("io",),
+    "gammapy": ("interop",),
+    "matplotlib": ("plot",),
+    "multiprocessing": ("parallel",),
+    "concurrent.futures": ("parallel",),
+    "ray": ("parallel",),
+    "tqdm": ("progress",),
+    "argparse": ("cli",),
+    "optax": ("fit", "core", "models"),
+}
+LIBRARIES_FOR_ALL = frozenset({"astropy", "jax", "numpy"})
+
+# Optional packages: imported inside functions, so that the rest works without them.
+OPTIONAL = frozenset({"gammapy", "matplotlib", "ray", "regions", "yaml"})

@@ -1,0 +1,327 @@
+"""Hold the code to the architecture of `layers.py`, by reading its imports without running it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src" / "gammagrad"
+MAX_LINES_OF_FILE = 400
+MAX_LINES_OF_FUNCTION = 60
+
+
+def load(path: Path) -> ModuleType:
+    """Import a file that belongs to no package."""
+    spec = importlib.util.spec_from_file_location(f"gammagrad_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+layers = load(TESTS / "layers.py")
+
+LEVEL = {part: depth for depth, level in enumerate(layers.HOST) for part in level}
+LOWEST = len(layers.HOST)
+LEVEL |= dict.fromkeys(layers.HELPERS, LEVEL["evaluate"])
+LEVEL |= dict.fromkeys(layers.TRACED, LOWEST) | dict.fromkeys(layers.GROUND, LOWEST + 1)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement: who, what, where, and whether a function holds it."""
+
+    importer: str  # dotted, without the package's own name; "" is the package itself
+    target: str  # the same for a module of the package, else the outside module in full
+    inside: bool  # is the target part of the package
+    line: int
+    in_function: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.importer or '__init__'} (line {self.line}) imports {self.target or 'itself'}"
+
+
+def module_files(source: Path) -> dict[str, Path]:
+    """Return the files of a package by dotted name."""
+    found = {}
+    for path in sorted(source.rglob("*.py")):
+        parts = path.relative_to(source).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def _statements(node: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child, in_function
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _statements(child, in_function or is_function)
+
+
+def _absolute(statement: ast.ImportFrom, name: str, is_package: bool, root: str) -> str:
+    if statement.level == 0:
+        return statement.module or ""
+    package = [root, *(name.split(".") if name else [])]
+    up = statement.level - (1 if is_package else 0)
+    package = package[: len(package) - up]
+    return ".".join([*package, *([statement.module] if statement.module else [])])
+
+
+@functools.cache
+def imports_of(source: Path) -> list[Import]:
+    """Return every import of every file of a package, wherever in the file it stands."""
+    files = module_files(source)
+    root = source.name
+    found = []
+    for name, path in files.items():
+        for statement, in_function in _statements(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(statement, ast.Import):
+                targets = [alias.name for alias in statement.names]
+            else:
+                assert isinstance(statement, ast.ImportFrom)
+                base = _absolute(statement, name, path.name == "__init__.py", root)
+                targets = [f"{base}.{alias.name}" for alias in statement.names]
+            for target in targets:
+                inside = target == root or target.startswith(f"{root}.")
+                if inside:  # `from gammagrad.maps import Map` is an import of gammagrad.maps
+                    target = target.removeprefix(root).removeprefix(".")
+                    while target not in files:
+                        target = target.rpartition(".")[0]
+                if not (inside and target == name):
+                    found.append(Import(name, target, inside, statement.lineno, in_function))
+    return list(dict.fromkeys(found))
+
+
+def _part(module: str) -> str:
+    return module.split(".")[0]
+
+
+def _is_in(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def layer_breach(imp: Import) -> str | None:
+    """Return what is wrong with an import inside the package, or None."""
+    here, there = _part(imp.importer), _part(imp.target)
+    if here in layers.FACADES:
+        allowed = layers.FACADES[here]
+        return None if "*" in allowed or there in allowed else "a facade re-exports only its own"
+    if there in layers.FACADES:
+        return "import the name from the module that defines it, not from a facade"
+    if here == there:
+        return _order_breach(here, imp)
+    if here not in LEVEL or there not in LEVEL:
+        return f"{here if here not in LEVEL else there!r} has no place in tests/layers.py"
+    if there in layers.GROUND:
+        return None
+    if here in layers.GROUND or here in layers.TRACED:
+        return f"{here} knows nothing of {there}"
+    if there in layers.TRACED:
+        return None if _is_in(imp.importer, layers.CALLS_TRACED) else "it may not call traced code"
+    if (here, there) in layers.SIDEWAYS or LEVEL[here] < LEVEL[there]:
+        return None
+    return f"{there} is not below {here}"
+
+
+def _order_breach(package: str, imp: Import) -> str | None:
+    order = layers.INSIDE.get(package)
+    if order is None or package in (imp.importer, imp.target):
+        return None
+    here, there = (m.split(".")[1] for m in (imp.importer, imp.target))
+    for name in (here, there):
+        if name not in order:
+            return f"{name!r} has no place in INSIDE[{package!r}] of tests/layers.py"
+    return None if order.index(here) < order.index(there) else f"{there} is not below {here}"
+
+
+def library_breach(imp: Import) -> str | None:
+    """Return what is wrong with an import of an outside library, or None."""
+    top = imp.target.split(".")[0]
+    if any(part.startswith("_") for part in imp.target.split(".") if not part.startswith("__")):
+        return "a private name of a library"
+    owned = [lib for lib in layers.OWNERS if imp.target == lib or imp.target.startswith(f"{lib}.")]
+    for library in owned:
+        if not _is_in(imp.importer, layers.OWNERS[library]):
+            return f"{library} belongs to {', '.join(layers.OWNERS[library])}"
+    known = top in layers.LIBRARIES_FOR_ALL | layers.OPTIONAL or top in sys.stdlib_module_names
+    if not owned and not known:
+        return f"{top} has no owner in tests/layers.py"
+    if top in layers.OPTIONAL and not imp.in_function:
+        return f"{top} is optional: import it in the function that needs it"
+    traced = _part(imp.importer) in layers.TRACED
+    if traced and top not in layers.TRACED_LIBRARIES and top not in sys.stdlib_module_names:
+        return f"traced code uses only {', '.join(sorted(layers.TRACED_LIBRARIES))}"
+    return None
+
+
+def cycles(imports: list[Import]) -> list[str]:
+    """Return the import cycles between modules, those through a function's import as well."""
+    graph: dict[str, set[str]] = {}
+    for imp in imports:
+        if imp.inside:
+            graph.setdefault(imp.importer, set()).add(imp.target)
+    found: list[str] = []
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            loop = [*trail[trail.index(module) :], module]
+            found.append(" -> ".join(name or "__init__" for name in loop))
+            return
+        if module not in done:
+            for target in sorted(graph.get(module, ())):
+                visit(target, [*trail, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+    return found
+
+
+def breaches(source: Path) -> list[str]:
+    """Return every breach of the rules on imports, one sentence each."""
+    found = []
+    for imp in imports_of(source):
+        wrong = layer_breach(imp) if imp.inside else library_breach(imp)
+        if wrong:
+            found.append(f"{imp}: {wrong}")
+    return found
+
+
+def _code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = function.body[0]
+    doc = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    total = (function.end_lineno or function.lineno) - function.lineno + 1
+    return total - ((first.end_lineno or 0) - first.lineno + 1 if doc else 0)
+
+
+# ---------------------------------------------------------------- the package
+
+
+@pytest.mark.parametrize("name", sorted(module_files(SOURCE)), ids=lambda n: n or "__init__")
+def test_a_module_keeps_to_its_layer(name: str) -> None:
+    assert [b for b in breaches(SOURCE) if b.startswith(f"{name or '__init__'} (")] == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert cycles(imports_of(SOURCE)) == []
+
+
+def test_no_global_setting_of_jax_is_touched_and_one_place_registers_pytrees() -> None:
+    found = []
+    for name, path in module_files(SOURCE).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Attribute):
+                continue
+            dotted = ast.unparse(node)
+            if dotted == "jax.config.update" or ".config.jax_" in dotted or "._src" in dotted:
+                found.append(f"{name} (line {node.lineno}): {dotted}")
+            if node.attr.startswith("register_") and "jax" in dotted and name != "_pytree":
+                found.append(f"{name} (line {node.lineno}): {dotted} belongs to _pytree")
+    assert found == []
+
+
+def test_files_and_functions_fit_a_readers_eye() -> None:
+    found = []
+    for name, path in module_files(SOURCE).items():
+        text = path.read_text(encoding="utf-8")
+        if (lines := len(text.splitlines())) >= MAX_LINES_OF_FILE:
+            found.append(f"{name}: {lines} lines, fewer than {MAX_LINES_OF_FILE} wanted")
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if (lines := _code_lines(node)) >= MAX_LINES_OF_FUNCTION:
+                found.append(f"{name}.{node.name}: {lines} lines without its docstring")
+    assert found == []
+
+
+def test_the_picture_in_the_documentation_is_the_table() -> None:
+    draw = load(TESTS.parent / "docs" / "draw_layers.py")
+    stored = (TESTS.parent / "docs" / "layers.svg").read_text(encoding="utf-8")
+    assert stored == draw.svg(layers), "run: python docs/draw_layers.py"
+
+
+# ---------------------------------------------------------------- the checks themselves
+
+
+def make_package(folder: Path, **files: str) -> Path:
+    """Write a package named gammagrad; keyword `maps__geom` is the file maps/geom.py."""
+    source = folder / "gammagrad"
+    source.mkdir()
+    (source / "__init__.py").touch()
+    for name, text in files.items():
+        path = source / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(text)
+    return source
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("core__solve", "from gammagrad.models import spectral", "core knows nothing of models"),
+        ("core__solve", "import astropy.units as u", "traced code uses only"),
+        ("models__sky", "from ..maps import map", "models knows nothing of maps"),
+        ("maps__geom", "from .map import Map", "map is not below geom"),
+        ("maps__map", "from gammagrad.core import stats", "may not call traced code"),
+        ("maps__map", "from astropy.wcs import WCS", "astropy.wcs belongs to maps.geom"),
+        (
+            "maps__geom",
+            "def f():\n    from astropy.io import fits",
+            "astropy.io.fits belongs to io",
+        ),
+        ("io__table", "from gammagrad import dataset", "dataset is not below io"),
+        ("dataset", "def f():\n    import gammagrad.estimators.ts_map", "is not below dataset"),
+        ("dataset", "from gammagrad import Map", "not from a facade"),
+        ("plot", "import matplotlib.pyplot as plt", "matplotlib is optional"),
+        ("dataset", "import scipy", "scipy has no owner"),
+        ("core__solve", "from jax._src import core", "a private name"),
+        ("surprise", "import gammagrad.maps", "has no place"),
+    ],
+)
+def test_a_breach_is_found(tmp_path: Path, file: str, text: str, why: str) -> None:
+    others = dict.fromkeys(["maps__map", "models__spectral", "core__stats"], "")
+    others |= {"dataset": "", "estimators__ts_map": "", "maps__units": ""}
+    found = breaches(make_package(tmp_path, **(others | {file: text})))
+    assert len(found) == 1
+    assert why in found[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("maps__irf", "import gammagrad.core.stats\nfrom .units import x"),
+        ("estimators__ts_map", "from gammagrad.core.stats import cash\nfrom ..maps.map import Map"),
+        ("plot", "def f():\n    import matplotlib.pyplot as plt\n    from astropy import units"),
+        ("io__table", "from astropy.io import fits"),
+        ("cli", "import argparse\nfrom gammagrad.maps import map"),
+    ],
+)
+def test_what_is_allowed_passes(tmp_path: Path, file: str, text: str) -> None:
+    others = dict.fromkeys(["maps__map", "maps__units", "core__stats"], "")
+    assert breaches(make_package(tmp_path, **(others | {file: text}))) == []
+
+
+def test_a_cycle_through_a_function_is_found(tmp_path: Path) -> None:
+    source = make_package(
+        tmp_path, io__a="from . import b", io__b="def f():\n    import gammagrad.io.a"
+    )
+    assert cycles(imports_of(source)) == ["io.a -> io.b -> io.a"]
+
+
+def test_lines_of_a_docstring_do_not_count() -> None:
+    tree = ast.parse('def f():\n    """One.\n\n    Two.\n    """\n    return 1\n')
+    assert isinstance(tree.body[0], ast.FunctionDef)
+    assert _code_lines(tree.body[0]) == 2
