@@ -1,0 +1,224 @@
+"""Maps in FITS: images with a table of their bins, as gammapy and the Fermi tools write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from gammagrad.io.bands_fits import axes_from_hdus, axes_to_header, axes_to_table, unit_to_fits
+from gammagrad.io.fits_file import get_hdu, hdu_names, read_hdus, write_hdus
+from gammagrad.maps.geom import Geom, RegionGeom, WcsGeom
+from gammagrad.maps.map import Map, register_format
+from gammagrad.maps.units import parse_unit, without_count_units
+
+__all__ = ["map_from_hdus", "map_to_hdus", "read_map", "write_map"]
+
+
+def map_to_hdus(m: Map, name: str) -> list[Any]:
+    """Return the HDUs of a map: its image, and the table of its bins if it has axes.
+
+    Parameters
+    ----------
+    m
+        The map. A map without sky pixels becomes a table of its values.
+    name
+        Name of the image, such as "COUNTS"; "PRIMARY" makes it the primary HDU.
+
+    Returns
+    -------
+    list of HDU
+        The HDUs; masks are written as 0 and 1.
+    """
+    name = name.upper()
+    data = _storable(m.data)
+    if m.geom.is_region:
+        hdus: list[Any] = [_values_table(data, m, name)]
+    else:
+        header = m.geom.to_header()
+        header.update(axes_to_header(m.geom.axes))
+        nx, ny = m.geom.npix
+        bins = [axis.nbin for axis in m.geom.axes]
+        header["WCSSHAPE"] = f"({','.join(str(n) for n in (nx, ny, *bins))})"
+        header["BUNIT"] = unit_to_fits(m.unit)
+        make = fits.PrimaryHDU if name == "PRIMARY" else fits.ImageHDU
+        hdus = [make(data, header)]
+        if name != "PRIMARY":
+            hdus[0].name = name
+    hdus[0].header["META"] = json.dumps(m.meta, default=_plain)
+    if len(m.geom.axes):
+        hdus[0].header["BANDSHDU"] = f"{name}_BANDS"
+        hdus.append(axes_to_table(m.geom.axes, f"{name}_BANDS"))
+    return hdus
+
+
+def _storable(data: NDArray[Any]) -> NDArray[Any]:
+    """Return the data in a type that FITS has."""
+    if data.dtype == np.bool_:
+        return data.astype(np.int64)
+    return data.astype(np.float32) if data.dtype == np.float16 else data
+
+
+def _values_table(data: NDArray[Any], m: Map, name: str) -> fits.BinTableHDU:
+    flat = data.ravel()
+    kind = "K" if flat.dtype.kind in "iu" else "D"
+    columns = [
+        fits.Column("CHANNEL", "K", array=np.arange(flat.size)),
+        fits.Column(
+            "DATA", "K" if flat.dtype.kind in "iu" else "D", unit_to_fits(m.unit), array=flat
+        ),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name=name)
+    table.header.update(axes_to_header(m.geom.axes))
+    return table
+
+
+def _plain(value: Any) -> Any:
+    """Turn what JSON does not know (numpy numbers, quantities, paths) into what it does."""
+    if isinstance(value, np.ndarray | np.generic) and not hasattr(value, "unit"):
+        return value.tolist()
+    return str(value)
+
+
+def map_from_hdus(hdus: fits.HDUList, name: str | int | None = None, dtype: Any = None) -> Map:
+    """Make a map of an image, or of a table of values, and what belongs to it.
+
+    Parameters
+    ----------
+    hdus
+        All HDUs of the file.
+    name
+        Name or number of the HDU; by default the first that has a map.
+    dtype
+        Type of the data, bool for masks. By default whole numbers stay as they are, and
+        floating-point numbers become float64.
+
+    Returns
+    -------
+    Map
+        The map. Units of counts, photons and pixels are pure numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is no such HDU, or it has no map, no celestial coordinates, no known axes, or no
+        readable unit.
+    """
+    hdu = _first_map(hdus) if name is None else get_hdu(hdus, name)
+    label = f"HDU {hdu.name!r}"
+    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+        geom, data, unit = _from_table(hdus, hdu)
+    elif hdu.data is None or hdu.data.ndim < 2:
+        raise ValueError(f"{label} has no image; there are: {hdu_names(hdus)}.")
+    else:
+        geom, data, unit = _from_image(hdus, hdu)
+    if dtype is None:
+        dtype = float if data.dtype.kind == "f" else None
+    elif np.dtype(dtype) == np.bool_:
+        data = np.nan_to_num(data) != 0
+    unit = without_count_units(parse_unit(unit, f"BUNIT of {label}"))
+    return Map(geom, data, unit, _meta(hdu.header), dtype)
+
+
+def _first_map(hdus: fits.HDUList) -> Any:
+    for hdu in hdus:
+        is_table = isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
+        if hdu.data is not None and (not is_table or "DATA" in hdu.columns.names):
+            return hdu
+    raise ValueError(f"no HDU has a map; there are: {hdu_names(hdus)}.")
+
+
+def _meta(header: Any) -> dict[str, Any]:
+    try:
+        meta = json.loads(header.get("META", "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def _from_image(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
+    data = hdu.data
+    if not any(key in hdu.header for key in ("BANDSHDU", "CTYPE3")):
+        # axes of one bin that nothing is said about (Stokes, frequency) carry nothing
+        while data.ndim > 2 and data.shape[0] == 1 and f"{hdu.name}_BANDS" not in hdus:
+            data = data[0]
+    axes = axes_from_hdus(hdus, hdu, data.shape[:-2])
+    ny, nx = data.shape[-2:]
+    try:
+        geom = WcsGeom.from_header(hdu.header, (nx, ny), axes)
+    except ValueError as error:
+        raise ValueError(f"HDU {hdu.name!r}: {error}") from error
+    return geom, data, hdu.header.get("BUNIT", "")
+
+
+def _from_table(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
+    label = f"HDU {hdu.name!r}"
+    if str(hdu.header.get("PIXTYPE", "")).strip().upper() == "HEALPIX":
+        raise ValueError(f"{label} is a HEALPix map; expected an image. Project it to one first.")
+    if "DATA" not in hdu.columns.names:
+        raise ValueError(f"{label} is a table without a column DATA; there are: {hdu_names(hdus)}.")
+    data = np.asarray(hdu.data["DATA"])
+    has_axes = "AXCOLS1" in hdu.header or data.size > 1
+    geom = RegionGeom(axes_from_hdus(hdus, hdu, None if has_axes else ()))
+    if data.size != np.prod(geom.data_shape):
+        raise ValueError(f"{label} has {data.size} values for axes of shape {geom.axes.shape}.")
+    return geom, data.reshape(geom.data_shape), hdu.columns["DATA"].unit
+
+
+def read_map(filename: Path, hdu: str | int | None = None) -> Map:
+    """Read a map from a FITS file.
+
+    Parameters
+    ----------
+    filename
+        Path of the file, compressed or not.
+    hdu
+        Name or number of the HDU; by default the first that has a map.
+
+    Returns
+    -------
+    Map
+        The map; floating-point data as float64.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not FITS, or has no such map.
+    """
+    hdus = read_hdus(filename)
+    try:
+        return map_from_hdus(hdus, hdu)
+    except ValueError as error:
+        raise ValueError(f"{filename}: {error}") from error
+
+
+def write_map(m: Map, filename: Path, overwrite: bool = False, hdu: str | None = None) -> None:
+    """Write a map to a FITS file.
+
+    Parameters
+    ----------
+    m
+        The map.
+    filename
+        Path of the file; one ending in ".gz" is compressed.
+    overwrite
+        Replace a file that is there.
+    hdu
+        Name of the HDU; by default the primary one ("SKYMAP" for a map without sky pixels).
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there and is not to be replaced.
+    """
+    name = hdu or ("SKYMAP" if m.geom.is_region else "PRIMARY")
+    write_hdus(map_to_hdus(m, name), filename, overwrite)
+
+
+register_format("fits", read_map, write_map)
