@@ -64,11 +64,13 @@ class ModuleTable(SphinxDirective):
         """Return the table."""
         package = self.arguments[0]
         rows = []
-        for name in draw_layers.table().INSIDE[package]:
-            tree = ast.parse((SOURCE / package / f"{name}.py").read_text(encoding="utf-8"))
-            first = (ast.get_docstring(tree) or "").split("\n")[0]
-            rows.append((nodes.literal(text=name), nodes.Text(first)))
-        return [table(("module", "what it is"), rows)]
+        for group, files in draw_layers.table().INSIDE[package].items():
+            for name in files:
+                tree = ast.parse((SOURCE / package / f"{name}.py").read_text(encoding="utf-8"))
+                first = (ast.get_docstring(tree) or "").split("\n")[0]
+                title = nodes.Text(group if name == files[0] else "")
+                rows.append((title, nodes.literal(text=name), nodes.Text(first)))
+        return [table(("group", "file", "what it is"), rows)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -54,13 +54,16 @@ SIDEWAYS: dict[tuple[str, str], str] = {
     ("flux_maps", "peaks"): "FluxMaps.find_peaks is a method, its algorithm is not",
 }
 
-# Order inside a package, most dependent file first.
-INSIDE: dict[str, tuple[str, ...]] = {
-    "maps": (
-        *("irf", "map"),
-        *("geom", "pixel_ops", "sky_grid", "geom_base", "sphere"),
-        *("axes", "axis", "nodes", "units"),
-    ),
+# Order inside a package: groups of files, the most dependent group first. A rule on "maps.irf" is
+# one on all files of that group.
+INSIDE: dict[str, dict[str, tuple[str, ...]]] = {
+    "maps": {
+        "irf": ("irf", "psf", "psf_kernel", "edisp", "irf_map"),
+        "map": ("map", "map_ops", "map_math", "map_data", "rebin"),
+        "geom": ("geom", "pixel_ops", "sky_grid", "geom_base", "sphere"),
+        "axes": ("axes", "axis", "nodes"),
+        "units": ("units",),
+    },
 }
 
 # Libraries that the traced code may use.

@@ -61,7 +61,10 @@ def module_files(source: Path) -> dict[str, Path]:
     return found
 
 
-def _statements(node: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+def _statements(
+    node: ast.AST, in_function: bool = False
+) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Walk a file's import statements, with whether a function holds them."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child, in_function
@@ -69,13 +72,16 @@ def _statements(node: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.
         yield from _statements(child, in_function or is_function)
 
 
-def _absolute(statement: ast.ImportFrom, name: str, is_package: bool, root: str) -> str:
-    if statement.level == 0:
-        return statement.module or ""
-    package = [root, *(name.split(".") if name else [])]
-    up = statement.level - (1 if is_package else 0)
-    package = package[: len(package) - up]
-    return ".".join([*package, *([statement.module] if statement.module else [])])
+def _targets(statement: ast.Import | ast.ImportFrom, name: str, path: Path, root: str) -> list[str]:
+    """Return the full names that a statement of module `name` imports."""
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    base = statement.module or ""
+    if statement.level:
+        package = [root, *(name.split(".") if name else [])]
+        up = statement.level - (1 if path.name == "__init__.py" else 0)
+        base = ".".join([*package[: len(package) - up], *([base] if base else [])])
+    return [f"{base}.{alias.name}" for alias in statement.names]
 
 
 @functools.cache
@@ -86,18 +92,12 @@ def imports_of(source: Path) -> list[Import]:
     found = []
     for name, path in files.items():
         for statement, in_function in _statements(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(statement, ast.Import):
-                targets = [alias.name for alias in statement.names]
-            else:
-                assert isinstance(statement, ast.ImportFrom)
-                base = _absolute(statement, name, path.name == "__init__.py", root)
-                targets = [f"{base}.{alias.name}" for alias in statement.names]
-            for target in targets:
-                inside = target == root or target.startswith(f"{root}.")
-                if inside:  # `from gammagrad.maps import Map` is an import of gammagrad.maps
-                    target = target.removeprefix(root).removeprefix(".")
-                    while target not in files:
-                        target = target.rpartition(".")[0]
+            for full in _targets(statement, name, path, root):
+                inside = full == root or full.startswith(f"{root}.")
+                target = full.removeprefix(root).removeprefix(".") if inside else full
+                # `from gammagrad.maps import Map` imports gammagrad.maps
+                if inside and target not in files:
+                    target = target.rpartition(".")[0]
                 if not (inside and target == name):
                     found.append(Import(name, target, inside, statement.lineno, in_function))
     return list(dict.fromkeys(found))
@@ -107,8 +107,17 @@ def _part(module: str) -> str:
     return module.split(".")[0]
 
 
+def _group(module: str) -> str | None:
+    """Return the group of a file inside its package, None if it has none."""
+    package, _, file = module.partition(".")
+    groups = layers.INSIDE.get(package, {})
+    return next((name for name, files in groups.items() if file in files), None)
+
+
 def _is_in(module: str, names: tuple[str, ...]) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in names)
+    group = _group(module)
+    place = f"{_part(module)}.{group}" if group else module
+    return any(place == name or place.startswith(f"{name}.") for name in names)
 
 
 def layer_breach(imp: Import) -> str | None:
@@ -135,14 +144,16 @@ def layer_breach(imp: Import) -> str | None:
 
 
 def _order_breach(package: str, imp: Import) -> str | None:
-    order = layers.INSIDE.get(package)
-    if order is None or package in (imp.importer, imp.target):
+    if package not in layers.INSIDE or package in (imp.importer, imp.target):
         return None
-    here, there = (m.split(".")[1] for m in (imp.importer, imp.target))
-    for name in (here, there):
-        if name not in order:
-            return f"{name!r} has no place in INSIDE[{package!r}] of tests/layers.py"
-    return None if order.index(here) < order.index(there) else f"{there} is not below {here}"
+    for module in (imp.importer, imp.target):
+        if _group(module) is None:
+            return f"{module} has no place in INSIDE[{package!r}] of tests/layers.py"
+    order = list(layers.INSIDE[package])
+    here, there = _group(imp.importer), _group(imp.target)
+    if order.index(str(here)) <= order.index(str(there)):
+        return None
+    return f"{there} is not below {here}"
 
 
 def library_breach(imp: Import) -> str | None:
