@@ -68,9 +68,7 @@ def _values_table(data: NDArray[Any], m: Map, name: str) -> fits.BinTableHDU:
     kind = "K" if flat.dtype.kind in "iu" else "D"
     columns = [
         fits.Column("CHANNEL", "K", array=np.arange(flat.size)),
-        fits.Column(
-            "DATA", "K" if flat.dtype.kind in "iu" else "D", unit_to_fits(m.unit), array=flat
-        ),
+        fits.Column("DATA", kind, unit_to_fits(m.unit), array=flat),
     ]
     table = fits.BinTableHDU.from_columns(columns, name=name)
     table.header.update(axes_to_header(m.geom.axes))
