@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable
 from functools import cached_property
@@ -17,7 +18,7 @@ from astropy.wcs.utils import (
     wcs_to_celestial_frame,
 )
 
-from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.axes import MapAxes, MapAxis
 from gammagrad.maps.geom_base import Geom, RegionGeom
 from gammagrad.maps.pixel_ops import PixelOps, next_odd
 from gammagrad.maps.sky_grid import angle_pair
@@ -233,7 +234,9 @@ class WcsGeom(PixelOps):
         return u.Quantity(proj_plane_pixel_scales(self._wcs), "deg")
 
     def _with_axes(self, axes: Iterable[MapAxis]) -> WcsGeom:
-        return WcsGeom(self._wcs, self._npix, axes)
+        geom = copy.copy(self)  # with what is known of its pixels already
+        geom._axes = MapAxes(axes)
+        return geom
 
     def difference(self, other: object) -> str:
         """Say in words how another geometry differs from this one.
@@ -251,7 +254,7 @@ class WcsGeom(PixelOps):
         if not isinstance(other, WcsGeom):
             return f"a {type(other).__name__} instead of a WcsGeom"
         phrase = self._axes_difference(other)
-        if phrase or self._coincides(self._sample(), other._sample()):
+        if phrase or self._wcs is other._wcs or self._coincides(self._sample(), other._sample()):
             return phrase
         return f"the pixels lie elsewhere on the sky: {other.summary()} instead of {self.summary()}"
 

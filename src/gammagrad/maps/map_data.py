@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import numpy as np
@@ -100,13 +101,14 @@ class MapData:
         return self._like(self._data)
 
     def _like(self, data: Any, geom: Geom | None = None, unit: Any = None) -> Self:
-        """Return a map with other data, and the rest as here."""
-        return type(self)(
-            self._geom if geom is None else geom,
-            data,
-            self._unit if unit is None else unit,
-            self.meta,
-        )
+        """Return a map with other data, copied if they are still those of this map."""
+        new = copy.copy(self)
+        new._geom = self._geom if geom is None else geom
+        new._unit = self._unit if unit is None else unit
+        new.meta = dict(self.meta)
+        shared = np.may_share_memory(data, self._data)
+        new._data = _as_data(data, new._geom, None, copy=shared or None)
+        return new
 
     def to_unit(self, unit: Any) -> Self:
         """Return the map converted to another unit.
@@ -155,9 +157,9 @@ class MapData:
         )
 
 
-def _as_data(value: Any, geom: Geom, dtype: Any) -> NDArray[Any]:
-    """Return a copy of an array in the machine's byte order and of the shape of a geometry."""
-    data = np.array(value, dtype=dtype)
+def _as_data(value: Any, geom: Geom, dtype: Any, copy: bool | None = True) -> NDArray[Any]:
+    """Return an array (by default a copy) in native byte order and the shape of a geometry."""
+    data = np.array(value, dtype=dtype, copy=copy)
     if data.dtype.kind not in "buif":
         raise TypeError(f"data: expected numbers or booleans, got {data.dtype}.")
     data = data.astype(data.dtype.newbyteorder("="), copy=False)
