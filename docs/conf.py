@@ -19,8 +19,6 @@ extensions = [
     "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["_build"]
-# the pages of `tutorials` are made by `make notebooks`; the rest builds without them
-suppress_warnings = ["toc.empty_glob"]
 
 html_theme = "furo"
 html_title = f"gammagrad {version}"
@@ -38,8 +36,9 @@ maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
 numpydoc_show_class_members = False
-# an object, a parameter or a result without a word of documentation fails the build
-numpydoc_validation_checks = {"GL08", "PR01", "PR02", "RT01"}
+# what has no docstring, or describes an argument that is not there, fails the build;
+# tests/test_public_api.py sees to the arguments that are not described
+numpydoc_validation_checks = {"GL08", "PR02"}
 numpydoc_validation_exclude = {r"\.__init__$"}
 # what an architecture, a table of codes or of quantities says is read from the code itself
 sys.path.insert(0, os.path.dirname(__file__))

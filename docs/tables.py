@@ -56,21 +56,30 @@ class QuantityTable(SphinxDirective):
 
 
 class ModuleTable(SphinxDirective):
-    """The files of a package in their order, and the first line of each."""
+    """The files of a package and the first line of each, in their groups if it has any."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         package = self.arguments[0]
-        rows = []
-        for group, files in draw_layers.table().INSIDE[package].items():
-            for name in files:
-                tree = ast.parse((SOURCE / package / f"{name}.py").read_text(encoding="utf-8"))
-                first = (ast.get_docstring(tree) or "").split("\n")[0]
-                title = nodes.Text(group if name == files[0] else "")
-                rows.append((title, nodes.literal(text=name), nodes.Text(first)))
-        return [table(("group", "file", "what it is"), rows)]
+        groups = draw_layers.table().INSIDE.get(package)
+        head = ("group", "file", "what it is")
+        if groups is None:
+            names = sorted(path.stem for path in (SOURCE / package).glob("[!_]*.py"))
+            return [table(head[1:], [self.line(package, name) for name in names])]
+        rows = [
+            [nodes.Text(group if name == files[0] else ""), *self.line(package, name)]
+            for group, files in groups.items()
+            for name in files
+        ]
+        return [table(head, rows)]
+
+    def line(self, package: str, name: str) -> list[nodes.Node]:
+        """Return the file's name and the first line of its docstring."""
+        text = (SOURCE / package / f"{name}.py").read_text(encoding="utf-8")
+        first = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
+        return [nodes.literal(text=name), nodes.Text(first)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
