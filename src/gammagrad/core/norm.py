@@ -1,0 +1,232 @@
+"""Fit of the norm of one pixel, and what comes out of it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gammagrad._pytree import pytree
+from gammagrad.core.solve import N_SWEEPS, Status, lower_start, newton
+from gammagrad.core.stats import ScoreSums, bin_ratio, cash, score_terms, ts_term
+
+__all__ = ["NormFit", "fit_bins", "fit_norm", "fit_status", "floating"]
+
+
+@pytree
+class NormFit:
+    """Result of a norm fit: scalars for one pixel, arrays for a map.
+
+    Attributes
+    ----------
+    norm
+        Best-fit norm of the model, which it multiplies.
+    norm_err
+        Symmetric error from the curvature, `n_sigma` times; infinite without counts.
+    ts
+        Test statistic against norm 0, negative where the norm is.
+    stat, stat_null
+        Cash statistic at the best fit and at norm 0.
+    npred, npred_excess
+        Predicted counts in the kernel's window, and the model's share of them.
+    niter
+        Number of sweeps the solver needed.
+    status
+        Code from `gammagrad.core.solve.STATUS`. Where it says "not fitted" the other fields are
+        zero: the host side paints them NaN.
+    """
+
+    norm: Array | np.ndarray
+    norm_err: Array | np.ndarray
+    ts: Array | np.ndarray
+    stat: Array | np.ndarray
+    stat_null: Array | np.ndarray
+    npred: Array | np.ndarray
+    npred_excess: Array | np.ndarray
+    niter: Array | np.ndarray
+    status: Array | np.ndarray
+
+
+def fit_status(
+    *,
+    norm: Array,
+    bound: Array,
+    has_model: Array,
+    has_counts: Array,
+    counts_on_zero: Array,
+    last_step: Array,
+    rtol: Array | float,
+) -> Array:
+    """Choose the status code of a fit, elementwise.
+
+    Parameters
+    ----------
+    norm
+        Best-fit norm.
+    bound
+        Physical bound of the norm.
+    has_model
+        Whether the model predicts anything in the window.
+    has_counts
+        Whether a bin that the model reaches has counts.
+    counts_on_zero
+        Whether such a bin has counts but no background.
+    last_step
+        Size of the last step in units of the error.
+    rtol
+        Largest last step of a fit that has converged.
+
+    Returns
+    -------
+    Array
+        Status codes, int32.
+    """
+    at_bound = norm <= bound
+    code = jnp.where(at_bound, Status.AT_BOUND, Status.FITTED)
+    code = jnp.where(~has_counts, Status.NO_COUNTS, code)
+    code = jnp.where(at_bound & (bound == 0), Status.ZERO_BACKGROUND_BOUND, code)
+    code = jnp.where(counts_on_zero, Status.COUNTS_WITHOUT_BACKGROUND, code)
+    code = jnp.where(last_step > rtol, Status.NOT_CONVERGED, code)
+    code = jnp.where(~has_model, Status.NOT_FITTED, code)
+    return code.astype(jnp.int32)
+
+
+def fit_bins(
+    counts: Array,
+    background: Array,
+    model: Array,
+    *,
+    n_sigma: Array,
+    rtol: Array,
+    n_sweeps: int,
+) -> NormFit:
+    """Fit one pixel's flat list of weighted bins."""
+    reached = model > 0
+    model_sum = model.sum()
+    has_model = model_sum > 0
+    safe_sum = jnp.where(has_model, model_sum, jnp.ones_like(model_sum))
+    ratio = bin_ratio(background, model)
+    exact = bin_ratio(background, model, floor=0.0)
+    bound = jnp.where(has_model, -exact.min(), jnp.zeros_like(model_sum)) + 0.0
+
+    seen = jnp.where(reached, counts, 0)
+    occupied = seen > 0
+    lower = jnp.maximum(bound, lower_start(seen, ratio, safe_sum).max(initial=-jnp.inf))
+    fixed = jax.lax.stop_gradient
+    ratio_occupied = fixed(jnp.where(occupied, ratio, jnp.inf))
+
+    def sums(x: Array) -> ScoreSums:
+        terms = score_terms(x, fixed(seen), ratio_occupied)
+        return ScoreSums(*(term.sum() for term in terms))
+
+    start = jnp.maximum(fixed(lower), jnp.zeros_like(bound))
+    root = newton(sums, start, fixed(lower), fixed(safe_sum), n_sweeps=n_sweeps, rtol=rtol)
+
+    # one differentiable step from the solved norm, dense in bins: the implicit function theorem
+    at_root = fixed(root.norm)
+    live = at_root + fixed(ratio) > 0
+    s1, s2 = (
+        term.sum()
+        for term in score_terms(at_root, jnp.where(live, seen, 0), jnp.where(live, ratio, jnp.inf))
+    )
+    curved = s2 > 0
+    safe_s2 = jnp.where(curved, s2, jnp.ones_like(s2))
+    step = jnp.where(curved, (s1 / safe_s2) * (s1 / safe_sum - 1), jnp.zeros_like(s2))
+    norm = jnp.where(at_root <= fixed(bound), bound, at_root + step)
+    norm = jnp.maximum(norm, bound)
+
+    ts = 2 * (ts_term(norm, seen, ratio).sum() - norm * model_sum)
+    ts = jnp.maximum(ts, 0)
+    stat_null = cash(counts, background).sum()
+    excess = norm * model_sum
+    status = fit_status(
+        norm=norm,
+        bound=bound,
+        has_model=has_model,
+        has_counts=occupied.any(),
+        counts_on_zero=(occupied & (background <= 0)).any(),
+        last_step=root.last_step,
+        rtol=rtol,
+    )
+    return NormFit(
+        norm=norm,
+        norm_err=jnp.where(curved, n_sigma / jnp.sqrt(safe_s2), jnp.inf),
+        ts=jnp.where(norm < 0, -ts, ts),
+        stat=stat_null - ts,
+        stat_null=stat_null,
+        npred=background.sum() + excess,
+        npred_excess=excess,
+        niter=jnp.where(occupied.any(), root.niter, 0),
+        status=status,
+    )
+
+
+def floating(*arrays: ArrayLike) -> list[Array]:
+    """Convert to arrays of one floating dtype, that of the widest floating input."""
+    converted = [jnp.asarray(a) for a in arrays]
+    floats = [a.dtype for a in converted if jnp.issubdtype(a.dtype, jnp.floating)]
+    dtype = max(floats, key=lambda d: d.itemsize) if floats else jnp.result_type(float)
+    return [a.astype(dtype) for a in converted]
+
+
+@partial(jax.jit, static_argnames="n_sweeps")
+def fit_norm(
+    counts: ArrayLike,
+    background: ArrayLike,
+    model: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    n_sigma: ArrayLike = 1.0,
+    rtol: ArrayLike = 0.01,
+    n_sweeps: int = N_SWEEPS,
+) -> NormFit:
+    """Fit the norm of a model to one set of Poisson counts.
+
+    Maximises the likelihood of ``counts ~ Poisson(background + norm * model)`` over all norms for
+    which no prediction is negative. Differentiable, forward and reverse, in every floating input,
+    by the implicit function theorem.
+
+    Parameters
+    ----------
+    counts
+        Observed counts, any shape: bins of several energies or datasets may stand side by side.
+    background
+        Expected counts of everything but the model, same shape, >= 0. Not finite: no weight.
+    model
+        Expected counts of the model at norm 1, same shape, >= 0.
+    weights
+        Weight of each bin in the likelihood, same shape; a mask is 0 and 1. None: all 1.
+    n_sigma
+        Number of standard deviations of `norm_err`.
+    rtol
+        Last step, in units of the error, above which the status is "not converged".
+    n_sweeps
+        Number of Newton sweeps (static).
+
+    Returns
+    -------
+    NormFit
+        Scalars.
+
+    References
+    ----------
+    Cash (1979), ApJ 228, 939, equation 5; Stewart (2009), A&A 495, 989, appendix A.
+
+    Examples
+    --------
+    One bin: the norm makes the prediction equal to the counts.
+
+    >>> fit = fit_norm(counts=[7.0], background=[2.0], model=[10.0])
+    >>> round(float(fit.norm), 6)
+    0.5
+    """
+    n, b, m = floating(counts, background, model)
+    w = jnp.ones_like(b) if weights is None else jnp.asarray(weights).astype(b.dtype)
+    w = jnp.where(jnp.isfinite(b), w, jnp.zeros_like(w))
+    used = w > 0
+    flat = [jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1) for a in (n, b, m)]
+    scalars = {"n_sigma": jnp.asarray(n_sigma, b.dtype), "rtol": jnp.asarray(rtol, b.dtype)}
+    return fit_bins(*flat, **scalars, n_sweeps=n_sweeps)

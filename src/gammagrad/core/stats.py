@@ -1,0 +1,196 @@
+"""The Cash statistic of Poisson counts and the sums that one norm needs.
+
+One bin holds counts `n`, background `b` and model counts `m` at norm 1. With the *ratio*
+``r = b / m``, minus which is the norm where the bin's prediction vanishes, the part of the Cash
+statistic that depends on the norm ``x`` is ``2 [x m - n log(x + r)]``: everything below follows
+from this one term.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+__all__ = [
+    "BACKGROUND_FLOOR",
+    "ScoreSums",
+    "bin_ratio",
+    "cash",
+    "cash_sum",
+    "log_term",
+    "score_terms",
+    "ts_term",
+]
+
+BACKGROUND_FLOOR = 1e-25
+"""Least predicted number of counts in a logarithm, in counts per bin."""
+
+
+def cash(counts: ArrayLike, npred: ArrayLike, floor: float = BACKGROUND_FLOOR) -> Array:
+    """Cash statistic of each bin, ``2 (mu - n log mu)``.
+
+    Parameters
+    ----------
+    counts
+        Observed counts `n`, any shape.
+    npred
+        Predicted counts `mu`, of the same shape.
+    floor
+        Least `mu` in the logarithm, in counts.
+
+    Returns
+    -------
+    Array
+        The statistic, of the same shape. A bin without counts gives ``2 mu``.
+
+    References
+    ----------
+    Cash (1979), ApJ 228, 939, equation 5.
+
+    Examples
+    --------
+    >>> float(cash(0.0, 1.5))
+    3.0
+    """
+    n, mu = jnp.asarray(counts), jnp.asarray(npred)
+    n, mu = n.astype(jnp.result_type(n, float, mu)), mu.astype(jnp.result_type(n, float, mu))
+    log_mu = jnp.log(jnp.maximum(mu, floor))
+    return 2 * (mu - jnp.where(n > 0, n * log_mu, 0))
+
+
+def cash_sum(counts: ArrayLike, npred: ArrayLike, weights: ArrayLike | None = None) -> Array:
+    """Sum of the Cash statistic over all bins.
+
+    Parameters
+    ----------
+    counts
+        Observed counts, any shape.
+    npred
+        Predicted counts, of the same shape.
+    weights
+        Weight of each bin, of the same shape; a mask is 0 and 1. None counts every bin once.
+
+    Returns
+    -------
+    Array
+        The sum, a scalar. Bins of weight zero do not enter, whatever they hold.
+
+    References
+    ----------
+    Cash (1979), ApJ 228, 939, equation 5.
+    """
+    if weights is None:
+        return cash(counts, npred).sum()
+    w = jnp.asarray(weights)
+    used = w > 0
+    value = cash(jnp.where(used, counts, 0), jnp.where(used, npred, 0))
+    return (w.astype(value.dtype) * value).sum()
+
+
+def bin_ratio(background: Array, model: Array, floor: float = BACKGROUND_FLOOR) -> Array:
+    """Return ``b / m``, minus which is the norm at which a bin predicts nothing.
+
+    Parameters
+    ----------
+    background
+        Background counts per bin, >= 0.
+    model
+        Model counts at norm 1 per bin, same shape.
+    floor
+        Least background, in counts: 0 gives the physical bound, `BACKGROUND_FLOOR` keeps the
+        logarithm of a bin with counts but no background finite.
+
+    Returns
+    -------
+    Array
+        The ratio; infinite where the model has no counts, so that the bin has no say.
+    """
+    seen = model > 0
+    safe = jnp.where(seen, model, jnp.ones_like(model))
+    return jnp.where(seen, jnp.maximum(background, floor) / safe, jnp.inf)
+
+
+def log_term(norm: Array, counts: Array, ratio: Array) -> Array:
+    """Norm-dependent logarithm of the Cash statistic of a bin, ``n log(x + r)``.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, above ``-r`` where there are counts.
+    counts
+        Observed counts times weight.
+    ratio
+        Background over model (`bin_ratio`).
+
+    Returns
+    -------
+    Array
+        The term. Its derivatives vanish where the ratio is infinite; its value has no meaning
+        there.
+    """
+    return counts * jnp.log(norm + ratio)
+
+
+def ts_term(norm: Array, counts: Array, ratio: Array) -> Array:
+    """Gain of one bin's log-likelihood over norm 0, ``n log(1 + x / r)``, without cancellation.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, broadcast against the bins.
+    counts
+        Observed counts times weight, per bin.
+    ratio
+        Background over model, per bin (`bin_ratio`).
+
+    Returns
+    -------
+    Array
+        The gain; zero in bins without counts or model.
+
+    References
+    ----------
+    Stewart (2009), A&A 495, 989, appendix A.
+    """
+    counted = (counts > 0) & jnp.isfinite(ratio)
+    ratio_safe = jnp.where(counted, ratio, jnp.ones_like(ratio))
+    step = jnp.where(counted, norm / ratio_safe, jnp.zeros_like(ratio))
+    # one ulp inside the bound: log1p(-1) is minus infinity and its slope too
+    step = jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps)
+    return jnp.where(counted, counts * jnp.log1p(step), 0)
+
+
+class ScoreSums(NamedTuple):
+    """First two derivatives of the summed logarithm: ``S1`` and ``S2`` of the documentation."""
+
+    s1: Array
+    s2: Array
+
+
+_slope_and_curvature = jnp.vectorize(jax.value_and_grad(jax.grad(log_term)))
+
+
+def score_terms(norm: Array, counts: Array, ratio: Array) -> ScoreSums:
+    """One bin's share of the sums that locate the best norm, by `jax.grad` of the Cash term.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, above ``-r`` where there are counts.
+    counts
+        Observed counts times weight, same shape.
+    ratio
+        Background over model (`bin_ratio`), same shape. Infinite takes the bin out.
+
+    Returns
+    -------
+    ScoreSums
+        ``n / (x + r)`` and ``n / (x + r)^2``. With M the sum of the model counts, the derivatives
+        of the statistic are ``C' = 2 (M - S1)`` and ``C'' = 2 S2``.
+    """
+    slope, curvature = _slope_and_curvature(norm, counts, ratio)
+    return ScoreSums(slope, -curvature)
