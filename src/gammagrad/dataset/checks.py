@@ -1,0 +1,324 @@
+"""What the maps of a dataset must be, and the errors that say what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from numpy.typing import NDArray
+
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import RegionGeom, WcsGeom
+from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import INTERNAL_UNITS, without_count_units
+
+__all__ = [
+    "MAP_NAMES",
+    "check_edisp",
+    "check_exposure_values",
+    "check_map",
+    "check_psf",
+    "check_same_geometry",
+    "check_values",
+    "same_bins",
+]
+
+MAP_NAMES = ("counts", "exposure", "background", "mask_safe", "mask_fit")
+
+_AXIS = {"exposure": "energy_true"}
+
+
+def check_map(value: Any, name: str) -> Map:
+    """Return a map as a dataset holds it: counts without unit, masks as booleans.
+
+    Parameters
+    ----------
+    value
+        The map.
+    name
+        One of `MAP_NAMES`.
+
+    Returns
+    -------
+    Map
+        The same map, or a new one around the same data where only unit or type had to change.
+
+    Raises
+    ------
+    TypeError
+        If it is no map.
+    ValueError
+        If its axes or its unit are not those of such a map.
+    """
+    if not isinstance(value, Map):
+        raise TypeError(
+            f"{name}: expected a gammagrad Map or None, got {type(value).__name__}; "
+            "make one with Map.from_geom(geom, data) or Map.read(filename)."
+        )
+    if isinstance(value.geom, RegionGeom):
+        raise ValueError(
+            f"{name}: it has a region and no sky pixels (a spectrum, not a map); "
+            "a MapDataset needs maps with a WCS."
+        )
+    _check_axes(value.geom, name)
+    if name.startswith("mask"):
+        return _as_mask(value, name)
+    if name == "exposure":
+        _check_exposure_unit(value.unit)
+        return value
+    unit = without_count_units(value.unit)
+    if unit != u.dimensionless_unscaled:
+        raise ValueError(
+            f"{name}: unit {value.unit.to_string()!r}; expected counts per pixel and energy bin, "
+            "without a unit. Multiply by what is missing (time, solid angle, ...) first."
+        )
+    if value.unit == u.dimensionless_unscaled:
+        return value
+    return Map(value.geom, value.data, unit="", meta=value.meta)
+
+
+def _check_axes(geom: WcsGeom, name: str) -> None:
+    wanted = _AXIS.get(name, "energy")
+    names = geom.axes.names
+    if names == [wanted]:
+        return
+    if not names:
+        raise ValueError(
+            f"{name}: an image without energy axis; expected one axis named {wanted!r}. "
+            "MapDataset.from_maps(..., energy_edges=...) takes images."
+        )
+    hint = ""
+    if wanted == "energy_true" and names == ["energy"]:
+        hint = " MapDataset.from_maps takes an exposure in reconstructed energy."
+    raise ValueError(
+        f"{name}: axes {', '.join(names)}; expected one axis besides the sky, {wanted!r}.{hint}"
+    )
+
+
+def _check_exposure_unit(unit: u.UnitBase) -> None:
+    wanted = INTERNAL_UNITS["exposure"]
+    if unit.is_equivalent(wanted):
+        return
+    if unit == u.dimensionless_unscaled:
+        raise ValueError(
+            f"exposure: it has no unit; expected area times time, such as {wanted!r}. "
+            "Set it: Map(exposure.geom, exposure.data, unit='cm2 s'), or exposure_unit='cm2 s' "
+            "in MapDataset.from_maps and from_files."
+        )
+    raise ValueError(
+        f"exposure: unit {unit.to_string()!r} cannot be converted to {wanted!r}; "
+        "expected effective area times observation time."
+    )
+
+
+def _as_mask(value: Map, name: str) -> Map:
+    if value.data.dtype == bool:
+        return value
+    bad = (value.data != 0) & (value.data != 1)
+    if np.any(bad):
+        where = first_index(bad)
+        raise ValueError(
+            f"{name}: {value.data[where]} at (energy, row, col) {where}; "
+            "expected booleans, or 0 (left out) and 1 (used)."
+        )
+    return Map(value.geom, value.data.astype(bool), unit="", meta=value.meta)
+
+
+def _axis_text(axis: MapAxis) -> str:
+    edges = axis.edges
+    return f"{axis.nbin} bins from {edges[0]:.6g} to {edges[-1]:.6g}"
+
+
+def check_same_geometry(maps: Mapping[str, Map | None]) -> None:
+    """Check that the maps of a dataset lie on the same pixels and energy bins.
+
+    Parameters
+    ----------
+    maps
+        Maps by name; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If two maps differ; the message says which and how.
+    """
+    present = {name: m for name, m in maps.items() if m is not None}
+    if not present:
+        return
+    reference = next(iter(present))
+    first = present[reference]
+    for name, m in present.items():
+        difference = first.geom.to_image().difference(m.geom.to_image())
+        if difference:
+            raise ValueError(
+                f"{name} does not have the pixels of {reference}: {difference}. "
+                f"Reproject or cut out {name} so that both are the same."
+            )
+    in_reco = {name: m for name, m in present.items() if name != "exposure"}
+    for name, m in in_reco.items():
+        start = next(iter(in_reco))
+        axis, wanted = m.geom.axes["energy"], in_reco[start].geom.axes["energy"]
+        if not same_bins(axis, wanted):
+            raise ValueError(
+                f"{name} and {start} have different energy bins: {_axis_text(axis)} against "
+                f"{_axis_text(wanted)}; expected the same bins."
+            )
+
+
+def same_bins(one: MapAxis, other: MapAxis) -> bool:
+    """Return whether two axes have the same edges, whatever their names and scales."""
+    if one.nbin != other.nbin:
+        return False
+    mine = one.edges.to_value(other.edges.unit)
+    return bool(np.allclose(mine, other.edges.value, rtol=1e-5, atol=1e-9 * abs(mine).max()))
+
+
+def check_psf(psf: Any, energy_axis: MapAxis | None) -> PSFMap | None:
+    """Check the point spread function of a dataset.
+
+    Parameters
+    ----------
+    psf
+        A `PSFMap` or None.
+    energy_axis
+        Reconstructed energy axis of the counts, if known.
+
+    Returns
+    -------
+    PSFMap or None
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If it is in reconstructed energy and its bins are not those of the counts.
+    """
+    if psf is None:
+        return None
+    if not isinstance(psf, PSFMap):
+        raise TypeError(
+            f"psf: expected a PSFMap or None, got {type(psf).__name__}; PSFMap.from_gauss makes "
+            "one from a width, and MapDataset.from_maps takes psf_sigma or psf_table."
+        )
+    if psf.energy_name == "energy" and energy_axis is not None:
+        axis = psf.psf_map.geom.axes["energy"]
+        if not same_bins(axis, energy_axis):
+            raise ValueError(
+                f"psf and counts have different energy bins: {_axis_text(axis)} against "
+                f"{_axis_text(energy_axis)}; a PSF in reconstructed energy needs the same bins."
+            )
+    return psf
+
+
+def check_edisp(
+    edisp: Any, energy_axis: MapAxis | None, energy_axis_true: MapAxis | None
+) -> EDispKernelMap | EDispMap | None:
+    """Check the energy dispersion of a dataset.
+
+    Parameters
+    ----------
+    edisp
+        An `EDispKernelMap`, an `EDispMap` or None.
+    energy_axis
+        Reconstructed energy axis of the counts, if known.
+    energy_axis_true
+        True energy axis of the exposure, if known.
+
+    Returns
+    -------
+    EDispKernelMap, EDispMap or None
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If its bins are not those of the counts and the exposure.
+    """
+    if edisp is None:
+        return None
+    if not isinstance(edisp, EDispKernelMap | EDispMap):
+        raise TypeError(
+            f"edisp: expected an EDispKernelMap, an EDispMap or None, got {type(edisp).__name__}."
+        )
+    axes = edisp.edisp_map.geom.axes
+    pairs = (("energy", energy_axis, "counts"), ("energy_true", energy_axis_true, "exposure"))
+    for name, axis, other in pairs:
+        if axis is not None and name in axes.names and not same_bins(axes[name], axis):
+            raise ValueError(
+                f"edisp and {other} have different bins on axis {name!r}: "
+                f"{_axis_text(axes[name])} against {_axis_text(axis)}; expected the same bins."
+            )
+    return edisp
+
+
+def first_index(where: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the index of the first true element."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(where)), where.shape))
+
+
+def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
+    """Check that counts or a background can be fitted: no negative values, no NaN counts.
+
+    A background that is NaN is no error: its bins have weight zero.
+
+    Parameters
+    ----------
+    name
+        "counts" or "background".
+    values
+        The data, shape (energy, row, col), in counts per bin.
+    mask
+        True where a bin is used; None for all of them. Other bins are not looked at.
+
+    Raises
+    ------
+    ValueError
+        If a value cannot be used; the message says how many and where the first one is.
+    """
+    used = np.ones(values.shape, dtype=bool) if mask is None else mask
+    faults = {"negative": used & (values < 0), "infinite": used & np.isinf(values)}
+    if name == "counts":
+        faults["NaN"] = used & np.isnan(values)
+    for fault, bad in faults.items():
+        if np.any(bad):
+            where = first_index(bad)
+            value = f" ({values[where]:.4g})" if fault == "negative" else ""
+            raise ValueError(
+                f"{name}: {fault} in {int(bad.sum())} of {used.sum()} bins, the first at "
+                f"(energy, row, col) {where}{value}; expected finite values >= 0. "
+                "Correct these bins, or leave them out with mask_safe or mask_fit."
+            )
+
+
+def check_exposure_values(values: NDArray[Any]) -> None:
+    """Check that an exposure is finite, not negative and not zero everywhere.
+
+    Parameters
+    ----------
+    values
+        The data, shape (energy_true, row, col).
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    for fault, bad in {"not finite": ~np.isfinite(values), "negative": values < 0}.items():
+        if np.any(bad):
+            raise ValueError(
+                f"exposure: {fault} in {int(bad.sum())} of {values.size} bins, the first at "
+                f"(energy_true, row, col) {first_index(bad)}; expected finite values >= 0. "
+                "Set the exposure to 0 where nothing was observed."
+            )
+    if not np.any(values > 0):
+        raise ValueError(
+            "exposure: zero everywhere, so no flux can be fitted; "
+            "expected area times time > 0 where the sky was observed."
+        )

@@ -1,0 +1,216 @@
+"""Parts of a dataset from plain maps: images or cubes of counts, background and exposure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from numpy.typing import NDArray
+
+from gammagrad.dataset.checks import same_bins
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import parse_unit, to_value
+
+__all__ = ["parts_from_maps"]
+
+
+def parts_from_maps(
+    counts: Map,
+    background: Map | None = None,
+    exposure: Map | None = None,
+    *,
+    psf: PSFMap | None = None,
+    psf_sigma: Any = None,
+    psf_table: Any = None,
+    edisp: Any = None,
+    mask: Map | None = None,
+    mask_fit: Map | None = None,
+    energy_edges: Any = None,
+    exposure_unit: Any = None,
+) -> dict[str, Any]:
+    """Return the parts of a dataset, on the energy axis of the counts.
+
+    Parameters
+    ----------
+    counts, background, exposure, mask, mask_fit
+        Images (row, col) or cubes (energy, row, col).
+    psf, psf_sigma, psf_table
+        At most one of: a `PSFMap`, Gaussian widths, a table; see `MapDataset.from_maps`.
+    edisp
+        Energy dispersion or None.
+    energy_edges
+        Edges of the energy bins, for maps that do not say them.
+    exposure_unit
+        Unit of an exposure that has none.
+
+    Returns
+    -------
+    dict
+        Parts by the names of `MapDataset`'s arguments.
+
+    Raises
+    ------
+    TypeError
+        If something is no map.
+    ValueError
+        If energies are missing, or do not fit together, or more than one PSF is given.
+    """
+    axis = _energy_axis(counts, energy_edges)
+    parts: dict[str, Any] = {"counts": _on_axis(counts, axis, "counts"), "edisp": edisp}
+    if background is not None:
+        parts["background"] = _on_axis(background, axis, "background")
+    for name, m in (("mask_safe", mask), ("mask_fit", mask_fit)):
+        if m is not None:
+            parts[name] = _on_axis(m, axis, name, repeat=True)
+    axis_true = axis.rename("energy_true")
+    if exposure is not None:
+        _check_map(exposure, "exposure")
+        exposure = _with_unit(exposure, exposure_unit)
+        parts["exposure"] = _exposure(exposure, axis, interpolate=edisp is None)
+        axis_true = parts["exposure"].geom.axes["energy_true"]
+    parts["psf"] = _psf(axis_true, psf, psf_sigma, psf_table)
+    return parts
+
+
+def _check_map(m: Any, name: str) -> None:
+    if not isinstance(m, Map):
+        raise TypeError(
+            f"{name}: expected a gammagrad Map, got {type(m).__name__}; "
+            "read files with Map.read(filename) or MapDataset.from_files(...)."
+        )
+
+
+def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
+    """Return the reconstructed energy axis: that of the counts, or the given edges."""
+    _check_map(counts, "counts")
+    given = None if energy_edges is None else MapAxis.from_energy_edges(energy_edges)
+    own = _own_axis(counts, "counts")
+    if own is None and given is None:
+        raise ValueError(
+            "counts: nothing says its energies; pass the edges of its energy bins, "
+            "such as energy_edges=['1 TeV', '10 TeV'] for one image."
+        )
+    if own is None or given is None:
+        axis = given or own
+        assert axis is not None
+        return axis if axis.name == "energy" else axis.rename("energy")
+    if not same_bins(own, given):
+        raise ValueError(
+            f"energy_edges: {given!r}, but the counts have {own!r}; "
+            "leave energy_edges out, or slice the dataset afterwards with slice_by_energy."
+        )
+    return own.rename("energy")
+
+
+def _own_axis(m: Map, name: str) -> MapAxis | None:
+    """Return the energy axis of a map, or None if it does not have one."""
+    if len(m.geom.axes) > 1:
+        raise ValueError(
+            f"{name}: axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis."
+        )
+    for axis in m.geom.axes:
+        if axis.unit.is_equivalent("TeV"):
+            return axis
+    return None
+
+
+def _on_axis(m: Map, axis: MapAxis, name: str, repeat: bool = False) -> Map:
+    """Return a map with the energy axis of the counts; an image may be repeated along it."""
+    _check_map(m, name)
+    own = _own_axis(m, name)
+    planes = m.data.reshape(-1, *m.geom.shape_image)
+    if own is not None and not same_bins(own, axis):
+        raise ValueError(f"{name}: energy bins {own!r}; expected those of the counts, {axis!r}.")
+    if repeat and m.geom.is_image:
+        planes = np.repeat(planes, axis.nbin, axis=0)
+    if len(planes) != axis.nbin:
+        raise ValueError(
+            f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
+            f"{axis!r}."
+        )
+    return Map(m.geom.to_cube([axis]), planes, unit=m.unit, meta=m.meta)
+
+
+def _with_unit(exposure: Map, unit: Any) -> Map:
+    if unit is None or exposure.unit != u.dimensionless_unscaled:
+        return exposure
+    unit = parse_unit(unit, "exposure_unit")
+    return Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
+
+
+def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
+    """Return the exposure in true energy, on the bins of the counts unless its own nest in them."""
+    own = _own_axis(exposure, "exposure")
+    target = axis.rename("energy_true")
+    if own is None or (own.node_type == "edges" and same_bins(own, axis)):
+        return _on_axis(exposure, target, "exposure")
+    kept = MapAxis(
+        own.edges if own.node_type == "edges" else own.center,
+        name="energy_true",
+        interp=own.interp,
+        node_type=own.node_type,
+    )
+    if not interpolate or (own.node_type == "edges" and _nests(own, axis)):
+        return Map(exposure.geom.to_cube([kept]), exposure.data, exposure.unit, exposure.meta)
+    if own.nbin == 1:
+        raise ValueError(
+            f"exposure: one energy plane for {axis.nbin} energy bins of the counts; "
+            "expected an exposure for each bin, or at several energies."
+        )
+    data = _at_bin_centres(exposure.data, kept, target)
+    return Map(exposure.geom.to_cube([target]), data, exposure.unit, exposure.meta)
+
+
+def _nests(fine: MapAxis, coarse: MapAxis) -> bool:
+    """Return whether every edge of one axis is an edge of the other, finer one."""
+    edges = fine.edges.to_value("TeV")[:, None]
+    return bool(np.isclose(edges, coarse.edges.to_value("TeV")[None, :], rtol=1e-5).any(0).all())
+
+
+def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDArray[np.float64]:
+    """Interpolate along the energy at the (logarithmic) middle of the target's bins."""
+    edges = target.edges.to_value("TeV")
+    wanted = np.log(np.sqrt(edges[1:] * edges[:-1]))
+    nodes = np.log(own.center.to_value("TeV"))
+    ends = np.log((own.center if own.node_type == "center" else own.edges).to_value("TeV"))
+    if wanted[0] < ends[0] - 1e-6 or wanted[-1] > ends[-1] + 1e-6:
+        raise ValueError(
+            f"exposure: known from {np.exp(ends[0]):.4g} to {np.exp(ends[-1]):.4g} TeV, but the "
+            f"counts reach from {edges[0]:.4g} to {edges[-1]:.4g} TeV; pass an exposure that "
+            "covers the energies of the counts, or cut the counts."
+        )
+    below = np.clip(np.searchsorted(nodes, wanted, side="right") - 1, 0, len(nodes) - 2)
+    part = np.clip((wanted - nodes[below]) / (nodes[below + 1] - nodes[below]), 0, 1)
+    low, high = values[below].astype(float), values[below + 1].astype(float)
+    weight = part[:, None, None]
+    both = (low > 0) & (high > 0)
+    power = np.where(both, low, 1) ** (1 - weight) * np.where(both, high, 1) ** weight
+    # a logarithm needs positive exposures; next to a zero the straight line is used
+    return np.where(both, power, (1 - weight) * low + weight * high)
+
+
+def _psf(axis: MapAxis, psf: PSFMap | None, sigma: Any, table: Any) -> PSFMap | None:
+    named = {"psf": psf, "psf_sigma": sigma, "psf_table": table}
+    given = [name for name, value in named.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: expected one description of the PSF.")
+    if sigma is not None:
+        return PSFMap.from_gauss(axis, to_value(sigma, "deg", "psf_sigma"))
+    if table is not None:
+        return _psf_from_table(axis, table)
+    return psf
+
+
+def _psf_from_table(axis: MapAxis, table: Any) -> PSFMap:
+    if not isinstance(table, list | tuple) or len(table) not in (2, 3):
+        raise ValueError(
+            "psf_table: expected (rad, values) or (rad, energy, values), with values of shape "
+            "(rad,) or (energy, rad)."
+        )
+    energy: Any = axis if len(table) == 2 else to_value(table[1], "TeV", "psf_table, energy")
+    rad = to_value(table[0], "deg", "psf_table, rad")
+    values = to_value(table[-1], "sr-1", "psf_table, values")
+    return PSFMap.from_table(rad, energy, values)

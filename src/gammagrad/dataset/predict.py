@@ -1,0 +1,145 @@
+"""Predicted counts of a dataset's models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.dataset.checks import same_bins
+from gammagrad.dataset.parts import DatasetParts
+from gammagrad.evaluate import evaluate_npred
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.map import Map
+from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
+
+__all__ = ["background_npred", "model_npred", "sky_models"]
+
+Floats = NDArray[np.float64]
+
+
+def sky_models(models: Any) -> list[Any]:
+    """Return the models that add counts of their own.
+
+    Parameters
+    ----------
+    models
+        None, a model, or several.
+
+    Returns
+    -------
+    list
+        All but the background models.
+    """
+    return [model for model in Models(models) if not isinstance(model, FoVBackgroundModel)]
+
+
+def _centres(axis: MapAxis) -> Floats:
+    return axis.center_in("TeV")
+
+
+def background_npred(background: Map | None, models: Iterable[Any] | None) -> Map | None:
+    """Return the background times its model.
+
+    Parameters
+    ----------
+    background
+        Background counts, axes (energy), or None.
+    models
+        Models, of which a `FoVBackgroundModel` is looked for, or None.
+
+    Returns
+    -------
+    Map or None
+        The background with norm and tilt applied at the bin centres; itself without a model.
+    """
+    model = next((m for m in models or () if isinstance(m, FoVBackgroundModel)), None)
+    if background is None or model is None:
+        return background
+    with jax.enable_x64(True):
+        factor = np.asarray(model.evaluate(_centres(background.geom.axes["energy"])))
+    return Map(background.geom, background.data * factor[:, None, None], meta=background.meta)
+
+
+def model_npred(model: SkyModel | TemplateNPredModel, dataset: DatasetParts) -> Map:
+    """Return the counts that one model predicts for a dataset.
+
+    Parameters
+    ----------
+    model
+        A source, or a template of counts.
+    dataset
+        Exposure, PSF, energy dispersion and geometry.
+
+    Returns
+    -------
+    Map
+        Predicted counts per bin, on the geometry of the counts.
+
+    Raises
+    ------
+    ValueError
+        If a source meets a dataset without exposure, or a template does not fit the geometry.
+    """
+    geom = dataset.geom
+    if isinstance(model, TemplateNPredModel):
+        with jax.enable_x64(True):
+            axis = geom.axes["energy"] if model.geom is None else model.geom.axes["energy"]
+            data = np.asarray(model.evaluate(_centres(axis)))
+        return Map(geom, _template_on(model, data, geom))
+    return evaluate_npred(
+        model, dataset.require("exposure"), dataset.psf, dataset.edisp, geom.axes["energy"], geom
+    )
+
+
+def _template_on(model: TemplateNPredModel, data: Floats, geom: WcsGeom) -> Floats:
+    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more."""
+    if model.geom is None:
+        if data.shape != geom.data_shape:
+            raise ValueError(
+                f"model {model.name!r}: counts of shape {data.shape} for a dataset of shape "
+                f"{geom.data_shape}; pass the template as a Map, so that its pixels are known."
+            )
+        return data
+    own = model.geom
+    data = data[_bins(model, own.axes["energy"], geom.axes["energy"])]
+    col, row = _offset(model, own.to_image(), geom.to_image())
+    (ny, nx), (own_ny, own_nx) = geom.shape_image, own.shape_image
+    out = np.zeros(geom.data_shape)
+    rows = slice(max(row, 0), max(min(row + ny, own_ny), 0))
+    cols = slice(max(col, 0), max(min(col + nx, own_nx), 0))
+    part = data[:, rows, cols]
+    top, left = max(-row, 0), max(-col, 0)
+    out[:, top : top + part.shape[1], left : left + part.shape[2]] = part
+    return out
+
+
+def _bins(model: TemplateNPredModel, own: MapAxis, wanted: MapAxis) -> slice:
+    low = float(wanted.edges_in("TeV")[0])
+    start = int(np.argmin(np.abs(np.log(own.edges_in("TeV") / low))))
+    bins = slice(start, start + wanted.nbin)
+    if start + wanted.nbin > own.nbin or not same_bins(own.slice(bins), wanted):
+        raise ValueError(
+            f"model {model.name!r}: energy bins {own!r} do not hold those of the dataset, "
+            f"{wanted!r}."
+        )
+    return bins
+
+
+def _offset(model: TemplateNPredModel, own: WcsGeom, wanted: WcsGeom) -> tuple[int, int]:
+    """Return the column and row of the template at the first pixel of a geometry."""
+    ny, nx = wanted.shape_image
+    corners = np.array([[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1]], dtype=float)
+    x, y = own.sky_to_pix(wanted.pix_to_sky(corners[:, 0], corners[:, 1]))
+    shift = np.stack([x, y], axis=1) - corners
+    offset = np.rint(shift[0])
+    if not np.all(np.abs(shift - offset) < 1e-2):
+        raise ValueError(
+            f"model {model.name!r}: its pixels are not those of the dataset: "
+            f"{own.difference(wanted)}."
+        )
+    return int(offset[0]), int(offset[1])

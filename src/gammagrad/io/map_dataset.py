@@ -1,0 +1,195 @@
+"""Map datasets in FITS: the layout that gammapy reads and writes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.units import UnitsWarning
+
+from gammagrad.io.fits_file import hdu_names, read_hdus, write_hdus
+from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
+from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
+from gammagrad.maps.map import Map
+
+__all__ = ["read_map_dataset", "read_table", "table_to_hdu", "write_map_dataset"]
+
+_MAPS = ("counts", "exposure", "background", "mask_safe", "mask_fit")
+_TABLES = ("gti", "meta_table")
+_CREATOR = "gammagrad"
+
+
+def read_map_dataset(filename: str | PathLike[str]) -> dict[str, Any]:
+    """Read the parts of a map dataset.
+
+    Parameters
+    ----------
+    filename
+        FITS file, gzipped or not.
+
+    Returns
+    -------
+    dict
+        What is in the file, by the names of `MapDataset`'s arguments: "name", "counts",
+        "exposure", "background", "psf", "edisp", "mask_safe", "mask_fit", "gti", "meta_table".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not FITS, or holds no part of a dataset.
+    """
+    hdus = read_hdus(filename)
+    parts: dict[str, Any] = {}
+    for name in _MAPS:
+        if name.upper() in hdus:
+            parts[name] = _read_map(hdus, name, filename)
+    if "EDISP" in hdus:
+        parts["edisp"] = _read_edisp(hdus, filename)
+    if "PSF" in hdus:
+        psf_map = _read_map(hdus, "psf", filename)
+        parts["psf"] = PSFMap(psf_map, _read_optional(hdus, "psf_exposure", filename))
+    if not parts:
+        raise ValueError(
+            f"{filename}: no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
+            f"and found {hdu_names(hdus)}. For plain images and cubes use MapDataset.from_files."
+        )
+    for name in _TABLES:
+        if name.upper() in hdus:
+            parts[name] = read_table(hdus[name.upper()])
+    parts["name"] = str(hdus[0].header.get("NAME", "")).strip() or _stem(filename)
+    return parts
+
+
+def _stem(filename: str | PathLike[str]) -> str:
+    name = Path(filename).name
+    for suffix in (".gz", ".fits", ".fit", ".fts"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _read_map(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> Map:
+    try:
+        m = map_from_hdus(hdus, name.upper(), dtype=bool if name.startswith("mask") else None)
+    except ValueError as error:
+        raise ValueError(f"{filename}: {error}") from error
+    if name == "exposure" and m.geom.axes.names == ["energy"]:
+        axis = m.geom.axes["energy"].rename("energy_true")
+        m = Map(m.geom.to_cube([axis]), m.data, unit=m.unit, meta=m.meta)
+    return m
+
+
+def _read_optional(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> Map | None:
+    return _read_map(hdus, name, filename) if name.upper() in hdus else None
+
+
+def _read_edisp(hdus: fits.HDUList, filename: str | PathLike[str]) -> EDispKernelMap | EDispMap:
+    edisp_map = _read_map(hdus, "edisp", filename)
+    exposure = _read_optional(hdus, "edisp_exposure", filename)
+    kind = EDispMap if "migra" in edisp_map.geom.axes.names else EDispKernelMap
+    return kind(edisp_map, exposure)
+
+
+def read_table(hdu: fits.BinTableHDU) -> Table:
+    """Return a table of a FITS file with its header as meta data.
+
+    Parameters
+    ----------
+    hdu
+        The table's HDU.
+
+    Returns
+    -------
+    Table
+        The table; comments and history are left out.
+    """
+    with warnings.catch_warnings():
+        # units such as "MJD" are kept as text and matter to nobody here
+        warnings.simplefilter("ignore", UnitsWarning)
+        table = Table.read(hdu, format="fits")
+    for key in ("comments", "COMMENT", "HISTORY", "CHECKSUM", "DATASUM"):
+        table.meta.pop(key, None)
+    return table
+
+
+def write_map_dataset(
+    parts: Mapping[str, Any],
+    filename: str | PathLike[str],
+    overwrite: bool = False,
+    checksum: bool = False,
+) -> None:
+    """Write the parts of a map dataset.
+
+    Parameters
+    ----------
+    parts
+        As `read_map_dataset` returns them; None and missing parts are left out.
+    filename
+        File to write; a name ending in ".gz" is compressed.
+    overwrite
+        Whether an existing file may be replaced.
+    checksum
+        Whether each HDU gets its checksum.
+
+    Raises
+    ------
+    OSError
+        If the file is there and `overwrite` is false.
+    """
+    primary = fits.PrimaryHDU()
+    primary.header["NAME"] = parts.get("name") or ""
+    primary.header["CREATOR"] = _CREATOR
+    hdus: list[Any] = [primary]
+    for name in ("counts", "exposure", "background"):
+        hdus += _map_hdus(parts.get(name), name)
+    edisp, psf = parts.get("edisp"), parts.get("psf")
+    if edisp is not None:
+        hdus += _map_hdus(edisp.edisp_map, "edisp")
+        hdus += _map_hdus(edisp.exposure_map, "edisp_exposure")
+    if psf is not None:
+        hdus += _map_hdus(psf.psf_map, "psf")
+        hdus += _map_hdus(psf.exposure_map, "psf_exposure")
+    for name in ("mask_safe", "mask_fit"):
+        hdus += _map_hdus(parts.get(name), name)
+    for name in _TABLES:
+        if parts.get(name) is not None:
+            hdus.append(table_to_hdu(parts[name], name.upper()))
+    write_hdus(hdus, filename, overwrite=overwrite, checksum=checksum)
+
+
+def _map_hdus(m: Map | None, name: str) -> list[Any]:
+    return [] if m is None else list(map_to_hdus(m, name.upper()))
+
+
+def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:
+    """Return a table as an HDU, with what FITS can hold of its meta data.
+
+    Parameters
+    ----------
+    table
+        The table; it is not changed.
+    name
+        Name of the extension.
+
+    Returns
+    -------
+    BinTableHDU
+        The HDU.
+    """
+    plain = table.copy()
+    keep = (bool, int, float, str, np.number, np.bool_)
+    plain.meta = {
+        key: value
+        for key, value in table.meta.items()
+        if isinstance(value, keep) and len(key) <= 8 and key.upper() != "EXTNAME"
+    }
+    hdu = fits.table_to_hdu(plain)
+    hdu.name = name
+    return hdu

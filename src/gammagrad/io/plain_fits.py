@@ -1,0 +1,78 @@
+"""Plain FITS images and cubes: one map per file or extension, as most tools write them."""
+
+from __future__ import annotations
+
+import re
+from os import PathLike, fspath
+from typing import Any, NamedTuple
+
+from astropy import units as u
+from astropy.table import Table
+
+from gammagrad.io.fits_file import get_hdu, read_hdus
+from gammagrad.io.map_dataset import read_table
+from gammagrad.io.map_fits import map_from_hdus
+from gammagrad.maps.map import Map
+
+__all__ = ["PlainMap", "read_plain"]
+
+_EXTENSION = re.compile(r"(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]")
+
+
+class PlainMap(NamedTuple):
+    """A map, and what else its file says."""
+
+    map: Map
+    gti: Table | None
+
+
+def read_plain(filename: str | PathLike[str]) -> PlainMap:
+    """Read an image or a cube.
+
+    Parameters
+    ----------
+    filename
+        The file; with the name or number of an extension in brackets
+        (``"maps.fits[background]"``) that one, else the first that has an image.
+
+    Returns
+    -------
+    PlainMap
+        The map, and the good time intervals if the file has them. An exposure of the Fermi-LAT
+        tools, which state no unit, is in cm2 s.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not FITS, or has no such map.
+    """
+    path, hdu = _split(fspath(filename))
+    hdus = read_hdus(path)
+    try:
+        m = map_from_hdus(hdus, hdu)
+        header = get_hdu(hdus, 0 if hdu is None else hdu).header
+    except ValueError as error:
+        raise ValueError(f"{filename}: {error}") from error
+    if _is_fermi_exposure(hdus, header, m):
+        m = Map(m.geom, m.data, unit="cm2 s", meta=m.meta)
+    gti = read_table(hdus["GTI"]) if "GTI" in hdus else None
+    return PlainMap(m, gti)
+
+
+def _split(filename: str) -> tuple[str, str | int | None]:
+    found = _EXTENSION.fullmatch(filename)
+    if found is None:
+        return filename, None
+    hdu = found["hdu"]
+    return found["file"], int(hdu) if hdu.isdigit() else hdu
+
+
+def _is_fermi_exposure(hdus: Any, header: Any, m: Map) -> bool:
+    """Return whether a map is an exposure cube of gtexpcube2: at energies, without a unit."""
+    return bool(
+        m.unit == u.dimensionless_unscaled
+        and "ENERGIES" in hdus
+        and str(header.get("TELESCOP", "")).strip().upper() in ("GLAST", "FERMI")
+    )

@@ -1,0 +1,79 @@
+"""Point spread functions in FITS files: a table of Fermi-LAT's tools, or a map."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+
+from gammagrad.io.fits_file import hdu_names, read_hdus
+from gammagrad.io.map_fits import map_from_hdus
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import RegionGeom
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.map import Map
+
+__all__ = ["read_psf"]
+
+
+def read_psf(filename: str | PathLike[str]) -> PSFMap:
+    """Read a point spread function.
+
+    Parameters
+    ----------
+    filename
+        A FITS file as Fermi-LAT's ``gtpsf`` writes it (extensions PSF and THETA: energy in MeV,
+        offset in deg, density in sr-1), or one with a PSF map in gammapy's layout (extensions
+        PSF and PSF_BANDS), such as a map dataset.
+
+    Returns
+    -------
+    PSFMap
+        The point spread function.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not FITS or holds neither of the two.
+    """
+    hdus = read_hdus(filename)
+    if "PSF" in hdus and "THETA" in hdus:
+        return _from_gtpsf(hdus, filename)
+    if "PSF" in hdus and "PSF_BANDS" in hdus:
+        exposure = map_from_hdus(hdus, "PSF_EXPOSURE") if "PSF_EXPOSURE" in hdus else None
+        return PSFMap(map_from_hdus(hdus, "PSF"), exposure)
+    raise ValueError(
+        f"{filename}: no point spread function; expected HDUs PSF and THETA (gtpsf) or PSF and "
+        f"PSF_BANDS (a PSF map), and found {hdu_names(hdus)}."
+    )
+
+
+def _column(hdu: fits.BinTableHDU, name: str, unit: str) -> u.Quantity:
+    # gtpsf writes no units; they are fixed by its documentation
+    given = hdu.columns[name].unit or unit
+    return u.Quantity(np.array(hdu.data[name], dtype=float), given).to(unit)
+
+
+def _from_gtpsf(hdus: fits.HDUList, filename: str | PathLike[str]) -> PSFMap:
+    table, theta = hdus["PSF"], hdus["THETA"]
+    for hdu, wanted in ((table, ("Energy", "Psf")), (theta, ("Theta",))):
+        missing = {name.lower() for name in wanted} - {name.lower() for name in hdu.columns.names}
+        if missing:
+            raise ValueError(
+                f"{filename}, extension {hdu.name}: no column {', '.join(sorted(missing))}; "
+                f"there are {', '.join(hdu.columns.names)}."
+            )
+    rad = MapAxis.from_nodes(_column(theta, "Theta", "deg"), name="rad")
+    energy = MapAxis.from_nodes(_column(table, "Energy", "MeV"), name="energy_true", interp="log")
+    values = _column(table, "Psf", "sr-1").value[:, :, None, None]
+    psf_map = Map(RegionGeom([rad, energy]), values, unit="sr-1")
+    exposure_map = None
+    if "exposure" in (name.lower() for name in table.columns.names):
+        geom = RegionGeom([rad.squash(), energy])
+        exposure = _column(table, "Exposure", "cm2 s").value[:, None, None, None]
+        exposure_map = Map(geom, exposure, unit="cm2 s")
+    return PSFMap(psf_map, exposure_map)
