@@ -177,7 +177,7 @@ class PixelOps(SkyGrid):
         nx, ny = self._npix
         if 2 * cols >= nx or 2 * rows >= ny:
             raise ValueError(
-                f"crop_width is {crop_width!r}; nothing of {nx} x {ny} pixels is left."
+                f"crop_width is {crop_width!r}; nothing is left of {nx} x {ny} pixels."
             )
         return self._shifted(cols, rows, (nx - 2 * cols, ny - 2 * rows))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -166,19 +168,17 @@ def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
         return unit
     text = str(unit).strip()
     for candidate in (text, _respell(text)):
-        try:
-            return u.Unit(candidate)
-        except ValueError:
-            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", u.UnitsWarning)  # of several slashes, or old spellings
+            try:
+                return u.Unit(candidate)
+            except ValueError:
+                continue
     raise ValueError(f"{name}: {text!r} is not a unit; expected one such as 'cm2 s' or 'sr-1'.")
 
 
 def _respell(text: str) -> str:
-    for old, new in _SPELLINGS.items():
-        if text.lower() == old:
-            return new
-    words = text.replace("/", " / ").replace("*", " * ").split()
-    return " ".join(_SPELLINGS.get(word.lower(), word) for word in words)
+    return re.sub(r"[A-Za-z]+", lambda word: _SPELLINGS.get(word[0].lower(), word[0]), text)
 
 
 def without_count_units(unit: u.UnitBase) -> u.UnitBase:
