@@ -1,0 +1,163 @@
+"""The distribution of significances: the first thing to look at after a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from gammagrad.flux_maps import FluxMaps
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import to_value
+from gammagrad.plot.scales import pyplot
+
+__all__ = ["SignificanceFit", "plot_significance_histogram"]
+
+
+@dataclass(frozen=True)
+class SignificanceFit:
+    """Normal distribution fitted to significances.
+
+    Parameters
+    ----------
+    mean : float
+        Its mean.
+    width : float
+        Its standard deviation.
+    number : int
+        Number of pixels fitted. Neighbouring ones share counts, so the errors of mean and width
+        are larger than that number suggests.
+    ax : object
+        The axes drawn on.
+    """
+
+    mean: float
+    width: float
+    number: int
+    ax: Any = None
+
+
+def _keep(maps: FluxMaps, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
+    """Return which pixels of the maps to keep, in the shape of their data."""
+    geom = maps.geom
+    shape = geom.data_shape
+    if exclusion is None:
+        return np.ones(shape, dtype=bool)
+    if isinstance(exclusion, Table):
+        keep = np.ones(geom.shape_image, dtype=bool)
+        limit = to_value(radius, "deg", "radius")
+        positions = SkyCoord(
+            u.Quantity(exclusion["ra"], "deg"), u.Quantity(exclusion["dec"], "deg")
+        )
+        for position in positions:
+            keep &= geom.to_image().separation(position).to_value("deg") > limit
+        return np.broadcast_to(keep, shape)
+    values: NDArray[Any] = np.asarray(exclusion.data if isinstance(exclusion, Map) else exclusion)
+    if values.shape[-2:] != shape[-2:]:
+        raise ValueError(
+            f"exclusion: expected images of {shape[-2:]} pixels as in the maps, got {values.shape}."
+        )
+    if values.ndim > 2 and values.shape[0] != shape[0]:
+        values = np.asarray(values.all(axis=0, keepdims=True))
+    return np.broadcast_to(values.astype(bool), shape)
+
+
+def _draw_histogram(
+    ax: Any, everything: NDArray[np.float64], kept: NDArray[np.float64], fit: SignificanceFit
+) -> None:
+    """Draw the distributions and the two normal curves."""
+    low, high = min(-5.0, everything.min()), max(5.0, everything.max())
+    step = 0.1 if len(kept) > 20_000 else 0.2 if len(kept) > 2_000 else 0.5
+    if high - low > 400 * step:
+        step = (high - low) / 400
+    edges = np.arange(np.floor(low / step), np.ceil(high / step) + 1.5) * step
+    scale = 1 / (len(kept) * step)
+    if len(kept) < len(everything):
+        height = np.histogram(everything, edges)[0] * scale
+        ax.stairs(height, edges, color="0.55", linewidth=1.0, label="all pixels")
+    height = np.histogram(kept, edges)[0] * scale
+    name = "outside the exclusion" if len(kept) < len(everything) else "all pixels"
+    ax.stairs(height, edges, fill=True, color="#9ecae1", label=name)
+    x = np.linspace(edges[0], edges[-1], 1000)
+    for mean, width, style in (
+        (0.0, 1.0, {"color": "black", "linestyle": "--", "label": "standard normal"}),
+        (
+            fit.mean,
+            fit.width,
+            {
+                "color": "#cb181d",
+                "label": f"fit: mean {fit.mean:.3f}, width {fit.width:.3f}",
+            },
+        ),
+    ):
+        if width > 0:
+            curve = np.exp(-0.5 * ((x - mean) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+            ax.plot(x, curve, linewidth=1.6, **style)
+    ax.set_yscale("log")
+    ax.set_ylim(0.4 * scale, 3 * max(0.4, float(height.max())))
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_xlabel(r"significance $\sqrt{\mathrm{TS}}$")
+    ax.set_ylabel("probability density")
+    ax.legend(frameon=False, loc="upper right")
+
+
+def plot_significance_histogram(
+    maps: FluxMaps,
+    exclusion: Any = None,
+    ax: Any = None,
+    *,
+    energy: int | Sequence[int] | None = None,
+    radius: Any = "0.3 deg",
+) -> SignificanceFit:
+    """Draw the distribution of significances over a standard normal, and fit it.
+
+    Without sources, and away from the physical bound, significances follow a standard normal
+    distribution. A width above 1 means that the background model misses something; a tail to the
+    right is sources.
+
+    Parameters
+    ----------
+    maps : FluxMaps
+        The maps.
+    exclusion : Map, ndarray or Table, optional
+        Where not to look: a mask that is false (or zero) where there are sources, or a table of
+        sources with columns ``ra`` and ``dec``.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+    energy : int or sequence of int, optional
+        Energy groups to take; all by default.
+    radius : str or Quantity
+        Radius to exclude about each source of a table.
+
+    Returns
+    -------
+    SignificanceFit
+        Mean and standard deviation of the pixels left (the maximum-likelihood fit of a normal
+        distribution), their number, and the axes.
+
+    Raises
+    ------
+    ValueError
+        If the exclusion does not fit the maps, or leaves fewer than two pixels.
+    """
+    chosen = slice(None) if energy is None else np.atleast_1d(np.asarray(energy, dtype=int))
+    significance = np.asarray(maps["sqrt_ts"].data, dtype=float)[chosen]
+    keep = _keep(maps, exclusion, radius)[chosen]
+    finite = np.isfinite(significance)
+    everything, kept = significance[finite], significance[finite & keep]
+    if len(kept) < 2:
+        raise ValueError(
+            "exclusion: fewer than two fitted pixels are left; the mask must be true (or 1) where "
+            "pixels are kept."
+        )
+    if ax is None:
+        ax = pyplot().figure(figsize=(6.4, 4.4), layout="constrained").add_subplot()
+    fit = SignificanceFit(float(kept.mean()), float(kept.std()), len(kept), ax)
+    _draw_histogram(ax, everything, kept, fit)
+    return fit

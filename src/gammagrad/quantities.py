@@ -1,0 +1,228 @@
+"""The table of output maps: what each one is, its unit, its place in files, who asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["FLUXES", "QUANTITIES", "STORED", "MissingQuantityError", "OutputMap", "describe"]
+
+FLUXES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
+    {
+        "dnde": ("cm-2 s-1 TeV-1", "differential flux at the centre of the energy group"),
+        "e2dnde": ("TeV cm-2 s-1", "differential flux times energy squared, at the centre"),
+        "flux": ("cm-2 s-1", "flux integrated over the energy group"),
+        "eflux": ("TeV cm-2 s-1", "energy flux integrated over the energy group"),
+    }
+)
+"""Unit and meaning of the fluxes a norm is converted to with the reference spectrum."""
+
+
+@dataclass(frozen=True)
+class OutputMap:
+    """One output map.
+
+    Parameters
+    ----------
+    name : str
+        Its key in `FluxMaps`.
+    unit : str
+        Unit of its values; empty if dimensionless.
+    dtype : str
+        Name of the numpy type of its values.
+    meaning : str
+        What it is, in one sentence.
+    option : str, optional
+        The entry of ``selection_optional`` that asks for it; None if it is always computed.
+    sources : tuple of str
+        For a map derived from others: the names of those.
+    reference : str, optional
+        For a flux: which reference flux, a key of `FLUXES`, its source is multiplied with.
+    symbol : str, optional
+        How to call it on the axis of a plot.
+    """
+
+    name: str
+    unit: str
+    dtype: str
+    meaning: str
+    option: str | None = None
+    sources: tuple[str, ...] = ()
+    reference: str | None = None
+    symbol: str = ""
+
+    @property
+    def fits_name(self) -> str:
+        """Name of its extension in a FITS file."""
+        return self.name.upper()
+
+    @property
+    def is_norm(self) -> bool:
+        """True for the norm and its errors, limits and sensitivity."""
+        return self.name == "norm" or self.name.startswith("norm_")
+
+    @property
+    def label(self) -> str:
+        """Text for a plot: the symbol, or else the name in words."""
+        return self.symbol or self.name.replace("_", " ")
+
+
+_STORED = (
+    OutputMap(
+        "ts",
+        "",
+        "float64",
+        "Test statistic: what the fit of the source gains over none, negative where norm is.",
+        symbol="TS",
+    ),
+    OutputMap("norm", "", "float64", "Best fit of the norm of the reference model."),
+    OutputMap("niter", "", "int32", "Number of iterations of the fit."),
+    OutputMap("norm_err", "", "float64", "Symmetric error of the norm, n_sigma wide."),
+    OutputMap(
+        "npred",
+        "",
+        "float64",
+        "Predicted counts inside the kernel window, background and fitted source.",
+        symbol="predicted counts",
+    ),
+    OutputMap(
+        "npred_excess",
+        "",
+        "float64",
+        "Predicted counts of the fitted source inside the kernel window.",
+        symbol="predicted excess counts",
+    ),
+    OutputMap("stat", "", "float64", "Fit statistic at the best fit.", symbol="fit statistic"),
+    OutputMap(
+        "stat_null",
+        "",
+        "float64",
+        "Fit statistic without the source.",
+        symbol="fit statistic without source",
+    ),
+    OutputMap("success", "", "bool", "True where the fit converged."),
+    OutputMap("status", "", "int8", "Code of how the fit ended; the codes are in the manual."),
+    OutputMap("norm_errp", "", "float64", "Error of the norm upwards, n_sigma wide.", "errn-errp"),
+    OutputMap(
+        "norm_errn", "", "float64", "Error of the norm downwards, n_sigma wide.", "errn-errp"
+    ),
+    OutputMap("norm_ul", "", "float64", "Upper limit of the norm, at n_sigma_ul.", "ul"),
+    OutputMap(
+        "norm_sensitivity",
+        "",
+        "float64",
+        "Norm that the background would let us see at n_sigma_sensitivity.",
+        "sensitivity",
+    ),
+    OutputMap(
+        "stat_scan",
+        "",
+        "float64",
+        "Fit statistic along a scan of the norm, less that without the source.",
+        "stat_scan",
+    ),
+    OutputMap(
+        "dnde_scan_values",
+        FLUXES["dnde"][0],
+        "float64",
+        "Differential fluxes at which the statistic was scanned.",
+        "stat_scan",
+    ),
+)
+
+STORED: tuple[str, ...] = tuple(q.name for q in _STORED)
+"""Names of the maps an estimator returns, in the order they are printed and written in."""
+
+
+def _conversion(flux: str, norm: OutputMap) -> OutputMap:
+    """Return the entry of a flux that a norm-like map is converted to."""
+    unit, meaning = FLUXES[flux]
+    suffix = norm.name.removeprefix("norm")
+    words = {
+        "": "",
+        "_err": "Symmetric error of the ",
+        "_errp": "Error upwards of the ",
+        "_errn": "Error downwards of the ",
+        "_ul": "Upper limit of the ",
+        "_sensitivity": "Sensitivity as ",
+    }[suffix]
+    text = words + meaning + "."
+    return OutputMap(
+        name=flux + suffix,
+        unit=unit,
+        dtype="float64",
+        meaning=text[0].upper() + text[1:],
+        option=norm.option,
+        sources=(norm.name,),
+        reference=flux,
+    )
+
+
+_DERIVED = (
+    OutputMap(
+        "sqrt_ts",
+        "",
+        "float64",
+        "Significance: square root of the test statistic, with the sign of norm.",
+        sources=("ts",),
+        symbol=r"significance $\sqrt{\mathrm{TS}}$",
+    ),
+    OutputMap(
+        "is_ul",
+        "",
+        "bool",
+        "True where the significance is below sqrt_ts_threshold_ul.",
+        sources=("sqrt_ts",),
+    ),
+    OutputMap(
+        "npred_background",
+        "",
+        "float64",
+        "Predicted counts of the background inside the kernel window.",
+        sources=("npred", "npred_excess"),
+        symbol="predicted background counts",
+    ),
+    *(_conversion(flux, norm) for flux in FLUXES for norm in _STORED if norm.is_norm),
+)
+
+QUANTITIES: MappingProxyType[str, OutputMap] = MappingProxyType(
+    {q.name: q for q in (*_STORED, *_DERIVED)}
+)
+"""Every map by its name: first the stored ones, then those derived from them."""
+
+
+class MissingQuantityError(KeyError, AttributeError):
+    """A map was asked for that was not computed, or that does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+def describe(name: str) -> OutputMap:
+    """Return the entry of a map in the table.
+
+    Parameters
+    ----------
+    name : str
+        Name of the map, such as ``"flux_err"``.
+
+    Returns
+    -------
+    OutputMap
+        Its entry.
+
+    Raises
+    ------
+    MissingQuantityError
+        If there is no such map; the message lists those there are.
+
+    Examples
+    --------
+    >>> describe("flux_ul").unit, describe("flux_ul").option
+    ('cm-2 s-1', 'ul')
+    """
+    if name not in QUANTITIES:
+        raise MissingQuantityError(
+            f"There is no quantity {name!r}; choose from {', '.join(QUANTITIES)}."
+        )
+    return QUANTITIES[name]

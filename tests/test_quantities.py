@@ -1,0 +1,55 @@
+"""The table of output maps: complete, consistent, and the source of every conversion."""
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+import pytest
+
+from gammagrad.maps.units import INTERNAL_UNITS
+from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError, describe
+
+
+def test_stored_maps_come_in_the_order_that_gammapy_prints() -> None:
+    basic = "ts norm niter norm_err npred npred_excess stat stat_null success"
+    ours = "status"
+    optional = "norm_errp norm_errn norm_ul norm_sensitivity stat_scan dnde_scan_values"
+    assert " ".join(STORED) == f"{basic} {ours} {optional}"
+
+
+def test_every_norm_has_every_flux() -> None:
+    norms = [n for n in STORED if QUANTITIES[n].is_norm]
+    assert len(norms) == 6
+    for flux, (unit, _) in FLUXES.items():
+        for norm in norms:
+            entry = describe(flux + norm.removeprefix("norm"))
+            assert entry.sources == (norm,)
+            assert entry.reference == flux
+            assert entry.unit == unit
+            assert entry.option == QUANTITIES[norm].option
+
+
+def test_units_are_the_internal_ones() -> None:
+    for flux, (unit, _) in FLUXES.items():
+        assert u.Unit(unit) == u.Unit(INTERNAL_UNITS[flux])
+    assert u.Unit(describe("dnde_scan_values").unit) == u.Unit(INTERNAL_UNITS["dnde"])
+
+
+def test_every_entry_can_be_used() -> None:
+    assert len({q.fits_name for q in QUANTITIES.values()}) == len(QUANTITIES)
+    for name, q in QUANTITIES.items():
+        assert q.name == name
+        assert name.isidentifier()
+        assert len(q.fits_name) <= 68
+        assert q.meaning.endswith(".")
+        assert q.meaning[0].isupper()
+        assert q.label
+        assert np.dtype(q.dtype)
+        assert all(source in QUANTITIES for source in q.sources)
+
+
+def test_unknown_quantity() -> None:
+    with pytest.raises(MissingQuantityError, match=r"no quantity 'flx'; choose from ts, norm"):
+        describe("flx")
+    assert issubclass(MissingQuantityError, KeyError)
+    assert issubclass(MissingQuantityError, AttributeError)
