@@ -32,7 +32,10 @@ TRACED: dict[str, str] = {
 }
 
 # The ground that both sides stand on.
-GROUND: dict[str, str] = {"_pytree": "frozen dataclass -> JAX pytree"}
+GROUND: dict[str, str] = {
+    "_pytree": "frozen dataclass -> JAX pytree",
+    "_plots": "where figures register, so that maps can call what stands above them",
+}
 
 # Helpers of the estimators; they know arrays and processes, and nothing of maps.
 HELPERS: dict[str, str] = {
@@ -61,7 +64,7 @@ INSIDE: dict[str, dict[str, tuple[str, ...]]] = {
         "irf": ("irf", "psf", "psf_kernel", "edisp", "irf_map"),
         "map": ("map", "map_ops", "map_math", "map_data", "rebin"),
         "geom": ("geom", "pixel_ops", "sky_grid", "geom_base", "sphere"),
-        "axes": ("axes", "axis", "nodes"),
+        "axes": ("axes", "axis", "axis_bins", "nodes"),
         "units": ("units",),
     },
 }
