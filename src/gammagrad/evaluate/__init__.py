@@ -1,0 +1,21 @@
+"""Counts that a sky model predicts, and the kernels and exposures of source searches."""
+
+from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel
+from gammagrad.evaluate.predict import (
+    evaluate_npred,
+    flux_of_reference,
+    norm_weights,
+    reco_exposure,
+)
+from gammagrad.evaluate.window import Window, prepare
+
+__all__ = [
+    "KernelEstimate",
+    "Window",
+    "estimate_kernel",
+    "evaluate_npred",
+    "flux_of_reference",
+    "norm_weights",
+    "prepare",
+    "reco_exposure",
+]

@@ -1,0 +1,225 @@
+"""The image of a source that a search slides over a map."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy import units as u
+from numpy.typing import NDArray
+
+from gammagrad._pytree import replace
+from gammagrad.core.fold import FoldInputs
+from gammagrad.evaluate.predict import predict
+from gammagrad.evaluate.responses import (
+    Dispersion,
+    check_geometries,
+    is_compact,
+    narrowest_psf,
+    responses,
+)
+from gammagrad.evaluate.sampling import Block, check_sampling, choose_sampling, kind_of, lonlat
+from gammagrad.evaluate.window import CUTOUT_MARGIN, fold_inputs
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.irf import PSFKernel, PSFMap
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import to_value
+
+__all__ = ["KernelEstimate", "estimate_kernel"]
+
+Floats = NDArray[np.float64]
+
+# Kernel values below this part of the peak are rounding noise of the convolution.
+_NOISE = 1e-14
+
+
+class KernelEstimate(NamedTuple):
+    """A kernel, and how much of the model it holds.
+
+    Parameters
+    ----------
+    kernel
+        Sum 1 in each energy bin, or 0 where no counts are expected; odd numbers of rows and
+        columns.
+    containment
+        Part of the model's counts inside the kernel before that, one per energy bin; NaN for a
+        model without an edge, which has no total.
+    """
+
+    kernel: Map
+    containment: Floats
+
+
+def estimate_kernel(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    geom: WcsGeom,
+    kernel_width: Any = None,
+    sampling: str = "fine",
+) -> KernelEstimate:
+    """Predict the shape of a source's counts around the pixel it is in.
+
+    The model is put at the middle of a small map with the projection and pixel size of the
+    exposure, its reference point in the middle, and folded with exposure, PSF and energy
+    dispersion as they are at the middle of the map (or the nearest position that has any).
+
+    Parameters
+    ----------
+    model
+        A `SkyModel` with a spatial model; its own position does not matter.
+    exposure
+        Exposure with the axis "energy_true".
+    psf, edisp
+        Instrument responses or None.
+    geom
+        Geometry of the counts.
+    kernel_width
+        Largest width, a quantity, text or deg. By default that of the PSF plus twice (the model's
+        radius + 0.1 deg), which also limits a larger `kernel_width`, and at most that of the map.
+    sampling
+        "fine" integrates the model and the PSF over pixels accurately; "gammapy" takes the
+        samples that gammapy 2.1 does, for comparison.
+
+    Returns
+    -------
+    KernelEstimate
+        Kernel and containment.
+
+    Raises
+    ------
+    ValueError
+        If the model has no shape, there is no exposure anywhere, axes are missing or geometries
+        differ.
+    """
+    check_sampling(sampling)
+    axis_true = check_geometries(exposure, geom)
+    axis = geom.axes["energy"]
+    spatial = model.spatial_model
+    if spatial is None:
+        raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
+    centre = geom.center_skydir
+    pixel = float(np.max(geom.pixel_scales.to_value("deg")))
+    narrowest = narrowest_psf(model, psf, axis_true, axis, centre)
+    choice = choose_sampling(spatial, pixel, narrowest, sampling, centred=True)
+    psf_kernel, matrix = responses(
+        model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
+    )
+    npix = _kernel_npix(spatial, psf_kernel, geom, pixel, kernel_width)
+    # a point source is placed among 3 x 3 pixels
+    grid = geom.to_image().to_odd_npix(u.Quantity(0.5 * max(npix, 3) * pixel, "deg"))
+    values = exposure_at_centre(exposure)
+    if not model.apply_irf["exposure"]:
+        values = np.ones_like(values)
+    cube = np.broadcast_to(values[:, None, None], (len(values), *grid.shape_image)).copy()
+    moved, core = _centred(spatial, grid)
+    window = Block(grid, 0, 0, grid.shape_image)
+    inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix)
+    if kind_of(spatial) == "template":
+        inputs = _centred_template(spatial, inputs, core, choice)
+    counts = predict(model.spectral_model, moved, inputs)
+    total = _total_counts(model, moved, inputs)
+    cut = (grid.npix[0] - npix) // 2
+    counts = counts[:, cut : cut + npix, cut : cut + npix]
+    return _normalised(counts, total, grid.crop(cut).to_cube([axis]))
+
+
+def exposure_at_centre(exposure: Map) -> Floats:
+    """Return the exposure at the middle of a map, or the nearest pixel that has any.
+
+    Parameters
+    ----------
+    exposure
+        Exposure with the axis "energy_true".
+
+    Returns
+    -------
+    ndarray
+        Cm2 s, shape (n_true,).
+
+    Raises
+    ------
+    ValueError
+        If the exposure is zero everywhere.
+    """
+    data = np.nan_to_num(np.asarray(exposure.data, dtype=float), posinf=0.0, neginf=0.0)
+    valid = np.any(data > 0, axis=0)
+    if not valid.any():
+        raise ValueError(
+            "No valid exposure: it is zero or not finite everywhere, so that there is no kernel. "
+            "Check the exposure map and its unit."
+        )
+    geom = exposure.geom
+    separation = np.where(valid, geom.separation(geom.center_skydir).value, np.inf)
+    # the middle of an even map is equally far from four pixels: the first of them
+    nearest = np.nanmin(separation)
+    tied = np.flatnonzero(separation.ravel() <= nearest * (1 + 1e-9) + 1e-12)
+    row, column = np.unravel_index(tied[0], valid.shape)
+    return data[:, row, column] * exposure.unit.to("cm2 s")
+
+
+def _kernel_npix(
+    spatial: Any, psf_kernel: PSFKernel | None, geom: WcsGeom, pixel: float, kernel_width: Any
+) -> int:
+    """Return the odd number of pixels along the kernel's side."""
+    limit = math.inf if kernel_width is not None else max(geom.npix)
+    if kernel_width is not None:
+        width = float(to_value(kernel_width, "deg", "kernel_width"))
+        if not width > 0:
+            raise ValueError(f"kernel_width is {kernel_width}; expected a positive width.")
+        limit = width / pixel
+    if is_compact(spatial):
+        compact = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / pixel
+        limit = min(limit, compact + (0 if psf_kernel is None else psf_kernel.npix))
+    return 2 * (math.ceil(limit - 1e-6) // 2) + 1
+
+
+def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
+    """Return the model moved to the middle of a grid, and the pixels it fills."""
+    n = grid.npix[0]
+    if not is_compact(spatial):
+        return spatial, Block(grid, 0, 0, (n, n))
+    lon, lat = lonlat(grid.center_skydir, spatial.frame)
+    pixel = float(np.max(grid.pixel_scales.to_value("deg")))
+    half = min(math.ceil(float(spatial.evaluation_radius) / pixel + 0.5), n // 2)
+    low = n // 2 - half
+    return spatial.with_position(float(lon), float(lat)), Block(
+        grid, low, low, (n - 2 * low, n - 2 * low)
+    )
+
+
+def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any) -> FoldInputs:
+    """Sample a template as if the middle of its map were that of the grid."""
+    sky = core.sky(choice)
+    offset = sky.transform_to(core.grid.center_skydir.skyoffset_frame())
+    moved = offset.frame.realize_frame(offset.data)
+    there = spatial.geom.center_skydir.skyoffset_frame()
+    x, y = spatial.geom.sky_to_pix(
+        type(sky)(moved.lon, moved.lat, frame=there).transform_to(spatial.geom.frame)
+    )
+    return replace(inputs, x=x, y=y)
+
+
+def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None:
+    """Return the counts of the whole model, wherever they fall."""
+    if kind_of(spatial) != "template" and not is_compact(spatial):
+        return None
+    whole = replace(
+        inputs, kind="uniform", psf=None, exposure=inputs.exposure[:, :1, :1], oversampling=1
+    )
+    return predict(model.spectral_model, None, whole)[:, 0, 0]
+
+
+def _normalised(counts: Floats, total: Floats | None, geom: WcsGeom) -> KernelEstimate:
+    counts = np.nan_to_num(counts)
+    peak = counts.max(axis=(1, 2), keepdims=True)
+    counts = np.where(counts > _NOISE * peak, counts, 0.0)
+    inside = counts.sum(axis=(1, 2))
+    kernel = counts / np.where(inside > 0, inside, 1.0)[:, None, None]
+    if total is None:
+        containment = np.full(len(inside), np.nan)
+    else:
+        containment = np.divide(inside, total, where=total > 0, out=np.zeros_like(inside))
+    return KernelEstimate(Map(geom, kernel), containment)

@@ -1,0 +1,191 @@
+"""Predicted counts of sky models, and the exposure in reconstructed energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.core.fold import FoldInputs, fold_model
+from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix
+from gammagrad.evaluate.window import prepare
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.map import Map
+
+__all__ = ["evaluate_npred", "flux_of_reference", "norm_weights", "predict", "reco_exposure"]
+
+Floats = NDArray[np.float64]
+
+
+def _plain(tree: Any) -> Any:
+    """Return a model with all its numbers as float64 arrays, so that equal shapes are equal."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype=float), tree)
+
+
+def predict(spectral: Any, spatial: Any, inputs: FoldInputs) -> Floats:
+    """Predict the counts of a model in a window, in float64.
+
+    Parameters
+    ----------
+    spectral, spatial
+        The model's parts.
+    inputs
+        The window.
+
+    Returns
+    -------
+    ndarray
+        Predicted counts, shape (n_reco, ny, nx).
+    """
+    with jax.enable_x64(True):
+        return np.asarray(fold_model(_plain(spectral), _plain(spatial), inputs))
+
+
+def evaluate_npred(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    energy_axis: MapAxis,
+    geom: WcsGeom,
+    sampling: str = "fine",
+) -> Map:
+    """Predict the counts of one sky model.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`. Without a spatial model its whole flux is taken to be in every pixel.
+    exposure
+        Exposure with the axis "energy_true", on the pixels of `geom`.
+    psf, edisp
+        Instrument responses or None. They are taken at the model's position, for a model without
+        an edge at the middle of the map, or at the nearest position where there is a response.
+    energy_axis
+        Bins of reconstructed energy.
+    geom
+        Geometry of the counts; only its pixels matter.
+    sampling
+        "fine" integrates the model over pixels accurately; "gammapy" takes the samples that
+        gammapy 2.1 does, for comparison.
+
+    Returns
+    -------
+    Map
+        Predicted counts, axis "energy"; 0 where the model does not reach.
+
+    Raises
+    ------
+    ValueError
+        If there is no exposure, axes are missing, or the geometries differ.
+    """
+    geom = geom.to_image().to_cube([energy_axis])
+    window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling)
+    data = np.zeros(geom.data_shape)
+    if window is not None:
+        counts = predict(model.spectral_model, model.spatial_model, window.inputs)
+        data[(slice(None), *window.target)] = counts[(slice(None), *window.source)]
+    return Map(geom, data)
+
+
+def reco_exposure(
+    spectral_model: Any,
+    exposure: Map,
+    edisp: Dispersion | None,
+    energy_axis: MapAxis,
+    geom: WcsGeom | None = None,
+    normalize: bool = True,
+) -> Map:
+    """Return the exposure in bins of reconstructed energy for a given spectrum.
+
+    Parameters
+    ----------
+    spectral_model
+        Spectrum of the source.
+    exposure
+        Exposure with the axis "energy_true".
+    edisp
+        Energy dispersion, taken at the middle of its own map (or the nearest position that has
+        any), as gammapy does; None for exact energies.
+    energy_axis
+        Bins of reconstructed energy.
+    geom
+        Geometry whose pixels the exposure must have; by default not checked.
+    normalize
+        Divide by the flux of the spectrum in each bin. Otherwise the result is the number of
+        counts from the spectrum, were all of them found in the pixel they come from.
+
+    Returns
+    -------
+    Map
+        In cm2 s, or counts; axis "energy". 0 where the flux is.
+
+    Raises
+    ------
+    ValueError
+        If there is no exposure, axes are missing, or the geometries differ.
+    """
+    if geom is None and exposure is not None:
+        geom = exposure.geom.to_image().to_cube([energy_axis])
+    axis_true = check_geometries(exposure, geom)
+    image = geom.to_image()
+    values = np.nan_to_num(np.asarray(exposure.data, dtype=float), posinf=0.0, neginf=0.0)
+    inputs = FoldInputs(
+        x=np.zeros((1, 1)),
+        y=np.zeros((1, 1)),
+        solid_angle=np.zeros((1, 1)),
+        exposure=values * exposure.unit.to("cm2 s"),
+        energy_edges=axis_true.edges_in("TeV"),
+        psf=None,
+        edisp=edisp_matrix(edisp, axis_true, energy_axis),
+        kind="uniform",
+    )
+    counts = predict(spectral_model, None, inputs)
+    result = image.to_cube([energy_axis])
+    if not normalize:
+        return Map(result, counts)
+    flux = flux_of_reference(spectral_model, energy_axis)[:, None, None]
+    return Map(result, np.divide(counts, flux, where=flux > 0, out=np.zeros_like(counts)), "cm2 s")
+
+
+def flux_of_reference(spectral_model: Any, energy_axis: MapAxis) -> Floats:
+    """Return the flux of a spectrum in the bins of an energy axis.
+
+    Parameters
+    ----------
+    spectral_model
+        A spectral model.
+    energy_axis
+        The bins.
+
+    Returns
+    -------
+    ndarray
+        Flux in cm-2 s-1, shape (n,).
+    """
+    edges = energy_axis.edges_in("TeV")
+    with jax.enable_x64(True):
+        return np.asarray(_plain(spectral_model).integral(edges[:-1], edges[1:]))
+
+
+def norm_weights(spectral_model: Any, energy_axis: MapAxis) -> Floats:
+    """Return the factors that a norm model puts on bins, taken at their centres.
+
+    Parameters
+    ----------
+    spectral_model
+        A norm model, as of `FoVBackgroundModel` and `TemplateNPredModel`.
+    energy_axis
+        The bins.
+
+    Returns
+    -------
+    ndarray
+        Factors, shape (n,).
+    """
+    with jax.enable_x64(True):
+        return np.asarray(_plain(spectral_model).evaluate(energy_axis.center_in("TeV")))

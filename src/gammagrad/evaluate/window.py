@@ -1,0 +1,265 @@
+"""The arrays that the prediction of one model needs, on the part of a map it reaches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+
+from gammagrad.core.fold import FoldInputs
+from gammagrad.evaluate.responses import (
+    Dispersion,
+    check_geometries,
+    is_compact,
+    model_position,
+    narrowest_psf,
+    responses,
+)
+from gammagrad.evaluate.sampling import (
+    Block,
+    Sampling,
+    check_sampling,
+    choose_sampling,
+    kind_of,
+    lonlat,
+)
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.irf import PSFKernel, PSFMap
+from gammagrad.maps.map import Map
+
+__all__ = ["CUTOUT_MARGIN", "Window", "prepare"]
+
+Floats = NDArray[np.float64]
+
+CUTOUT_MARGIN = 0.1
+"""Room in deg around a source and its PSF."""
+
+# Pixels this much narrower than the map's pixel size are reckoned with.
+_DISTORTION = 1.02
+
+
+class Window(NamedTuple):
+    """Where a model contributes to a map, and the arrays for it.
+
+    Parameters
+    ----------
+    inputs
+        Arrays of the window, see `FoldInputs`.
+    target
+        Rows and columns of the map that the window covers.
+    source
+        The same pixels in the window.
+    """
+
+    inputs: FoldInputs
+    target: tuple[slice, slice]
+    source: tuple[slice, slice]
+
+
+def prepare(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    energy_axis: MapAxis,
+    geom: WcsGeom,
+    sampling: str = "fine",
+) -> Window | None:
+    """Collect what predicting the counts of a sky model on a map needs.
+
+    A model with an edge is evaluated on a window around it: the width of the PSF, plus twice
+    (its radius + 0.1 deg), an odd number of pixels. Any other is evaluated on the whole map and,
+    with "fine" sampling, half a PSF beyond its edges, whence counts come in.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`.
+    exposure
+        Exposure with the axis "energy_true".
+    psf, edisp
+        Instrument responses or None. They are taken at the model's position, for a model without
+        an edge at the middle of the map.
+    energy_axis
+        Bins of reconstructed energy.
+    geom
+        Geometry of the counts, with the pixels of the exposure.
+    sampling
+        "fine" or "gammapy", see `choose_sampling`.
+
+    Returns
+    -------
+    Window or None
+        The arrays; None if the window lies wholly outside the map. They hold for other
+        parameters of the model as long as it stays within about 0.1 deg of its place and does
+        not change its size much.
+
+    Raises
+    ------
+    ValueError
+        If axes are missing or the geometries differ.
+    """
+    check_sampling(sampling)
+    geom = geom.to_image().to_cube([energy_axis])
+    axis_true = check_geometries(exposure, geom)
+    spatial = model.spatial_model
+    position = model_position(spatial, geom)
+    narrowest = narrowest_psf(model, psf, axis_true, energy_axis, position)
+    pixel = float(np.max(geom.pixel_scales.to_value("deg")))
+    choice = choose_sampling(spatial, pixel, narrowest, sampling)
+    kernel, matrix = responses(
+        model, psf, edisp, geom, axis_true, position, choice.oversampling, sampling
+    )
+    image = geom.to_image()
+    if is_compact(spatial):
+        window, core = _compact_blocks(image, spatial, position, kernel)
+    else:
+        margin = 0 if kernel is None or sampling == "gammapy" else kernel.npix // 2
+        ny, nx = image.shape_image
+        window = core = Block(image, -margin, -margin, (ny + 2 * margin, nx + 2 * margin))
+    overlap = _overlap(window)
+    if overlap is None:
+        return None
+    values = exposure_of(model, exposure, window)
+    inputs = fold_inputs(spatial, window, core, choice, values, axis_true, kernel, matrix)
+    return Window(inputs, *overlap)
+
+
+def _compact_blocks(
+    image: WcsGeom, spatial: Any, position: SkyCoord, kernel: PSFKernel | None
+) -> tuple[Block, Block]:
+    """Return the window around a source, and the part in its middle that the source fills."""
+    x, y = (float(c) for c in image.sky_to_pix(position))
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
+    row, column = math.floor(y + 0.5), math.floor(x + 0.5)
+    radius = float(spatial.evaluation_radius)
+    pixel = float(np.max(image.pixel_scales.to_value("deg")))
+    around = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
+    across = [float(around[i].separation(around[i + 1]).deg) for i in (2, 0)]
+    halves, cores = [], []
+    for size in across:
+        # where a projection squeezes the sky a source takes more pixels than its size says
+        size = size if 0 < size < pixel / _DISTORTION else pixel
+        source = 2 * (radius + CUTOUT_MARGIN) / size
+        n = math.ceil(source - 1e-6) + (0 if kernel is None else kernel.npix)
+        halves.append(max(n // 2, 1))  # a point source is placed among 3 x 3 pixels
+        cores.append(min(math.ceil(radius / size + 0.5), halves[-1]))
+    blocks = (
+        Block(image, row - h[0], column - h[1], (2 * h[0] + 1, 2 * h[1] + 1))
+        for h in (halves, halves if kind_of(spatial) == "point" else cores)
+    )
+    window, core = blocks
+    return window, core
+
+
+def _overlap(window: Block) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """Return the pixels of the grid that a window covers, and the same in the window."""
+    target, source = [], []
+    for start, n, size in zip(
+        (window.row, window.column), window.shape, window.grid.shape_image, strict=True
+    ):
+        low, high = max(start, 0), min(start + n, size)
+        if low >= high:
+            return None
+        target.append(slice(low, high))
+        source.append(slice(low - start, high - start))
+    return (target[0], target[1]), (source[0], source[1])
+
+
+def exposure_of(model: Any, exposure: Map, window: Block) -> Floats:
+    """Return the exposure in a window, beyond the map that of the nearest pixel of the map.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`; if it does not want the exposure, this is 1.
+    exposure
+        Exposure.
+    window
+        The window.
+
+    Returns
+    -------
+    ndarray
+        Exposure in cm2 s, shape (n_true, ny, nx), 0 where it is not finite.
+    """
+    rows, columns = (
+        np.clip(start + np.arange(n), 0, size - 1)
+        for start, n, size in zip(
+            (window.row, window.column), window.shape, window.grid.shape_image, strict=True
+        )
+    )
+    if not model.apply_irf["exposure"]:
+        return np.ones((exposure.geom.axes["energy_true"].nbin, *window.shape))
+    values = np.asarray(exposure.data)[:, rows[:, None], columns[None, :]].astype(float)
+    values = values * exposure.unit.to("cm2 s")
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def fold_inputs(
+    spatial: Any,
+    window: Block,
+    core: Block,
+    choice: Sampling,
+    exposure: Floats,
+    axis_true: MapAxis,
+    kernel: PSFKernel | None,
+    matrix: Floats,
+) -> FoldInputs:
+    """Put the arrays of a window together.
+
+    Parameters
+    ----------
+    spatial
+        Spatial model or None.
+    window, core
+        The window, and the part in its middle where the model is sampled.
+    choice
+        Numbers of samples.
+    exposure
+        Exposure in the window, shape (n_true, ny, nx).
+    axis_true
+        True energies.
+    kernel, matrix
+        PSF and energy dispersion.
+
+    Returns
+    -------
+    FoldInputs
+        The arrays.
+    """
+    kind = kind_of(spatial)
+    if kind == "point":
+        core, choice_here = window, Sampling()
+    else:
+        choice_here = choice
+    x = y = solid_angle = np.zeros((1, 1))
+    if kind != "uniform":
+        sky = core.sky(choice_here)
+        solid_angle = core.solid_angle(choice_here)
+        if kind == "template":
+            x, y = spatial.geom.sky_to_pix(sky)
+        else:
+            x, y = lonlat(sky, spatial.frame)
+        if kind != "point":
+            known = np.isfinite(x) & np.isfinite(y)
+            solid_angle = np.where(known, solid_angle, 0.0)
+            x, y = (np.where(known, c, 0.0) for c in (x, y))
+    return FoldInputs(
+        x=x,
+        y=y,
+        solid_angle=solid_angle,
+        exposure=exposure,
+        energy_edges=axis_true.edges_in("TeV"),
+        psf=None if kernel is None else kernel.data,
+        edisp=matrix,
+        kind=kind,
+        oversampling=choice.oversampling,
+        subsampling=choice.subsampling,
+        psf_after_edisp=kernel is not None and kernel.after_edisp,
+    )
