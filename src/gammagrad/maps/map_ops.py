@@ -128,7 +128,7 @@ class MapOps(MapMath):
         if self.is_mask:
             return self._like(block_sum(self.data.astype(int), factor) > 0, geom)
         good = ~np.isnan(self.data)
-        weight = np.asarray(1.0 if weights is None else getattr(weights, "data", weights))
+        weight = np.asarray(1 if weights is None else getattr(weights, "data", weights))
         weight = np.broadcast_to(weight, self.data.shape) * good
         result = block_sum(np.where(good, self.data, 0) * weight, factor)
         if not preserve_counts:
@@ -256,9 +256,8 @@ class MapOps(MapMath):
         try:
             return self._like(self.data[tuple(index)], geom)
         except IndexError as error:
-            raise ValueError(
-                f"{slices}: the axes have {self.geom.axes.shape[::-1]} bins."
-            ) from error
+            bins = dict(zip(self.geom.axes.names, self.geom.axes.shape[::-1], strict=True))
+            raise ValueError(f"no such bins, {slices}; the axes have {bins}.") from error
 
     def image(self, idx: int | tuple[int, ...] = 0) -> Self:
         """Return the image of one bin.
