@@ -112,7 +112,7 @@ def axes_from_hdus(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...] | None) 
     Returns
     -------
     MapAxes
-        The axes, the fastest first.
+        The axes, the fastest first; none if there is one bin and nothing is said about it.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def axes_from_hdus(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...] | None) 
         raise ValueError(f"HDU {hdu.name!r}: no table {name!r}; there are: {hdu_names(hdus)}.")
     else:
         axes = _from_fermi(hdus, hdu, shape)
-    if shape is not None and axes.shape != shape:
+    if shape is not None and axes.shape != shape and len(axes):
         raise ValueError(
             f"HDU {hdu.name!r}: the axes {axes.names} have shape {axes.shape}, the image {shape}."
         )
@@ -138,8 +138,12 @@ def axes_from_hdus(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...] | None) 
 def _column(table: Any, name: str) -> tuple[Floats, Any]:
     for column in table.columns:
         if column.name.upper() == name.upper():
-            values = np.asarray(table.data[column.name], dtype=float)
-            return values, parse_unit(column.unit, f"column {column.name} of {table.name!r}")
+            values = np.asarray(table.data[column.name])
+            if values.dtype.kind not in "iuf":
+                raise ValueError(f"table {table.name!r}: the column {column.name} has no numbers.")
+            return values.astype(float), parse_unit(
+                column.unit, f"column {column.name} of {table.name!r}"
+            )
     there = ", ".join(table.columns.names)
     raise ValueError(f"table {table.name!r}: no column {name}; there are: {there}.")
 
@@ -188,6 +192,8 @@ def _from_fermi(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...]) -> MapAxes
             return MapAxes([MapAxis.from_nodes(nodes, "energy_true", unit, "log")])
         if axis := _from_third_axis(hdu.header, shape[0]):
             return MapAxes([axis])
+    if shape == (1,):
+        return MapAxes()
     raise ValueError(
         f"HDU {hdu.name!r} has {len(shape) + 2} axes, but nothing says what bins they have; "
         f"expected a table {hdu.name}_BANDS, EBOUNDS or ENERGIES, or CTYPE3 = 'Energy' with a unit."

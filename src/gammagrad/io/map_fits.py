@@ -57,10 +57,9 @@ def map_to_hdus(m: Map, name: str) -> list[Any]:
 
 
 def _storable(data: NDArray[Any]) -> NDArray[Any]:
-    """Return the data in a type that FITS has."""
-    if data.dtype == np.bool_:
-        return data.astype(np.int64)
-    return data.astype(np.float32) if data.dtype == np.float16 else data
+    """Return a copy of the data in a type that FITS has."""
+    kinds = {"bool": np.int64, "float16": np.float32}
+    return data.astype(kinds.get(data.dtype.name, data.dtype))
 
 
 def _values_table(data: NDArray[Any], m: Map, name: str) -> fits.BinTableHDU:
@@ -140,11 +139,11 @@ def _meta(header: Any) -> dict[str, Any]:
 
 def _from_image(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
     data = hdu.data
-    if not any(key in hdu.header for key in ("BANDSHDU", "CTYPE3")):
-        # axes of one bin that nothing is said about (Stokes, frequency) carry nothing
-        while data.ndim > 2 and data.shape[0] == 1 and f"{hdu.name}_BANDS" not in hdus:
+    if "BANDSHDU" not in hdu.header and f"{hdu.name}_BANDS" not in hdus:
+        while data.ndim > 3 and data.shape[0] == 1:  # Stokes, frequency: one bin carries nothing
             data = data[0]
     axes = axes_from_hdus(hdus, hdu, data.shape[:-2])
+    data = data.reshape(axes.shape + data.shape[-2:])
     ny, nx = data.shape[-2:]
     try:
         geom = WcsGeom.from_header(hdu.header, (nx, ny), axes)
