@@ -31,7 +31,9 @@ myst_heading_anchors = 3
 default_role = "py:obj"
 add_module_names = False
 autodoc_member_order = "groupwise"
-autodoc_default_options = {"members": True, "inherited-members": True}
+# what a class has from Python's own bases needs no words here
+BASES = "Mapping, Sequence, MutableSequence, tuple, ABC"
+autodoc_default_options = {"members": True, "inherited-members": BASES}
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
