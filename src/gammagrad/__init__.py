@@ -1,3 +1,27 @@
 """gammagrad: exact, differentiable source maps for gamma-ray astronomy."""
 
+from gammagrad import io, models, plot, stats  # noqa: F401  (io and plot register themselves)
+from gammagrad.core.kernel_background import kernel_background
+from gammagrad.core.norm import fit_norm
+from gammagrad.core.ts_map import ts_map
+from gammagrad.dataset import MapDataset
+from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
+from gammagrad.estimators.ts_map import TSMapEstimator
+from gammagrad.flux_maps import FluxMaps
+from gammagrad.maps.map import Map
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "FluxMaps",
+    "KernelBackgroundEstimator",
+    "Map",
+    "MapDataset",
+    "TSMapEstimator",
+    "__version__",
+    "fit_norm",
+    "kernel_background",
+    "models",
+    "stats",
+    "ts_map",
+]

@@ -1,0 +1,164 @@
+"""Settings of the map estimator: checked when set, frozen when a run begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+
+from gammagrad.core.windows import KERNEL_WEIGHTINGS
+from gammagrad.evaluate.sampling import check_sampling
+from gammagrad.models import SkyModel
+
+__all__ = ["OPTIONS", "check_settings", "parse_selection", "positive"]
+
+OPTIONS = ("errn-errp", "ul", "stat_scan", "sensitivity")
+"""Optional outputs in gammapy's words."""
+
+_LATER = {
+    "downsampling_factor": "fit the full map instead, it is fast",
+    "threshold": "every pixel is fitted",
+    "norm": "it only sets the values of the likelihood scan",
+    "parallel_backend": "one process uses every core",
+}
+
+
+def parse_selection(value: Any) -> list[str]:
+    """Return the optional outputs asked for as a new list.
+
+    Parameters
+    ----------
+    value
+        None, one name, several, or "all".
+
+    Returns
+    -------
+    list of str
+        Names from `OPTIONS`.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known.
+    """
+    if value is None:
+        return []
+    names = list(OPTIONS) if value == "all" else [value] if isinstance(value, str) else list(value)
+    unknown = [name for name in names if name not in OPTIONS]
+    if unknown:
+        raise ValueError(
+            f"selection_optional has {unknown}; choose from {list(OPTIONS)}, or 'all' or None."
+        )
+    return names
+
+
+def positive(value: Any, name: str) -> float:
+    """Return a setting as a positive, finite float.
+
+    Parameters
+    ----------
+    value
+        The number.
+    name
+        Its name in the error.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (np.isfinite(number) and number > 0):
+        raise ValueError(f"{name} is {value!r}; expected a positive number.")
+    return number
+
+
+def _energy_edges(value: Any) -> u.Quantity | str | None:
+    """Return energy edges as a quantity, "all" or None."""
+    if value is None or (isinstance(value, str) and value == "all"):
+        return value
+    if isinstance(value, str):
+        value = [u.Quantity(part.strip()) for part in value.split(",")]
+    if isinstance(value, Iterable) and not isinstance(value, u.Quantity | np.ndarray):
+        value = u.Quantity([u.Quantity(part) for part in value])
+    edges = u.Quantity(value)
+    if not edges.unit.is_equivalent("TeV"):
+        raise ValueError(
+            f"energy_edges have the unit {str(edges.unit)!r}; expected energies such as "
+            "'10 GeV, 500 GeV', or 'all' for one group per bin."
+        )
+    if edges.ndim != 1 or edges.size < 2 or not np.all(np.diff(edges.value) > 0):
+        raise ValueError(f"energy_edges are {edges}; expected two or more, increasing.")
+    return edges
+
+
+def check_settings(name: str, value: Any) -> Any:
+    """Check and convert one setting of `TSMapEstimator`.
+
+    Parameters
+    ----------
+    name
+        The setting's name.
+    value
+        What was passed.
+
+    Returns
+    -------
+    object
+        The value to keep.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the value cannot be used; the message says what can.
+    """
+    if name in ("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol"):
+        return positive(value, name)
+    if name == "max_niter":
+        if int(value) != value or value < 1:
+            raise ValueError(f"max_niter is {value!r}; expected a whole number of at least 1.")
+        return int(value)
+    if name == "kernel_width" and value is not None:
+        width = u.Quantity(value)
+        if not width.unit.is_equivalent("deg") or not width > 0 * u.deg:
+            raise ValueError(f"kernel_width is {value!r}; expected an angle such as '1 deg'.")
+        return width.to("deg")
+    if name == "energy_edges":
+        return _energy_edges(value)
+    if name == "kernel_weighting" and value not in KERNEL_WEIGHTINGS:
+        raise ValueError(f"kernel_weighting is {value!r}; choose one of {KERNEL_WEIGHTINGS}.")
+    if name == "kernel_sampling":
+        check_sampling(value)
+    if name == "model" and not isinstance(value, SkyModel):
+        raise TypeError(f"model is a {type(value).__name__}; expected a SkyModel to test.")
+    if name == "model" and value.spatial_model is None:
+        raise ValueError("model has no spatial model; pass one, PointSpatialModel() for instance.")
+    if name in _LATER and value not in (None, 1):
+        raise ValueError(
+            f"{name}={value!r} is not available in this version of gammagrad; "
+            f"leave it None ({_LATER[name]})."
+        )
+    if name == "n_jobs" and value not in (None, 1):
+        raise ValueError(
+            f"n_jobs={value!r} is not available in this version of gammagrad; leave it None: one "
+            "process uses every core."
+        )
+    if name == "selection_optional":
+        selection = parse_selection(value)
+        if selection:
+            raise ValueError(
+                f"selection_optional={selection} is not available in this version of gammagrad; "
+                "leave it None."
+            )
+        return selection
+    return value
