@@ -30,7 +30,25 @@ SCALES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]]
 
 
 def unit_of(value: Any, label: str) -> u.UnitBase:
-    """Return the unit that comes with a value, a text or a list of these."""
+    """Return the unit that comes with a value.
+
+    Parameters
+    ----------
+    value
+        A quantity, a text, or a list of these (the first one counts).
+    label
+        What it is, for the error message.
+
+    Returns
+    -------
+    Unit
+        Its unit; dimensionless for plain numbers.
+
+    Raises
+    ------
+    ValueError
+        If the text cannot be read.
+    """
     if isinstance(value, u.Quantity):
         return value.unit
     first = value[0] if isinstance(value, list | tuple) and len(value) else value
@@ -43,13 +61,41 @@ def unit_of(value: Any, label: str) -> u.UnitBase:
 
 
 def energy_unit(value: Any) -> u.UnitBase:
-    """Return the unit that comes with an energy, TeV if there is none."""
+    """Return the unit that comes with an energy.
+
+    Parameters
+    ----------
+    value
+        As in `unit_of`.
+
+    Returns
+    -------
+    Unit
+        Its unit; TeV for plain numbers.
+    """
     unit = unit_of(value, "energy")
     return u.Unit("TeV") if unit == u.dimensionless_unscaled else unit
 
 
 def check_nodes(values: Floats, label: str, interp: str, least: int) -> None:
-    """Raise a ValueError unless nodes can make an axis."""
+    """Raise an error unless nodes can make an axis.
+
+    Parameters
+    ----------
+    values
+        The nodes.
+    label
+        What they belong to, for the error message.
+    interp
+        Scale of the axis.
+    least
+        Smallest number of nodes.
+
+    Raises
+    ------
+    ValueError
+        If they are too few, not finite, not increasing, or not positive where they must be.
+    """
     if values.ndim != 1 or len(values) < least:
         raise ValueError(f"{label}: expected at least {least} nodes in one dimension.")
     if not np.all(np.isfinite(values)):
@@ -62,13 +108,39 @@ def check_nodes(values: Floats, label: str, interp: str, least: int) -> None:
 
 
 def check_factor(factor: int, label: str) -> None:
-    """Raise a ValueError unless a factor is a whole number of at least 1."""
+    """Raise an error unless a factor is a whole number of at least 1.
+
+    Parameters
+    ----------
+    factor
+        The factor.
+    label
+        What it is applied to, for the error message.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
     if int(factor) != factor or factor < 1:
         raise ValueError(f"{label}: the factor is {factor}; expected a whole number >= 1.")
 
 
 def edges_from_centres(centres: Floats, interp: str) -> Floats:
-    """Put edges half way between centres, and as far beyond the first and the last."""
+    """Put edges half way between centres, and as far beyond the first and the last.
+
+    Parameters
+    ----------
+    centres
+        The n centres.
+    interp
+        Scale in which half way is meant.
+
+    Returns
+    -------
+    ndarray
+        The n + 1 edges; for a single centre, that one twice.
+    """
     if len(centres) == 1:
         return np.repeat(centres, 2)
     forward, back = SCALES[interp]
