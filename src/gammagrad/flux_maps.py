@@ -87,8 +87,7 @@ class FluxMaps(Mapping[str, Map]):
         gti: Table | None = None,
     ) -> None:
         check_maps(data)
-        names = [n for n in STORED if n in data]
-        names += [n for n in data if n not in STORED]
+        names = [*(n for n in STORED if n in data), *(n for n in data if n not in STORED)]
         self._data = {name: data[name] for name in names}
         if reference_model is not None and not hasattr(reference_model, "spectral_model"):
             reference_model = SkyModel(spectral_model=reference_model)
@@ -193,10 +192,9 @@ class FluxMaps(Mapping[str, Map]):
         self.meta["sqrt_ts_threshold_ul"] = float(value)
 
     def __str__(self) -> str:
-        axes = ["lon", "lat", *self.geom.axes.names]
         lines = {
             "geom": type(self.geom).__name__,
-            "axes": axes,
+            "axes": ["lon", "lat", *self.geom.axes.names],
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
             "quantities": self.available_quantities,
             "ref. model": _model_tag(self._reference_model),
@@ -258,8 +256,7 @@ class FluxMaps(Mapping[str, Map]):
         FluxMaps
             The part.
         """
-        parts = {n: m.cutout(position, width, mode=mode) for n, m in self._data.items()}
-        return self._with_maps(parts)
+        return self._with_maps({n: m.cutout(position, width, mode) for n, m in self._data.items()})
 
     def find_peaks(
         self, threshold: Any = 5, min_distance: Any = 5, quantity: str = "sqrt_ts"
@@ -299,9 +296,7 @@ class FluxMaps(Mapping[str, Map]):
         FileExistsError
             If a file is there and `overwrite` is false.
         """
-        maps = dict(self._data)
-        if "sqrt_ts" in self:
-            maps["sqrt_ts"] = self["sqrt_ts"]
+        maps = self._data | {name: self[name] for name in ("sqrt_ts",) if name in self}
         model = model_to_content(self._reference_model)
         write_flux_maps(filename, maps, model, self.meta, self.gti, overwrite=overwrite)
 

@@ -200,15 +200,15 @@ def _source_name(position: SkyCoord) -> str:
 
 
 def _value_columns(maps: Mapping[str, Map], quantity: str) -> list[str]:
-    """Return the names of the maps to read at the peaks, those looked at first in front."""
-    fluxes = [
-        f"{flux}{suffix}"
-        for flux in ("flux", "dnde", "eflux", "e2dnde")
-        for suffix in ("", "_err", "_errp", "_errn", "_ul", "_sensitivity")
-    ]
-    norms = [q.name for q in QUANTITIES.values() if q.is_norm]
-    names = [quantity, "sqrt_ts", "ts", *fluxes, *norms, "npred_excess", "npred", "status"]
-    return [n for n in dict.fromkeys(names) if n in maps]
+    """Return the names of the maps to read at the peaks, those looked at first at the end.
+
+    A terminal leaves out the columns in the middle of a wide table.
+    """
+    last = ["ts", "sqrt_ts", "flux", "flux_err"]
+    names = ["status", "npred", "npred_excess", *(q.name for q in QUANTITIES.values() if q.is_norm)]
+    names += [q.name for q in QUANTITIES.values() if q.reference]
+    names = [n for n in dict.fromkeys([*names, quantity]) if n not in last] + last
+    return [n for n in names if n in maps]
 
 
 def _format(table: QTable) -> QTable:
@@ -250,10 +250,10 @@ def find_peaks(
     -------
     astropy.table.QTable
         One row per peak, the highest first: ``number``, ``name`` (from the position), ``ra``,
-        ``dec`` (ICRS), ``glon``, ``glat`` (Galactic), all in deg; ``sqrt_ts``, ``ts``; the fluxes
-        (``flux`` in cm-2 s-1, ``dnde``, ``eflux``, ``e2dnde``), norms and predicted counts with
-        the errors and limits there are; ``energy_group``, ``energy_min``, ``energy_max``;
-        ``row``, ``col`` in pixels. It has no rows if nothing is found.
+        ``dec`` (ICRS), ``glon``, ``glat`` (Galactic), all in deg; ``row``, ``col`` in pixels;
+        ``energy_group``, ``energy_min``, ``energy_max``; predicted counts, norms and fluxes with
+        the errors and limits there are; at the end ``ts``, ``sqrt_ts``, ``flux`` and ``flux_err``
+        in cm-2 s-1. It has no rows if nothing is found.
 
     Raises
     ------
@@ -281,14 +281,14 @@ def find_peaks(
     table["name"] = np.array([_source_name(p) for p in icrs], dtype="U12")
     table["ra"], table["dec"] = icrs.ra.to("deg"), icrs.dec.to("deg")
     table["glon"], table["glat"] = galactic.l.to("deg"), galactic.b.to("deg")
-    for name in _value_columns(maps, quantity):
-        m = maps[name]
-        values = np.reshape(m.data, (-1, *geom.shape_image))[group, row, col]
-        table[name] = values * m.unit if m.unit != u.dimensionless_unscaled else values
+    table["row"], table["col"] = row, col
     if "energy" in geom.axes.names:
         edges = geom.axes["energy"].edges
         table["energy_group"] = group
         table["energy_min"], table["energy_max"] = edges[:-1][group], edges[1:][group]
-    table["row"], table["col"] = row, col
+    for name in _value_columns(maps, quantity):
+        m = maps[name]
+        values = np.reshape(m.data, (-1, *geom.shape_image))[group, row, col]
+        table[name] = values * m.unit if m.unit != u.dimensionless_unscaled else values
     table.meta = {"quantity": quantity, "threshold": cut, "min_distance": str(min_distance)}
     return _format(table)

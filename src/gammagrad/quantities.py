@@ -134,17 +134,20 @@ STORED: tuple[str, ...] = tuple(q.name for q in _STORED)
 """Names of the maps an estimator returns, in the order they are printed and written in."""
 
 
+_SYMBOLS = {"dnde": "$dN/dE$", "e2dnde": "$E^2\\,dN/dE$", "flux": "flux", "eflux": "energy flux"}
+
+
 def _conversion(flux: str, norm: OutputMap) -> OutputMap:
     """Return the entry of a flux that a norm-like map is converted to."""
     unit, meaning = FLUXES[flux]
     suffix = norm.name.removeprefix("norm")
-    words = {
-        "": "",
-        "_err": "Symmetric error of the ",
-        "_errp": "Error upwards of the ",
-        "_errn": "Error downwards of the ",
-        "_ul": "Upper limit of the ",
-        "_sensitivity": "Sensitivity as ",
+    words, symbol = {
+        "": ("", ""),
+        "_err": ("Symmetric error of the ", " error"),
+        "_errp": ("Error upwards of the ", " error upwards"),
+        "_errn": ("Error downwards of the ", " error downwards"),
+        "_ul": ("Upper limit of the ", " upper limit"),
+        "_sensitivity": ("Sensitivity as ", " sensitivity"),
     }[suffix]
     text = words + meaning + "."
     return OutputMap(
@@ -155,6 +158,7 @@ def _conversion(flux: str, norm: OutputMap) -> OutputMap:
         option=norm.option,
         sources=(norm.name,),
         reference=flux,
+        symbol=_SYMBOLS[flux] + symbol,
     )
 
 

@@ -135,7 +135,11 @@ def test_layout(maps: FluxMaps, tmp_path: Path) -> None:
         assert set(np.unique(hdus["SUCCESS"].data)) <= {0, 1}
     yaml = pytest.importorskip("yaml")
     content = yaml.safe_load((tmp_path / "maps_model.yaml").read_text())
-    assert content["components"][0]["spectral"]["type"] == "LogParabolaSpectralModel"
+    spectrum = content["components"][0]["spectral"]
+    assert spectrum["type"] == "LogParabolaSpectralModel"
+    values = {p["name"]: p["value"] for p in spectrum["parameters"]}
+    assert values == maps.reference_model.spectral_model.parameters
+    assert values["amplitude"] == 2e-12
     assert len({card for card, _ in CARDS.values()}) == len(CARDS)
 
 

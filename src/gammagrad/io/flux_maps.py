@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -26,6 +27,7 @@ from gammagrad.io.fits_file import read_hdus, write_hdus
 from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.io.text_file import write_text
+from gammagrad.io.yaml_file import read_yaml
 from gammagrad.maps.map import Map
 from gammagrad.quantities import QUANTITIES
 
@@ -92,6 +94,14 @@ def _to_json(value: Any) -> str:
     """Return JSON that survives a FITS card: ASCII, without quotes and ampersands of its own."""
     text = json.dumps(_plain(value))
     return text.replace("'", "\\u0027").replace("&", "\\u0026")
+
+
+def _to_yaml(value: Any) -> str:
+    """Return JSON that is YAML as well, so that writing it needs no YAML library."""
+    text = json.dumps(_plain(value), indent=1) + "\n"
+    # YAML takes 1e-12 for a text: numbers (which end a line) with an exponent need a point
+    number = r'^( *(?:"(?:[^"\\]|\\.)*": )?-?\d+)(e[-+]\d+,?)$'
+    return re.sub(number, r"\1.0\2", text, flags=re.MULTILINE)
 
 
 def _creator() -> str:
@@ -249,8 +259,7 @@ def write_flux_maps(
     if gti is not None:
         hdus.append(table_to_hdu(gti, "GTI"))
     if model is not None:
-        # JSON is YAML as well, so that no YAML library is needed
-        write_text(json.dumps(_plain(model), indent=1) + "\n", model_path, overwrite=overwrite)
+        write_text(_to_yaml(model), model_path, overwrite=overwrite)
     write_hdus(hdus, filename, overwrite=overwrite)
 
 
@@ -265,13 +274,7 @@ def _read_model(header: fits.Header, filename: str | PathLike[str]) -> dict[str,
     # the file may have been moved along with this one
     for path in (Path(named), Path(filename).parent / Path(named).name):
         if path.is_file():
-            try:
-                import yaml
-            except ImportError as error:
-                raise ImportError(
-                    f"{path}: reading it needs a YAML library: `pip install gammagrad[yaml]`."
-                ) from error
-            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return dict(read_yaml(path))
     return None
 
 

@@ -7,11 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIGMA_LINEAR", "auto_stretch", "colour_map", "colour_scale", "pyplot"]
+from gammagrad.core.solve import Status
+from gammagrad.quantities import FLUXES
 
-SIGMA_LINEAR = 5.0
-"""Significances up to here are drawn on a linear scale, larger ones on a logarithmic one."""
+__all__ = [
+    "asinh_ticks",
+    "auto_stretch",
+    "categories",
+    "colour_map",
+    "colour_scale",
+    "pyplot",
+    "tick_text",
+]
 
+_SIGMA_LINEAR = 5.0  # larger significances are drawn on a logarithmic scale
+_STATUS_COLOURS = (
+    *("#eef3f7", "#9ecae1", "#4292c6", "#fdae6b", "#e6550d", "#a1d99b", "#d9d9d9", "#a50f15"),
+)
+_DECADES = 1e6  # what lies deeper below the maximum is all of one colour
 _BLANK = "0.82"  # grey of pixels without a value
 
 
@@ -43,9 +56,9 @@ def _diverging(values: NDArray[np.float64], vmin: float | None, vmax: float | No
 
     given = [abs(v) for v in (vmin, vmax) if v is not None]
     limit = max(given) if given else max(float(np.abs(values).max()), 1e-30)
-    if limit <= 2 * SIGMA_LINEAR:
+    if limit <= 2 * _SIGMA_LINEAR:
         return colors.Normalize(-limit, limit)
-    return colors.AsinhNorm(linear_width=SIGMA_LINEAR, vmin=-limit, vmax=limit)
+    return colors.AsinhNorm(linear_width=_SIGMA_LINEAR, vmin=-limit, vmax=limit)
 
 
 def colour_scale(
@@ -58,8 +71,9 @@ def colour_scale(
     data : numpy.ndarray
         Values to be drawn; those that are not finite are ignored.
     stretch : str
-        ``"linear"``, ``"sqrt"``, ``"log"`` (from the smallest positive value), ``"asinh"`` (linear
-        within the noise, logarithmic above it) or ``"diverging"`` (symmetric about zero).
+        ``"linear"``, ``"sqrt"``, ``"log"`` (from the smallest positive value, six decades at
+        most), ``"asinh"`` (linear within the noise, logarithmic above it) or ``"diverging"``
+        (symmetric about zero).
     vmin, vmax : float, optional
         Ends of the scale; by default they follow from the data.
 
@@ -84,7 +98,8 @@ def colour_scale(
     high = float(values.max()) if vmax is None else float(vmax)
     if stretch == "log":
         positive = values[values > 0]
-        low = float(positive.min()) if vmin is None and positive.size else low
+        if vmin is None and positive.size:
+            low = max(float(positive.min()), high / _DECADES)
     high = high if high > low else low + (abs(low) or 1.0)
     if stretch == "log" and low > 0:
         return colors.LogNorm(low, high)
@@ -121,7 +136,7 @@ def auto_stretch(name: str, data: NDArray[Any]) -> str:
     values = values[np.isfinite(values)]
     if not values.size or np.asarray(data).dtype == bool or name in ("status", "niter"):
         return "linear"
-    if name.split("_")[0] in ("norm", "flux", "dnde", "eflux", "e2dnde"):
+    if name == "npred_excess" or name.split("_")[0] in ("norm", *FLUXES):
         return "log" if values.min() > 0 else "asinh"
     if values.min() < 0:
         return "linear"
@@ -147,3 +162,86 @@ def colour_map(stretch: str, cmap: Any = None) -> Any:
     """
     name = cmap or ("RdBu_r" if stretch == "diverging" else "inferno")
     return pyplot().get_cmap(name).with_extremes(bad=_BLANK)
+
+
+def asinh_ticks(norm: Any) -> list[float] | None:
+    """Return ticks for a scale that is linear about zero and logarithmic beyond.
+
+    Parameters
+    ----------
+    norm : matplotlib.colors.Normalize
+        A colour scale.
+
+    Returns
+    -------
+    list of float or None
+        Zero and round numbers that do not crowd; None for any other kind of scale.
+    """
+    from matplotlib import colors
+
+    if not isinstance(norm, colors.AsinhNorm):
+        return None
+    width, low, high = float(norm.linear_width), float(norm.vmin or 0), float(norm.vmax or 0)
+    first = int(np.floor(np.log10(width)))
+    last = int(np.ceil(np.log10(max(abs(low), abs(high)))))
+    round_numbers = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
+    ticks = [0.0] if low <= 0 <= high else []
+    length = np.arcsinh(high / width) - np.arcsinh(low / width)
+    for number in sorted(round_numbers, reverse=True):
+        for tick in (number, -number):
+            near = [abs(np.arcsinh(t / width) - np.arcsinh(tick / width)) for t in ticks]
+            if low <= tick <= high and min(near, default=np.inf) > 0.07 * length:
+                ticks.append(tick)
+    return sorted(ticks)
+
+
+def tick_text(value: float, position: int | None = None) -> str:
+    """Return a tick's number as text, with a power of ten if it is very large or small.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    position : int, optional
+        Not used; matplotlib passes it.
+
+    Returns
+    -------
+    str
+        The text, with mathematics between dollar signs.
+    """
+    del position
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+    power = int(np.floor(np.log10(abs(value)) + 1e-9))
+    digits = round(value / 10.0**power, 6)
+    factor = "" if digits == 1 else "-" if digits == -1 else rf"{digits:g}\times"
+    return rf"${factor}10^{{{power}}}$"
+
+
+def categories(name: str) -> tuple[Any, Any, list[str]] | None:
+    """Return how to draw a quantity whose values are codes.
+
+    Parameters
+    ----------
+    name : str
+        Name of the quantity.
+
+    Returns
+    -------
+    norm, cmap, labels : tuple or None
+        Normalisation, colour map and the words for the codes 0, 1, 2 ...; None for quantities whose
+        values are numbers.
+    """
+    from matplotlib import colors
+
+    if name == "status":
+        labels = [status.name.lower().replace("_", " ") for status in Status]
+        chosen = _STATUS_COLOURS[: len(labels)]
+    elif name in ("success", "is_ul"):
+        labels, chosen = ["no", "yes"], ("#fdae6b", "#eef3f7")
+    else:
+        return None
+    edges = np.arange(len(labels) + 1) - 0.5
+    cmap = colors.ListedColormap(list(chosen)).with_extremes(bad=_BLANK)
+    return colors.BoundaryNorm(list(edges), len(labels)), cmap, labels

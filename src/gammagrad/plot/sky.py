@@ -15,7 +15,15 @@ from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
-from gammagrad.plot.scales import SIGMA_LINEAR, auto_stretch, colour_map, colour_scale, pyplot
+from gammagrad.plot.scales import (
+    asinh_ticks,
+    auto_stretch,
+    categories,
+    colour_map,
+    colour_scale,
+    pyplot,
+    tick_text,
+)
 from gammagrad.quantities import QUANTITIES
 
 __all__ = ["plot_flux_maps", "plot_map"]
@@ -63,18 +71,19 @@ def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[An
 def _make_axes(geom: WcsGeom, number: int) -> list[Any]:
     """Return new axes for a number of images, in a figure shaped to fit them."""
     plt = pyplot()
-    columns = min(number, 1 if number == 1 else 2 if number <= 4 else 3)
+    columns = 1 if number == 1 else 2 if number in (2, 4) else 3
     rows = -(-number // columns)
     ny, nx = geom.shape_image
-    width = 7.0 if columns == 1 else 5.2 if columns == 2 else 4.4
-    height = np.clip(0.72 * width * ny / nx, 1.6, 1.4 * width) + (0.9 if columns == 1 else 0.75)
-    figure = plt.figure(figsize=(width * columns, height * rows), layout="constrained")
+    side = {1: 7.0, 2: 5.0, 3: 4.2}[columns]
+    width = side if nx >= ny else side * max(0.3, nx / ny) + 1.2
+    height = float(np.clip(0.75 * side * ny / nx, 1.5, side)) + 0.8
+    figure = plt.figure(figsize=(width * columns, height * rows), layout="compressed")
     return [figure.add_subplot(rows, columns, i + 1, projection=geom.wcs) for i in range(number)]
 
 
 def _label_axes(ax: Any, geom: WcsGeom) -> None:
+    """Write numbers on both sides, and names of the coordinates at the edge of the figure."""
     names = _FRAMES.get(geom.frame, ("Longitude", "Latitude"))
-    small = geom.width.to_value("deg").max() < 3
     for coord, name in zip(ax.coords, names, strict=False):
         coord.set_axislabel(name)
         if geom.frame == "galactic":
@@ -82,73 +91,103 @@ def _label_axes(ax: Any, geom: WcsGeom) -> None:
             coord.set_axislabel(f"{name} [deg]")
         coord.set_ticks(number=5)
         coord.set_ticklabel(exclude_overlapping=True)
-        coord.display_minor_ticks(not small)
+    place = ax.get_subplotspec()
+    if place is not None and not place.is_first_col():
+        ax.coords[1].set_axislabel("")
+        ax.coords[1].set_auto_axislabel(False)
     ax.coords.grid(color="0.5", alpha=0.35, linestyle=":", linewidth=0.6)
 
 
-def _colour_bar(ax: Any, image: Any, label: str) -> None:
-    """Put a colour bar of the picture's height to its right."""
-    from matplotlib.colors import AsinhNorm
-    from matplotlib.ticker import FixedLocator, StrMethodFormatter
+def _align(bar: Any, parent: Any) -> None:
+    """Give a colour bar the height of its picture, whatever the shape of that is."""
+    from matplotlib.transforms import Bbox
 
-    beside = ax.inset_axes([1.02, 0.0, 0.035, 1.0])
-    bar = ax.figure.colorbar(image, cax=beside)
+    def locate(ax: Any, renderer: Any) -> Bbox:
+        parent.apply_aspect()
+        shown, slot = parent.get_position(), parent.get_position(original=True)
+        gap = max(ax.get_position(original=True).x0 - slot.x1, 0.08 / ax.figure.get_figwidth())
+        # the layout keeps the ratio of the bar's sides: any other width would change its height
+        sides = ax.figure.get_figheight() / ax.figure.get_figwidth() / ax.get_box_aspect()
+        width = shown.height * sides
+        return Bbox.from_bounds(shown.x1 + gap, shown.y0, width, shown.height)
+
+    bar.ax.set_axes_locator(locate)
+
+
+def _colour_bar(axes: list[Any], image: Any, label: str, words: list[str] | None) -> None:
+    """Put a colour bar to the right of axes; words stand for the codes 0, 1, 2 ..."""
+    from matplotlib.ticker import FixedLocator
+
+    bar = axes[0].figure.colorbar(
+        image, ax=axes, pad=0.02, fraction=0.05, aspect=20 * (1 if len(axes) <= 3 else 2)
+    )
     bar.set_label(label)
     bar.outline.set_linewidth(0.6)
-    norm = image.norm
-    if isinstance(norm, AsinhNorm) and norm.linear_width == SIGMA_LINEAR:
-        steps = np.array([0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4, 1e5, 1e6])
-        shown = steps[steps <= norm.vmax]
-        bar.ax.yaxis.set_major_locator(FixedLocator([*(-shown[:0:-1]), *shown]))
-        bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ticks = asinh_ticks(image.norm)
+    if words is not None:
+        bar.set_ticks(list(range(len(words))), labels=words)
         bar.ax.minorticks_off()
+    elif ticks is not None:
+        bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+        bar.ax.yaxis.set_major_formatter(tick_text)
+        bar.ax.minorticks_off()
+    if len(axes) == 1:
+        _align(bar, axes[0])
+
+
+_PLACES = ((8, 5, "left"), (8, -11, "left"), (-8, 5, "right"), (-8, -11, "right"))
 
 
 def _mark_peaks(ax: Any, peaks: Table, names: bool) -> None:
     """Circle the sources of a table and write their names beside them."""
     from matplotlib import patheffects
 
-    if not len(peaks):
-        return
     halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
     sky = SkyCoord(u.Quantity(peaks["ra"], "deg"), u.Quantity(peaks["dec"], "deg"), frame="icrs")
     x, y = ax.wcs.celestial.world_to_pixel(sky)
     ax.scatter(x, y, s=90, facecolors="none", edgecolors="black", linewidths=1.1, path_effects=halo)
-    if names and "name" in peaks.colnames:
-        for xi, yi, name in zip(x, y, peaks["name"], strict=True):
-            ax.annotate(
-                str(name),
-                (xi, yi),
-                xytext=(7, 5),
-                textcoords="offset points",
-                fontsize=8,
-                color="black",
-                path_effects=halo,
-                annotation_clip=True,
-            )
-
-
-def _draw(ax: Any, geom: WcsGeom, data: NDArray[Any], options: dict[str, Any]) -> None:
-    """Draw one image with all that belongs to it."""
-    image = ax.imshow(
-        np.ma.masked_invalid(np.asarray(data, dtype=float)),
-        origin="lower",
-        interpolation="nearest",
-        cmap=options["cmap"],
-        norm=options["norm"],
-    )
-    _label_axes(ax, geom)
-    if options["colorbar"]:
-        _colour_bar(ax, image, options["label"])
-    if options["contours"] is not None:
-        ax.contour(
-            np.nan_to_num(np.asarray(data, dtype=float)),
-            levels=np.sort(np.atleast_1d(options["contours"])),
-            colors=options["contour_color"],
-            linewidths=0.9,
+    if not names or "name" not in peaks.colnames:
+        return
+    points = ax.transData.transform(np.column_stack([x, y])) * 72 / ax.figure.dpi
+    taken = [(px - 6, py - 6, px + 6, py + 6) for px, py in points]
+    for xi, yi, (px, py), name in zip(x, y, points, peaks["name"], strict=True):
+        size = 4.9 * len(str(name))
+        # the first of four places beside the circle where nothing stands yet
+        for dx, dy, side in _PLACES:
+            left = px + dx - (size if side == "right" else 0)
+            box = (left, py + dy, left + size, py + dy + 9)
+            if not any(
+                box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken
+            ):
+                break
+        taken.append(box)
+        ax.annotate(
+            str(name),
+            (xi, yi),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha=side,
+            fontsize=8,
+            path_effects=halo,
+            annotation_clip=True,
         )
-    if options["peaks"] is not None:
-        _mark_peaks(ax, options["peaks"], options["peak_names"])
+
+
+def _draw(ax: Any, geom: WcsGeom, data: NDArray[Any], norm: Any, cmap: Any) -> Any:
+    """Draw one image and its coordinates."""
+    shown = np.ma.masked_invalid(np.asarray(data, dtype=float))
+    image = ax.imshow(shown, origin="lower", interpolation="nearest", cmap=cmap, norm=norm)
+    ax.autoscale(False)
+    _label_axes(ax, geom)
+    return image
+
+
+def _contour(ax: Any, data: NDArray[Any], levels: Sequence[float], color: str) -> None:
+    """Draw the contours that there are."""
+    values = np.ma.masked_invalid(np.asarray(data, dtype=float))
+    inside = [level for level in sorted(levels) if values.min() < level < values.max()]
+    if inside:
+        ax.contour(values, levels=inside, colors=color, linewidths=0.9)
 
 
 def plot_map(
@@ -176,7 +215,8 @@ def plot_map(
     m : Map
         Map to draw. A map of several energy bins gets one panel for each.
     ax : WCSAxes, optional
-        Where to draw a single image, such as ``plt.subplot(projection=m.geom.wcs)``.
+        Where to draw a single image, such as ``plt.subplot(projection=m.geom.wcs)``; a figure
+        made with ``layout="constrained"`` leaves room for the colour bars.
     energy : int or sequence of int, optional
         Which energy bins to draw; all by default.
     stretch : str
@@ -218,24 +258,36 @@ def plot_map(
     together = np.stack(planes)
     if stretch == "auto":
         stretch = auto_stretch(name, together)
-    unit = m.unit.to_string("latex_inline") if m.unit != u.dimensionless_unscaled else ""
+    text = _bar_text(m, name, label)
+    # significances are to be compared between the panels; fluxes fall too steeply with energy
+    codes = categories(name)
+    words = None if codes is None else codes[2]
+    shared = stretch == "diverging" or codes is not None
+    for axis, plane, energies in zip(axes, planes, titles, strict=True):
+        if codes is None:
+            norm = colour_scale(together if shared else plane, stretch, vmin, vmax)
+            image = _draw(axis, m.geom, plane, norm, colour_map(stretch, cmap))
+        else:
+            image = _draw(axis, m.geom, plane, *codes[:2])
+        axis.set_title(energies if title is None else title, fontsize="medium")
+        if contours is not None:
+            _contour(axis, plane, contours, contour_color)
+        if peaks is not None and len(peaks):
+            _mark_peaks(axis, peaks, peak_names)
+        if colorbar and not shared:
+            _colour_bar([axis], image, text, words)
+    if colorbar and shared:
+        _colour_bar(axes, image, text, words)
+    return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
+
+
+def _bar_text(m: Map, name: str, label: str | None) -> str:
+    """Return the text of the colour bar: what it is, and its unit."""
     if label is None:
         label = QUANTITIES[name].label if name in QUANTITIES else name.replace("_", " ")
-    for axis, plane, text in zip(axes, planes, titles, strict=True):
-        shown = together if stretch == "diverging" else plane
-        options = {
-            "norm": colour_scale(shown, stretch, vmin, vmax),
-            "cmap": colour_map(stretch, cmap),
-            "colorbar": colorbar,
-            "label": f"{label} [{unit}]" if unit else label,
-            "contours": contours,
-            "contour_color": contour_color,
-            "peaks": peaks,
-            "peak_names": peak_names,
-        }
-        _draw(axis, m.geom, plane, options)
-        axis.set_title(text if title is None else title, fontsize="medium")
-    return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
+    if m.unit == u.dimensionless_unscaled:
+        return label
+    return f"{label} [{m.unit.to_string('latex_inline')}]".strip()
 
 
 def _checked(ax: Any, number: int) -> Any:
