@@ -1,0 +1,142 @@
+"""Settings of an estimator in a file: written, edited by hand, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from gammagrad.estimators.ts_map import TSMapEstimator
+from gammagrad.io.yaml_file import read_yaml, write_yaml
+from gammagrad.maps.map import Map
+from gammagrad.models import SkyModel, model_from_dict, model_to_dict, models_from_dict
+
+__all__ = ["read_config", "read_model", "write_config"]
+
+
+def write_config(
+    estimator: TSMapEstimator, filename: str | PathLike[str], overwrite: bool = False
+) -> None:
+    """Write the settings of an estimator, its model included.
+
+    Parameters
+    ----------
+    estimator
+        The estimator.
+    filename
+        File to write: YAML, or JSON if the name ends in ``.json`` or pyyaml is not installed.
+    overwrite
+        Replace an existing file.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there and `overwrite` is false.
+    ValueError
+        If the model is a template that is in no file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "config.yaml"
+    >>> write_config(TSMapEstimator(kernel_width="1 deg"), path)
+    >>> read_config(path).kernel_width
+    <Quantity 1. deg>
+    """
+    model = model_to_dict(estimator.model)
+    if model["spatial"].get("filename", "there") is None:
+        raise ValueError(
+            f"model {estimator.model.name!r}: its template is in no file, so a file of settings "
+            "cannot name it; write the map, and make the model with its file name."
+        )
+    settings = {name: value for name, value in estimator.settings.items() if name != "model"}
+    write_yaml(
+        {"estimator": estimator.tag, **settings, "model": model}, filename, overwrite=overwrite
+    )
+
+
+def read_config(filename: str | PathLike[str]) -> TSMapEstimator:
+    """Make an estimator with the settings of a file.
+
+    Parameters
+    ----------
+    filename
+        YAML or JSON file: names and values of `TSMapEstimator`'s arguments; ``model`` is one
+        component of a model file in gammapy's layout. What is left out has its default.
+
+    Returns
+    -------
+    TSMapEstimator
+        The estimator.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read, or a name or value in it is wrong.
+    ImportError
+        If it is YAML and pyyaml is not installed.
+    """
+    content = read_yaml(filename)
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{filename}: expected names and values such as `kernel_width: 1 deg`, got "
+            f"{type(content).__name__}."
+        )
+    settings: dict[str, Any] = dict(content)
+    tag = settings.pop("estimator", TSMapEstimator.tag)
+    if tag != TSMapEstimator.tag:
+        raise ValueError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")
+    unknown = sorted(set(settings) - set(TSMapEstimator.config_parameters))
+    if unknown:
+        raise ValueError(
+            f"{filename}: no setting {', '.join(map(repr, unknown))}; there are "
+            f"{', '.join(TSMapEstimator.config_parameters)}."
+        )
+    try:
+        if settings.get("model") is not None:
+            settings["model"] = model_from_dict(settings["model"], _beside(filename))
+        return TSMapEstimator(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{filename}: {error}") from error
+
+
+def read_model(filename: str | PathLike[str]) -> SkyModel:
+    """Read a source model, for `TSMapEstimator`.
+
+    Parameters
+    ----------
+    filename
+        YAML or JSON file in gammapy's layout, of one model.
+
+    Returns
+    -------
+    SkyModel
+        The model.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds anything else than one sky model.
+    ImportError
+        If it is YAML and pyyaml is not installed.
+    """
+    content = read_yaml(filename)
+    try:
+        models = list(models_from_dict(content, _beside(filename)))
+    except ValueError as error:
+        raise ValueError(f"{filename}: {error}") from error
+    if len(models) != 1 or not isinstance(models[0], SkyModel):
+        found = ", ".join(f"{m.name} ({type(m).__name__})" for m in models) or "none"
+        raise ValueError(f"{filename}: expected one SkyModel to test, found {found}.")
+    return models[0]
+
+
+def _beside(filename: str | PathLike[str]) -> Any:
+    """Return a function that reads the map of a template, by its name relative to a file."""
+    folder = Path(filename).parent
+    return lambda name: Map.read(folder / name)

@@ -1,0 +1,98 @@
+"""Settings and models as YAML, or as JSON, which is YAML too and needs no further package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from gammagrad.io.text_file import write_text
+
+__all__ = ["read_yaml", "write_yaml"]
+
+
+def read_yaml(filename: str | PathLike[str]) -> Any:
+    """Read a YAML or JSON file.
+
+    Parameters
+    ----------
+    filename
+        Path of the file.
+
+    Returns
+    -------
+    object
+        Its content: dicts, lists, texts, numbers.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not text, or neither YAML nor JSON.
+    ImportError
+        If it is not JSON and pyyaml is not installed.
+    """
+    path = Path(filename)
+    if not path.is_file():
+        raise FileNotFoundError(f"{filename}: no such file.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{filename}: not a text file; expected YAML or JSON.") from error
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> Any:
+    """Return the content of a YAML text."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: reading YAML that is not JSON needs pyyaml: install it with "
+            "`pip install gammagrad[yaml]`, or write the file as JSON."
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise ValueError(f"{path}{line}: not YAML: {problem}.") from error
+
+
+def write_yaml(
+    data: Mapping[str, Any], filename: str | PathLike[str], overwrite: bool = False
+) -> None:
+    """Write a YAML file, or JSON: without pyyaml, or if the name ends in ``.json``.
+
+    Parameters
+    ----------
+    data
+        Dicts, lists, texts and numbers.
+    filename
+        Path of the file.
+    overwrite
+        Replace a file that is there.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there and is not to be replaced.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    text = json.dumps(data, indent=1) + "\n"
+    if Path(filename).suffix.lower() != ".json":
+        try:
+            import yaml
+        except ImportError:
+            pass  # JSON is YAML too
+        else:
+            text = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
+    write_text(text, filename, overwrite=overwrite)
