@@ -22,6 +22,9 @@ from gammagrad.maps.map import Map
 
 __all__ = ["MapDataset"]
 
+# one compilation for a shape, where the bare function would have one for each operation
+_cash = jax.jit(cash)
+
 
 class MapDataset(DatasetTransforms):
     """One observation: counts on the sky, what is expected of them, the instrument's response.
@@ -113,8 +116,10 @@ class MapDataset(DatasetTransforms):
         Map
             Predicted counts per bin, never below 0; NaN where the background is.
         """
-        total, background = self.npred_signal(), self.npred_background()
-        data = total.data if background is None else total.data + background.data
+        return self._add(self.npred_signal(), self.npred_background())
+
+    def _add(self, signal: Map, background: Map | None) -> Map:
+        data = signal.data if background is None else signal.data + background.data
         return Map(self.geom, np.maximum(data, 0.0))
 
     def stat_array(self) -> np.ndarray:
@@ -130,10 +135,12 @@ class MapDataset(DatasetTransforms):
         ----------
         Cash (1979), ApJ 228, 939, equation 5.
         """
+        return self._stat(self.npred())
+
+    def _stat(self, npred: Map) -> np.ndarray:
         counts = np.asarray(self.require("counts").data, dtype=float)
-        npred = np.asarray(self.npred().data, dtype=float)
         with jax.enable_x64(True):
-            return np.asarray(cash(counts, npred))
+            return np.asarray(_cash(counts, npred.data))
 
     def stat_sum(self) -> float:
         """Return the Cash statistic summed over the bins that the masks leave.
@@ -143,8 +150,11 @@ class MapDataset(DatasetTransforms):
         float
             The sum; bins with an unknown (NaN) background do not enter.
         """
-        stat, mask = self.stat_array(), self.mask
-        used = np.isfinite(stat) if mask is None else mask.data & np.isfinite(stat)
+        return self._sum(self.stat_array())
+
+    def _sum(self, stat: np.ndarray) -> float:
+        mask = self.mask
+        used = ~np.isnan(stat) if mask is None else mask.data & ~np.isnan(stat)
         return float(stat[used].sum())
 
     def info_dict(self, in_safe_data_range: bool = True) -> dict[str, Any]:
@@ -164,22 +174,22 @@ class MapDataset(DatasetTransforms):
         safe = self.mask_safe if in_safe_data_range else None
         info = summary(self.parts, safe)
         use: Any = slice(None) if safe is None else safe.data
-        background = self.npred_background()
-        info["npred"] = float(np.nansum(self.npred().data[use]))
-        info["npred_background"] = (
-            np.nan if background is None else float(np.nansum(background.data[use]))
-        )
-        info["npred_signal"] = float(np.nansum(self.npred_signal().data[use]))
+        signal, background = self.npred_signal(), self.npred_background()
+        npred = self._add(signal, background)
+        predictions = {"npred": npred, "npred_background": background, "npred_signal": signal}
+        for key, m in predictions.items():
+            info[key] = np.nan if m is None else float(np.nansum(m.data[use]))
         info["n_fit_bins"] = info["n_bins"] if self.mask is None else int(self.mask.data.sum())
         info["stat_type"] = "cash"
-        info["stat_sum"] = self.stat_sum() if self.counts is not None else np.nan
+        info["stat_sum"] = np.nan if self.counts is None else self._sum(self._stat(npred))
         return info
 
     def __str__(self) -> str:
         return describe(self.parts, self.mask)
 
     def __repr__(self) -> str:
-        shape = " x ".join(str(n) for n in self.geom.data_shape) if self._maps else "empty"
+        first = next(iter(self._maps.values()), None)
+        shape = "empty" if first is None else " x ".join(str(n) for n in first.data.shape)
         return f"<MapDataset {self.name!r}, {shape}>"
 
     def _repr_html_(self) -> str:

@@ -131,7 +131,7 @@ def _on_axis(m: Map, axis: MapAxis, name: str, repeat: bool = False) -> Map:
             f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
             f"{axis!r}."
         )
-    return Map(m.geom.to_cube([axis]), planes, unit=m.unit, meta=m.meta)
+    return Map(m.geom.to_image().to_cube([axis]), planes, unit=m.unit, meta=m.meta)
 
 
 def _with_unit(exposure: Map, unit: Any) -> Map:
@@ -154,14 +154,16 @@ def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
         node_type=own.node_type,
     )
     if not interpolate or (own.node_type == "edges" and _nests(own, axis)):
-        return Map(exposure.geom.to_cube([kept]), exposure.data, exposure.unit, exposure.meta)
+        return Map(
+            exposure.geom.to_image().to_cube([kept]), exposure.data, exposure.unit, exposure.meta
+        )
     if own.nbin == 1:
         raise ValueError(
             f"exposure: one energy plane for {axis.nbin} energy bins of the counts; "
             "expected an exposure for each bin, or at several energies."
         )
     data = _at_bin_centres(exposure.data, kept, target)
-    return Map(exposure.geom.to_cube([target]), data, exposure.unit, exposure.meta)
+    return Map(exposure.geom.to_image().to_cube([target]), data, exposure.unit, exposure.meta)
 
 
 def _nests(fine: MapAxis, coarse: MapAxis) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import same_bins
 from gammagrad.dataset.parts import DatasetParts
-from gammagrad.evaluate import evaluate_npred
+from gammagrad.evaluate import evaluate_npred, norm_weights
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
@@ -38,10 +37,6 @@ def sky_models(models: Any) -> list[Any]:
     return [model for model in Models(models) if not isinstance(model, FoVBackgroundModel)]
 
 
-def _centres(axis: MapAxis) -> Floats:
-    return axis.center_in("TeV")
-
-
 def background_npred(background: Map | None, models: Iterable[Any] | None) -> Map | None:
     """Return the background times its model.
 
@@ -60,8 +55,7 @@ def background_npred(background: Map | None, models: Iterable[Any] | None) -> Ma
     model = next((m for m in models or () if isinstance(m, FoVBackgroundModel)), None)
     if background is None or model is None:
         return background
-    with jax.enable_x64(True):
-        factor = np.asarray(model.evaluate(_centres(background.geom.axes["energy"])))
+    factor = norm_weights(model.spectral_model, background.geom.axes["energy"])
     return Map(background.geom, background.data * factor[:, None, None], meta=background.meta)
 
 
@@ -87,17 +81,16 @@ def model_npred(model: SkyModel | TemplateNPredModel, dataset: DatasetParts) -> 
     """
     geom = dataset.geom
     if isinstance(model, TemplateNPredModel):
-        with jax.enable_x64(True):
-            axis = geom.axes["energy"] if model.geom is None else model.geom.axes["energy"]
-            data = np.asarray(model.evaluate(_centres(axis)))
-        return Map(geom, _template_on(model, data, geom))
+        factor = norm_weights(model.spectral_model, geom.axes["energy"])
+        return Map(geom, _template_on(model, geom) * factor[:, None, None])
     return evaluate_npred(
         model, dataset.require("exposure"), dataset.psf, dataset.edisp, geom.axes["energy"], geom
     )
 
 
-def _template_on(model: TemplateNPredModel, data: Floats, geom: WcsGeom) -> Floats:
+def _template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
     """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more."""
+    data = np.asarray(model.data, dtype=float)
     if model.geom is None:
         if data.shape != geom.data_shape:
             raise ValueError(

@@ -82,7 +82,7 @@ def _read_map(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> M
         raise ValueError(f"{filename}: {error}") from error
     if name == "exposure" and m.geom.axes.names == ["energy"]:
         axis = m.geom.axes["energy"].rename("energy_true")
-        m = Map(m.geom.to_cube([axis]), m.data, unit=m.unit, meta=m.meta)
+        m = Map(m.geom.to_image().to_cube([axis]), m.data, unit=m.unit, meta=m.meta)
     return m
 
 
