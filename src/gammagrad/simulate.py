@@ -127,7 +127,7 @@ def simulate_field(
     >>> field = simulate_field(seed=1, npix=30, nbin=2)
     >>> field.dataset
     <MapDataset 'simulated field', 2 x 30 x 30>
-    >>> list(field.sources["kind"])
+    >>> field.sources["kind"].tolist()
     ['point', 'point', 'point', 'point', 'point', 'gauss']
     """
     axis = MapAxis.from_energy_bounds("1 TeV", "30 TeV", nbin=nbin)
