@@ -102,10 +102,11 @@ def _drop_close_ties(
     keep = np.ones(len(rows), dtype=bool)
     heights, counts = np.unique(values, return_counts=True)
     for height in heights[counts > 1]:
-        tied = np.flatnonzero(values == height)
+        tied = np.flatnonzero(values == height)  # in order of their rows
+        last = np.searchsorted(rows[tied], rows[tied] + max(radius[0], 1.0), side="right")
         for position, i in enumerate(tied):
             if keep[i]:
-                others = tied[position + 1 :]
+                others = tied[position + 1 : last[position]]
                 distance = np.hypot(
                     (rows[others] - rows[i]) / max(radius[0], 1.0),
                     (cols[others] - cols[i]) / max(radius[1], 1.0),
