@@ -180,6 +180,30 @@ def test_the_mask_is_where_both_masks_are() -> None:
     assert dataset.mask_image.data.all()
 
 
+def test_an_image_masks_all_energies() -> None:
+    image = np.zeros((4, 5))
+    image[1, 2] = 1
+    dataset = MapDataset(counts=Map(GEOM))
+    dataset.mask_fit = Map(GEOM.to_image(), image)
+    assert np.argwhere(dataset.require("mask_fit").data).tolist() == [[0, 1, 2], [1, 1, 2]]
+
+
+def test_whether_anything_is_masked_and_which_energies_are_left() -> None:
+    dataset = make_dataset(npix=(5, 4), nbin=4)
+    edges = dataset.energy_axis.edges
+    assert not dataset.is_masked
+    assert np.array_equal(dataset.energy_range, edges[[0, -1]])
+    mask = np.ones(dataset.geom.data_shape, dtype=bool)
+    dataset.mask_safe = Map(dataset.geom, mask)
+    assert not dataset.is_masked
+    mask[[0, 3]] = False
+    dataset.mask_safe = Map(dataset.geom, mask)
+    assert dataset.is_masked
+    assert np.array_equal(dataset.energy_range, edges[[1, 3]])
+    dataset.mask_safe = Map(dataset.geom, False)
+    assert np.isnan(dataset.energy_range).all()
+
+
 def test_a_part_can_be_replaced_but_not_by_one_that_does_not_fit() -> None:
     dataset = make_dataset(npix=(5, 4), nbin=2)
     before = dataset.require("background")

@@ -43,7 +43,8 @@ class MapDataset(DatasetTransforms):
     edisp
         Energy dispersion, an `EDispKernelMap` or `EDispMap`; None takes energies as measured.
     mask_safe, mask_fit
-        Masks, axes (energy): bins enter a fit where both are True. None masks nothing.
+        Masks, axes (energy), or images for all energies: bins enter a fit where both are True.
+        None masks nothing.
     gti
         Good time intervals, an astropy table with columns START and STOP.
     models

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 
 from gammagrad.dataset.checks import (
@@ -61,8 +62,10 @@ class DatasetParts:
     counts = _MapPart("Observed counts per pixel and energy bin.")
     exposure = _MapPart("Effective area times time, in true energy.")
     background = _MapPart("Expected counts that are not the sources searched for.")
-    mask_safe = _MapPart("True where the instrument's response can be relied on.")
-    mask_fit = _MapPart("True where the user wants to fit.")
+    mask_safe = _MapPart(
+        "True where the response can be relied on; an image goes for all energies."
+    )
+    mask_fit = _MapPart("True where the user wants to fit; an image goes for all energies.")
 
     def __init__(
         self,
@@ -96,11 +99,21 @@ class DatasetParts:
             self._maps.pop(name, None)
             return
         with self._named_errors():
-            value = check_map(value, name)
+            value = check_map(self._repeated(value, name), name)
             others = {key: m for key, m in self._maps.items() if key != name}
             # the map that is set comes last, so that the error is about it
             check_same_geometry({**others, name: value})
         self._maps[name] = value
+
+    def _repeated(self, value: Map, name: str) -> Map:
+        """Return a mask that is an image repeated for all energies."""
+        axis = self._axis("energy")
+        if not name.startswith("mask") or not isinstance(value, Map) or axis is None:
+            return value
+        if not value.geom.is_image:
+            return value
+        data = np.repeat(value.data[None], axis.nbin, axis=0)
+        return Map(value.geom.to_cube([axis]), data, unit=value.unit, meta=value.meta)
 
     @contextlib.contextmanager
     def _named_errors(self, part: str = "") -> Iterator[None]:
@@ -224,6 +237,23 @@ class DatasetParts:
         if mask is None:
             return Map(geom, np.ones(geom.data_shape, dtype=bool))
         return Map(geom, mask.data.any(axis=0))
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the masks leave out any bin."""
+        mask = self.mask
+        return mask is not None and not bool(mask.data.all())
+
+    @property
+    def energy_range(self) -> u.Quantity:
+        """Lowest and highest energy of the bins that are fitted, quantity (2,); NaN if none is."""
+        mask, edges = self.mask, self.energy_axis.edges
+        used = np.arange(len(edges) - 1)
+        if mask is not None:
+            used = np.flatnonzero(mask.data.any(axis=(1, 2)))
+        if not len(used):
+            return u.Quantity([np.nan, np.nan], edges.unit)
+        return edges[[used[0], used[-1] + 1]]
 
     def check(self, for_fit: bool = True) -> None:
         """Check that the values of the maps can be used.

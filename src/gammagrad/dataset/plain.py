@@ -64,7 +64,8 @@ def parts_from_maps(
         parts["background"] = _on_axis(background, axis, "background")
     for name, m in (("mask_safe", mask), ("mask_fit", mask_fit)):
         if m is not None:
-            parts[name] = _on_axis(m, axis, name, repeat=True)
+            _check_map(m, name)
+            parts[name] = m if m.geom.is_image else _on_axis(m, axis, name)
     axis_true = axis.rename("energy_true")
     if exposure is not None:
         _check_map(exposure, "exposure")
@@ -117,15 +118,13 @@ def _own_axis(m: Map, name: str) -> MapAxis | None:
     return None
 
 
-def _on_axis(m: Map, axis: MapAxis, name: str, repeat: bool = False) -> Map:
-    """Return a map with the energy axis of the counts; an image may be repeated along it."""
+def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
+    """Return a map with the energy axis of the counts."""
     _check_map(m, name)
     own = _own_axis(m, name)
     planes = m.data.reshape(-1, *m.geom.shape_image)
     if own is not None and not same_bins(own, axis):
         raise ValueError(f"{name}: energy bins {own!r}; expected those of the counts, {axis!r}.")
-    if repeat and m.geom.is_image:
-        planes = np.repeat(planes, axis.nbin, axis=0)
     if len(planes) != axis.nbin:
         raise ValueError(
             f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
