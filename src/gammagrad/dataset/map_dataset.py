@@ -354,7 +354,7 @@ class MapDataset(DatasetTransforms):
         ----------
         counts, background, exposure, mask, mask_fit
             FITS images or cubes; ``"file.fits[name]"`` is one extension of a file. Energies come
-            from EBOUNDS, ENERGIES or *_BANDS tables or the third axis of the header.
+            from EBOUNDS, ENERGIES or ``*_BANDS`` tables or the third axis of the header.
         psf
             A FITS file with a point spread function: of Fermi-LAT's ``gtpsf``, or a PSF map.
         **kwargs
