@@ -225,6 +225,15 @@ def test_a_module_keeps_to_its_layer(name: str) -> None:
     assert [b for b in breaches(SOURCE) if b.startswith(f"{name or '__init__'} (")] == []
 
 
+def test_every_part_of_the_table_exists() -> None:
+    wanted = {*LEVEL, *layers.FACADES} - {""}
+    found = {_part(name) for name in module_files(SOURCE)} - {""}
+    assert wanted == found
+    for package, groups in layers.INSIDE.items():
+        files = [f"{package}.{name}" for group in groups.values() for name in group]
+        assert set(files) == {n for n in module_files(SOURCE) if n.startswith(f"{package}.")}
+
+
 def test_no_module_imports_itself_through_others() -> None:
     assert cycles(imports_of(SOURCE)) == []
 
