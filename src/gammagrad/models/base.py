@@ -1,0 +1,218 @@
+"""What every model shares: parameters with units and limits, copies, printing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gammagrad._pytree import replace, to_internal
+
+__all__ = ["DNDE", "SURFACE_DNDE", "Limits", "Model", "format_table", "parameter", "promote"]
+
+DNDE = "cm-2 s-1 TeV-1"
+SURFACE_DNDE = "cm-2 s-1 TeV-1 sr-1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Unit and allowed range of one model parameter; see `parameter`."""
+
+    unit: str = ""
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
+
+    def allows(self, value: Any) -> bool:
+        """Return whether all of a concrete value is finite and inside the range."""
+        value = np.asarray(value)
+        inside = (value >= self.at_least) & (value > self.above)
+        return bool(np.all(inside & (value <= self.at_most) & (value < self.below)))
+
+    def describe(self) -> str:
+        """Return the allowed range in words."""
+        parts = ["finite"]
+        for words in ("at_least", "above", "at_most", "below"):
+            limit = getattr(self, words)
+            if math.isfinite(limit):
+                parts.append(f"{words.replace('_', ' ')} {limit:g}")
+        return ", ".join(parts)
+
+
+def parameter(unit: str = "", **limits: float) -> Any:
+    """Return a dataclass field for a model parameter.
+
+    Parameters
+    ----------
+    unit
+        Internal unit, ``""`` for a pure number.
+    **limits
+        Allowed range: any of ``at_least``, ``above``, ``at_most``, ``below``.
+
+    Returns
+    -------
+    field
+        The field: a leaf of the model's tree.
+    """
+    return dataclasses.field(metadata={"limits": Limits(unit, **limits)})
+
+
+class Model:
+    """Base of the spectral and spatial models: a frozen pytree with named, unit-checked parameters.
+
+    Subclasses declare their parameters with `parameter`, set them through `_set`, and state
+    ``__repr__ = Model.__repr__``, or the dataclass would write its own.
+    """
+
+    tag: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def _limits(cls) -> dict[str, Limits]:
+        fields = dataclasses.fields(cast(Any, cls))
+        return {f.name: f.metadata["limits"] for f in fields if "limits" in f.metadata}
+
+    def _set(self, **values: Any) -> None:
+        """Convert, check and store parameters; only for use in ``__init__``."""
+        for name, value in values.items():
+            object.__setattr__(self, name, self._convert(name, value))
+
+    @classmethod
+    def _convert(cls, name: str, value: Any) -> Any:
+        """Return one parameter in internal units, checked if its value is known."""
+        limits = cls._limits()[name]
+        label = f"{cls.__name__}.{name}"
+        number = as_number(to_internal(value, limits.unit, label), label)
+        # a traced value is not known, and may lie anywhere
+        if isinstance(number, float | np.ndarray) and not limits.allows(number):
+            raise ValueError(
+                f"{label} is {number} {limits.unit}".rstrip()
+                + f"; it must be {limits.describe()}. Pass another value."
+            )
+        return number
+
+    def _check(self) -> None:
+        """Check what concerns several parameters at once; models that need it have their own."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameter values by name, in the units of `parameter_units`."""
+        return {name: getattr(self, name) for name in self._limits()}
+
+    @property
+    def parameter_units(self) -> dict[str, str]:
+        """Internal unit of each parameter, by name."""
+        return {name: limits.unit for name, limits in self._limits().items()}
+
+    def with_parameters(self, **values: Any) -> Self:
+        """Copy the model with some parameters changed.
+
+        Parameters
+        ----------
+        **values
+            New values by parameter name: numbers in internal units, strings or quantities.
+
+        Returns
+        -------
+        model
+            The changed copy; this one stays as it is.
+
+        Raises
+        ------
+        TypeError
+            If a name is not a parameter of the model.
+        ValueError
+            If a unit cannot be converted or a value lies outside its allowed range.
+        """
+        unknown = sorted(set(values) - set(self._limits()))
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no parameter {', '.join(unknown)}; "
+                f"choose from {', '.join(self._limits())}."
+            )
+        new = replace(self, **{name: self._convert(name, v) for name, v in values.items()})
+        new._check()
+        return new
+
+    def copy(self, **values: Any) -> Self:
+        """Copy the model; the same as `with_parameters`."""
+        return self.with_parameters(**values)
+
+    def parameter_rows(self) -> list[tuple[str, str, str]]:
+        """Return name, value and unit of each parameter as text."""
+        units = self.parameter_units
+        return [(n, format_value(v), units[n]) for n, v in self.parameters.items()]
+
+    def __repr__(self) -> str:
+        parts = []
+        for name, value, unit in self.parameter_rows():
+            parts.append(f"{name}='{value} {unit}'" if unit else f"{name}={value}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        rows = [("name", "value", "unit"), *self.parameter_rows()]
+        return f"{type(self).__name__}\n\n{format_table(rows)}"
+
+
+def as_number(value: Any, label: str) -> Any:
+    """Return a number as float, a sequence as float array, a JAX array as it is."""
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{label} must be a number or an array of numbers: {error}.") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{label} must be a number, a string or a quantity; got {value!r}.")
+    if array.ndim == 0:
+        # Python floats are weakly typed: the model takes on the precision of its inputs
+        return float(array)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def promote(*values: Any) -> tuple[jax.Array, ...]:
+    """Return values as floating arrays; Python numbers stay weakly typed.
+
+    Parameters
+    ----------
+    *values
+        Numbers or arrays.
+
+    Returns
+    -------
+    arrays
+        The same values; integers become floats of the default precision.
+    """
+    arrays = [jnp.asarray(value) for value in values]
+    return tuple(
+        a if jnp.issubdtype(a.dtype, jnp.inexact) else a.astype(jnp.result_type(float))
+        for a in arrays
+    )
+
+
+def format_value(value: Any) -> str:
+    """Return a parameter value as short text; tracers and long arrays are summarised."""
+    if isinstance(value, float):
+        return f"{value:.8g}"
+    try:
+        array = np.asarray(value)
+    except jax.errors.TracerArrayConversionError:
+        return f"traced {value.dtype}{list(value.shape)}"
+    if array.ndim == 0:
+        return f"{float(array):.8g}"
+    if array.size <= 3:
+        return np.array2string(array, precision=6)
+    return f"[{array.min():.6g} .. {array.max():.6g}] {array.shape}"
+
+
+def format_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows of text, the first one the header, as an aligned table."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join("  " + line.rstrip() for line in lines)

@@ -1,0 +1,138 @@
+"""What sources and backgrounds share: a name, the datasets they are for, and sub-models."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from gammagrad._pytree import replace
+from gammagrad.models.base import format_table
+
+__all__ = ["Component", "assign", "check_datasets", "check_name", "check_part"]
+
+
+class Component:
+    """Base of what a dataset's models are made of: a name, datasets, and sub-models."""
+
+    name: str
+    auto_named: bool
+    datasets_names: tuple[str, ...] | None
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"spectral_model": "spectral", "spatial_model": "spatial"}
+        models = {label: getattr(self, field, None) for field, label in parts.items()}
+        return {label: model for label, model in models.items() if model is not None}
+
+    def applies_to(self, dataset_name: str | None) -> bool:
+        """Return whether the model belongs to a dataset.
+
+        Parameters
+        ----------
+        dataset_name
+            Name of the dataset.
+
+        Returns
+        -------
+        bool
+            True if the model is for all datasets or for this one.
+        """
+        return self.datasets_names is None or dataset_name in self.datasets_names
+
+    def copy(self, name: str | None = None, **changes: Any) -> Self:
+        """Copy the model.
+
+        Parameters
+        ----------
+        name
+            Name of the copy; the same by default.
+        **changes
+            Parameters of the sub-models by name, in any unit that fits, whole sub-models as
+            ``spectral_model`` and ``spatial_model``, or ``datasets_names``.
+
+        Returns
+        -------
+        model
+            The copy.
+        """
+        fields = {key: changes.pop(key) for key in list(changes) if key.endswith("_model")}
+        if name is not None:
+            fields |= {"name": check_name(name), "auto_named": False}
+        if "datasets_names" in changes:
+            fields["datasets_names"] = check_datasets(changes.pop("datasets_names"))
+        return replace(self, **fields).with_parameters(**changes)
+
+    def with_parameters(self, **values: Any) -> Self:
+        """Copy the model with some parameters of its sub-models changed.
+
+        Parameters
+        ----------
+        **values
+            New values by parameter name (``index=2.2, lon_0="83.6 deg"``).
+
+        Returns
+        -------
+        model
+            The changed copy.
+
+        Raises
+        ------
+        TypeError
+            If no sub-model has a parameter of that name.
+        """
+        changed: dict[str, Any] = {}
+        left = dict(values)
+        for label, model in self._parts().items():
+            own = {key: left.pop(key) for key in list(left) if key in model.parameters}
+            if own:
+                changed[f"{label}_model"] = model.with_parameters(**own)
+        if left:
+            names = [key for model in self._parts().values() for key in model.parameters]
+            raise TypeError(
+                f"{type(self).__name__} {self.name!r} has no parameter {', '.join(sorted(left))}; "
+                f"choose from {', '.join(names)}."
+            )
+        return replace(self, **changed)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(type(model).__name__ for model in self._parts().values())
+        return f"{type(self).__name__}(name={self.name!r}, {parts})"
+
+    def __str__(self) -> str:
+        datasets = "all" if self.datasets_names is None else ", ".join(self.datasets_names)
+        lines = [type(self).__name__, "", f"  name:     {self.name}", f"  datasets: {datasets}"]
+        for label, model in self._parts().items():
+            frame = f" ({model.frame})" if hasattr(model, "frame") else ""
+            lines.append(f"  {label + ':':<9} {type(model).__name__}{frame}")
+        rows = [row for model in self._parts().values() for row in model.parameter_rows()]
+        if rows:
+            lines += ["", format_table([("name", "value", "unit"), *rows])]
+        return "\n".join(lines)
+
+
+def check_name(name: Any) -> str:
+    """Return a name, or say what is wrong with it."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a model's name must be a text that is not empty; got {name!r}.")
+    return name
+
+
+def check_datasets(names: Any) -> tuple[str, ...] | None:
+    """Return dataset names as a tuple, from one name, several, or None for all."""
+    if names is None:
+        return None
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"datasets_names must be None, a name or a list of names; got {names!r}.")
+    return names
+
+
+def check_part(value: Any, kind: type, label: str) -> Any:
+    """Return a sub-model of the right kind, or say what is wrong with it."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{label} must be a {kind.__name__}; got {type(value).__name__}.")
+    return value
+
+
+def assign(model: Any, **fields: Any) -> None:
+    """Set fields of a frozen object; only for use in its ``__init__``."""
+    for name, value in fields.items():
+        object.__setattr__(model, name, value)

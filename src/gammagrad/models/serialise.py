@@ -1,0 +1,299 @@
+"""Models to and from dictionaries in the layout of gammapy's YAML files.
+
+Reading and writing the YAML text itself, and the maps of templates, is left to the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gammagrad._pytree import to_internal
+from gammagrad.models.background import FoVBackgroundModel, TemplateNPredModel
+from gammagrad.models.collection import Models
+from gammagrad.models.component import Component
+from gammagrad.models.point import PointSpatialModel
+from gammagrad.models.sky import APPLY_IRF, SkyModel
+from gammagrad.models.spatial import (
+    ConstantSpatialModel,
+    DiskSpatialModel,
+    GaussianSpatialModel,
+    ShellSpatialModel,
+)
+from gammagrad.models.spatial_base import SpatialModel
+from gammagrad.models.spectral import (
+    BrokenPowerLawSpectralModel,
+    ExpCutoffPowerLawSpectralModel,
+    LogParabolaSpectralModel,
+    PowerLawNormSpectralModel,
+    PowerLawSpectralModel,
+    SpectralModel,
+)
+from gammagrad.models.spectral_table import PiecewiseNormSpectralModel, TemplateSpectralModel
+from gammagrad.models.template import TemplateSpatialModel
+
+__all__ = ["model_from_dict", "model_to_dict", "models_from_dict", "models_to_dict"]
+
+LoadMap = Callable[[str], Any]
+
+
+def _by_tag(*classes: Any) -> dict[str, Any]:
+    return {tag: cls for cls in classes for tag in cls.tag}
+
+
+_SPECTRAL = _by_tag(
+    PowerLawSpectralModel,
+    ExpCutoffPowerLawSpectralModel,
+    LogParabolaSpectralModel,
+    BrokenPowerLawSpectralModel,
+    PowerLawNormSpectralModel,
+    PiecewiseNormSpectralModel,
+    TemplateSpectralModel,
+)
+_SPATIAL = _by_tag(
+    PointSpatialModel,
+    GaussianSpatialModel,
+    DiskSpatialModel,
+    ShellSpatialModel,
+    ConstantSpatialModel,
+    TemplateSpatialModel,
+)
+_COMPONENTS = _by_tag(SkyModel, FoVBackgroundModel, TemplateNPredModel)
+
+
+def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
+    """Make models from what a YAML file of gammapy holds.
+
+    Parameters
+    ----------
+    data
+        The content of the file: a mapping with a list ``components``, that list, or one component.
+    load_map
+        Called with a file name, returns the map of a template. Needed only if there is one.
+
+    Returns
+    -------
+    Models
+        The models. Errors, limits and the frozen state of parameters are not kept.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing, of an unknown type, or cannot be represented.
+
+    Examples
+    --------
+    >>> source = {"type": "SkyModel", "name": "a", "spectral": {"type": "pl", "parameters": []}}
+    >>> models_from_dict({"components": [source]})
+    Models(a)
+    """
+    if isinstance(data, Mapping):
+        data = data.get("components", [data] if "type" in data else None)
+    if not isinstance(data, list | tuple):
+        raise ValueError(
+            "expected a mapping with a list `components`, as in a gammapy model file; "
+            f"got {type(data).__name__}."
+        )
+    return Models([model_from_dict(component, load_map) for component in data])
+
+
+def models_to_dict(models: Any) -> dict[str, Any]:
+    """Return models in the layout of gammapy's YAML files.
+
+    Parameters
+    ----------
+    models
+        A model, several, or a `Models` collection.
+
+    Returns
+    -------
+    dict
+        Plain lists, texts and numbers under the key ``components``.
+    """
+    return {"components": [model_to_dict(model) for model in Models(models)]}
+
+
+def model_from_dict(data: Mapping[str, Any], load_map: LoadMap | None = None) -> Any:
+    """Make one sky, background or template model.
+
+    Parameters
+    ----------
+    data
+        One component of a model file.
+    load_map
+        As in `models_from_dict`.
+
+    Returns
+    -------
+    SkyModel, FoVBackgroundModel or TemplateNPredModel
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing, of an unknown type, or cannot be represented.
+    """
+    cls = _lookup(data, _COMPONENTS, "model")
+    label = f"model {data.get('name', '(no name)')!r}"
+    if data.get("temporal") is not None:
+        raise ValueError(f"{label} varies in time, which is not supported; remove `temporal`.")
+    spectral = _spectral(data["spectral"]) if data.get("spectral") else None
+    names = data.get("datasets_names")
+    if cls is SkyModel:
+        if spectral is None:
+            raise ValueError(f"{label} has no `spectral` part.")
+        spatial = _spatial(data["spatial"], load_map) if data.get("spatial") else None
+        return SkyModel(spectral, spatial, data.get("name"), names, data.get("apply_irf"))
+    if data.get("spatial"):
+        raise ValueError(f"{label}: a {cls.__name__} with a spatial part is not supported.")
+    if cls is FoVBackgroundModel:
+        names = [names] if isinstance(names, str) else names
+        if not names or len(names) != 1:
+            raise ValueError(f"{label}: datasets_names is {names}; expected one dataset.")
+        return FoVBackgroundModel(names[0], spectral, data.get("name"))
+    filename, template = _load(data, load_map, label)
+    return TemplateNPredModel(template, spectral, data.get("name"), names, filename)
+
+
+def model_to_dict(model: Component) -> dict[str, Any]:
+    """Return one model as a component of a gammapy model file.
+
+    Parameters
+    ----------
+    model
+        A sky, background or template model, with values that are known (not traced).
+
+    Returns
+    -------
+    dict
+        Plain lists, texts and numbers.
+    """
+    data: dict[str, Any] = {"name": model.name, "type": type(model).__name__}
+    if isinstance(model, SkyModel) and model.apply_irf != APPLY_IRF:
+        data["apply_irf"] = model.apply_irf
+    if isinstance(model, TemplateNPredModel) and model.filename is not None:
+        data["filename"] = model.filename
+    if model.datasets_names is not None:
+        data["datasets_names"] = list(model.datasets_names)
+    for label, part in model._parts().items():
+        data[label] = _part_to_dict(part)
+    return data
+
+
+def _lookup(data: Any, known: Mapping[str, Any], what: str) -> Any:
+    if not isinstance(data, Mapping) or "type" not in data:
+        raise ValueError(f"a {what} must be a mapping with a `type`; got {data!r}.")
+    if data["type"] not in known:
+        names = ", ".join(dict.fromkeys(cls.tag[0] for cls in known.values()))
+        raise ValueError(f"{what} type {data['type']!r} is not supported; there are {names}.")
+    return known[data["type"]]
+
+
+def _number(value: Any, unit: str, given: Any, label: str) -> Any:
+    """Return a value, given with a unit's name, in an internal unit."""
+    if isinstance(value, str):
+        # YAML reads 1e-12 (no dot) as a text
+        try:
+            value = float(value)
+        except ValueError as error:
+            raise ValueError(f"{label} is {value!r}; expected a number.") from error
+    # a number without a unit is in the internal one already
+    if given in (None, "", unit):
+        return value
+    return value * to_internal(f"1.0 {given}", unit, label)
+
+
+def _values(data: Mapping[str, Any], cls: Any) -> dict[str, Any]:
+    """Return parameter values in internal units from a list of parameters."""
+    units = {name: limits.unit for name, limits in cls._limits().items()}
+    values = {}
+    for item in data.get("parameters") or []:
+        if not isinstance(item, Mapping) or not {"name", "value"} <= set(item):
+            raise ValueError(
+                f"{cls.__name__}: a parameter needs a `name` and a `value`; got {item!r}."
+            )
+        name = item["name"]
+        if name not in units:
+            raise ValueError(
+                f"{cls.__name__} has no parameter {name!r}; it has {', '.join(units)}."
+            )
+        label = f"{cls.__name__}.{name}"
+        values[name] = _number(item["value"], units[name], item.get("unit"), label)
+    return values
+
+
+def _table(data: Mapping[str, Any], key: str, unit: str, label: str) -> Any:
+    """Return an array stored as a mapping of data and unit."""
+    if key not in data:
+        raise ValueError(f"{label} has no `{key}`.")
+    column = data[key]
+    values = np.asarray(column["data"], dtype=float)
+    return _number(values, unit, column.get("unit"), f"{label}.{key}")
+
+
+def _spectral(data: Mapping[str, Any]) -> SpectralModel:
+    cls = _lookup(data, _SPECTRAL, "spectral model")
+    label = cls.__name__
+    if cls is TemplateSpectralModel:
+        units = cls._limits()
+        return cls(**{key: _table(data, key, units[key].unit, label) for key in units})
+    if cls is PiecewiseNormSpectralModel:
+        items = data.get("parameters") or []
+        numbered = [(re.fullmatch(r"norm_(\d+)", item["name"]), item["value"]) for item in items]
+        order = {int(match[1]): float(value) for match, value in numbered if match}
+        norms = [order[key] for key in sorted(order)]
+        return cls(_table(data, "energy", "TeV", label), norms or None, data.get("interp", "log"))
+    return cls(**_values(data, cls))
+
+
+def _spatial(data: Mapping[str, Any], load_map: LoadMap | None) -> SpatialModel:
+    cls = _lookup(data, _SPATIAL, "spatial model")
+    if cls is TemplateSpatialModel:
+        filename, template = _load(data, load_map, cls.__name__)
+        return cls.from_map(template, data.get("normalize", True), filename)
+    return cls(**_values(data, cls), frame=data.get("frame", "icrs"))
+
+
+def _load(data: Mapping[str, Any], load_map: LoadMap | None, label: str) -> tuple[str | None, Any]:
+    """Return file name and map of a template."""
+    filename = data.get("filename")
+    if filename is None:
+        raise ValueError(f"{label} has no `filename` of the template's map.")
+    if load_map is None:
+        raise ValueError(f"{label} is in the file {filename}; pass load_map to read it.")
+    return str(filename), load_map(str(filename))
+
+
+def _part_to_dict(part: Any) -> dict[str, Any]:
+    """Return a spectral or spatial model as plain lists, texts and numbers."""
+    data: dict[str, Any] = {"type": part.tag[0]}
+    if isinstance(part, TemplateSpatialModel):
+        return data | {
+            "frame": part.frame,
+            "filename": part.filename,
+            "normalize": part.normalize,
+            "unit": part.unit,
+        }
+    if isinstance(part, SpatialModel) and not isinstance(part, ConstantSpatialModel):
+        data["frame"] = part.frame
+    units = part.parameter_units
+    numbers = {key: np.asarray(value, dtype=float) for key, value in part.parameters.items()}
+    if isinstance(part, PiecewiseNormSpectralModel):
+        data |= {"energy": _column(numbers["energy"], "TeV"), "interp": part.interp}
+        numbers = {f"norm_{i}": norm for i, norm in enumerate(numbers["norms"])}
+        units = dict.fromkeys(numbers, "")
+    elif isinstance(part, TemplateSpectralModel):
+        data |= {key: _column(values, units[key]) for key, values in numbers.items()}
+        numbers = {}
+    data["parameters"] = [
+        {"name": key, "value": float(value)} | ({"unit": units[key]} if units[key] else {})
+        for key, value in numbers.items()
+    ]
+    return data
+
+
+def _column(values: Any, unit: str) -> dict[str, Any]:
+    return {"data": values.tolist(), "unit": unit}
