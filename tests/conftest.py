@@ -14,8 +14,9 @@ import jax
 import pytest
 from hypothesis import settings
 
-PRECISION = os.environ.get("GAMMAGRAD_TEST_PRECISION", "float64")
-jax.config.update("jax_enable_x64", PRECISION == "float64")
+from precision import DOUBLE
+
+jax.config.update("jax_enable_x64", DOUBLE)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -49,4 +50,4 @@ def reference_dir(gammapy_data: Path) -> Path:
 @pytest.fixture
 def rtol() -> float:
     """Return the relative tolerance that fits the precision the tests run in."""
-    return 1e-9 if PRECISION == "float64" else 1e-4
+    return 1e-9 if DOUBLE else 1e-4

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree
-from gammagrad.core.solve import N_SWEEPS, Status, lower_start, newton
+from gammagrad.core.solve import N_SWEEPS, Root, Status, lower_start, newton
 from gammagrad.core.stats import ScoreSums, bin_ratio, cash, score_terms, ts_term
 
 __all__ = ["NormFit", "fit_bins", "fit_norm", "fit_status", "floating"]
@@ -95,6 +95,28 @@ def fit_status(
     return code.astype(jnp.int32)
 
 
+def _live_sums(norm: Array, counts: Array, ratio: Array, live: Array) -> ScoreSums:
+    """Sum the scores over the bins with a prediction, those without counts included."""
+    terms = score_terms(norm, jnp.where(live, counts, 0), jnp.where(live, ratio, jnp.inf))
+    return ScoreSums(*(term.sum() for term in terms))
+
+
+def _solve_root(
+    counts: Array, ratio: Array, model_sum: Array, bound: Array, rtol: Array, n_sweeps: int
+) -> Root:
+    """Solve for one pixel's norm; nothing of it is differentiated."""
+    counts, ratio, model_sum, bound = jax.lax.stop_gradient((counts, ratio, model_sum, bound))
+    occupied = jnp.where(counts > 0, ratio, jnp.inf)
+
+    def sums(x: Array) -> ScoreSums:
+        return ScoreSums(*(term.sum() for term in score_terms(x, counts, occupied)))
+
+    proven = lower_start(counts, ratio, model_sum).max(initial=-jnp.inf)
+    lower = jnp.maximum(bound, proven)
+    start = jnp.maximum(lower, jnp.zeros_like(bound))
+    return newton(sums, start, lower, model_sum, n_sweeps=n_sweeps, rtol=rtol)
+
+
 def fit_bins(
     counts: Array,
     background: Array,
@@ -115,29 +137,19 @@ def fit_bins(
 
     seen = jnp.where(reached, counts, 0)
     occupied = seen > 0
-    lower = jnp.maximum(bound, lower_start(seen, ratio, safe_sum).max(initial=-jnp.inf))
+    root = _solve_root(seen, ratio, safe_sum, bound, rtol, n_sweeps)
+
+    # one differentiable step from the solved norm: the implicit function theorem
     fixed = jax.lax.stop_gradient
-    ratio_occupied = fixed(jnp.where(occupied, ratio, jnp.inf))
-
-    def sums(x: Array) -> ScoreSums:
-        terms = score_terms(x, fixed(seen), ratio_occupied)
-        return ScoreSums(*(term.sum() for term in terms))
-
-    start = jnp.maximum(fixed(lower), jnp.zeros_like(bound))
-    root = newton(sums, start, fixed(lower), fixed(safe_sum), n_sweeps=n_sweeps, rtol=rtol)
-
-    # one differentiable step from the solved norm, dense in bins: the implicit function theorem
     at_root = fixed(root.norm)
     live = at_root + fixed(ratio) > 0
-    s1, s2 = (
-        term.sum()
-        for term in score_terms(at_root, jnp.where(live, seen, 0), jnp.where(live, ratio, jnp.inf))
-    )
-    curved = s2 > 0
-    safe_s2 = jnp.where(curved, s2, jnp.ones_like(s2))
-    step = jnp.where(curved, (s1 / safe_s2) * (s1 / safe_sum - 1), jnp.zeros_like(s2))
+    s1, s2 = _live_sums(at_root, seen, ratio, live)
+    safe_s2 = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
+    step = jnp.where(s2 > 0, (s1 / safe_s2) * (s1 / safe_sum - 1), jnp.zeros_like(s2))
     norm = jnp.where(at_root <= fixed(bound), bound, at_root + step)
     norm = jnp.maximum(norm, bound)
+    _, s2 = _live_sums(norm, seen, ratio, live)
+    safe_s2 = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
 
     ts = 2 * (ts_term(norm, seen, ratio).sum() - norm * model_sum)
     ts = jnp.maximum(ts, 0)
@@ -154,7 +166,7 @@ def fit_bins(
     )
     return NormFit(
         norm=norm,
-        norm_err=jnp.where(curved, n_sigma / jnp.sqrt(safe_s2), jnp.inf),
+        norm_err=jnp.where(s2 > 0, n_sigma / jnp.sqrt(safe_s2), jnp.inf),
         ts=jnp.where(norm < 0, -ts, ts),
         stat=stat_null - ts,
         stat_null=stat_null,
@@ -173,7 +185,6 @@ def floating(*arrays: ArrayLike) -> list[Array]:
     return [a.astype(dtype) for a in converted]
 
 
-@partial(jax.jit, static_argnames="n_sweeps")
 def fit_norm(
     counts: ArrayLike,
     background: ArrayLike,
@@ -226,8 +237,27 @@ def fit_norm(
     """
     n, b, m = floating(counts, background, model)
     w = jnp.ones_like(b) if weights is None else jnp.asarray(weights).astype(b.dtype)
-    w = jnp.where(jnp.isfinite(b), w, jnp.zeros_like(w))
+    # scalars in one spelling: a float, an int and an array must not compile three times
+    n_sigma, rtol = (jnp.asarray(value, b.dtype) for value in (n_sigma, rtol))
+    return _fit_norm(n, b, m, w, n_sigma, rtol, n_sweeps=n_sweeps)
+
+
+@partial(jax.jit, static_argnames="n_sweeps")
+def _fit_norm(
+    counts: Array,
+    background: Array,
+    model: Array,
+    weights: Array,
+    n_sigma: Array,
+    rtol: Array,
+    *,
+    n_sweeps: int,
+) -> NormFit:
+    """Apply the weights and fit."""
+    w = jnp.where(jnp.isfinite(background), weights, jnp.zeros_like(weights))
     used = w > 0
-    flat = [jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1) for a in (n, b, m)]
-    scalars = {"n_sigma": jnp.asarray(n_sigma, b.dtype), "rtol": jnp.asarray(rtol, b.dtype)}
-    return fit_bins(*flat, **scalars, n_sweeps=n_sweeps)
+    n, b, m = (
+        jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1)
+        for a in (counts, background, model)
+    )
+    return fit_bins(n, b, m, n_sigma=n_sigma, rtol=rtol, n_sweeps=n_sweeps)

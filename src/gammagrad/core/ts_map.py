@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from gammagrad.core.norm import NormFit, fit_bins, floating
 from gammagrad.core.solve import N_SWEEPS
 from gammagrad.core.windows import (
+    KERNEL_WEIGHTINGS,
     TILE,
     BinImages,
     TilePlan,
@@ -117,10 +118,6 @@ def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
     return kernel_table(jnp.ones((1, 1, ky, kx), dtype))[0, :, :, 0]
 
 
-@partial(
-    jax.jit,
-    static_argnames=("sum_over_energy", "kernel_weighting", "n_sweeps", "memory"),
-)
 def ts_map(
     counts: ArrayLike | Sequence[ArrayLike],
     background: ArrayLike | Sequence[ArrayLike],
@@ -207,24 +204,40 @@ def ts_map(
     lengths = {name: len(value) for name, value in lists.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"One array per dataset is needed everywhere, got {lengths}.")
-    datasets = []
-    for n, b, e, k, w in zip(*lists.values(), strict=True):
-        cube = _checked_cube(n, b, e, k, w)
-        if sum_over_energy:
-            datasets.append(summed_bins(*cube, kernel_weighting))
-        else:
-            datasets.append(cube_bins(*cube))
-    shapes = {d.counts.shape[1:] for d in datasets}
+    cubes = [_checked_cube(*arrays) for arrays in zip(*lists.values(), strict=True)]
+    shapes = {cube[0].shape[1:] for cube in cubes}
     if len(shapes) > 1:
         raise ValueError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
-    dtype = datasets[0].exposure.dtype
-    return fit_images(
-        datasets,
-        n_sigma=jnp.asarray(n_sigma, dtype),
-        rtol=jnp.asarray(rtol, dtype),
+    if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
+        raise ValueError(
+            f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
+        )
+    dtype = cubes[0][0].dtype
+    return _ts_map(
+        cubes,
+        jnp.asarray(n_sigma, dtype),
+        jnp.asarray(rtol, dtype),
+        weighting=kernel_weighting if sum_over_energy else None,
         n_sweeps=n_sweeps,
         memory=memory,
     )
+
+
+@partial(jax.jit, static_argnames=("weighting", "n_sweeps", "memory"))
+def _ts_map(
+    cubes: list[tuple[Array, Array, Array, Array, Array]],
+    n_sigma: Array,
+    rtol: Array,
+    *,
+    weighting: str | None,
+    n_sweeps: int,
+    memory: int,
+) -> NormFit:
+    """Turn cubes into images of bins, and fit."""
+    datasets = [
+        cube_bins(*cube) if weighting is None else summed_bins(*cube, weighting) for cube in cubes
+    ]
+    return fit_images(datasets, n_sigma=n_sigma, rtol=rtol, n_sweeps=n_sweeps, memory=memory)
 
 
 def _checked_cube(

@@ -128,18 +128,8 @@ def summed_bins(
     Returns
     -------
     BinImages
-        One image with as many components as energies (one, for "equal" without a mask that
-        depends on energy, cannot be told from the shapes and is left to the caller).
-
-    Raises
-    ------
-    ValueError
-        If `kernel_weighting` is neither of the two.
+        One image with as many components as energies.
     """
-    if kernel_weighting not in KERNEL_WEIGHTINGS:
-        raise ValueError(
-            f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
-        )
     cube = cube_bins(counts, background, exposure, kernel, weights)
     amplitude = cube.exposure[:, 0]
     if kernel_weighting == "equal":

@@ -12,7 +12,35 @@ from gammagrad.core.windows import KERNEL_WEIGHTINGS
 from gammagrad.evaluate.sampling import check_sampling
 from gammagrad.models import SkyModel
 
-__all__ = ["OPTIONS", "check_settings", "parse_selection", "positive"]
+__all__ = [
+    "CONFIG_PARAMETERS",
+    "OPTIONS",
+    "check_settings",
+    "parse_selection",
+    "plain_setting",
+    "positive",
+]
+
+CONFIG_PARAMETERS = (
+    "model",
+    "kernel_width",
+    "downsampling_factor",
+    "n_sigma",
+    "n_sigma_ul",
+    "threshold",
+    "rtol",
+    "selection_optional",
+    "energy_edges",
+    "sum_over_energy_groups",
+    "n_jobs",
+    "parallel_backend",
+    "norm",
+    "max_niter",
+    "n_sigma_sensitivity",
+    "kernel_weighting",
+    "kernel_sampling",
+)
+"""Settings of the map estimator, by name."""
 
 OPTIONS = ("errn-errp", "ul", "stat_scan", "sensitivity")
 """Optional outputs in gammapy's words."""
@@ -52,6 +80,24 @@ def parse_selection(value: Any) -> list[str]:
             f"selection_optional has {unknown}; choose from {list(OPTIONS)}, or 'all' or None."
         )
     return names
+
+
+def plain_setting(value: Any) -> Any:
+    """Return a setting as text, numbers and lists of them.
+
+    Parameters
+    ----------
+    value
+        A setting.
+
+    Returns
+    -------
+    object
+        Angles and energies with their unit as text; a model by its name.
+    """
+    if isinstance(value, u.Quantity):
+        return [str(edge) for edge in value] if value.ndim else str(value)
+    return value.name if isinstance(value, SkyModel) else value
 
 
 def positive(value: Any, name: str) -> float:

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import astropy.units as u
-import jax
 import numpy as np
 
-from gammagrad.core.norm import NormFit
-from gammagrad.core.occupied import fit_occupied
-from gammagrad.core.solve import N_SWEEPS, Status
+from gammagrad.core.solve import N_SWEEPS
 from gammagrad.dataset import MapDataset
-from gammagrad.estimators.inputs import FitInputs, fit_inputs, matched_filter, valid_positions
-from gammagrad.estimators.settings import check_settings
+from gammagrad.estimators.groups import (
+    FITTED_MAPS,
+    FitSettings,
+    energy_groups,
+    fit_group,
+    one_dataset,
+)
+from gammagrad.estimators.inputs import FitInputs, fit_inputs, matched_filter
+from gammagrad.estimators.settings import CONFIG_PARAMETERS, check_settings, plain_setting
 from gammagrad.evaluate import KernelEstimate, estimate_kernel
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import warn_if_uneven
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel, default_kernel_model
 from gammagrad.progress import progress_bar
 
 __all__ = ["TSMapEstimator"]
-
-log = logging.getLogger(__name__)
-
-_BASE = ("ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat", "stat_null")
-_OF_POSITION = ("ts", "npred", "npred_excess", "stat", "stat_null")
 
 
 class TSMapEstimator:
@@ -48,19 +45,15 @@ class TSMapEstimator:
     kernel_width : str or Quantity, optional
         Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
         spread function, 99.9 % of which it holds. The kernel is normalised after truncation.
-    downsampling_factor : None
-        Not available yet.
+    downsampling_factor, threshold, selection_optional, n_jobs, parallel_backend, norm : None
+        Not available yet. One process uses every core.
     n_sigma : float
         Standard deviations of `norm_err`.
-    n_sigma_ul : float
-        Standard deviations of upper limits, recorded for outputs to come.
-    threshold : None
-        Not available yet.
+    n_sigma_ul, n_sigma_sensitivity : float
+        Standard deviations of limits and sensitivity, recorded for outputs to come.
     rtol : float
         Size of the last Newton step, in units of the error, above which the fit counts as not
         converged. The norm itself is solved to rounding whatever `rtol` says.
-    selection_optional : None
-        Not available yet.
     energy_edges : Quantity, list, str or None
         Edges of the energy groups; each group gets a map. They snap to the edges of the dataset's
         energy axis, and the result's axis has the snapped ones. None: one group over the whole
@@ -68,16 +61,8 @@ class TSMapEstimator:
     sum_over_energy_groups : bool
         True fits the image summed over each group, False the cube: the cube uses more of the
         data.
-    n_jobs : None or 1
-        One process uses every core.
-    parallel_backend : None
-        Not available yet.
-    norm : None
-        Not available yet.
     max_niter : int
         Most Newton sweeps; eight suffice.
-    n_sigma_sensitivity : float
-        Recorded for outputs to come.
     kernel_weighting : {"counts", "equal"}
         How the kernel of a summed image comes about. "counts" weights each energy's kernel with
         the counts expected there, which is exact. "equal" averages them plainly, as gammapy does,
@@ -110,25 +95,7 @@ class TSMapEstimator:
     """
 
     tag = "TSMapEstimator"
-    config_parameters = (
-        "model",
-        "kernel_width",
-        "downsampling_factor",
-        "n_sigma",
-        "n_sigma_ul",
-        "threshold",
-        "rtol",
-        "selection_optional",
-        "energy_edges",
-        "sum_over_energy_groups",
-        "n_jobs",
-        "parallel_backend",
-        "norm",
-        "max_niter",
-        "n_sigma_sensitivity",
-        "kernel_weighting",
-        "kernel_sampling",
-    )
+    config_parameters = CONFIG_PARAMETERS
 
     model: SkyModel
     kernel_width: u.Quantity | None
@@ -200,20 +167,12 @@ class TSMapEstimator:
     @property
     def selection_all(self) -> list[str]:
         """Names of the maps that a run computes."""
-        return [*_BASE, "success", "status"]
+        return [*FITTED_MAPS, "success", "status"]
 
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting by name, as plain text and numbers."""
-        plain: dict[str, Any] = {}
-        for name in self.config_parameters:
-            value = getattr(self, name)
-            if isinstance(value, u.Quantity) and value.ndim:
-                value = [str(edge) for edge in value]
-            elif isinstance(value, u.Quantity):
-                value = str(value)
-            plain[name] = value.name if isinstance(value, SkyModel) else value
-        return plain
+        return {name: plain_setting(getattr(self, name)) for name in self.config_parameters}
 
     def __str__(self) -> str:
         rows = [f"  {name:<24}: {value}" for name, value in self.settings.items()]
@@ -352,10 +311,10 @@ class TSMapEstimator:
         dict of str to Map
             The quantities of `selection_all`.
         """
-        dataset = _single(datasets)
+        dataset = one_dataset(datasets)
         inputs = self._inputs(dataset)
         with progress_bar(1, self.tag, self.show_progress) as bar:
-            arrays = self._fit_group(inputs, slice(None), bar)
+            arrays = fit_group(inputs, slice(None), self._fit_settings, bar)
         geom = dataset.geom.squash("energy")
         return {name: Map(geom, array[None]) for name, array in arrays.items()}
 
@@ -379,15 +338,16 @@ class TSMapEstimator:
         ValueError
             If the dataset lacks what a fit needs, or no position can be fitted.
         """
-        dataset = _single(datasets)
+        dataset = one_dataset(datasets)
         dataset.check(for_fit=True)
         warn_if_uneven(dataset.geom)
-        groups, axis = self._energy_groups(dataset.energy_axis)
+        groups, axis = energy_groups(dataset.energy_axis, self.energy_edges)
         inputs = self._inputs(dataset)
         results = []
         with progress_bar(len(groups), self.tag, self.show_progress) as bar:
             for start, stop in groups:
-                results.append(self._fit_group(inputs, slice(start, stop), bar))
+                bins = slice(start, stop)
+                results.append(fit_group(inputs, bins, self._fit_settings, bar))
                 bar.update(1)
         geom = dataset.geom.to_image().to_cube([axis])
         data = {
@@ -407,17 +367,16 @@ class TSMapEstimator:
         }
         return FluxMaps(data, reference_model=self.model, meta=meta, gti=dataset.gti)
 
-    def _energy_groups(self, axis: MapAxis) -> tuple[list[tuple[int, int]], MapAxis]:
-        """Snap the energy edges to a dataset's; return each group's bins and their axis."""
-        if self.energy_edges is None:
-            groups = [(0, axis.nbin)]
-        elif isinstance(self.energy_edges, str):
-            groups = [(i, i + 1) for i in range(axis.nbin)]
-        else:
-            groups = axis.group(self.energy_edges)
-        edges = axis.edges[[groups[0][0], *(stop for _, stop in groups)]]
-        log.info("energy groups: %s", ", ".join(f"{edge:.4g}" for edge in edges))
-        return groups, MapAxis.from_energy_edges(edges)
+    @property
+    def _fit_settings(self) -> FitSettings:
+        """What the fit of an energy group depends on, frozen."""
+        return FitSettings(
+            sum_energies=self.sum_over_energy_groups,
+            kernel_weighting=self.kernel_weighting,
+            n_sigma=self.n_sigma,
+            rtol=self.rtol,
+            n_sweeps=min(self.max_niter, N_SWEEPS),
+        )
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:
         """Collect the arrays of a dataset."""
@@ -435,48 +394,3 @@ class TSMapEstimator:
             kernel_width=self.kernel_width,
             sampling=self.kernel_sampling,
         )
-
-    def _fit_group(self, inputs: FitInputs, bins: slice, bar: Any) -> dict[str, np.ndarray]:
-        """Fit one energy group; paint what is not fitted."""
-        done = 0.0
-
-        def advance(chunk: int, chunks: int) -> None:
-            nonlocal done
-            step = min(chunk / chunks, 0.999)
-            bar.update(step - done)
-            done = step
-
-        with jax.enable_x64(True):
-            images, fitted = inputs.images(bins, self.sum_over_energy_groups, self.kernel_weighting)
-            if not fitted.any():
-                raise ValueError(valid_positions(inputs, bins))
-            fit: NormFit = fit_occupied(
-                [images],
-                fitted,
-                n_sigma=self.n_sigma,
-                rtol=self.rtol,
-                n_sweeps=min(self.max_niter, N_SWEEPS),
-                progress=advance,
-            )
-        bar.update(-done)
-        arrays = {name: np.array(getattr(fit, name)) for name in (*_BASE, "status")}
-        unfitted = arrays["status"] == Status.NOT_FITTED
-        for name in ("norm", "norm_err"):
-            arrays[name][unfitted] = np.nan
-        for name in _OF_POSITION:  # known without a model, too
-            arrays[name][~fitted] = np.nan
-        arrays["success"] = ~unfitted & (arrays["status"] != Status.NOT_CONVERGED)
-        return arrays
-
-
-def _single(datasets: MapDataset | Sequence[MapDataset]) -> MapDataset:
-    """Return the dataset of a sequence of one."""
-    if isinstance(datasets, MapDataset):
-        return datasets
-    found = list(datasets)
-    if len(found) != 1 or not isinstance(found[0], MapDataset):
-        raise TypeError(
-            f"run got {len(found)} datasets of {sorted({type(d).__name__ for d in found})}; this "
-            "version of gammagrad fits one MapDataset at a time."
-        )
-    return found[0]

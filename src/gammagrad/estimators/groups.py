@@ -1,0 +1,160 @@
+"""Energy groups of a map estimator, and the fit of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import astropy.units as u
+import jax
+import numpy as np
+
+from gammagrad.core.norm import NormFit
+from gammagrad.core.occupied import fit_occupied
+from gammagrad.core.solve import Status
+from gammagrad.dataset import MapDataset
+from gammagrad.estimators.inputs import FitInputs, valid_positions
+from gammagrad.maps.axes import MapAxis
+
+__all__ = ["FITTED_MAPS", "FitSettings", "energy_groups", "fit_group", "one_dataset"]
+
+log = logging.getLogger(__name__)
+
+FITTED_MAPS = ("ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat", "stat_null")
+"""Maps that come out of a fit, in gammapy's order."""
+
+# known at a fitted position even if the model cannot be seen there
+_OF_POSITION = ("ts", "npred", "npred_excess", "stat", "stat_null")
+
+
+class FitSettings(NamedTuple):
+    """What the fit of an energy group depends on, frozen when a run begins."""
+
+    sum_energies: bool
+    kernel_weighting: str
+    n_sigma: float
+    rtol: float
+    n_sweeps: int
+
+
+def one_dataset(datasets: MapDataset | Sequence[MapDataset]) -> MapDataset:
+    """Return a dataset, or the only one of a sequence.
+
+    Parameters
+    ----------
+    datasets
+        What a user passed to a run.
+
+    Returns
+    -------
+    MapDataset
+        The dataset.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, or several.
+    """
+    if isinstance(datasets, MapDataset):
+        return datasets
+    found = list(datasets) if isinstance(datasets, Sequence) else [datasets]
+    if len(found) != 1 or not isinstance(found[0], MapDataset):
+        raise TypeError(
+            f"expected a MapDataset, got {len(found)} of type "
+            f"{sorted({type(d).__name__ for d in found})}; this version of gammagrad fits one "
+            "dataset at a time."
+        )
+    return found[0]
+
+
+def energy_groups(
+    axis: MapAxis, edges: u.Quantity | str | None
+) -> tuple[list[tuple[int, int]], MapAxis]:
+    """Snap energy edges to an axis.
+
+    Parameters
+    ----------
+    axis
+        Energy axis of the dataset.
+    edges
+        The edges asked for; None for one group, "all" for one per bin.
+
+    Returns
+    -------
+    list of (int, int)
+        First bin of each group and the one after its last.
+    MapAxis
+        The groups as an axis.
+
+    Raises
+    ------
+    ValueError
+        If no group holds a bin.
+    """
+    if edges is None:
+        groups = [(0, axis.nbin)]
+    elif isinstance(edges, str):
+        groups = [(i, i + 1) for i in range(axis.nbin)]
+    else:
+        groups = axis.group(edges)
+    snapped = axis.edges[[groups[0][0], *(stop for _, stop in groups)]]
+    if edges is not None:
+        log.info("energy edges, snapped: %s", ", ".join(f"{edge:.4g}" for edge in snapped))
+    return groups, MapAxis.from_energy_edges(snapped)
+
+
+def fit_group(
+    inputs: FitInputs, bins: slice, settings: FitSettings, bar: Any
+) -> dict[str, np.ndarray]:
+    """Fit one energy group at every position; paint what is not fitted.
+
+    Parameters
+    ----------
+    inputs
+        Arrays of the dataset.
+    bins
+        The group's energy bins.
+    settings
+        Settings of the fit.
+    bar
+        Progress bar, which moves by one step while the group is fitted and is left where it was.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Maps of shape (rows, cols): `FITTED_MAPS`, "status" and "success".
+
+    Raises
+    ------
+    ValueError
+        If there is no position to fit.
+    """
+    done = 0.0
+
+    def advance(chunk: int, chunks: int) -> None:
+        nonlocal done
+        bar.update(chunk / chunks - done)
+        done = chunk / chunks
+
+    with jax.enable_x64(True):
+        images, fitted = inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
+        if not fitted.any():
+            raise ValueError(valid_positions(inputs, bins))
+        fit: NormFit = fit_occupied(
+            [images],
+            fitted,
+            n_sigma=settings.n_sigma,
+            rtol=settings.rtol,
+            n_sweeps=settings.n_sweeps,
+            progress=advance,
+        )
+    bar.update(-done)
+    arrays = {name: np.array(getattr(fit, name)) for name in (*FITTED_MAPS, "status")}
+    unfitted = arrays["status"] == Status.NOT_FITTED
+    for name in ("norm", "norm_err"):
+        arrays[name][unfitted] = np.nan
+    for name in _OF_POSITION:
+        arrays[name][~fitted] = np.nan
+    arrays["success"] = ~unfitted & (arrays["status"] != Status.NOT_CONVERGED)
+    return arrays
