@@ -140,7 +140,18 @@ class Model:
         return new
 
     def copy(self, **values: Any) -> Self:
-        """Copy the model; the same as `with_parameters`."""
+        """Copy the model; the same as `with_parameters`.
+
+        Parameters
+        ----------
+        **values
+            New values by parameter name: numbers in internal units, strings or quantities.
+
+        Returns
+        -------
+        model
+            The copy.
+        """
         return self.with_parameters(**values)
 
     def parameter_rows(self) -> list[tuple[str, str, str]]:
