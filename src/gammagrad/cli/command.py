@@ -1,0 +1,130 @@
+"""The command `gammagrad`: which subcommand, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from gammagrad.cli.demo import add_parser as add_demo
+from gammagrad.cli.info import add_parser as add_info
+from gammagrad.cli.parser import Parser
+from gammagrad.cli.ts_map import add_parser as add_ts_map
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+examples:
+  gammagrad demo                                      simulate a field and find its sources
+  gammagrad info dataset.fits.gz                      say what is in a file
+  gammagrad ts-map dataset.fits.gz -o maps            make maps of significance and flux
+  gammagrad ts-map --help                             list the options of a command
+"""
+
+BAD_INPUT = 2
+
+log = logging.getLogger(__name__)
+
+
+def make_parser() -> Parser:
+    """Return the parser of the command line.
+
+    Returns
+    -------
+    Parser
+        Its result has a function ``run`` that does the work.
+    """
+    parser = Parser(
+        prog="gammagrad",
+        description="Source maps for gamma-ray astronomy.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"gammagrad {_version()}")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", parser_class=Parser
+    )
+    for add_parser in (add_ts_map, add_info, add_demo):
+        command = add_parser(commands)
+        loud = command.add_mutually_exclusive_group()
+        loud.add_argument(
+            *("-v", "--verbose"),
+            action="count",
+            default=0,
+            help="log what is done; twice for details, and for the origin of an error",
+        )
+        loud.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("gammagrad")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 if all went well, 2 for input that cannot be used. Whatever else goes wrong
+        is an error of the program itself, and raises (which ends a process with exit code 1).
+    """
+    parser = make_parser()
+    try:
+        args = parser.parse_args(argv)
+        if args.command is None:
+            parser.error("expected a command: ts-map, info or demo")
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    with _reports(args.verbose, args.quiet):
+        try:
+            args.run(args)
+        except BrokenPipeError:
+            # whoever read the output has closed it; Python would complain when it flushes
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (ValueError, OSError, ImportError) as error:
+            log.debug("where the error came from", exc_info=True)
+            text = " ".join(str(error).split()) or type(error).__name__
+            print(f"gammagrad {args.command}: error: {text}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            print(f"gammagrad {args.command}: stopped.", file=sys.stderr)
+            return 130
+    return 0
+
+
+@contextmanager
+def _reports(verbose: int, quiet: bool) -> Iterator[None]:
+    """Send log messages and warnings to the standard error stream, one line each."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not quiet:
+            print(f"gammagrad: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
+    logger = logging.getLogger("gammagrad")
+    before = logger.level
+    levels = [logging.ERROR if quiet else logging.WARNING, logging.INFO, logging.DEBUG]
+    logger.setLevel(levels[min(verbose, 2)])
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

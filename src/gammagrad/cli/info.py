@@ -1,0 +1,190 @@
+"""`gammagrad info`: what is in a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+
+from gammagrad.cli.report import align, energy_groups, print_lines, source_table, status_line
+from gammagrad.dataset import MapDataset
+from gammagrad.dataset.info import nice_energy
+from gammagrad.flux_maps import FluxMaps
+from gammagrad.io.fits_file import hdu_names, read_hdus
+from gammagrad.io.plain_fits import read_plain
+from gammagrad.io.psf_fits import read_psf
+from gammagrad.io.tables import read_peaks
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.map import Map
+
+__all__ = ["add_parser", "run"]
+
+_DATASET_PARTS = {"COUNTS", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
+
+_EXAMPLES = """\
+examples:
+  gammagrad info dataset.fits.gz          a map dataset
+  gammagrad info maps/ts-map.fits         the result of `gammagrad ts-map`
+  gammagrad info counts.fits              any image or cube
+  gammagrad info "maps.fits[background]"  one extension of a file
+  gammagrad info maps/sources.ecsv        a table of sources
+"""
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command.
+
+    Parameters
+    ----------
+    commands
+        What `add_subparsers` returned.
+
+    Returns
+    -------
+    ArgumentParser
+        The command's parser.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "info",
+        help="say what is in a file",
+        description="Say what is in a map dataset, flux maps, a plain FITS map, a point spread "
+        "function or a table of sources.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("file", metavar="FILE", nargs="+", help="file to look into")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is in files.
+
+    Parameters
+    ----------
+    args
+        Parsed arguments.
+    """
+    for number, name in enumerate(args.file):
+        lines = describe_file(name)
+        print_lines([*([""] if number else []), *lines], args.quiet)
+
+
+def describe_file(name: str) -> list[str]:
+    """Return what is in a file, as lines.
+
+    Parameters
+    ----------
+    name
+        The file; an extension may follow in brackets.
+
+    Returns
+    -------
+    list of str
+        The lines.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds none of the things this library reads.
+    """
+    if name.lower().endswith(".ecsv"):
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"{name}: no such file.")
+        return [f"{name}: a table of sources", *source_table(read_peaks(name))]
+    if name.endswith("]"):
+        return [f"{name}: a map", *_describe_map(read_plain(name).map)]
+    hdus = read_hdus(name)
+    names = {hdu.name.upper() for hdu in hdus}
+    if "SED_TYPE" in hdus[0].header:
+        return _describe_flux_maps(name)
+    if "COUNTS" in names or len(names & _DATASET_PARTS) > 1:
+        return [f"{name}: a map dataset", *str(MapDataset.read(name)).splitlines()]
+    if "PSF" in names and names & {"THETA", "PSF_BANDS"}:
+        return [f"{name}: a point spread function", *_describe_psf(read_psf(name))]
+    if not any(hdu.is_image and hdu.header.get("NAXIS", 0) > 1 for hdu in hdus):
+        raise ValueError(
+            f"{name}: no map in it; expected a map dataset, flux maps or an image, found the HDUs "
+            f"{hdu_names(hdus)}."
+        )
+    return [f"{name}: a map", *_describe_map(read_plain(name).map)]
+
+
+def _describe_map(m: Map) -> list[str]:
+    """Return the geometry of a map and the range of its values."""
+    geom = m.geom
+    lines = []
+    if isinstance(geom, WcsGeom):
+        (nx, ny), scales = geom.npix, geom.pixel_scales.to_value("deg")
+        lon, lat = (c.deg for c in (geom.center_skydir.data.lon, geom.center_skydir.data.lat))
+        lines = [
+            f"  pixels     : {nx} x {ny} of {scales[0]:.4g} x {scales[1]:.4g} deg",
+            f"  projection : {geom.projection}, {geom.frame}, centre {lon:.4f}, {lat:.4f} deg",
+        ]
+    lines += [f"  {axis.name:<10} : {_axis_text(axis)}" for axis in geom.axes]
+    return [*lines, f"  type       : {m.data.dtype}", "", *_values([("values", m)], total=True)]
+
+
+def _axis_text(axis: MapAxis) -> str:
+    edges = axis.edges if axis.node_type == "edges" else axis.center
+    kind = "bins" if axis.node_type == "edges" else "nodes"
+    if axis.unit.is_equivalent("TeV"):
+        low, high = nice_energy(edges[0]), nice_energy(edges[-1])
+    else:
+        low, high = f"{edges[0]:.4g}", f"{edges[-1]:.4g}"
+    return f"{axis.nbin} {kind}, {low} to {high}"
+
+
+def _describe_psf(psf: PSFMap) -> list[str]:
+    """Return the radii that hold parts of a point source, by energy."""
+    axis = psf.energy_axis
+    fractions = (0.5, 0.68, 0.95)
+    radii = [psf.containment_radius(fraction).to_value("deg") for fraction in fractions]
+    rows = [
+        [nice_energy(energy), *(f"{column[i]:.4f}" for column in radii)]
+        for i, energy in enumerate(axis.center)
+    ]
+    head = [psf.energy_name, *(f"{100 * fraction:.0f} %" for fraction in fractions)]
+    return [*align(head, rows), "", "Radii in deg that hold so much of a point source."]
+
+
+def _describe_flux_maps(name: str) -> list[str]:
+    """Return what flux maps are, how they came about, and the range of each."""
+    maps = FluxMaps.read(name)
+    lines = [f"{name}: flux maps", *str(maps).rstrip().splitlines()]
+    lines.append(f"  {'energy groups':<22} : {energy_groups(maps.energy_axis.edges)}")
+    for key in ("creator", "input", "input_sha256", "dataset", "precision"):
+        if key in maps.meta:
+            lines.append(f"  {key:<22} : {_text(maps.meta[key])}")
+    for key, value in dict(maps.meta.get("settings") or {}).items():
+        if value not in (None, [], "") and key not in maps.meta:
+            lines.append(f"  {key:<22} : {_text(value)}")
+    if "status" in maps.available_quantities:
+        lines.append(f"  {'pixels':<22} : {status_line(maps)}")
+    shown = [*maps.available_quantities, *(n for n in ("sqrt_ts", "flux") if n in maps)]
+    return [*lines, "", *_values([(n, maps[n]) for n in dict.fromkeys(shown)])]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _values(maps: list[tuple[str, Map]], total: bool = False) -> list[str]:
+    """Return the range of each map, as a table."""
+    head = ["map", "unit", "smallest", "largest", *(["sum"] if total else []), "not finite"]
+    reduced = (np.min, np.max, np.sum) if total else (np.min, np.max)
+    rows = []
+    for name, m in maps:
+        data = np.asarray(m.data, dtype=float)
+        finite = data[np.isfinite(data)]
+        unit = "" if m.unit == u.dimensionless_unscaled else m.unit.to_string()
+        numbers = [f"{f(finite):.5g}" if finite.size else "-" for f in reduced]
+        rows.append([name, unit, *numbers, str(data.size - finite.size)])
+    return align(head, rows, left=2)

@@ -1,0 +1,145 @@
+"""Which files a dataset is made of."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gammagrad.cli.parser import angle, texts
+from gammagrad.dataset import MapDataset
+from gammagrad.io.fits_file import file_sha256
+
+__all__ = ["add_input_options", "input_meta", "load_dataset"]
+
+_PLAIN_FILES = ("counts", "background", "exposure", "psf", "mask")
+_PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the data.
+
+    Parameters
+    ----------
+    parser
+        The command's parser.
+    """
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="map dataset in gammapy's FITS layout"
+    )
+    group = parser.add_argument_group("plain FITS maps instead of FILE")
+    texts_of = {
+        "counts": "image or cube of counts",
+        "background": "expected background counts, on the same bins",
+        "exposure": "effective area times time",
+        "mask": "bins to use, not zero where they are good",
+        "psf": "point spread function: a table of gtpsf, or a PSF map",
+    }
+    for name, text in texts_of.items():
+        group.add_argument(f"--{name}", metavar="FILE", help=text)
+    group.add_argument(
+        "--psf-sigma",
+        type=angle,
+        metavar="ANGLE",
+        help='width of a Gaussian point spread function, such as "0.1 deg"',
+    )
+    group.add_argument(
+        "--energy-bins",
+        type=texts,
+        metavar="EDGES",
+        help='edges of the energy bins of maps that do not say them, such as "1 TeV, 10 TeV"',
+    )
+    group.add_argument(
+        "--exposure-unit",
+        metavar="UNIT",
+        help='unit of an exposure that does not say it, such as "cm2 s"',
+    )
+
+
+def load_dataset(args: argparse.Namespace) -> MapDataset:
+    """Read the data that the options name.
+
+    Parameters
+    ----------
+    args
+        Parsed arguments.
+
+    Returns
+    -------
+    MapDataset
+        The data.
+
+    Raises
+    ------
+    ValueError
+        If the options do not go together, or the files cannot be used.
+    FileNotFoundError
+        If a file is not there.
+    """
+    given = {name: getattr(args, name) for name in _PLAIN_OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.file is not None:
+        if given:
+            raise ValueError(
+                f"{_option(next(iter(given)))} goes with --counts, not with {args.file}, which "
+                "holds everything already."
+            )
+        return MapDataset.read(args.file)
+    if "counts" not in given:
+        raise ValueError("no data: give a FILE, or --counts with --background and --exposure.")
+    if "exposure" not in given:
+        raise ValueError("--counts alone will not do: give --exposure, and --background.")
+    given["energy_edges"] = given.pop("energy_bins", None)
+    try:
+        return MapDataset.from_files(**given, name=_stem(given["counts"]))
+    except ValueError as error:
+        raise ValueError(_in_words_of_options(str(error))) from error
+
+
+def input_meta(args: argparse.Namespace) -> dict[str, Any]:
+    """Return names and checksums of the input, for the header of the result.
+
+    Parameters
+    ----------
+    args
+        Parsed arguments.
+
+    Returns
+    -------
+    dict
+        ``input`` and ``input_sha256``: texts for one file, lists for several. Files that are not
+        there are left out: reading them says so.
+    """
+    if args.file is not None:
+        names = [args.file]
+    else:
+        given = [getattr(args, name) for name in _PLAIN_FILES]
+        names = [name for name in given if name is not None]
+    paths = [Path(name.partition("[")[0]) if name.endswith("]") else Path(name) for name in names]
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
+        return {}
+    files = [path.name for path in paths]
+    sums = [file_sha256(path) for path in paths]
+    one = len(paths) == 1
+    return {"input": files[0] if one else files, "input_sha256": sums[0] if one else sums}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _stem(name: str) -> str:
+    stem = Path(name).name.partition("[")[0]
+    for suffix in (".gz", ".fits", ".fit", ".fts"):
+        stem = stem.removesuffix(suffix)
+    return stem
+
+
+def _in_words_of_options(message: str) -> str:
+    """Return an error of `MapDataset.from_files` with options in place of its arguments."""
+    message = message.replace("energy_edges=['1 TeV', '10 TeV']", '--energy-bins "1 TeV, 10 TeV"')
+    for argument, option in (("energy_edges", "--energy-bins"), ("psf_sigma", "--psf-sigma"),
+                             ("exposure_unit", "--exposure-unit")):  # fmt: skip
+        message = message.replace(argument, option)
+    return message

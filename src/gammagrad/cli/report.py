@@ -1,0 +1,152 @@
+"""What the commands print: tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+
+from gammagrad.core.solve import STATUS
+from gammagrad.dataset.info import nice_energy
+from gammagrad.flux_maps import FluxMaps
+
+__all__ = ["align", "energy_groups", "print_lines", "seconds", "source_table", "status_line"]
+
+
+def print_lines(lines: Sequence[str], quiet: bool = False) -> None:
+    """Print lines, unless asked to be quiet.
+
+    Parameters
+    ----------
+    lines
+        The lines.
+    quiet
+        Print nothing.
+    """
+    if not quiet:
+        print("\n".join(lines), flush=True)
+
+
+def align(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return a table as lines, its columns aligned.
+
+    Parameters
+    ----------
+    head
+        Titles of the columns.
+    rows
+        Texts, one sequence per row.
+    left
+        Number of columns, from the first, that are aligned to the left; the others to the right.
+
+    Returns
+    -------
+    list of str
+        The lines; the second underlines the titles.
+    """
+    everything = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in everything) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(parts).rstrip()
+
+    return [line(head), line(["-" * width for width in widths]), *map(line, rows)]
+
+
+def energy_groups(edges: u.Quantity) -> str:
+    """Return energy groups in words.
+
+    Parameters
+    ----------
+    edges
+        Edges of the groups.
+
+    Returns
+    -------
+    str
+        Such as "10 GeV - 50 GeV - 500 GeV".
+    """
+    return " - ".join(nice_energy(edge) for edge in edges)
+
+
+def seconds(time: float) -> str:
+    """Return a time in words.
+
+    Parameters
+    ----------
+    time
+        Seconds.
+
+    Returns
+    -------
+    str
+        Such as "0.24 s".
+    """
+    return f"{time:.2f} s" if time < 10 else f"{time:.0f} s"
+
+
+def status_line(maps: FluxMaps) -> str:
+    """Return how many pixels ended in which way.
+
+    Parameters
+    ----------
+    maps
+        The maps, with their status.
+
+    Returns
+    -------
+    str
+        Such as "40000 fitted, 12 at the physical bound".
+    """
+    codes, numbers = np.unique(maps["status"].data, return_counts=True)
+    order = np.argsort(-numbers, kind="stable")
+    return ", ".join(f"{numbers[i]} {_short(STATUS[int(codes[i])])}" for i in order)
+
+
+def _short(sentence: str) -> str:
+    """Return the part of a status's sentence that says what happened."""
+    return sentence.partition(":")[0].partition(",")[0]
+
+
+def source_table(peaks: Table) -> list[str]:
+    """Return a table of sources as lines.
+
+    Parameters
+    ----------
+    peaks
+        As `find_peaks` returns it.
+
+    Returns
+    -------
+    list of str
+        One line per source, with energies where there is more than one group.
+    """
+    if not len(peaks):
+        return ["No sources above the threshold."]
+    titles = ["", "name", "RA", "Dec", "l", "b", "sqrt(TS)", "flux", "error"]
+    several = "energy_group" in peaks.colnames and len(set(peaks["energy_group"])) > 1
+    rows = []
+    for i in range(len(peaks)):
+        cells = [str(peaks["number"][i]), str(peaks["name"][i])]
+        cells += [f"{_number(peaks, key, i):.3f}" for key in ("ra", "dec", "glon", "glat")]
+        cells.append(f"{_number(peaks, 'sqrt_ts', i):.2f}")
+        for key in ("flux", "flux_err"):
+            cells.append(f"{_number(peaks, key, i):.3g}" if key in peaks.colnames else "-")
+        if several:
+            low, high = peaks["energy_min"][i], peaks["energy_max"][i]
+            cells.append(f"{nice_energy(low)} - {nice_energy(high)}")
+        rows.append(cells)
+    head = [*titles, "energies"] if several else titles
+    return [*align(head, rows, left=2), "", "Positions in deg, fluxes in cm-2 s-1."]
+
+
+def _number(table: Table, name: str, row: int) -> float:
+    value: Any = table[name][row]
+    return float(getattr(value, "value", value))
