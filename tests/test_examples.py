@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
 from gammagrad import MapDataset
+from gammagrad.cli import main
 from gammagrad.simulate import simulate_field
 
 ROOT = Path(__file__).parent.parent
@@ -32,16 +34,32 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_python_of_a_page_runs(
-    page: str, field: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def folder(field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to an empty folder with links to those files."""
     for file in field.iterdir():
         (tmp_path / file.name).symlink_to(file)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.usefixtures("folder")
+def test_the_python_of_a_page_runs(page: str) -> None:
     names: dict[str, object] = {}
     found = blocks(page, "python")
     assert found
     for block in found:
         exec(compile(block, page, "exec"), names)
     plt.close("all")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page: str, folder: Path) -> None:
+    lines = "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if line.startswith("gammagrad ")]
+    assert commands
+    for command in commands:
+        assert main(shlex.split(command)[1:]) in (0, None), command
+        plt.close("all")
+    assert list((folder / "out").glob("*.fits"))
