@@ -58,8 +58,7 @@ def cash(counts: ArrayLike, npred: ArrayLike, floor: float = BACKGROUND_FLOOR) -
     """
     n, mu = jnp.asarray(counts), jnp.asarray(npred)
     n, mu = n.astype(jnp.result_type(n, float, mu)), mu.astype(jnp.result_type(n, float, mu))
-    log_mu = jnp.log(jnp.maximum(mu, floor))
-    return 2 * (mu - jnp.where(n > 0, n * log_mu, 0))
+    return 2 * (mu - n * jnp.log(jnp.maximum(mu, floor)))
 
 
 def cash_sum(counts: ArrayLike, npred: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -150,18 +149,19 @@ def ts_term(norm: Array, counts: Array, ratio: Array) -> Array:
     Returns
     -------
     Array
-        The gain; zero in bins without counts or model.
+        The gain; zero in bins without counts or model. At the bin that sets the physical bound,
+        where the derivative with respect to counts is minus infinity, it is taken as zero.
 
     References
     ----------
     Stewart (2009), A&A 495, 989, appendix A.
     """
-    counted = (counts > 0) & jnp.isfinite(ratio)
-    ratio_safe = jnp.where(counted, ratio, jnp.ones_like(ratio))
-    step = jnp.where(counted, norm / ratio_safe, jnp.zeros_like(ratio))
+    live = jnp.isfinite(ratio) & (norm > -ratio)
+    ratio_safe = jnp.where(live, ratio, jnp.ones_like(ratio))
+    step = jnp.where(live, norm / ratio_safe, jnp.zeros_like(ratio))
     # one ulp inside the bound: log1p(-1) is minus infinity and its slope too
     step = jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps)
-    return jnp.where(counted, counts * jnp.log1p(step), 0)
+    return counts * jnp.log1p(step)
 
 
 class ScoreSums(NamedTuple):
