@@ -23,15 +23,15 @@ SAMPLINGS = ("fine", "gammapy")
 
 # Half width at half maximum of a Gaussian in units of its sigma.
 _HALF_WIDTH = math.sqrt(2 * math.log(2))
-# Steps in units of the PSF's sigma: cubic convolution places a point source to 1e-3 of the peak,
-# pixels of a source with edges smear it by as little.
-_STEP_OF_PSF = 0.3
-# Finer pixels along a pixel with a PSF: a transform of their number is made.
+# Finer pixels in units of the width of the PSF in a pixel: for a point source placed by cubic
+# convolution, and for sources integrated over them. Either is then right to 2e-3 of the peak.
+_STEP_POINT, _STEP_EDGE = 0.35, 0.5
+# Finer pixels along a pixel: the PSF's kernels have so many more.
 _MAX_OVERSAMPLING = 7
 # Samples along the side of a (finer) pixel, and along the side of the block of samples.
-_MAX_SUBSAMPLING, _MAX_SIDE = 64, 2400
+_MAX_SUBSAMPLING, _MAX_SIDE = 128, 2000
 # Samples of a source with edges along its `scale` (without PSF, with one).
-_EDGE_SAMPLES, _EDGE_SAMPLES_PSF = 30, 6
+_EDGE_SAMPLES, _EDGE_SAMPLES_PSF = 64, 6
 _GAMMAPY_MAX = 200
 
 
@@ -46,11 +46,14 @@ class Sampling(NamedTuple):
         Samples along the side of a finer pixel.
     quadrature
         Whether the samples are Gauss-Legendre nodes of the pixels; else they are equidistant.
+    narrow
+        Whether the width of the finer pixels is taken off the PSF.
     """
 
     oversampling: int = 1
     subsampling: int = 1
     quadrature: bool = False
+    narrow: bool = False
 
 
 def check_sampling(sampling: str) -> None:
@@ -134,34 +137,49 @@ def choose_sampling(
         The numbers of samples.
     """
     check_sampling(sampling)
-    kind = kind_of(spatial)
-    if kind == "uniform" or (kind != "template" and spatial.scale is None and kind != "point"):
+    if kind_of(spatial) == "uniform":
         return Sampling()
-    psf_step = None
+    width = None
     if half_width is not None and np.isfinite(half_width):
-        psf_step = pixel * _HALF_WIDTH / (_STEP_OF_PSF * max(half_width, 1e-9))
-    if kind == "point":
-        if psf_step is None or centred or sampling == "gammapy":
-            return Sampling()
-        return Sampling(min(_odd(psf_step), _MAX_OVERSAMPLING))
-    if kind == "template":
-        n = 1 if sampling == "gammapy" else _template_samples(spatial, pixel)
-        return Sampling(1, n)
-    scale = float(spatial.scale)
+        # width of the PSF once it is integrated over pixels
+        width = math.hypot(half_width / _HALF_WIDTH, pixel / math.sqrt(12))
     if sampling == "gammapy":
-        return Sampling(1, int(np.clip(math.ceil(pixel / scale), 1, _GAMMAPY_MAX)))
+        return Sampling(1, _gammapy_samples(spatial, pixel))
+    if isinstance(spatial, PointSpatialModel):
+        if width is None or centred:
+            return Sampling()
+        return Sampling(min(_odd(pixel / (_STEP_POINT * width)), _MAX_OVERSAMPLING))
+    if isinstance(spatial, TemplateSpatialModel):
+        n = _template_samples(spatial, pixel)
+        return Sampling(1, n, narrow=n > 1 and width is not None)
+    if spatial.scale is None:
+        return Sampling()
+    return _extended_samples(spatial, pixel, width)
+
+
+def _gammapy_samples(spatial: Any, pixel: float) -> int:
+    if spatial.scale is None:
+        return 1
+    return int(np.clip(math.ceil(pixel / float(spatial.scale)), 1, _GAMMAPY_MAX))
+
+
+def _extended_samples(spatial: Any, pixel: float, width: float | None) -> Sampling:
+    scale = float(spatial.scale)
     if isinstance(spatial, GaussianSpatialModel):
         sigma = 3 * scale
-        if psf_step is None:
+        if width is None:
             nodes = math.ceil(2 * pixel / sigma) + 3
             return Sampling(1, min(nodes, _MAX_SUBSAMPLING), quadrature=True)
-        fine = min(_odd(pixel / sigma), _MAX_OVERSAMPLING)
-        return Sampling(fine, min(math.ceil(pixel / (fine * sigma)), _MAX_SUBSAMPLING))
-    if psf_step is None:
+        if pixel <= sigma:
+            return Sampling()
+        fine = min(_odd(pixel / (_STEP_EDGE * width)), _MAX_OVERSAMPLING)
+        n = math.ceil(pixel / (fine * sigma))
+        return Sampling(fine, min(n, _MAX_SUBSAMPLING), narrow=n > 1)
+    if width is None:
         return Sampling(1, _bounded(_EDGE_SAMPLES * pixel / scale, spatial, pixel))
-    fine = min(_odd(psf_step), _MAX_OVERSAMPLING)
-    n = _bounded(_EDGE_SAMPLES_PSF * pixel / scale, spatial, pixel)
-    return Sampling(fine, max(math.ceil(n / fine), 1))
+    fine = min(_odd(pixel / (_STEP_EDGE * width)), _MAX_OVERSAMPLING)
+    n = math.ceil(_bounded(_EDGE_SAMPLES_PSF * pixel / scale, spatial, pixel) / fine)
+    return Sampling(fine, n, narrow=True)
 
 
 def _bounded(n: float, spatial: Any, pixel: float) -> int:

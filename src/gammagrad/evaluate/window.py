@@ -125,7 +125,8 @@ def prepare(
     if overlap is None:
         return None
     values = exposure_of(model, exposure, window)
-    inputs = fold_inputs(spatial, window, core, choice, values, axis_true, kernel, matrix)
+    shared = sampling == "gammapy"
+    inputs = fold_inputs(spatial, window, core, choice, values, axis_true, kernel, matrix, shared)
     return Window(inputs, *overlap)
 
 
@@ -141,20 +142,28 @@ def _compact_blocks(
     pixel = float(np.max(image.pixel_scales.to_value("deg")))
     around = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
     across = [float(around[i].separation(around[i + 1]).deg) for i in (2, 0)]
-    halves, cores = [], []
-    for size in across:
+    spans = []
+    for size, centre, n_map in zip(across, (row, column), image.shape_image, strict=True):
         # where a projection squeezes the sky a source takes more pixels than its size says
         size = size if 0 < size < pixel / _DISTORTION else pixel
-        source = 2 * (radius + CUTOUT_MARGIN) / size
-        n = math.ceil(source - 1e-6) + (0 if kernel is None else kernel.npix)
-        halves.append(max(n // 2, 1))  # a point source is placed among 3 x 3 pixels
-        cores.append(min(math.ceil(radius / size + 0.5), halves[-1]))
-    blocks = (
-        Block(image, row - h[0], column - h[1], (2 * h[0] + 1, 2 * h[1] + 1))
-        for h in (halves, halves if kind_of(spatial) == "point" else cores)
-    )
-    window, core = blocks
-    return window, core
+        n_psf = 0 if kernel is None else kernel.npix
+        n = math.ceil(2 * (radius + CUTOUT_MARGIN) / size - 1e-6) + n_psf
+        half = max(n // 2, 1)  # a point source is placed among 3 x 3 pixels
+        core = min(math.ceil(radius / size + 0.5), half)
+        start, length = centre - half, 2 * half + 1
+        margin = n_psf // 2
+        if length > n_map + 2 * margin and kind_of(spatial) == "extended":
+            # what lies further from the map than the PSF reaches does not matter
+            start, length, core = -margin, n_map + 2 * margin, n_map
+        core = min(core, length // 2)
+        spans.append((start, length, core))
+    (y, ny, core_y), (x, nx, core_x) = spans
+    window = Block(image, y, x, (ny, nx))
+    if kind_of(spatial) == "point":
+        return window, window
+    cut_y, cut_x = max(ny // 2 - core_y, 0), max(nx // 2 - core_x, 0)
+    shape = (ny - 2 * cut_y, nx - 2 * cut_x)
+    return window, Block(image, y + cut_y, x + cut_x, shape)
 
 
 def _overlap(window: Block) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
@@ -210,6 +219,7 @@ def fold_inputs(
     axis_true: MapAxis,
     kernel: PSFKernel | None,
     matrix: Floats,
+    shared: bool = False,
 ) -> FoldInputs:
     """Put the arrays of a window together.
 
@@ -227,6 +237,8 @@ def fold_inputs(
         True energies.
     kernel, matrix
         PSF and energy dispersion.
+    shared
+        Whether a point source is shared by four pixels before the PSF acts.
 
     Returns
     -------
@@ -234,19 +246,19 @@ def fold_inputs(
         The arrays.
     """
     kind = kind_of(spatial)
+    here = choice
     if kind == "point":
-        core, choice_here = window, Sampling()
-    else:
-        choice_here = choice
+        core, here = window, Sampling()
+        kind = "shared" if shared else kind
     x = y = solid_angle = np.zeros((1, 1))
     if kind != "uniform":
-        sky = core.sky(choice_here)
-        solid_angle = core.solid_angle(choice_here)
+        sky = core.sky(here)
+        solid_angle = core.solid_angle(here)
         if kind == "template":
             x, y = spatial.geom.sky_to_pix(sky)
         else:
             x, y = lonlat(sky, spatial.frame)
-        if kind != "point":
+        if kind in ("extended", "template"):
             known = np.isfinite(x) & np.isfinite(y)
             solid_angle = np.where(known, solid_angle, 0.0)
             x, y = (np.where(known, c, 0.0) for c in (x, y))
@@ -262,4 +274,5 @@ def fold_inputs(
         oversampling=choice.oversampling,
         subsampling=choice.subsampling,
         psf_after_edisp=kernel is not None and kernel.after_edisp,
+        narrow=choice.narrow,
     )

@@ -15,10 +15,6 @@ __all__ = ["IRFMap"]
 
 Floats = NDArray[np.float64]
 
-# Between two pixels within this, in pixels, the lower one is taken: the middle of a map with an
-# even number of pixels lies there but for rounding.
-_TIE = 1e-6
-
 
 def _pixel(geom: WcsGeom, position: SkyCoord) -> tuple[list[float], tuple[int, int]]:
     """Return column and row of a position, and the numbers of columns and rows."""
@@ -26,8 +22,8 @@ def _pixel(geom: WcsGeom, position: SkyCoord) -> tuple[list[float], tuple[int, i
 
 
 def _nearest(coordinate: float, npix: int) -> int:
-    """Return the pixel a coordinate falls in, kept inside the map."""
-    return int(np.clip(np.ceil(coordinate - 0.5 - _TIE), 0, npix - 1))
+    """Return the pixel a coordinate falls in, of two the lower, kept inside the map."""
+    return int(np.clip(np.ceil(coordinate - 0.5), 0, npix - 1))
 
 
 class IRFMap:

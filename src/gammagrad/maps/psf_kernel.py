@@ -156,7 +156,7 @@ def integrate_pixels(
     low = max((n_fine - 1) // 2 - core, 0)
     inner, chosen = slice(low, n_fine - low), list(range(n_profiles))
     for n, part in ((fine // 3, everywhere), (fine, inner)):
-        points, weights = np.polynomial.legendre.leggauss(max(-(-n // oversampling), 2))
+        points, weights = np.polynomial.legendre.leggauss(-(-n // oversampling))
         nodes = points / 2, weights / 2
         data[:, part, part] = _averages(grid, profiles, chosen, oversampling, nodes, part)
     return data
