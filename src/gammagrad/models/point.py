@@ -16,8 +16,7 @@ __all__ = ["PointSpatialModel"]
 
 # pixels from the grid's nearest pixel: further out there is no weight, nor a trustworthy position
 _REACH = 4.0
-# each step gains a factor of the pixel size in rad
-_N_STEPS = 5
+_N_STEPS = 4
 
 
 @pytree
@@ -55,9 +54,9 @@ class PointSpatialModel(SpatialModel):
     def weights(self, lon: Any, lat: Any) -> jax.Array:
         """Return the bilinear weights of the source on a pixel grid.
 
-        The position in pixels comes from a second-order expansion of the grid about the pixel
-        nearest to the source, in its tangent plane; so any projection will do, and the weights
-        follow the position, gradients included.
+        The position in pixels comes from interpolating the grid, in the tangent plane, around the
+        pixel nearest to the source; so any projection will do, and the weights follow the
+        position, gradients included (on a pixel's centre, those of one side).
 
         Parameters
         ----------
@@ -85,7 +84,7 @@ class PointSpatialModel(SpatialModel):
             )
         row, col, near = _pixel_position(lon, lat, lon_0, lat_0)
         n_rows, n_cols = lon.shape
-        weights = _tent(n_rows, row)[:, None] * _tent(n_cols, col)[None, :]
+        weights = _share(n_rows, row)[:, None] * _share(n_cols, col)[None, :]
         return jnp.where(near, weights, jnp.zeros_like(weights))
 
     def integrate(self, lon: Any, lat: Any, solid_angle: Any = None) -> jax.Array:
@@ -107,21 +106,22 @@ class PointSpatialModel(SpatialModel):
         return self.weights(lon, lat)
 
 
-def _tent(size: int, position: jax.Array) -> jax.Array:
+def _share(size: int, position: jax.Array) -> jax.Array:
+    """Return the weights of the pixels along one axis."""
     pixels = jnp.arange(size, dtype=position.dtype)
-    return jnp.maximum(1.0 - jnp.abs(pixels - position), 0.0)
+    first = jnp.floor(position)
+    # from one fraction, so that rounding cannot make the two derivatives disagree
+    fraction = position - jax.lax.stop_gradient(first)
+    last = jnp.where(pixels == first + 1.0, fraction, jnp.zeros_like(fraction))
+    return jnp.where(pixels == first, 1.0 - fraction, last)
 
 
 def _pixel_position(
     lon: jax.Array, lat: jax.Array, lon_0: jax.Array, lat_0: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return fractional row and column of a position, and whether the grid is near it at all."""
-    fixed = jax.lax.stop_gradient((lon, lat, lon_0, lat_0))
-    height = haversine(*fixed)
-    nearest = jnp.argmin(jnp.where(jnp.isnan(height), jnp.inf, height))
-    index = jnp.unravel_index(nearest, lon.shape)
-
     # a block of 3 x 3 pixels (2 where the grid has no more) with the nearest one in it
+    index = _nearest_pixel(*jax.lax.stop_gradient((lon, lat, lon_0, lat_0)))
     sizes = [min(3, n) for n in lon.shape]
     first = [
         jnp.clip(i - 1, 0, n - size) for i, n, size in zip(index, lon.shape, sizes, strict=True)
@@ -129,63 +129,82 @@ def _pixel_position(
     block = [jax.lax.dynamic_slice(grid, first, sizes) for grid in (lon, lat)]
     middle = [(size - 1) // 2 for size in sizes]
     centre = [grid[middle[0], middle[1]] for grid in block]
-    planes = _tangent_plane(block[0], block[1], *centre)
-    x_0, y_0, same_side = _tangent_plane(lon_0, lat_0, *centre)
-
-    step, near = _invert(_expand(planes[0]), _expand(planes[1]), x_0, y_0)
+    *planes, _ = _tangent_plane(block[0], block[1], *centre)
+    *target, same_side = _tangent_plane(lon_0, lat_0, *centre)
+    step, near = _invert(jnp.stack(planes), jnp.stack(target))
     origin = [(f + m).astype(lon.dtype) for f, m in zip(first, middle, strict=True)]
     return origin[0] + step[0], origin[1] + step[1], near & same_side
+
+
+def _nearest_pixel(
+    lon: jax.Array, lat: jax.Array, lon_0: jax.Array, lat_0: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Return row and column of the nearest pixel, of those without neighbours off the sky."""
+    height = haversine(lon, lat, lon_0, lat_0)
+    known = jnp.pad(jnp.isfinite(height), 1, constant_values=True)
+    whole = known[:-2] & known[1:-1] & known[2:]
+    whole = whole[:, :-2] & whole[:, 1:-1] & whole[:, 2:]
+    height = jnp.where(whole, height, jnp.inf)
+    return jnp.unravel_index(jnp.argmin(height), height.shape)
 
 
 def _tangent_plane(
     lon: jax.Array, lat: jax.Array, lon_c: jax.Array, lat_c: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return coordinates in the plane that touches the sphere at a centre, and where they hold."""
     east, north, radial = offsets(lon, lat, lon_c, lat_c)
     front = radial > 0.1
     radial = jnp.where(front, radial, 1.0)
     return east / radial, north / radial, front
 
 
-def _expand(plane: jax.Array) -> tuple[jax.Array, ...]:
-    """Return derivatives along row, column, row-row, column-column, row-column at the middle."""
-    rows, cols = plane.shape
-    r, c = (rows - 1) // 2, (cols - 1) // 2
-    down, right = plane[-1, c], plane[r, -1]
-    up, left = plane[0, c], plane[r, 0]
-    span_r, span_c = float(rows - 1), float(cols - 1)
-    d_r, d_c = (down - up) / span_r, (right - left) / span_c
-    # two pixels only have no curvature: there the outer difference is the middle one
-    d_rr = down - 2.0 * plane[r, c] + up if rows == 3 else jnp.zeros_like(d_r)
-    d_cc = right - 2.0 * plane[r, c] + left if cols == 3 else jnp.zeros_like(d_c)
-    d_rc = (plane[-1, -1] - plane[-1, 0] - plane[0, -1] + plane[0, 0]) / (span_r * span_c)
-    return d_r, d_c, d_rr, d_cc, d_rc
+def _basis(step: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """Return Lagrange's polynomials on `size` pixels, and their derivatives."""
+    one = jnp.ones_like(step)
+    if size == 2:
+        return jnp.stack([one - step, step]), jnp.stack([-one, one])
+    values = 0.5 * step * (step - 1.0), 1.0 - step**2, 0.5 * step * (step + 1.0)
+    return jnp.stack(values), jnp.stack([step - 0.5, -2.0 * step, step + 0.5])
 
 
-def _invert(
-    x: tuple[jax.Array, ...], y: tuple[jax.Array, ...], x_0: jax.Array, y_0: jax.Array
-) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """Solve the expansions of x and y for the step in pixels that leads to (x_0, y_0)."""
-    row, col = jax.lax.stop_gradient(_solve(x, y, x_0, y_0))
-    # also false where a neighbour is off the sky, which makes the step NaN
+def _invert(planes: jax.Array, target: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """Find the step in pixels from the block's middle at which its coordinates are the target.
+
+    The coordinates are interpolated in the block, exact at its pixels; Newton's method does the
+    rest. Also returned: whether the target is near the block.
+    """
+    zero = jnp.zeros_like(target[0])
+    row, col = jax.lax.stop_gradient(_newton_step(planes, target, zero, zero))
+    # also false where a pixel is off the sky, which makes the step NaN
     near = (jnp.abs(row) < _REACH) & (jnp.abs(col) < _REACH)
-    # harmless numbers in place of those not used, or their gradients are NaN
-    x, y = (tuple(jnp.where(near, d, jnp.zeros_like(d)) for d in c) for c in (x, y))
-    x_0, y_0 = (jnp.where(near, v, jnp.zeros_like(v)) for v in (x_0, y_0))
-    row, col = _solve(x, y, x_0, y_0)
+    # a harmless grid in place of those not used, or their gradients are NaN
+    rows, cols = planes.shape[1:]
+    plain = jnp.stack(
+        jnp.meshgrid(jnp.arange(rows), jnp.arange(cols), indexing="ij"),
+    ).astype(planes.dtype)
+    planes = jnp.where(near, planes, plain)
+    target = jnp.where(near, target, jnp.zeros_like(target))
+    row = col = zero
     for _ in range(_N_STEPS):
-        row, col = _solve(x, y, x_0 - _bend(x, row, col), y_0 - _bend(y, row, col))
+        row, col = _newton_step(planes, target, row, col)
     return (row, col), near
 
 
-def _solve(
-    x: tuple[jax.Array, ...], y: tuple[jax.Array, ...], x_0: jax.Array, y_0: jax.Array
+def _newton_step(
+    planes: jax.Array, target: jax.Array, row: jax.Array, col: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Solve the linear parts of the expansions."""
-    determinant = x[0] * y[1] - x[1] * y[0]
+    """Return an improved step."""
+    (by_row, d_row), (by_col, d_col) = (
+        _basis(x, n) for x, n in zip((row, col), planes.shape[1:], strict=True)
+    )
+    # sums, not matrix products: those may be of low precision on accelerators
+    x, y = jnp.sum(by_row[None, :, None] * planes * by_col[None, None, :], axis=(1, 2))
+    x_row, y_row = jnp.sum(d_row[None, :, None] * planes * by_col[None, None, :], axis=(1, 2))
+    x_col, y_col = jnp.sum(by_row[None, :, None] * planes * d_col[None, None, :], axis=(1, 2))
+    determinant = x_row * y_col - x_col * y_row
     determinant = jnp.where(determinant != 0, determinant, 1.0)
-    return (x_0 * y[1] - x[1] * y_0) / determinant, (x[0] * y_0 - x_0 * y[0]) / determinant
-
-
-def _bend(c: tuple[jax.Array, ...], row: jax.Array, col: jax.Array) -> jax.Array:
-    """Return the second-order part of an expansion."""
-    return 0.5 * (c[2] * row**2 + c[3] * col**2) + c[4] * row * col
+    d_x, d_y = target[0] - x, target[1] - y
+    return (
+        row + (d_x * y_col - x_col * d_y) / determinant,
+        col + (x_row * d_y - d_x * y_row) / determinant,
+    )
