@@ -58,6 +58,7 @@ def make_parser() -> Parser:
             help="log what is done; twice for details, and for the origin of an error",
         )
         loud.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+        command.set_defaults(parser=command)
     return parser
 
 
@@ -84,9 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     try:
-        args = parser.parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
         if args.command is None:
             parser.error("expected a command: ts-map, info or demo")
+        if unknown:
+            args.parser.error(f"unknown: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
     with _reports(args.verbose, args.quiet):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
+from gammagrad.cli.load import output_folder
 from gammagrad.cli.report import align, print_lines, source_table
 from gammagrad.demo import (
     GALACTIC_CENTRE,
     THRESHOLD,
     Demo,
     fermi_demo,
+    fermi_file,
     simulated_demo,
     write_demo,
 )
@@ -104,7 +105,10 @@ def run(args: argparse.Namespace) -> None:
         draw_to_files()
     except ImportError as error:
         note, pictures = [f"No figure: {error}"], False
-    folder = Path(args.output or ("gammagrad-demo-fermi" if args.fermi else "gammagrad-demo"))
+    if args.fermi:
+        fermi_file()  # which says where to get it, before a folder is made
+    default = "gammagrad-demo-fermi" if args.fermi else "gammagrad-demo"
+    folder = output_folder(args.output or default)
     show = False if args.quiet else None
     say = partial(_say, args.quiet)
     if args.fermi:

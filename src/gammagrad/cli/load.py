@@ -1,4 +1,4 @@
-"""Which files a dataset is made of."""
+"""Which files a dataset is made of, and where the results go."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gammagrad.cli.parser import angle, texts
 from gammagrad.dataset import MapDataset
 from gammagrad.io.fits_file import file_sha256
 
-__all__ = ["add_input_options", "input_meta", "load_dataset"]
+__all__ = ["add_input_options", "input_meta", "load_dataset", "output_folder"]
 
 _PLAIN_FILES = ("counts", "background", "exposure", "psf", "mask")
 _PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")
@@ -123,6 +123,31 @@ def input_meta(args: argparse.Namespace) -> dict[str, Any]:
     sums = [file_sha256(path) for path in paths]
     one = len(paths) == 1
     return {"input": files[0] if one else files, "input_sha256": sums[0] if one else sums}
+
+
+def output_folder(name: str | Path) -> Path:
+    """Return a folder to write into, made if it is not there.
+
+    Parameters
+    ----------
+    name
+        Its path.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, or a file is in its place.
+    """
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; expected a folder to write into.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _option(name: str) -> str:

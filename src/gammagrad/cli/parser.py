@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -55,15 +54,13 @@ def setting(name: str, example: str) -> Callable[[str], Any]:
         try:
             return check_settings(name, text)
         except (TypeError, ValueError) as error:
+            # astropy's errors, about texts that are no quantities, do not name the setting
+            own = str(error).rstrip(".") if str(error).startswith(name) else ""
             raise argparse.ArgumentTypeError(
-                f"cannot use {text!r}; expected such as {example} ({_first_sentence(error)})"
+                own or f"cannot read {text!r}; expected such as {example}"
             ) from error
 
     return convert
-
-
-def _first_sentence(error: Exception) -> str:
-    return re.split(r"[.;\n] ?", str(error), maxsplit=1)[0]
 
 
 def angle(text: str) -> float:

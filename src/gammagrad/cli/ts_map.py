@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gammagrad.cli.load import add_input_options, input_meta, load_dataset
+from gammagrad.cli.load import add_input_options, input_meta, load_dataset, output_folder
 from gammagrad.cli.parser import angle, number_or_angle, setting
 from gammagrad.cli.report import energy_groups, print_lines, seconds, source_table, status_line
 from gammagrad.estimators.config import read_config, read_model, write_config
@@ -161,16 +161,16 @@ def run(args: argparse.Namespace) -> None:
     args
         Parsed arguments.
     """
-    folder = Path(args.output)
-    pictures, note = _can_draw(args.no_pictures)
-    _check_output(folder, pictures, args.overwrite)
     estimator = make_estimator(args)
     estimator.show_progress = False if args.quiet else None
-    meta = input_meta(args)
+    pictures, note = _can_draw(args.no_pictures)
+    _check_replaced(Path(args.output), pictures, args.overwrite)
 
     start = time.perf_counter()
     dataset = load_dataset(args)
+    meta = input_meta(args)
     read = time.perf_counter() - start
+    folder = output_folder(args.output)
     print_lines([str(dataset), ""], args.quiet)
 
     log.info("read %s in %s; fitting with\n%s", dataset.name, seconds(read), estimator)
@@ -283,10 +283,8 @@ def _can_draw(unwanted: bool) -> tuple[bool, list[str]]:
     return True, []
 
 
-def _check_output(folder: Path, pictures: bool, overwrite: bool) -> None:
-    """Raise before any work if the results could not be written."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; expected a folder to write into.")
+def _check_replaced(folder: Path, pictures: bool, overwrite: bool) -> None:
+    """Raise before any work if files are there that may not be replaced."""
     maps = folder / MAPS
     files = [maps, model_filename(maps), *(folder / name for name in (CONFIG, *TABLES))]
     files += [folder / f"{name}.png" for name in PICTURES] if pictures else []
@@ -296,7 +294,6 @@ def _check_output(folder: Path, pictures: bool, overwrite: bool) -> None:
             f"{folder} has {', '.join(there)} already; use --overwrite to replace them, or "
             "another folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write(
