@@ -182,6 +182,10 @@ def matched_filter(
 ) -> Map:
     """Guess the flux at every pixel by a matched filter.
 
+    Each energy's excess over exposure is convolved with the kernel and divided by the sum of the
+    kernel's squares over all energies, as gammapy does: for one energy it is the flux of a source
+    alone, for several about their mean.
+
     Parameters
     ----------
     dataset

@@ -189,7 +189,8 @@ def check_settings(name: str, value: Any) -> Any:
         raise TypeError(f"model is a {type(value).__name__}; expected a SkyModel to test.")
     if name == "model" and value.spatial_model is None:
         raise ValueError("model has no spatial model; pass one, PointSpatialModel() for instance.")
-    if name in _LATER and value not in (None, 1):
+    no_effect = value is None or (name == "downsampling_factor" and value == 1)
+    if name in _LATER and not no_effect:
         raise ValueError(
             f"{name}={value!r} is not available in this version of gammagrad; "
             f"leave it None ({_LATER[name]})."

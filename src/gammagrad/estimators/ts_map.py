@@ -278,7 +278,7 @@ class TSMapEstimator:
     def estimate_flux_default(
         self, dataset: MapDataset, kernel: Map | None = None, exposure: Map | None = None
     ) -> Map:
-        """Guess the flux at every pixel with a matched filter: excess over exposure and kernel.
+        """Guess the flux at every pixel with a matched filter, averaged over energies.
 
         Parameters
         ----------
