@@ -239,7 +239,8 @@ if fermi is not None:
 
 # %% [markdown]
 # The brightest is the Galactic centre itself. Grey pixels were not fitted: the dataset's mask
-# leaves them out. To the left, near longitudes 6.5 and 8.5 deg, W28 and W30 are larger than a point.
+# leaves them out. To the left, near longitudes 6.5 and 8.5 deg, W28 and W30 are larger than a
+# point.
 
 # %%
 if fermi is not None:
