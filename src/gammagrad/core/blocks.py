@@ -9,13 +9,16 @@ import numpy as np
 
 from gammagrad.core.windows import TILE, TilePlan
 
-__all__ = ["BLOCK", "CHUNKS", "BlockList", "chunks", "list_blocks"]
+__all__ = ["BLOCK", "CHUNKS", "ENTRIES", "BlockList", "chunks", "list_blocks", "tile_batches"]
 
 BLOCK = 32
 """Bins in a block: tiles with few occupied bins waste less, the more the smaller it is."""
 
 CHUNKS = (128, 1024, 4096)
 """Blocks in a chunk: few fixed sizes, so that new data compile nothing new."""
+
+ENTRIES = 2**22
+"""Entries that are listed at a time: some hundred bytes each while they are sorted."""
 
 
 class BlockList(NamedTuple):
@@ -40,9 +43,14 @@ def _occupied_entries(
     counts: np.ndarray, plan: TilePlan, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """List (tile, bin, window position) for every occupied bin and every tile that sees it."""
-    image, row, col = np.nonzero(counts > 0)
-    flat = np.ravel_multi_index((image, row, col), counts.shape)
     (hy, hx), (wy, wx), (gy, gx) = plan.halo, plan.window, plan.grid
+    tile_rows = np.flatnonzero(active) // gx
+    first = max(int(tile_rows.min()) * TILE - hy, 0)
+    last = (int(tile_rows.max()) + 1) * TILE + hy
+    occupied = np.nonzero(counts[:, first:last] > 0)
+    image, row, col = (index.astype(np.int32) for index in occupied)
+    row += first
+    flat = np.ravel_multi_index((image, row, col), counts.shape).astype(np.int32)
     found = []
     for up in range(-(-wy // TILE)):
         tile_row = (row + hy) // TILE - up
@@ -58,6 +66,39 @@ def _occupied_entries(
             found.append((tile[keep], flat[ok][keep], place[keep]))
     tiles, bins, places = (np.concatenate(part) for part in zip(*found, strict=True))
     return tiles, bins, places
+
+
+def tile_batches(
+    counts: Sequence[np.ndarray], plans: Sequence[TilePlan], active: np.ndarray
+) -> list[np.ndarray]:
+    """Split the tiles into batches whose lists fit into memory.
+
+    Parameters
+    ----------
+    counts
+        Counts of each dataset, shape (images, rows, cols).
+    plans
+        The tiles of each dataset.
+    active
+        Which tiles have a pixel to fit, bool, shape (tiles,).
+
+    Returns
+    -------
+    list of ndarray
+        For each batch the tiles in it, bool, shape (tiles,).
+    """
+    entries = np.zeros(active.size, np.int64)
+    for images, plan in zip(counts, plans, strict=True):
+        (hy, hx), (wy, wx), (gy, gx) = plan.halo, plan.window, plan.grid
+        ny, nx = images.shape[-2:]
+        pads = ((hy + 1, gy * TILE - ny + hy), (hx + 1, gx * TILE - nx + hx))
+        sums = np.pad((images > 0).sum(axis=0), pads).cumsum(axis=0).cumsum(axis=1)
+        row, col = np.arange(gy)[:, None] * TILE, np.arange(gx)[None, :] * TILE
+        window = sums[row + wy, col + wx] - sums[row, col + wx]
+        entries += (window - sums[row + wy, col] + sums[row, col]).reshape(-1)
+    entries[~active] = 0
+    batch = np.cumsum(entries) // ENTRIES
+    return [active & (batch == index) for index in np.unique(batch[active])]
 
 
 def _blocks(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gammagrad.core.blocks import BlockList, chunks, list_blocks
+from gammagrad.core.blocks import BlockList, chunks, list_blocks, tile_batches
 from gammagrad.core.bound import kernel_reach, local_max, steepest_ratio
 from gammagrad.core.convolve import box_sum, correlate
 from gammagrad.core.norm import NormFit, fit_status
@@ -175,7 +175,7 @@ def fit_occupied(
     n_sigma: float = 1.0,
     rtol: float = 0.01,
     n_sweeps: int = N_SWEEPS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
 ) -> NormFit:
     """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster.
 
@@ -190,7 +190,7 @@ def fit_occupied(
     n_sigma, rtol, n_sweeps
         As for `gammagrad.core.ts_map.fit_norm`.
     progress
-        Called with the number of chunks done and of all chunks.
+        Called with the number of batches done, a fraction of one included, and of all batches.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def fit_occupied(
     tile_sum = to_tiles(np.where(has_model, model_sum, 1.0), plan)
     tile_sum[tile_sum == 0] = 1.0
     active = np.asarray(to_tiles(has_model, plan).any(axis=1))
-    blocks = list_blocks([np.asarray(d.counts) for d in datasets], plans, active)
+    counts = [np.asarray(d.counts) for d in datasets]
     flat = _flat_bins(datasets)
 
     norm = tile_bound.copy()
@@ -218,13 +218,16 @@ def fit_occupied(
         name: np.zeros_like(norm) for name in ("s2", "gain", "niter", "last_step")
     }
     outputs["has_counts"] = np.zeros(norm.shape, bool)
-    parts = chunks(blocks)
-    for done, (part, size) in enumerate(parts):
-        tiles, fit = _run_chunk(flat, blocks, part, size, tile_bound, tile_sum, rtol, n_sweeps)
-        for name, array in outputs.items():
-            array[tiles] = getattr(fit, name)[: tiles.size]
-        if progress is not None:
-            progress(done + 1, len(parts))
+    batches = tile_batches(counts, plans, active)
+    for batch, tiles_listed in enumerate(batches):
+        blocks = list_blocks(counts, plans, tiles_listed)
+        parts = chunks(blocks)
+        for done, (part, size) in enumerate(parts):
+            tiles, fit = _run_chunk(flat, blocks, part, size, tile_bound, tile_sum, rtol, n_sweeps)
+            for name, array in outputs.items():
+                array[tiles] = getattr(fit, name)[: tiles.size]
+            if progress is not None:
+                progress(batch + (done + 1) / len(parts), len(batches))
     maps = {name: np.asarray(from_tiles(array, plan)) for name, array in outputs.items()}
     background_sum = np.asarray(sum(s.background_sum for s in sums))
     stat_null = np.asarray(sum(s.stat_null for s in sums))

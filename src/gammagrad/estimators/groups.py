@@ -132,10 +132,10 @@ def fit_group(
     """
     done = 0.0
 
-    def advance(chunk: int, chunks: int) -> None:
+    def advance(batch: float, batches: int) -> None:
         nonlocal done
-        bar.update(chunk / chunks - done)
-        done = chunk / chunks
+        bar.update(batch / batches - done)
+        done = batch / batches
 
     with jax.enable_x64(True):
         images, fitted = inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
