@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad._pytree import replace
@@ -192,14 +193,13 @@ def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
 
 def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any) -> FoldInputs:
     """Sample a template as if the middle of its map were that of the grid."""
-    sky = core.sky(choice)
-    offset = sky.transform_to(core.grid.center_skydir.skyoffset_frame())
-    moved = offset.frame.realize_frame(offset.data)
+    # both middles in the frame of the template, so that its north stays north
+    frame = spatial.geom.frame
+    here = core.grid.center_skydir.transform_to(frame).skyoffset_frame()
     there = spatial.geom.center_skydir.skyoffset_frame()
-    x, y = spatial.geom.sky_to_pix(
-        type(sky)(moved.lon, moved.lat, frame=there).transform_to(spatial.geom.frame)
-    )
-    return replace(inputs, x=x, y=y)
+    lon, lat = lonlat(core.sky(choice).transform_to(here))
+    x, y = spatial.geom.sky_to_pix(SkyCoord(lon, lat, unit="deg", frame=there).transform_to(frame))
+    return replace(inputs, x=x, y=y, solid_angle=core.solid_angle(choice))
 
 
 def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gammagrad.core.place import block_sum, narrow_psf, place_kernel
+
+place = jax.jit(place_kernel, static_argnums=(3, 4))
+
+
+def gaussian(n: int, oversampling: int, sigma: float, y: float = 0.0, x: float = 0.0) -> np.ndarray:
+    """Sample a Gaussian at the finer pixels of n pixels, (y, x) pixels from their middle."""
+    fine = (np.arange(n * oversampling) - (n * oversampling - 1) / 2) / oversampling
+    profile = [np.exp(-0.5 * ((fine - c) / sigma) ** 2) for c in (y, x)]
+    image = profile[0][:, None] * profile[1][None, :]
+    return image / (2 * np.pi * sigma**2 * oversampling**2)
+
+
+def moments(image: np.ndarray) -> tuple[float, float, float]:
+    """Return sum, centroid and variance along the columns."""
+    columns = np.arange(image.shape[1])
+    weights = image.sum(axis=0) / image.sum()
+    centroid = weights @ columns
+    return image.sum(), centroid, weights @ (columns - centroid) ** 2
+
+
+def test_block_sum_adds_up_blocks() -> None:
+    images = np.arange(2 * 4 * 6, dtype=float).reshape(2, 4, 6)
+    expected = np.array(
+        [[[i[y : y + 2, x : x + 2].sum() for x in (0, 2, 4)] for y in (0, 2)] for i in images]
+    )
+    np.testing.assert_allclose(block_sum(jnp.asarray(images), 2), expected)
+    assert block_sum(images[0], 2).shape == (2, 3)
+
+
+def test_block_sum_refuses_parts_of_blocks() -> None:
+    with pytest.raises(ValueError, match="do not divide into blocks of 4"):
+        block_sum(np.zeros((8, 6)), 4)
+
+
+@pytest.mark.parametrize("oversampling", [1, 3])
+@pytest.mark.parametrize(("size", "row"), [(9, 4), (9, 5), (15, 8), (24, 11), (24, 15)])
+def test_a_kernel_on_pixel_centres_is_copied(oversampling: int, size: int, row: int) -> None:
+    kernel = gaussian(15, oversampling, 2.0)[None]
+    placed = place(kernel, float(row), 6.0, (size, 13), oversampling)
+    copy = np.pad(block_sum(kernel, oversampling)[0], 30)
+    top, left = 30 + 7 - row, 30 + 7 - 6
+    expected = copy[top : top + size, left : left + 13]
+    np.testing.assert_allclose(placed[0], expected, atol=2e-7)
+
+
+@pytest.mark.parametrize(("oversampling", "sigma"), [(1, 1.5), (1, 3.0), (3, 1.0), (5, 0.7)])
+@given(y=st.floats(-1, 1), x=st.floats(-1, 1))
+def test_the_error_between_pixels_is_as_documented(
+    oversampling: int, sigma: float, y: float, x: float
+) -> None:
+    size = 31
+    kernel = gaussian(27, oversampling, sigma)[None]
+    placed = np.asarray(place(kernel, 15 + y, 15 + x, (size, size), oversampling))[0]
+    expected = np.asarray(block_sum(gaussian(size, oversampling, sigma, y, x), oversampling))
+    step = 1 / (oversampling * sigma)
+    assert np.abs(placed - expected).max() < (0.14 * step**4 + 1e-4) * expected.max()
+
+
+@given(y=st.floats(-2, 2), x=st.floats(-2, 2))
+def test_sum_centroid_and_width_are_kept(y: float, x: float) -> None:
+    kernel = np.random.default_rng(1).random((1, 9, 9))
+    total, centroid, variance = moments(kernel[0])
+    placed = moments(np.asarray(place(kernel, 10 + y, 10 + x, (21, 21), 1)[0]))
+    np.testing.assert_allclose(placed[0], total, rtol=1e-5)
+    np.testing.assert_allclose(placed[1], centroid + 6 + x, atol=1e-4)
+    np.testing.assert_allclose(placed[2], variance, atol=1e-3)
+
+
+def test_the_position_has_the_right_derivative() -> None:
+    kernel = gaussian(15, 1, 2.0)[None]
+    weights = np.random.default_rng(2).random((19, 19))
+
+    def total(position: jax.Array) -> jax.Array:
+        return jnp.sum(place(kernel, position[0], position[1], (19, 19))[0] * weights)
+
+    at = jnp.asarray([9.3, 8.6])
+    gradient = jax.grad(total)(at)
+    step = 1e-2
+    for i in range(2):
+        shift = jnp.zeros(2).at[i].set(step)
+        slope = (total(at + shift) - total(at - shift)) / (2 * step)
+        np.testing.assert_allclose(gradient[i], slope, rtol=2e-3, atol=1e-5)
+
+
+def test_narrowing_takes_a_twelfth_of_a_pixel_off_the_variance() -> None:
+    kernel = gaussian(31, 1, 2.5)[None]
+    total, centroid, variance = moments(kernel[0])
+    narrow = moments(np.asarray(narrow_psf(kernel))[0])
+    np.testing.assert_allclose(narrow[0], total, rtol=1e-6)
+    np.testing.assert_allclose(narrow[1], centroid, rtol=1e-5)
+    np.testing.assert_allclose(narrow[2], variance - 1 / 12, rtol=1e-5)
