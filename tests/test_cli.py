@@ -423,6 +423,20 @@ def test_info_says_what_is_in_a_file(folder: Path, result: Path, run: Run) -> No
     assert "background.fits: a map" in text
 
 
+def test_info_describes_each_image_of_a_file(folder: Path, run: Run, tmp_path: Path) -> None:
+    counts = Map.read(folder / "counts.fits")
+    header = counts.geom.to_header()
+    hdus = [fits.PrimaryHDU()]
+    for name, value in (("COUNTS", 3.0), ("EXPOSURE", 7.0)):
+        hdus.append(fits.ImageHDU(np.full(counts.geom.shape_image, value), header, name))
+    fits.HDUList(hdus).writeto(tmp_path / "images.fits")
+    code, text, errors = run("info", tmp_path / "images.fits")
+    assert (code, errors) == (0, "")
+    assert "images.fits: 2 maps" in text
+    assert text.index("[COUNTS]") < text.index("[EXPOSURE]")
+    assert f"{7 * counts.geom.shape_image[0] * counts.geom.shape_image[1]}" in text
+
+
 def test_info_says_how_wide_a_point_spread_function_is(
     folder: Path, run: Run, tmp_path: Path
 ) -> None:

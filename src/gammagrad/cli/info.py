@@ -105,16 +105,24 @@ def describe_file(name: str) -> list[str]:
     names = {hdu.name.upper() for hdu in hdus}
     if "SED_TYPE" in hdus[0].header:
         return _describe_flux_maps(name)
-    if "COUNTS" in names or len(names & _DATASET_PARTS) > 1:
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 1]
+    cubes = {hdu.name for hdu in images if hdu.header["NAXIS"] > 2}
+    if cubes & _DATASET_PARTS and len(names & _DATASET_PARTS) > 1:
         return [f"{name}: a map dataset", *str(MapDataset.read(name)).splitlines()]
     if "PSF" in names and names & {"THETA", "PSF_BANDS"}:
         return [f"{name}: a point spread function", *_describe_psf(read_psf(name))]
-    if not any(hdu.is_image and hdu.header.get("NAXIS", 0) > 1 for hdu in hdus):
+    if not images:
         raise ValueError(
             f"{name}: no map in it; expected a map dataset, flux maps or an image, found the HDUs "
             f"{hdu_names(hdus)}."
         )
-    return [f"{name}: a map", *_describe_map(read_plain(name).map)]
+    if len(images) == 1:
+        return [f"{name}: a map", *_describe_map(read_plain(name).map)]
+    lines = [f"{name}: {len(images)} maps"]
+    for hdu in images:
+        part = hdu.name or str(hdus.index(hdu))
+        lines += ["", f"[{part}]", *_describe_map(read_plain(f"{name}[{part}]").map)]
+    return lines
 
 
 def _describe_map(m: Map) -> list[str]:
