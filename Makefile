@@ -18,6 +18,8 @@ SOURCES := $(shell find src/gammagrad -name '*.py')
 CODE := src tests benchmarks docs notebooks
 # what must hold in single precision too
 FLOAT32 := tests/core tests/models
+# a test that needs gammapy has it in its name; the files that have such tests:
+GAMMAPY_TESTS = $(shell grep -rl 'importorskip("gammapy' tests)
 WORKERS ?= auto
 
 # ---------------------------------------------------------------- environment
@@ -52,12 +54,15 @@ test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAP
 
 # ---------------------------------------------------------------- the other checks
 
-.PHONY: test-slow test-float32 lint format format-check types docs notebooks oldest
+.PHONY: test-slow test-float32 test-gammapy lint format format-check types docs notebooks oldest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
 test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single precision
 	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(FLOAT32) $(ARGS)
+
+test-gammapy: $(INSTALLED)/test $(INSTALLED)/gammapy  ## run the tests that need gammapy itself
+	$(BIN)/python -m pytest -n $(WORKERS) -k gammapy $(GAMMAPY_TESTS) $(ARGS)
 
 lint: $(INSTALLED)/lint  ## look for mistakes with ruff
 	$(BIN)/ruff check $(CODE)
