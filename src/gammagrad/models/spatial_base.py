@@ -49,7 +49,20 @@ class SpatialModel(Model, ABC):
 
     @abstractmethod
     def integrate(self, lon: Any, lat: Any, solid_angle: Any) -> jax.Array:
-        """Return the part of the model's flux in each pixel."""
+        """Return the part of the model's flux in each pixel.
+
+        Parameters
+        ----------
+        lon, lat
+            Pixel centres in the model's frame, deg, of equal shape.
+        solid_angle
+            Pixel solid angles, sr, of the same shape.
+
+        Returns
+        -------
+        array
+            The parts, of the same shape.
+        """
 
     def with_position(self, lon: Any, lat: Any) -> Self:
         """Copy the model to another position.
