@@ -224,6 +224,13 @@ def test_equal_shapes_compile_once() -> None:
     assert len(tally) == 1
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("kind", ["extended", "point"])
+def test_folding_lowers_for_accelerators(kind: str, platform: str) -> None:
+    traced = fold_model.trace(Line(1.0), Bell(0.1, 0.2, 1.0), inputs(kind))
+    assert traced.lower(lowering_platforms=(platform,)).as_text()
+
+
 @pytest.mark.parametrize("kind", ["extended", "point", "shared"])
 def test_derivatives_of_the_parameters(kind: str) -> None:
     window = inputs(kind)

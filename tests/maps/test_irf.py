@@ -127,6 +127,15 @@ def test_few_samples_are_the_mean_of_a_regular_grid() -> None:
     np.testing.assert_allclose(few.data[0], expected, atol=3e-4 * expected.max())
 
 
+def test_like_gammapy_energies_beyond_the_table_have_no_kernel() -> None:
+    rad = np.linspace(0, 0.4, 60)
+    psf = PSFMap.from_table(rad, [1.0, 10.0], np.exp(-0.5 * (rad / 0.08) ** 2))
+    cube = image().to_cube([TRUE])
+    np.testing.assert_allclose(psf.get_psf_kernel(cube).data.sum(axis=(1, 2)), 1.0)
+    few = psf.get_psf_kernel(cube, sampling="gammapy")
+    np.testing.assert_allclose(few.data.sum(axis=(1, 2)), [1.0, 1.0, 0.0, 0.0])
+
+
 def test_units_do_not_matter() -> None:
     rad = np.linspace(0, 0.4, 60)
     values = np.exp(-0.5 * (rad / 0.08) ** 2)

@@ -200,9 +200,12 @@ class PSFMap(IRFMap):
             Odd number of kernel pixels along the side of a pixel.
         sampling
             "fine" integrates each pixel by Gauss-Legendre quadrature, to 1e-4 of the peak for
-            PSFs as narrow as a tenth of a pixel. "gammapy" averages as few equidistant samples as
-            gammapy 2.1 takes (12 across the diameter of 68 % containment, 1 to 4 along the side
-            of a pixel), which is off by up to 12 % of the peak for a PSF with a narrow core.
+            PSFs as narrow as a tenth of a pixel. "gammapy" is for comparison with gammapy 2.1: it
+            averages as few equidistant samples (12 across the diameter of 68 % containment, 1 to
+            4 along the side of a pixel), which is off by up to 12 % of the peak for a PSF with a
+            narrow core; continues the table in straight lines beyond its end; and takes the
+            table's energies for those of `geom` one by one in choosing the size of each kernel,
+            so that energies beyond their number have none.
 
         Returns
         -------
@@ -221,8 +224,11 @@ class PSFMap(IRFMap):
         axis = self.energy_axis
         if self.energy_name in geom.axes.names:
             axis = geom.axes[self.energy_name]
-        profile = self.profile(position, axis)
+        profile, exact = self.profile(position, axis), sampling == "fine"
         radii = self._radii(profile, containment)
+        if not exact:
+            own = self._radii(self.profile(position), containment)[: len(radii)]
+            radii[: len(own)], profile[len(own) :] = own, 0.0
         if max_radius is not None:
             radii = np.minimum(radii, float(to_value(max_radius, "deg", "max_radius")))
         image = geom.to_image()
@@ -231,11 +237,10 @@ class PSFMap(IRFMap):
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")
         rad = self._irf_map.geom.axes["rad"]
-        profiles = RadialProfiles(
-            rad.center_in("deg"), float(rad.edges_in("deg")[-1]), profile, half_width
-        )
+        end = float(rad.edges_in("deg")[-1]) if exact else np.inf
+        profiles = RadialProfiles(rad.center_in("deg"), end, profile, half_width)
         pixel = float(np.max(grid.pixel_scales.to_value("deg")))
-        samples = None if sampling == "fine" else self._few_samples(profile, pixel)
+        samples = None if exact else self._few_samples(profile, pixel)
         data = integrate_pixels(grid, profiles, oversampling, samples)
         for plane, size in zip(data, sizes, strict=True):
             cut = (grid.npix[0] - size) // 2 * oversampling
