@@ -96,10 +96,9 @@ class IRFMap:
             if valid[row, column]:
                 return position
         separation = geom.separation(position).value
-        row, column = np.unravel_index(
-            np.nanargmin(np.where(valid, separation, np.inf)), valid.shape
-        )
-        return geom.pix_to_sky(column, row)
+        nearest = np.nanargmin(np.where(valid, separation, np.inf))
+        y, x = np.unravel_index(nearest, valid.shape)
+        return geom.pix_to_sky(x, y)
 
     def _at(self, position: Any, unit: str, linear: bool) -> Floats:
         """Return the response at a position in a unit, shape of the two axes in data order."""
