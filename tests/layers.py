@@ -40,7 +40,7 @@ GROUND: dict[str, str] = {
 HELPERS: dict[str, str] = {"progress": "the progress bar"}
 
 # Facades that only re-export: the package itself and `gammagrad.stats`.
-FACADES: dict[str, tuple[str, ...]] = {"": ("*",), "stats": ("core",)}
+FACADES: dict[str, tuple[str, ...]] = {"": ("*",), "stats": ("core",), "__main__": ("cli",)}
 
 # The parts of the host that call traced code.
 CALLS_TRACED = (

@@ -384,3 +384,17 @@ def test_gammapy_reads_and_writes_the_same(tmp_path, geom):
     assert back.geom == m.geom
     assert back.unit == m.unit
     np.testing.assert_array_equal(back.data, m.data)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_a_compressed_file_that_lost_its_end_is_no_smaller_file(tmp_path, part: float) -> None:
+    m = Map.create(npix=(40, 30), binsz=0.1)
+    m.data[...] = np.random.default_rng(0).normal(size=m.data.shape)
+    hdus = [hdu for name in ("FIRST", "SECOND") for hdu in map_to_hdus(m, name)]
+    whole = tmp_path / "whole.fits.gz"
+    write_hdus(hdus, whole)
+    cut = tmp_path / "cut.fits.gz"
+    content = whole.read_bytes()
+    cut.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ValueError, match="cut off or damaged"):
+        read_hdus(cut)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import uuid
 import warnings
@@ -18,6 +19,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 __all__ = ["file_sha256", "get_hdu", "hdu_names", "read_hdus", "write_hdus"]
 
 Filename = str | os.PathLike[str]
+_GZIP = b"\x1f\x8b"
 
 
 def read_hdus(filename: Filename) -> fits.HDUList:
@@ -46,7 +48,10 @@ def read_hdus(filename: Filename) -> fits.HDUList:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+            content = path.read_bytes()
+            if content.startswith(_GZIP):  # whole, so that a missing end is noticed
+                content = gzip.decompress(content)
+            with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
                 for hdu in hdus:
                     _ = hdu.data
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
