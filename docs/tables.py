@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import draw_layers
@@ -11,6 +14,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from gammagrad.cli import main
 from gammagrad.core.solve import STATUS
 from gammagrad.quantities import QUANTITIES
 
@@ -82,9 +86,23 @@ class ModuleTable(SphinxDirective):
         return [nodes.literal(text=name), nodes.Text(first)]
 
 
+class CommandHelp(SphinxDirective):
+    """What a command of the command line prints for ``--help``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the text."""
+        os.environ["COLUMNS"] = "88"
+        with redirect_stdout(StringIO()) as out:
+            main([self.arguments[0], "--help"])
+        return [nodes.literal_block(out.getvalue(), out.getvalue(), language="text")]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("status-table", StatusTable)
     app.add_directive("quantity-table", QuantityTable)
     app.add_directive("module-table", ModuleTable)
+    app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True}
