@@ -142,7 +142,7 @@ def fit_bins(
     # one differentiable step from the solved norm: the implicit function theorem
     fixed = jax.lax.stop_gradient
     at_root = fixed(root.norm)
-    live = at_root + fixed(ratio) > 0
+    live = at_root + fixed(exact) > 0
     s1, s2 = _live_sums(at_root, seen, ratio, live)
     safe_s2 = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
     step = jnp.where(s2 > 0, (s1 / safe_s2) * (s1 / safe_sum - 1), jnp.zeros_like(s2))

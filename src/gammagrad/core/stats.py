@@ -157,11 +157,28 @@ def ts_term(norm: Array, counts: Array, ratio: Array) -> Array:
     Stewart (2009), A&A 495, 989, appendix A.
     """
     live = jnp.isfinite(ratio) & (norm > -ratio)
-    ratio_safe = jnp.where(live, ratio, jnp.ones_like(ratio))
-    step = jnp.where(live, norm / ratio_safe, jnp.zeros_like(ratio))
-    # one ulp inside the bound: log1p(-1) is minus infinity and its slope too
-    step = jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps)
-    return counts * jnp.log1p(step)
+    safe_ratio = jnp.where(live, ratio, jnp.ones_like(ratio))
+    safe_norm = jnp.where(live, norm, jnp.zeros_like(ratio))
+    return counts * _log_gain(safe_norm, safe_ratio)
+
+
+@jax.custom_jvp
+def _log_gain(norm: Array, ratio: Array) -> Array:
+    """Return ``log(1 + x / r)`` for ``x > -r``."""
+    step = norm / ratio
+    # one ulp inside the bound: log1p(-1) is minus infinity
+    return jnp.log1p(jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps))
+
+
+@_log_gain.defjvp
+def _log_gain_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Differentiate without the square of a ratio, which may underflow."""
+    (norm, ratio), (d_norm, d_ratio) = primals, tangents
+    total = norm + ratio
+    slope = d_norm / total - d_ratio * (norm / total) / ratio
+    return _log_gain(norm, ratio), slope
 
 
 class ScoreSums(NamedTuple):
