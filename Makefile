@@ -102,4 +102,4 @@ ci:  ## run all that continuous integration runs
 clean:  ## remove environments, caches and everything built
 	rm -rf .venv .venv-oldest build dist docs/_build docs/tutorials/*.md notebooks/_build
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis src/gammagrad.egg-info
-	find src tests docs notebooks benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
