@@ -19,7 +19,7 @@ CODE := src tests $(wildcard benchmarks) docs notebooks
 # what must hold in single precision too
 FLOAT32 := tests/core
 # a test that needs gammapy has it in its name; the files that have such tests:
-GAMMAPY_TESTS = $(shell grep -rl 'importorskip("gammapy' tests)
+GAMMAPY_TESTS = $(shell grep -rl 'importorskip."gammapy' tests)
 WORKERS ?= auto
 
 # ---------------------------------------------------------------- environment
