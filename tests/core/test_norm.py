@@ -190,3 +190,16 @@ def test_new_values_compile_nothing_new() -> None:
     for n_sigma in (1, 2.0, np.float32(3), jnp.asarray(4.0)):
         fit_norm(*draw(np.random.default_rng(2)), n_sigma=n_sigma)
     assert _fit_norm._cache_size() == before
+
+
+@pytest.mark.parametrize("background", [1.0, [1.0, 1.0], []])
+def test_arrays_of_different_shapes_are_refused(background: object) -> None:
+    with pytest.raises(ValueError, match="Arrays must share one shape"):
+        fit_norm([1.0, 2.0, 3.0], background, [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="hold a bin or more"):
+        fit_norm([], [], [])
+
+
+def test_counts_that_are_not_known_have_no_weight() -> None:
+    known, unknown = fit_norm([2.0], [1.0], [3.0]), fit_norm([2.0, np.nan], [1.0, 1.0], [3.0, 1.0])
+    assert float(known.norm) == float(unknown.norm)

@@ -15,9 +15,11 @@ from gammagrad.estimators.groups import energy_groups
 from gammagrad.maps.geom import SolidAngleWarning
 from gammagrad.models import (
     ConstantSpatialModel,
+    DiskSpatialModel,
     GaussianSpatialModel,
     PointSpatialModel,
     PowerLawSpectralModel,
+    ShellSpatialModel,
     SkyModel,
 )
 from oracles import slow_ts_map
@@ -267,9 +269,16 @@ def test_uneven_pixels_are_warned_of() -> None:
         ({"n_sigma": 0}, "n_sigma is 0; expected a positive"),
         ({"rtol": "x"}, "rtol is 'x'"),
         ({"max_niter": 0}, "max_niter is 0"),
-        ({"kernel_width": "1 TeV"}, "kernel_width is '1 TeV'; expected an angle"),
-        ({"energy_edges": "1 deg, 2 deg"}, "energy_edges have the unit 'deg'"),
+        ({"kernel_width": "1 TeV"}, "kernel_width is '1 TeV'; expected one positive angle"),
+        ({"energy_edges": "1 deg, 2 deg"}, "energy_edges are '1 deg, 2 deg'"),
         ({"energy_edges": "3 TeV, 2 TeV"}, "two or more, increasing"),
+        ({"energy_edges": "10, 500 GeV"}, "energy_edges are '10, 500 GeV'; expected energies"),
+        ({"energy_edges": "ALL"}, "energy_edges are 'ALL'"),
+        ({"kernel_width": "abc"}, "kernel_width is 'abc'"),
+        ({"kernel_width": [1, 2] * u.deg}, "expected one positive angle"),
+        ({"kernel_width": "inf deg"}, "expected one positive angle"),
+        ({"max_niter": None}, "max_niter is None"),
+        ({"sum_over_energy_groups": "no"}, "expected True or False"),
         ({"kernel_weighting": "mean"}, "kernel_weighting is 'mean'"),
         ({"kernel_sampling": "coarse"}, "sampling is 'coarse'"),
         ({"downsampling_factor": 2}, "downsampling_factor=2 is not available"),
@@ -323,3 +332,40 @@ def test_printing_shows_every_setting() -> None:
     for name in TSMapEstimator.config_parameters:
         assert name in text
     assert "1.0 deg" in text
+
+
+def test_a_setting_that_does_not_exist_is_no_setting() -> None:
+    with pytest.raises(AttributeError, match="no setting 'kernel_widht'; there are model"):
+        TSMapEstimator().kernel_widht = "1 deg"
+
+
+@pytest.mark.parametrize(
+    "spatial", [DiskSpatialModel(r_0=0.3), ShellSpatialModel(radius=0.3, width=0.1)]
+)
+def test_models_with_edges_are_folded_with_a_psf(dataset: MapDataset, spatial) -> None:
+    model = SkyModel(PowerLawSpectralModel(), spatial)
+    maps = TSMapEstimator(model, kernel_width="1.5 deg").run(dataset)
+    assert maps["success"].data.any()
+    assert all(0.9 < c <= 1.001 for c in maps.meta["containment"])
+
+
+def test_a_group_that_is_masked_everywhere_leaves_the_others(caplog) -> None:
+    dataset = make_dataset(mask=True)
+    dataset.mask_safe.data[0] = False
+    maps = TSMapEstimator(energy_edges="all", kernel_width="0.5 deg").run(dataset)
+    assert "energy bins 0 to 0 are not fitted" in caplog.text
+    assert set(np.unique(maps["status"].data[0])) == {Status.NOT_FITTED}
+    assert maps["success"].data[1:].any(axis=(1, 2)).all()
+
+
+def test_fewer_groups_than_asked_for_are_told(dataset: MapDataset, caplog) -> None:
+    groups, _ = energy_groups(dataset.energy_axis, [1, 1.1, 10] * u.TeV)
+    assert len(groups) == 1
+    assert "2 energy groups asked for, 1 come out" in caplog.text
+
+
+def test_counts_that_are_no_counts_are_refused_everywhere(dataset: MapDataset) -> None:
+    wrong = dataset.copy()
+    wrong.counts.data[1, 5, 5] = -1
+    with pytest.raises(ValueError, match="counts"):
+        TSMapEstimator().estimate_flux_map(wrong)

@@ -131,7 +131,7 @@ def _add_fit_options(group: Any) -> None:
     )
     group.add_argument(
         "--sum-over-energy",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="fit one image per group, summed over its energies (default: fit the cube)",
     )
     group.add_argument(
@@ -225,9 +225,9 @@ def make_estimator(args: argparse.Namespace) -> TSMapEstimator:
     if args.config is None:
         estimator = TSMapEstimator(sum_over_energy_groups=False)
     else:
-        estimator = read_config(args.config)
-    if args.sum_over_energy:
-        estimator.sum_over_energy_groups = True
+        estimator = read_config(args.config, sum_over_energy_groups=False)
+    if args.sum_over_energy is not None:
+        estimator.sum_over_energy_groups = args.sum_over_energy
     for name in _SETTINGS:
         value = getattr(args, name)
         if value is not None:

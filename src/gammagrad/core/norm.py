@@ -205,6 +205,7 @@ def fit_norm(
     ----------
     counts
         Observed counts, any shape: bins of several energies or datasets may stand side by side.
+        Not finite: no weight.
     background
         Expected counts of everything but the model, same shape, >= 0. Not finite: no weight.
     model
@@ -223,6 +224,11 @@ def fit_norm(
     NormFit
         Scalars.
 
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or there is no bin.
+
     References
     ----------
     Cash (1979), ApJ 228, 939, equation 5; Stewart (2009), A&A 495, 989, appendix A.
@@ -236,7 +242,10 @@ def fit_norm(
     0.5
     """
     n, b, m = floating(counts, background, model)
-    w = jnp.ones_like(b) if weights is None else jnp.asarray(weights).astype(b.dtype)
+    w = jnp.ones_like(n) if weights is None else jnp.asarray(weights).astype(n.dtype)
+    shapes = {"counts": n.shape, "background": b.shape, "model": m.shape, "weights": w.shape}
+    if len(set(shapes.values())) > 1 or n.size == 0:
+        raise ValueError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
     # scalars in one spelling: a float, an int and an array must not compile three times
     n_sigma, rtol = (jnp.asarray(value, b.dtype) for value in (n_sigma, rtol))
     return _fit_norm(n, b, m, w, n_sigma, rtol, n_sweeps=n_sweeps)
@@ -254,7 +263,8 @@ def _fit_norm(
     n_sweeps: int,
 ) -> NormFit:
     """Apply the weights and fit."""
-    w = jnp.where(jnp.isfinite(background), weights, jnp.zeros_like(weights))
+    known = jnp.isfinite(background) & jnp.isfinite(counts)
+    w = jnp.where(known, weights, jnp.zeros_like(weights))
     used = w > 0
     n, b, m = (
         jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1)

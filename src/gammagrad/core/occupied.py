@@ -188,7 +188,7 @@ def fit_occupied(
     fitted
         Pixels to fit, bool, shape (rows, cols). The others get status "not fitted".
     n_sigma, rtol, n_sweeps
-        As for `gammagrad.core.ts_map.fit_norm`.
+        As for `gammagrad.core.norm.fit_norm`.
     progress
         Called with the number of batches done, a fraction of one included, and of all batches.
 

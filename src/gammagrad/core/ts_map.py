@@ -143,8 +143,8 @@ def ts_map(
     counts
         Observed counts, shape (energies, rows, cols) or (rows, cols).
     background
-        Expected counts of everything already modelled, same shape, >= 0. A value that is not
-        finite gives its bin no weight.
+        Expected counts of everything already modelled, same shape, >= 0. A value of it, or of
+        the counts, that is not finite gives its bin no weight.
     exposure
         Counts that the reference spectrum would give if all of its flux fell into the pixel
         (energy dispersion applied, point spread function not), same shape.

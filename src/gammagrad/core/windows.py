@@ -76,6 +76,12 @@ def _weighted(image: Array, weights: Array) -> Array:
     return jnp.where(used, weights * jnp.where(used, image, 0), 0)
 
 
+def _known(counts: Array, background: Array, weights: Array) -> Array:
+    """Take the weight from bins whose counts or background are not finite."""
+    known = jnp.isfinite(background) & jnp.isfinite(counts)
+    return jnp.where(known, weights, jnp.zeros_like(weights))
+
+
 def cube_bins(
     counts: Array, background: Array, exposure: Array, kernel: Array, weights: Array
 ) -> BinImages:
@@ -88,15 +94,15 @@ def cube_bins(
     kernel
         Kernel per energy, shape (energies, kernel rows, kernel cols).
     weights
-        Weight of each bin, shape (energies, rows, cols). A background that is not finite gives
-        its bin no weight.
+        Weight of each bin, shape (energies, rows, cols). Counts or a background that are not
+        finite give their bin no weight.
 
     Returns
     -------
     BinImages
         As many images as energies, with one component each.
     """
-    w = jnp.where(jnp.isfinite(background), weights, 0).astype(exposure.dtype)
+    w = _known(counts, background, weights).astype(exposure.dtype)
     return BinImages(
         counts=_weighted(counts, w),
         background=_weighted(background, w),
@@ -133,7 +139,7 @@ def summed_bins(
     cube = cube_bins(counts, background, exposure, kernel, weights)
     amplitude = cube.exposure[:, 0]
     if kernel_weighting == "equal":
-        w = jnp.where(jnp.isfinite(background), weights, 0).astype(exposure.dtype)
+        w = _known(counts, background, weights).astype(exposure.dtype)
         total = w.sum(axis=0, keepdims=True)
         share = w / jnp.where(total > 0, total, jnp.ones_like(total))
         amplitude = share * amplitude.sum(axis=0, keepdims=True)

@@ -56,7 +56,7 @@ def write_config(
     )
 
 
-def read_config(filename: str | PathLike[str]) -> TSMapEstimator:
+def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimator:
     """Make an estimator with the settings of a file.
 
     Parameters
@@ -64,6 +64,8 @@ def read_config(filename: str | PathLike[str]) -> TSMapEstimator:
     filename
         YAML or JSON file: names and values of `TSMapEstimator`'s arguments; ``model`` is one
         component of a model file in gammapy's layout. What is left out has its default.
+    **defaults
+        Settings for what the file leaves out, in place of the estimator's own defaults.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def read_config(filename: str | PathLike[str]) -> TSMapEstimator:
             f"{filename}: expected names and values such as `kernel_width: 1 deg`, got "
             f"{type(content).__name__}."
         )
-    settings: dict[str, Any] = dict(content)
+    settings: dict[str, Any] = {**defaults, **content}
     tag = settings.pop("estimator", TSMapEstimator.tag)
     if tag != TSMapEstimator.tag:
         raise ValueError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")

@@ -17,7 +17,15 @@ from gammagrad.dataset import MapDataset
 from gammagrad.estimators.inputs import FitInputs, valid_positions
 from gammagrad.maps.axes import MapAxis
 
-__all__ = ["FITTED_MAPS", "FitSettings", "energy_groups", "fit_group", "one_dataset"]
+__all__ = [
+    "FITTED_MAPS",
+    "FitSettings",
+    "NoPositionError",
+    "energy_groups",
+    "fit_group",
+    "fit_groups",
+    "one_dataset",
+]
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +34,10 @@ FITTED_MAPS = ("ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat
 
 # known at a fitted position even if the model cannot be seen there
 _OF_POSITION = ("ts", "npred", "npred_excess", "stat", "stat_null")
+
+
+class NoPositionError(ValueError):
+    """An energy group has no position to fit."""
 
 
 class FitSettings(NamedTuple):
@@ -98,6 +110,12 @@ def energy_groups(
         groups = [(i, i + 1) for i in range(axis.nbin)]
     else:
         groups = axis.group(edges)
+        if len(groups) < len(edges) - 1:
+            log.warning(
+                "%d energy groups asked for, %d come out: the data's bins are wider, or end before",
+                len(edges) - 1,
+                len(groups),
+            )
     snapped = axis.edges[[groups[0][0], *(stop for _, stop in groups)]]
     if edges is not None:
         log.info("energy edges, snapped: %s", ", ".join(f"{edge:.4g}" for edge in snapped))
@@ -127,7 +145,7 @@ def fit_group(
 
     Raises
     ------
-    ValueError
+    NoPositionError
         If there is no position to fit.
     """
     done = 0.0
@@ -140,7 +158,7 @@ def fit_group(
     with jax.enable_x64(True):
         images, fitted = inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
         if not fitted.any():
-            raise ValueError(valid_positions(inputs, bins))
+            raise NoPositionError(valid_positions(inputs, bins))
         fit: NormFit = fit_occupied(
             [images],
             fitted,
@@ -157,4 +175,54 @@ def fit_group(
     for name in _OF_POSITION:
         arrays[name][~fitted] = np.nan
     arrays["success"] = ~unfitted & (arrays["status"] != Status.NOT_CONVERGED)
+    return arrays
+
+
+def fit_groups(
+    inputs: FitInputs, groups: Sequence[tuple[int, int]], settings: FitSettings, bar: Any
+) -> dict[str, np.ndarray]:
+    """Fit every energy group; one without a position, as bins below threshold are, stays unfitted.
+
+    Parameters
+    ----------
+    inputs
+        Arrays of the dataset.
+    groups
+        First bin of each group and the one after its last.
+    settings
+        Settings of the fit.
+    bar
+        Progress bar, moved by one step a group.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Maps of shape (groups, rows, cols).
+
+    Raises
+    ------
+    NoPositionError
+        If no group has a position to fit.
+    """
+    results: list[dict[str, np.ndarray]] = []
+    problem: NoPositionError | None = None
+    for start, stop in groups:
+        try:
+            results.append(fit_group(inputs, slice(start, stop), settings, bar))
+        except NoPositionError as error:
+            problem = error
+            log.warning("energy bins %d to %d are not fitted: %s", start, stop - 1, error)
+            results.append(_unfitted(inputs.counts.shape[1:]))
+        bar.update(1)
+    if problem is not None and not any(result["success"].any() for result in results):
+        raise problem
+    return {name: np.stack([result[name] for result in results]) for name in results[0]}
+
+
+def _unfitted(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the maps of a group that has no position to fit."""
+    arrays = {name: np.full(shape, np.nan) for name in FITTED_MAPS}
+    arrays["niter"] = np.zeros(shape, np.int32)
+    arrays["status"] = np.full(shape, Status.NOT_FITTED, np.int8)
+    arrays["success"] = np.zeros(shape, bool)
     return arrays

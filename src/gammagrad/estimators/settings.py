@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import astropy.units as u
@@ -129,20 +128,33 @@ def positive(value: Any, name: str) -> float:
     return number
 
 
+def _kernel_width(value: Any) -> u.Quantity:
+    """Return the width of the kernel as one angle in deg."""
+    wrong = f"kernel_width is {value!r}; expected one positive angle such as '1 deg'."
+    try:
+        width = u.Quantity(value).to("deg")
+    except (TypeError, ValueError, u.UnitConversionError) as error:
+        raise ValueError(wrong) from error
+    if width.ndim or not 0 < width.value < np.inf:
+        raise ValueError(wrong)
+    return width
+
+
 def _energy_edges(value: Any) -> u.Quantity | str | None:
     """Return energy edges as a quantity, "all" or None."""
     if value is None or (isinstance(value, str) and value == "all"):
         return value
-    if isinstance(value, str):
-        value = [u.Quantity(part.strip()) for part in value.split(",")]
-    if isinstance(value, Iterable) and not isinstance(value, u.Quantity | np.ndarray):
-        value = u.Quantity([u.Quantity(part) for part in value])
-    edges = u.Quantity(value)
-    if not edges.unit.is_equivalent("TeV"):
+    try:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, u.Quantity | np.ndarray):
+            parts = u.Quantity([u.Quantity(part) for part in parts])
+        edges = u.Quantity(parts)
+        edges.to("TeV")
+    except (TypeError, ValueError, u.UnitConversionError) as error:
         raise ValueError(
-            f"energy_edges have the unit {str(edges.unit)!r}; expected energies such as "
+            f"energy_edges are {value!r}; expected energies with their units, such as "
             "'10 GeV, 500 GeV', or 'all' for one group per bin."
-        )
+        ) from error
     if edges.ndim != 1 or edges.size < 2 or not np.all(np.diff(edges.value) > 0):
         raise ValueError(f"energy_edges are {edges}; expected two or more, increasing.")
     return edges
@@ -170,15 +182,16 @@ def check_settings(name: str, value: Any) -> Any:
     """
     if name in ("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol"):
         return positive(value, name)
+    if name == "sum_over_energy_groups":
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} is {value!r}; expected True or False.")
+        return bool(value)
     if name == "max_niter":
-        if int(value) != value or value < 1:
+        if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"max_niter is {value!r}; expected a whole number of at least 1.")
         return int(value)
     if name == "kernel_width" and value is not None:
-        width = u.Quantity(value)
-        if not width.unit.is_equivalent("deg") or not width > 0 * u.deg:
-            raise ValueError(f"kernel_width is {value!r}; expected an angle such as '1 deg'.")
-        return width.to("deg")
+        return _kernel_width(value)
     if name == "energy_edges":
         return _energy_edges(value)
     if name == "kernel_weighting" and value not in KERNEL_WEIGHTINGS:

@@ -16,6 +16,7 @@ from gammagrad.estimators.groups import (
     FitSettings,
     energy_groups,
     fit_group,
+    fit_groups,
     one_dataset,
 )
 from gammagrad.estimators.inputs import FitInputs, fit_inputs, matched_filter
@@ -44,7 +45,9 @@ class TSMapEstimator:
         of index 2. `kernel_model` is another name.
     kernel_width : str or Quantity, optional
         Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
-        spread function, 99.9 % of which it holds. The kernel is normalised after truncation.
+        spread function, 99.9 % of which it holds, but no wider than the map. The kernel is
+        normalised after truncation, as gammapy's is: norm and flux come out low by the part of
+        the source that it leaves out, which ``maps.meta["containment"]`` has for each energy.
     downsampling_factor, threshold, selection_optional, n_jobs, parallel_backend, norm : None
         Not available yet. One process uses every core.
     n_sigma : float
@@ -157,6 +160,11 @@ class TSMapEstimator:
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = "model" if name == "kernel_model" else name
+        if name not in (*self.config_parameters, "show_progress"):
+            raise AttributeError(
+                f"{self.tag} has no setting {name!r}; there are "
+                f"{', '.join((*self.config_parameters, 'show_progress'))}."
+            )
         object.__setattr__(self, name, check_settings(name, value))
 
     @property
@@ -177,6 +185,8 @@ class TSMapEstimator:
     def __str__(self) -> str:
         rows = [f"  {name:<24}: {value}" for name, value in self.settings.items()]
         return "\n".join([self.tag, "-" * len(self.tag), "", *rows])
+
+    __repr__ = __str__
 
     def copy(self) -> TSMapEstimator:
         """Return an estimator with the same settings, independent of this one."""
@@ -339,21 +349,13 @@ class TSMapEstimator:
             If the dataset lacks what a fit needs, or no position can be fitted.
         """
         dataset = one_dataset(datasets)
-        dataset.check(for_fit=True)
         warn_if_uneven(dataset.geom)
         groups, axis = energy_groups(dataset.energy_axis, self.energy_edges)
         inputs = self._inputs(dataset)
-        results = []
         with progress_bar(len(groups), self.tag, self.show_progress) as bar:
-            for start, stop in groups:
-                bins = slice(start, stop)
-                results.append(fit_group(inputs, bins, self._fit_settings, bar))
-                bar.update(1)
+            arrays = fit_groups(inputs, groups, self._fit_settings, bar)
         geom = dataset.geom.to_image().to_cube([axis])
-        data = {
-            name: Map(geom, np.stack([result[name] for result in results]))
-            for name in self.selection_all
-        }
+        data = {name: Map(geom, arrays[name]) for name in self.selection_all}
         meta = {
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,
@@ -380,6 +382,7 @@ class TSMapEstimator:
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:
         """Collect the arrays of a dataset."""
+        dataset.check(for_fit=True)
         mask = self.estimate_mask_default(dataset)
         return fit_inputs(dataset, self.model, mask.data, self._kernel(dataset))
 

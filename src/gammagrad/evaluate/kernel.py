@@ -207,7 +207,12 @@ def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None
     if kind_of(spatial) != "template" and not is_compact(spatial):
         return None
     whole = replace(
-        inputs, kind="uniform", psf=None, exposure=inputs.exposure[:, :1, :1], oversampling=1
+        inputs,
+        kind="uniform",
+        psf=None,
+        narrow=False,
+        exposure=inputs.exposure[:, :1, :1],
+        oversampling=1,
     )
     return predict(model.spectral_model, None, whole)[:, 0, 0]
 
