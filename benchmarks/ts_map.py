@@ -40,24 +40,29 @@ def main() -> None:
     import gammagrad
 
     ours, theirs = gammagrad.MapDataset.read(path), gammapy.datasets.MapDataset.read(path)
-    print("mode     package    first     second    best      largest sqrt(TS)")
-    for mode, summed in (("summed", True), ("cube", False)):
+    print("mode                    package       first    second      best  largest sqrt(TS)")
+    for summed in (True, False):
         settings = {"kernel_width": "1 deg", "sum_over_energy_groups": summed}
-        fast = gammagrad.TSMapEstimator(**settings)
         slow = gammapy.estimators.TSMapEstimator(**settings)
-        times = {}
-        for name, run, count in (
-            ("gammagrad", lambda fast=fast: fast.run(ours), options.runs + 3),
-            ("gammapy", lambda slow=slow: slow.run(theirs), options.runs),
-        ):
-            runs = [timed(run) for _ in range(count)]
-            times[name] = [seconds for seconds, _ in runs]
-            top = np.nanmax(runs[-1][1]["sqrt_ts"].data)
-            print(
-                f"{mode:8} {name:9} {times[name][0]:7.2f} s {times[name][1]:7.2f} s "
-                f"{min(times[name]):7.2f} s  {top:8.3f}"
-            )
-        print(f"{mode:8} ratio of second runs: {times['gammapy'][1] / times['gammagrad'][1]:.1f}\n")
+        theirs_second = report(summed, "gammapy", lambda slow=slow: slow.run(theirs), options.runs)
+        for weighting in ("equal", "counts") if summed else ("counts",):
+            fast = gammagrad.TSMapEstimator(**settings, kernel_weighting=weighting)
+            name = "gammagrad" if not summed else f"gammagrad {weighting}"
+            second = report(summed, name, lambda fast=fast: fast.run(ours), options.runs + 3)
+            print(f"  ratio of second runs, gammapy / {name}: {theirs_second / second:.1f}")
+
+
+def report(summed: bool, name: str, run: Callable[[], Any], count: int) -> float:
+    """Time some runs, print them, and return the seconds of the second."""
+    runs = [timed(run) for _ in range(count)]
+    times = [seconds for seconds, _ in runs]
+    top = np.nanmax(runs[-1][1]["sqrt_ts"].data)
+    print(
+        f"{'summed' if summed else 'cube':8} {name:18} {times[0]:9.2f} {times[1]:9.2f} "
+        f"{min(times):9.2f}  {top:8.3f}",
+        flush=True,
+    )
+    return times[1]
 
 
 if __name__ == "__main__":
