@@ -114,7 +114,8 @@ def _reports(verbose: int, quiet: bool) -> Iterator[None]:
     """Send log messages and warnings to the standard error stream, one line each."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if not quiet:
+        # what libraries say to programmers is nothing that a user can act on
+        if not quiet and not issubclass(category, DeprecationWarning | PendingDeprecationWarning):
             print(f"gammagrad: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     handler = logging.StreamHandler(sys.stderr)
