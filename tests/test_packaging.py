@@ -25,7 +25,8 @@ def lower_bounds() -> dict[str, str]:
 
 def test_the_oldest_versions_tested_are_the_ones_promised() -> None:
     lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
-    tested = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    # a line that gives a reason is for the old versions' sake, and no promise
+    tested = dict(line.split("==") for line in lines if line and "#" not in line)
     assert tested.keys() == lower_bounds().keys()
     for name, version in lower_bounds().items():
         assert re.fullmatch(re.escape(version) + r"(\.0)*", tested[name]), name
