@@ -100,7 +100,7 @@ def plain_setting(value: Any) -> Any:
 
 
 def positive(value: Any, name: str) -> float:
-    """Return a setting as a positive, finite float.
+    """Return a setting as a positive, finite number; a whole one stays whole.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def positive(value: Any, name: str) -> float:
         number = np.nan
     if not (np.isfinite(number) and number > 0):
         raise ValueError(f"{name} is {value!r}; expected a positive number.")
-    return number
+    return value if isinstance(value, int) else number
 
 
 def _kernel_width(value: Any) -> u.Quantity:
