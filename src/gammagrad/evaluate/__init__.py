@@ -1,5 +1,6 @@
 """Counts that a sky model predicts, and the kernels and exposures of source searches."""
 
+from gammagrad.evaluate.containment import group_containment
 from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel
 from gammagrad.evaluate.predict import (
     evaluate_npred,
@@ -15,6 +16,7 @@ __all__ = [
     "estimate_kernel",
     "evaluate_npred",
     "flux_of_reference",
+    "group_containment",
     "norm_weights",
     "prepare",
     "reco_exposure",

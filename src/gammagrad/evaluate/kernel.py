@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs
+from gammagrad.evaluate.containment import check_containment, has_total, spare_pixels
 from gammagrad.evaluate.predict import predict
 from gammagrad.evaluate.responses import (
     Dispersion,
@@ -41,11 +42,12 @@ class KernelEstimate(NamedTuple):
     Parameters
     ----------
     kernel
-        Sum 1 in each energy bin, or 0 where no counts are expected; odd numbers of rows and
-        columns.
+        Sum 1 in each energy bin, or the containment if it was not renormalised; 0 where no counts
+        are expected. Odd numbers of rows and columns.
     containment
-        Part of the model's counts inside the kernel before that, one per energy bin; NaN for a
-        model without an edge, which has no total.
+        Part of the model's counts that the kernel holds, one per energy bin, 0 where no counts
+        are expected; NaN for a model without a total: one without an edge, or a template that is
+        not normalised.
     """
 
     kernel: Map
@@ -60,6 +62,9 @@ def estimate_kernel(
     geom: WcsGeom,
     kernel_width: Any = None,
     sampling: str = "fine",
+    *,
+    containment: float | None = None,
+    renormalise: bool = True,
 ) -> KernelEstimate:
     """Predict the shape of a source's counts around the pixel it is in.
 
@@ -80,9 +85,20 @@ def estimate_kernel(
     kernel_width
         Largest width, a quantity, text or deg. By default that of the PSF plus twice (the model's
         radius + 0.1 deg), which also limits a larger `kernel_width`, and at most that of the map.
+        A kernel never reaches further than from one edge of the map to the other.
     sampling
         "fine" integrates the model and the PSF over pixels accurately; "gammapy" takes the
-        samples that gammapy 2.1 does, for comparison.
+        samples that gammapy 2.1 does, and cuts an extended source to the kernel before the PSF
+        acts, for comparison.
+    containment
+        Instead of `kernel_width`: the kernel is the smallest square with an odd number of pixels
+        that holds at least this part of the model's counts in every energy bin that expects any.
+        Where the largest kernel that is made by default does not, that is the kernel, and a
+        warning is logged.
+    renormalise
+        Whether to divide by the counts inside the kernel, as gammapy does: the flux that a search
+        finds is then low by the part that the kernel does not hold. If False, the sum of the
+        kernel is its containment, and the flux is right however small the kernel is.
 
     Returns
     -------
@@ -92,10 +108,12 @@ def estimate_kernel(
     Raises
     ------
     ValueError
-        If the model has no shape, there is no exposure anywhere, axes are missing or geometries
-        differ.
+        If the model has no shape, there is no exposure anywhere, axes are missing, geometries
+        differ, both `kernel_width` and `containment` are given, the containment is not between 0
+        and 1, or the model has no total of which a kernel could hold a part.
     """
     check_sampling(sampling)
+    check_containment(model.spatial_model, kernel_width, containment, renormalise)
     axis_true = check_geometries(exposure, geom)
     axis = geom.axes["energy"]
     spatial = model.spatial_model
@@ -108,9 +126,8 @@ def estimate_kernel(
     psf_kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
     )
-    npix = _kernel_npix(spatial, psf_kernel, geom, pixel, kernel_width)
-    # a point source is placed among 3 x 3 pixels
-    grid = geom.to_image().to_odd_npix(u.Quantity(0.5 * max(npix, 3) * pixel, "deg"))
+    npix, n_grid = _sizes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
+    grid = geom.to_image().to_odd_npix(u.Quantity(0.5 * n_grid * pixel, "deg"))
     values = exposure_at_centre(exposure)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
@@ -120,11 +137,12 @@ def estimate_kernel(
     inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix)
     if kind_of(spatial) == "template":
         inputs = _centred_template(spatial, inputs, core, choice)
-    counts = predict(model.spectral_model, moved, inputs)
+    counts = _without_noise(predict(model.spectral_model, moved, inputs))
     total = _total_counts(model, moved, inputs)
     cut = (grid.npix[0] - npix) // 2
-    counts = counts[:, cut : cut + npix, cut : cut + npix]
-    return _normalised(counts, total, grid.crop(cut).to_cube([axis]))
+    if containment is not None and total is not None:
+        cut += spare_pixels(_cropped(counts, cut), total, containment, pixel)
+    return _normalised(_cropped(counts, cut), total, grid.crop(cut).to_cube([axis]), renormalise)
 
 
 def exposure_at_centre(exposure: Map) -> Floats:
@@ -161,20 +179,36 @@ def exposure_at_centre(exposure: Map) -> Floats:
     return data[:, row, column] * exposure.unit.to("cm2 s")
 
 
-def _kernel_npix(
-    spatial: Any, psf_kernel: PSFKernel | None, geom: WcsGeom, pixel: float, kernel_width: Any
-) -> int:
-    """Return the odd number of pixels along the kernel's side."""
-    limit = math.inf if kernel_width is not None else max(geom.npix)
+def _odd(size: float) -> int:
+    """Return the odd number of pixels that a width in pixels takes."""
+    return 2 * (math.ceil(size - 1e-6) // 2) + 1
+
+
+def _sizes(
+    spatial: Any,
+    psf_kernel: PSFKernel | None,
+    geom: WcsGeom,
+    pixel: float,
+    kernel_width: Any,
+    sampling: str,
+) -> tuple[int, int]:
+    """Return the pixels along the kernel's side, and along that of the grid it is cut out of."""
+    limit: float = max(geom.npix)
     if kernel_width is not None:
         width = float(to_value(kernel_width, "deg", "kernel_width"))
         if not width > 0:
             raise ValueError(f"kernel_width is {kernel_width}; expected a positive width.")
-        limit = width / pixel
+        limit = min(width / pixel, 2 * limit + 1)
+    n_psf = 0 if psf_kernel is None else psf_kernel.npix
+    whole = math.inf
     if is_compact(spatial):
-        compact = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / pixel
-        limit = min(limit, compact + (0 if psf_kernel is None else psf_kernel.npix))
-    return 2 * (math.ceil(limit - 1e-6) // 2) + 1
+        whole = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / pixel + n_psf
+    npix = _odd(min(limit, whole))
+    if kind_of(spatial) == "point":
+        return npix, max(npix, 3)  # a point source is placed among 3 x 3 pixels
+    # what the PSF brings into the kernel from outside
+    margin = n_psf // 2 if sampling == "fine" else 0
+    return npix, max(npix, _odd(min(npix + 2 * margin, whole)))
 
 
 def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
@@ -203,8 +237,8 @@ def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any
 
 
 def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None:
-    """Return the counts of the whole model, wherever they fall."""
-    if kind_of(spatial) != "template" and not is_compact(spatial):
+    """Return the counts of the whole model, wherever they fall; None if there is no such number."""
+    if not has_total(spatial):
         return None
     whole = replace(
         inputs,
@@ -217,14 +251,28 @@ def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None
     return predict(model.spectral_model, None, whole)[:, 0, 0]
 
 
-def _normalised(counts: Floats, total: Floats | None, geom: WcsGeom) -> KernelEstimate:
+def _cropped(counts: Floats, cut: int) -> Floats:
+    """Take some pixels off every side."""
+    n = counts.shape[-1]
+    return counts[:, cut : n - cut, cut : n - cut]
+
+
+def _without_noise(counts: Floats) -> Floats:
     counts = np.nan_to_num(counts)
     peak = counts.max(axis=(1, 2), keepdims=True)
-    counts = np.where(counts > _NOISE * peak, counts, 0.0)
+    return np.where(counts > _NOISE * peak, counts, 0.0)
+
+
+def _normalised(
+    counts: Floats, total: Floats | None, geom: WcsGeom, renormalise: bool
+) -> KernelEstimate:
     inside = counts.sum(axis=(1, 2))
     kernel = counts / np.where(inside > 0, inside, 1.0)[:, None, None]
     if total is None:
-        containment = np.full(len(inside), np.nan)
-    else:
-        containment = np.divide(inside, total, where=total > 0, out=np.zeros_like(inside))
+        return KernelEstimate(Map(geom, kernel), np.full(len(inside), np.nan))
+    containment = np.divide(inside, total, where=total > 0, out=np.zeros_like(inside))
+    # sampling a sharp edge may find a little more than there is
+    containment = np.minimum(containment, 1.0)
+    if not renormalise:
+        kernel *= containment[:, None, None]
     return KernelEstimate(Map(geom, kernel), containment)

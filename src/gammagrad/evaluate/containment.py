@@ -1,0 +1,161 @@
+"""The part of a source's counts that a kernel holds."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gammagrad.evaluate.responses import is_compact
+from gammagrad.evaluate.sampling import kind_of
+
+__all__ = ["check_containment", "group_containment", "has_total", "spare_pixels"]
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+# A containment asked for counts as reached within this part of it.
+_REACHED = 1e-9
+
+
+def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
+    """Return what a kernel holds of a source's counts in a group of energy bins.
+
+    Parameters
+    ----------
+    containment
+        Part of the counts that the kernel holds in each bin, shape (n,).
+    counts
+        Counts expected of the source in each bin, on any common scale; shape (n,).
+
+    Returns
+    -------
+    float
+        Mean of `containment` with `counts` as weights; NaN where no counts are expected, or a bin
+        that expects some has no containment.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or counts are negative or not finite.
+
+    Examples
+    --------
+    >>> round(group_containment([0.8, 0.95, 0.0], [30.0, 10.0, 0.0]), 4)
+    0.8375
+    """
+    values, weights = np.asarray(containment, dtype=float), np.asarray(counts, dtype=float)
+    if values.shape != weights.shape or values.ndim != 1:
+        raise ValueError(
+            f"containment and counts have the shapes {values.shape} and {weights.shape}; expected "
+            "one number per energy bin of either."
+        )
+    if not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise ValueError("counts: expected counts are finite and not negative.")
+    some = weights > 0
+    return float(np.average(values[some], weights=weights[some])) if some.any() else math.nan
+
+
+def has_total(spatial: Any) -> bool:
+    """Return whether there is a number of counts of which a kernel can hold a part.
+
+    Parameters
+    ----------
+    spatial
+        A spatial model.
+
+    Returns
+    -------
+    bool
+        True if it has an edge, or is a normalised template.
+    """
+    return spatial.normalize if kind_of(spatial) == "template" else is_compact(spatial)
+
+
+def check_containment(
+    spatial: Any, kernel_width: Any, containment: float | None, renormalise: bool
+) -> None:
+    """Raise if what is asked of the containment cannot be had.
+
+    Parameters
+    ----------
+    spatial
+        Spatial model or None.
+    kernel_width, containment, renormalise
+        As in `estimate_kernel`.
+
+    Raises
+    ------
+    ValueError
+        If both width and containment are given, the containment is not between 0 and 1, or the
+        model has no total.
+    """
+    if containment is not None:
+        if kernel_width is not None:
+            raise ValueError(
+                f"kernel_width is {kernel_width} and the kernel's containment {containment}; "
+                "expected only one of them: set the other to None."
+            )
+        if not 0 < containment < 1:
+            raise ValueError(
+                f"the kernel's containment is {containment}; expected a number between 0 and 1. "
+                "Leave it and kernel_width out for a kernel that holds the whole model."
+            )
+    if spatial is None or has_total(spatial) or (containment is None and renormalise):
+        return
+    name = type(spatial).__name__
+    if kind_of(spatial) == "template":
+        why, remedy = "is not normalised", "make the template with normalize=True"
+    else:
+        why, remedy = "has no edge", "take a model with an edge"
+    if containment is not None:
+        raise ValueError(
+            f"{name} {why}, so that no part of its counts is known to be in a kernel: set "
+            f"kernel_width instead of a containment, or {remedy}."
+        )
+    raise ValueError(
+        f"{name} {why}, so that no part of its counts is known to be in a kernel: leave "
+        f"renormalise=True, or {remedy}."
+    )
+
+
+def spare_pixels(counts: Floats, total: Floats, containment: float, pixel: float) -> int:
+    """Return how many pixels can be taken off every side of a kernel.
+
+    Parameters
+    ----------
+    counts
+        Counts in the largest kernel, shape (n_reco, n, n).
+    total
+        Counts of the whole model, shape (n_reco,).
+    containment
+        Part of them that must stay.
+    pixel
+        Size of a pixel in deg.
+
+    Returns
+    -------
+    int
+        The number; 0 with a warning if the whole kernel holds less.
+    """
+    some, n = total > 0, counts.shape[-1]
+    if not some.any():
+        return 0
+    distance = np.abs(np.arange(n) - n // 2)
+    ring = np.maximum(distance[:, None], distance[None, :]).ravel()
+    rings = [np.bincount(ring, plane.ravel()) for plane in counts[some]]
+    held = (np.cumsum(rings, axis=1) / total[some, None]).min(axis=0)
+    enough = held >= containment * (1 - _REACHED)
+    if not enough.any():
+        log.warning(
+            "The largest kernel that map and model allow, %d pixels or %.3g deg wide, holds %.5g "
+            "of the counts in its worst energy bin, less than the containment of %.5g that is "
+            "asked for. It is taken; renormalise=False keeps the flux right.",
+            *(n, n * pixel, held[-1], containment),
+        )
+        return 0
+    return n // 2 - int(np.argmax(enough))
