@@ -78,9 +78,9 @@ def test_an_empty_dataset_has_nothing_but_a_name_of_its_own() -> None:
         ),
         (
             "mask_fit",
-            lambda: Map(GEOM, 0.5),
+            lambda: Map(GEOM, -0.5),
             ValueError,
-            r"mask_fit: 0.5 at \(energy, row, col\) \(0, 0, 0\); expected booleans",
+            r"mask_fit: -0.5 at \(energy, row, col\) \(0, 0, 0\); expected booleans",
         ),
         ("psf", lambda: 0.1, TypeError, r"psf: expected a PSFMap or None, got float"),
         ("edisp", lambda: "none", TypeError, r"edisp: expected an EDispKernelMap.* got str"),

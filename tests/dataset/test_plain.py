@@ -81,7 +81,7 @@ def test_a_mask_image_goes_for_all_energies() -> None:
         ({"psf_sigma": 0.1, "psf_table": ([0], [1])}, r"psf_sigma and psf_table: expected one"),
         ({"psf_table": [1.0]}, r"psf_table: expected \(rad, values\) or"),
         ({"exposure": np.ones((3, 4, 5))}, r"exposure: expected a gammagrad Map, got ndarray"),
-        ({"mask": Map(CUBE, 2.0)}, r"mask_safe: 2.0 at"),
+        ({"mask": Map(CUBE, 2)}, r"mask_safe: 2 at .* convert to float for weights"),
     ],
 )
 def test_what_does_not_fit_is_named(kwargs: dict[str, Any], message: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.dataset.masks import as_mask
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom, WcsGeom
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
@@ -32,7 +33,7 @@ _AXIS = {"exposure": "energy_true"}
 
 
 def check_map(value: Any, name: str) -> Map:
-    """Return a map as a dataset holds it: counts without unit, masks as booleans.
+    """Return a map as a dataset holds it: counts without unit, masks true or false.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def check_map(value: Any, name: str) -> Map:
     Returns
     -------
     Map
-        The same map, or a new one around the same data where only unit or type had to change.
+        The same map, or a new one around the same data where only unit or type had to change. A
+        mask may have weights instead.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def check_map(value: Any, name: str) -> Map:
         )
     _check_axes(value.geom, name)
     if name.startswith("mask"):
-        return _as_mask(value, name)
+        return as_mask(value, name)
     if name == "exposure":
         _check_exposure_unit(value.unit)
         return value
@@ -112,19 +114,6 @@ def _check_exposure_unit(unit: u.UnitBase) -> None:
         f"exposure: unit {unit.to_string()!r} cannot be converted to {wanted!r}; "
         "expected effective area times observation time."
     )
-
-
-def _as_mask(value: Map, name: str) -> Map:
-    if value.data.dtype == bool:
-        return value
-    bad = (value.data != 0) & (value.data != 1)
-    if np.any(bad):
-        where = first_index(bad)
-        raise ValueError(
-            f"{name}: {value.data[where]} at (energy, row, col) {where}; "
-            "expected booleans, or 0 (left out) and 1 (used)."
-        )
-    return Map(value.geom, value.data.astype(bool), unit="", meta=value.meta)
 
 
 def _axis_text(axis: MapAxis) -> str:

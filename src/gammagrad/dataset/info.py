@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 
+from gammagrad.dataset.masks import used_bins
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
 
@@ -74,7 +75,7 @@ def summary(parts: Mapping[str, Any], mask: Map | None = None) -> dict[str, Any]
     """
     counts, background, exposure = (parts.get(k) for k in ("counts", "background", "exposure"))
     first = next((m for m in (counts, background) if m is not None), None)
-    use: Any = slice(None) if mask is None else mask.data
+    use: Any = slice(None) if mask is None else used_bins(mask)
     total = float(np.nansum(counts.data[use])) if counts is not None else np.nan
     expected = float(np.nansum(background.data[use])) if background is not None else np.nan
     low, high = np.nan, np.nan
@@ -91,7 +92,7 @@ def summary(parts: Mapping[str, Any], mask: Map | None = None) -> dict[str, Any]
         "livetime": _livetime(exposure),
         "ontime": u.Quantity(np.nan, "s") if parts.get("gti") is None else _seconds(parts["gti"]),
         "n_bins": size,
-        "n_fit_bins": size if mask is None else int(mask.data.sum()),
+        "n_fit_bins": size if mask is None else int(used_bins(mask).sum()),
     }
 
 
@@ -119,9 +120,7 @@ def describe(parts: Mapping[str, Any], mask: Map | None = None) -> str:
     rows.append(("psf", _psf_text(parts.get("psf"))))
     rows.append(("edisp", _edisp_text(parts.get("edisp"))))
     for name in ("mask_safe", "mask_fit"):
-        m = parts.get(name)
-        text = "none" if m is None else f"{100 * m.data.mean():.4g} % of bins used"
-        rows.append((name, text))
+        rows.append((name, _mask_text(parts.get(name))))
     if mask is not None:
         rows.append(("bins to fit", f"{int(mask.data.sum())} of {mask.data.size}"))
     rows += _time_rows(parts, info)
@@ -211,6 +210,17 @@ def _edisp_text(edisp: Any) -> str:
     axes = edisp.edisp_map.geom.axes
     text = " x ".join(f"{axis.nbin} {axis.name}" for axis in reversed(list(axes)))
     return f"{type(edisp).__name__}, {text} bins"
+
+
+def _mask_text(mask: Map | None) -> str:
+    if mask is None:
+        return "none"
+    used = used_bins(mask)
+    text = f"{100 * used.mean():.4g} % of bins used"
+    if mask.is_mask or not used.any():
+        return text
+    low, high = _range(mask.data, used)
+    return f"{text}, with weights from {low:.4g} to {high:.4g}"
 
 
 def _time_rows(parts: Mapping[str, Any], info: Mapping[str, Any]) -> list[tuple[str, str]]:

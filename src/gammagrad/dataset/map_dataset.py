@@ -6,14 +6,12 @@ import html
 from os import PathLike
 from typing import Any, Self
 
-import jax
 import numpy as np
 
-from gammagrad.core.stats import cash
 from gammagrad.dataset.info import describe, summary
+from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.plain import parts_from_maps
-from gammagrad.dataset.predict import background_npred, model_npred, sky_models
-from gammagrad.dataset.transforms import DatasetTransforms
+from gammagrad.dataset.statistic import DatasetStatistic
 from gammagrad.io.map_dataset import read_map_dataset, write_map_dataset
 from gammagrad.io.plain_fits import read_plain
 from gammagrad.io.psf_fits import read_psf
@@ -22,11 +20,8 @@ from gammagrad.maps.map import Map
 
 __all__ = ["MapDataset"]
 
-# one compilation for a shape, where the bare function would have one for each operation
-_cash = jax.jit(cash)
 
-
-class MapDataset(DatasetTransforms):
+class MapDataset(DatasetStatistic):
     """One observation: counts on the sky, what is expected of them, the instrument's response.
 
     Parameters
@@ -44,7 +39,8 @@ class MapDataset(DatasetTransforms):
         Energy dispersion, an `EDispKernelMap` or `EDispMap`; None takes energies as measured.
     mask_safe, mask_fit
         Masks, axes (energy), or images for all energies: bins enter a fit where both are True.
-        None masks nothing.
+        None masks nothing. Floating-point numbers that are not all 0 or 1 are weights: a bin's
+        part of the likelihood is multiplied by them.
     gti
         Good time intervals, an astropy table with columns START and STOP.
     models
@@ -74,90 +70,6 @@ class MapDataset(DatasetTransforms):
 
     tag = "MapDataset"
 
-    def npred_background(self) -> Map | None:
-        """Return the background as its model has it, in counts per bin.
-
-        Returns
-        -------
-        Map or None
-            The background times the `FoVBackgroundModel` of `models` if there is one; None
-            without a background.
-        """
-        return background_npred(self.background, self.models)
-
-    def npred_signal(self, models: Any = None) -> Map:
-        """Return the counts that models predict.
-
-        Parameters
-        ----------
-        models
-            A model or a list of them; by default those of the dataset. A `FoVBackgroundModel`
-            adds nothing here.
-
-        Returns
-        -------
-        Map
-            Predicted counts per bin, on the geometry of the counts.
-
-        Raises
-        ------
-        ValueError
-            If there are sky models but no exposure.
-        """
-        total = np.zeros(self.geom.data_shape)
-        for model in sky_models(self.models if models is None else models):
-            total = total + model_npred(model, self).data
-        return Map(self.geom, total)
-
-    def npred(self) -> Map:
-        """Return all predicted counts: background and models.
-
-        Returns
-        -------
-        Map
-            Predicted counts per bin, never below 0; NaN where the background is.
-        """
-        return self._add(self.npred_signal(), self.npred_background())
-
-    def _add(self, signal: Map, background: Map | None) -> Map:
-        data = signal.data if background is None else signal.data + background.data
-        return Map(self.geom, np.maximum(data, 0.0))
-
-    def stat_array(self) -> np.ndarray:
-        """Return the Cash statistic of each bin.
-
-        Returns
-        -------
-        ndarray
-            ``2 (npred - counts log npred)``, shape (energy, row, col), float64; masks are not
-            applied.
-
-        References
-        ----------
-        Cash (1979), ApJ 228, 939, equation 5.
-        """
-        return self._stat(self.npred())
-
-    def _stat(self, npred: Map) -> np.ndarray:
-        counts = np.asarray(self.require("counts").data, dtype=float)
-        with jax.enable_x64(True):
-            return np.asarray(_cash(counts, npred.data))
-
-    def stat_sum(self) -> float:
-        """Return the Cash statistic summed over the bins that the masks leave.
-
-        Returns
-        -------
-        float
-            The sum; bins with an unknown (NaN) background do not enter.
-        """
-        return self._sum(self.stat_array())
-
-    def _sum(self, stat: np.ndarray) -> float:
-        mask = self.mask
-        used = ~np.isnan(stat) if mask is None else mask.data & ~np.isnan(stat)
-        return float(stat[used].sum())
-
     def info_dict(self, in_safe_data_range: bool = True) -> dict[str, Any]:
         """Return the numbers that sum the dataset up.
 
@@ -174,7 +86,7 @@ class MapDataset(DatasetTransforms):
         """
         safe = self.mask_safe if in_safe_data_range else None
         info = summary(self.parts, safe)
-        use: Any = slice(None) if safe is None else safe.data
+        use: Any = slice(None) if safe is None else used_bins(safe)
         signal, background = self.npred_signal(), self.npred_background()
         npred = self._add(signal, background)
         predictions = {"npred": npred, "npred_background": background, "npred_signal": signal}

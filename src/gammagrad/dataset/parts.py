@@ -21,6 +21,7 @@ from gammagrad.dataset.checks import (
     check_same_geometry,
     check_values,
 )
+from gammagrad.dataset.masks import check_weights, used_bins, weights_of
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
@@ -65,7 +66,9 @@ class DatasetParts:
     mask_safe = _MapPart(
         "True where the response can be relied on; an image goes for all energies."
     )
-    mask_fit = _MapPart("True where the user wants to fit; an image goes for all energies.")
+    mask_fit = _MapPart(
+        "True where the user wants to fit, or weights; an image goes for all energies."
+    )
 
     def __init__(
         self,
@@ -225,10 +228,16 @@ class DatasetParts:
     @property
     def mask(self) -> Map | None:
         """True where both masks are: the bins that are fitted; None without masks."""
-        safe, fit = self.mask_safe, self.mask_fit
-        if safe is None or fit is None:
-            return safe if fit is None else fit
-        return Map(safe.geom, safe.data & fit.data)
+        used = [used_bins(m) for m in (self.mask_safe, self.mask_fit) if m is not None]
+        return Map(self.geom, np.logical_and.reduce(used)) if used else None
+
+    @property
+    def weights(self) -> Map | None:
+        """Weights of the likelihood, the product of the masks; None if both are true or false.
+
+        The statistic of a bin is multiplied by its weight; 0 leaves it out, as False does.
+        """
+        return weights_of(self.mask_safe, self.mask_fit)
 
     @property
     def mask_image(self) -> Map:
@@ -270,7 +279,8 @@ class DatasetParts:
         ------
         ValueError
             If a part is missing; counts or background are negative, or counts NaN, in a bin that
-            the masks leave; the exposure is zero everywhere, negative or not finite.
+            the masks leave; a weight is negative or not finite; the exposure is zero everywhere,
+            negative or not finite.
         """
         if for_fit:
             self.require("counts")
@@ -282,6 +292,9 @@ class DatasetParts:
                     "dataset.models."
                 )
         with self._named_errors():
+            for name in ("mask_safe", "mask_fit"):
+                if name in self._maps and not self._maps[name].is_mask:
+                    check_weights(name, self._maps[name].data)
             mask = None if self.mask is None else self.mask.data
             if for_fit and mask is not None and not mask.any():
                 raise ValueError(

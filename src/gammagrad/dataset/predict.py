@@ -59,7 +59,9 @@ def background_npred(background: Map | None, models: Iterable[Any] | None) -> Ma
     return Map(background.geom, background.data * factor[:, None, None], meta=background.meta)
 
 
-def model_npred(model: SkyModel | TemplateNPredModel, dataset: DatasetParts) -> Map:
+def model_npred(
+    model: SkyModel | TemplateNPredModel, dataset: DatasetParts, sampling: str = "fine"
+) -> Map:
     """Return the counts that one model predicts for a dataset.
 
     Parameters
@@ -68,6 +70,8 @@ def model_npred(model: SkyModel | TemplateNPredModel, dataset: DatasetParts) -> 
         A source, or a template of counts.
     dataset
         Exposure, PSF, energy dispersion and geometry.
+    sampling
+        How a source is integrated over pixels, "fine" or "gammapy".
 
     Returns
     -------
@@ -84,7 +88,13 @@ def model_npred(model: SkyModel | TemplateNPredModel, dataset: DatasetParts) -> 
         factor = norm_weights(model.spectral_model, geom.axes["energy"])
         return Map(geom, _template_on(model, geom) * factor[:, None, None])
     return evaluate_npred(
-        model, dataset.require("exposure"), dataset.psf, dataset.edisp, geom.axes["energy"], geom
+        model,
+        dataset.require("exposure"),
+        dataset.psf,
+        dataset.edisp,
+        geom.axes["energy"],
+        geom,
+        sampling,
     )
 
 

@@ -77,13 +77,20 @@ def _stem(filename: str | PathLike[str]) -> str:
 
 def _read_map(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> Map:
     try:
-        m = map_from_hdus(hdus, name.upper(), dtype=bool if name.startswith("mask") else None)
+        m = map_from_hdus(hdus, name.upper())
     except ValueError as error:
         raise ValueError(f"{filename}: {error}") from error
+    if name.startswith("mask") and not _has_weights(m.data):
+        return Map(m.geom, np.nan_to_num(m.data) != 0, m.unit, m.meta)
     if name == "exposure" and m.geom.axes.names == ["energy"]:
         axis = m.geom.axes["energy"].rename("energy_true")
         m = Map(m.geom.to_image().to_cube([axis]), m.data, unit=m.unit, meta=m.meta)
     return m
+
+
+def _has_weights(data: np.ndarray) -> bool:
+    """Return whether a mask has floating-point numbers besides 0 and 1."""
+    return data.dtype.kind == "f" and bool(np.any((data != 0) & (data != 1) & ~np.isnan(data)))
 
 
 def _read_optional(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> Map | None:

@@ -1,0 +1,115 @@
+"""Masks of a dataset: booleans, or weights of a likelihood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.maps.map import Map
+
+__all__ = ["as_mask", "check_weights", "used_bins", "weights_of"]
+
+
+def as_mask(value: Map, name: str) -> Map:
+    """Return a mask as a dataset holds it: booleans, or weights as float64.
+
+    Parameters
+    ----------
+    value
+        Booleans, or zeros and ones, or floating-point weights.
+    name
+        Name of the mask, for the error message.
+
+    Returns
+    -------
+    Map
+        The same map if it has booleans or weights in float64; else a new one.
+
+    Raises
+    ------
+    ValueError
+        If a value is neither true, false nor a weight: negative, not finite, or a whole number
+        above 1.
+    """
+    data = value.data
+    if data.dtype == bool:
+        return value
+    if np.all((data == 0) | (data == 1)):
+        return Map(value.geom, data.astype(bool), unit="", meta=value.meta)
+    if data.dtype.kind != "f":
+        bad = (data != 0) & (data != 1)
+        raise ValueError(
+            f"{name}: {_first(data, bad)}; expected booleans, or 0 (left out) and 1 (used). "
+            "Compare with a number for a mask (data > 0), or convert to float for weights of the "
+            "likelihood."
+        )
+    check_weights(name, data)
+    return (
+        value if data.dtype == np.float64 else Map(value.geom, data.astype(float), "", value.meta)
+    )
+
+
+def check_weights(name: str, data: NDArray[Any]) -> None:
+    """Check that the values of a mask can be weights.
+
+    Parameters
+    ----------
+    name
+        Name of the mask, for the error message.
+    data
+        Its values, shape (energy, row, col).
+
+    Raises
+    ------
+    ValueError
+        If one is negative or not finite.
+    """
+    bad = ~(np.isfinite(data) & (data >= 0))
+    if np.any(bad):
+        raise ValueError(
+            f"{name}: {_first(data, bad)}; expected booleans, or weights of the likelihood, which "
+            "are finite and not negative. Set bins that are to be left out to 0."
+        )
+
+
+def _first(data: NDArray[Any], bad: NDArray[np.bool_]) -> str:
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+    return f"{data[where]} at (energy, row, col) {where}"
+
+
+def used_bins(mask: Map) -> NDArray[np.bool_]:
+    """Return the bins that a mask leaves.
+
+    Parameters
+    ----------
+    mask
+        Booleans or weights.
+
+    Returns
+    -------
+    ndarray
+        True where it is true, or its weight positive.
+    """
+    return mask.data if mask.data.dtype == bool else mask.data > 0
+
+
+def weights_of(*masks: Map | None) -> Map | None:
+    """Return the product of masks, of which one at least has weights.
+
+    Parameters
+    ----------
+    *masks
+        Masks or None, on one geometry.
+
+    Returns
+    -------
+    Map or None
+        Weights in float64; None if none of the masks has any.
+    """
+    given = [mask for mask in masks if mask is not None]
+    if all(mask.data.dtype == bool for mask in given):
+        return None
+    data = np.prod([mask.data for mask in given], axis=0, dtype=float)
+    return Map(given[0].geom, data)
