@@ -34,6 +34,12 @@ def test_pad_crop():
     np.testing.assert_array_equal(padded.crop((1, 2)).data, m.data)
     assert padded.crop((1, 2)).geom == m.geom
     assert m.pad(1, mode="edge").data[0, 0, 0] == m.data[0, 0, 0]
+    uneven = m.pad(((1, 2), (0, 3)), cval=7)
+    np.testing.assert_array_equal(uneven.data[:, 1:-2, :-3], m.data)
+    assert np.all(uneven.data[:, -2:] == 7)
+    assert uneven.geom.offset_of(m.geom) == (0, 1)
+    with pytest.raises(ValueError, match=r"pad_width is .*expected a whole number"):
+        m.pad(((1, 2), (0, -3)))
     with pytest.raises(ValueError, match="pad: this map has no sky pixels"):
         Map(RegionGeom()).pad(1)
 

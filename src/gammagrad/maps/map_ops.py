@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gammagrad.maps.geom_base import Geom
 from gammagrad.maps.map_math import MapMath
-from gammagrad.maps.pixel_ops import row_col_pair
+from gammagrad.maps.pixel_ops import row_col_pair, sides
 from gammagrad.maps.rebin import bilinear, block_sum, repeat_blocks, zoom_bilinear
 from gammagrad.maps.units import to_value
 
@@ -60,7 +60,8 @@ class MapOps(MapMath):
         Parameters
         ----------
         pad_width
-            Pixels on each side, one number or (rows, columns).
+            Pixels on each side: one number, (rows, columns), or two of each, before and after:
+            ((rows, rows), (columns, columns)).
         mode
             "constant", or another mode of `numpy.pad` such as "edge".
         cval
@@ -71,9 +72,9 @@ class MapOps(MapMath):
         Map
             The larger map.
         """
-        rows, cols = row_col_pair(pad_width, "pad_width")
+        rows, cols = sides(pad_width, "pad_width")
         geom = self._sky("pad").pad((rows, cols))
-        widths = [(0, 0)] * len(self.geom.axes) + [(rows, rows), (cols, cols)]
+        widths = [(0, 0)] * len(self.geom.axes) + [rows, cols]
         options: dict[str, Any] = {"constant_values": cval} if mode == "constant" else {}
         return self._like(np.pad(self.data, widths, mode=mode, **options), geom)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gammagrad.maps.nodes import check_factor
 from gammagrad.maps.sky_grid import SkyGrid, angle_pair
 
-__all__ = ["PixelOps", "next_odd", "row_col_pair"]
+__all__ = ["PixelOps", "next_odd", "row_col_pair", "sides"]
 
 Slices = tuple[slice, slice]
 
@@ -57,6 +57,33 @@ def row_col_pair(width: Any, name: str) -> tuple[int, int]:
     if pair.shape not in ((1,), (2,)) or np.any(pair != np.round(pair)) or np.any(pair < 0):
         raise ValueError(f"{name} is {width!r}; expected a whole number, or (rows, columns).")
     return int(pair[0]), int(pair[-1])
+
+
+def sides(width: Any, name: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return numbers of pixels on the four sides of an image.
+
+    Parameters
+    ----------
+    width
+        A whole number, (rows, columns), or a pair of each: before the first and after the last.
+    name
+        What it is, for the error message.
+
+    Returns
+    -------
+    ((int, int), (int, int))
+        Rows before the first and after the last, and columns.
+
+    Raises
+    ------
+    ValueError
+        If they are not whole numbers that are not negative.
+    """
+    if isinstance(width, tuple | list | np.ndarray) and [np.ndim(w) for w in width] == [1, 1]:
+        rows, cols = (row_col_pair(pair, name) for pair in width)
+        return rows, cols
+    row, col = row_col_pair(width, name)
+    return (row, row), (col, col)
 
 
 class PixelOps(SkyGrid):
@@ -144,16 +171,17 @@ class PixelOps(SkyGrid):
         Parameters
         ----------
         pad_width
-            Pixels on each side, one number or (rows, columns).
+            Pixels on each side: one number, (rows, columns), or two of each, before and after:
+            ((rows, rows), (columns, columns)).
 
         Returns
         -------
         WcsGeom
             The larger geometry.
         """
-        rows, cols = row_col_pair(pad_width, "pad_width")
+        rows, cols = sides(pad_width, "pad_width")
         nx, ny = self._npix
-        return self._shifted(-cols, -rows, (nx + 2 * cols, ny + 2 * rows))
+        return self._shifted(-cols[0], -rows[0], (nx + sum(cols), ny + sum(rows)))
 
     def crop(self, crop_width: Any) -> Self:
         """Return the geometry with pixels taken off all sides.
