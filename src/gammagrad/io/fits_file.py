@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, cast
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from gammagrad.io.paths import expand_path
+
 __all__ = ["file_sha256", "get_hdu", "hdu_names", "read_hdus", "write_hdus"]
 
 Filename = str | os.PathLike[str]
@@ -42,7 +44,7 @@ def read_hdus(filename: Filename) -> fits.HDUList:
     ValueError
         If the file is not FITS, or is cut off.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}.")
     with warnings.catch_warnings(record=True) as caught:
@@ -89,7 +91,7 @@ def write_hdus(
     FileNotFoundError
         If its folder does not exist.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} is there already; use overwrite=True to replace it.")
     if not path.parent.is_dir():
@@ -168,5 +170,5 @@ def file_sha256(filename: Filename) -> str:
     str
         64 hexadecimal digits.
     """
-    with open(filename, "rb") as file:
+    with open(expand_path(filename), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

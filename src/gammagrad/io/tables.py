@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 
 from gammagrad.io.fits_file import write_hdus
+from gammagrad.io.paths import expand_path
 from gammagrad.io.text_file import write_text
 
 __all__ = ["read_peaks", "write_peaks"]
@@ -91,7 +92,7 @@ def write_peaks(table: Table, filename: str | PathLike[str], overwrite: bool = F
     ValueError
         If the ending is none of these.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     _WRITERS[_suffix(path)](table, path, overwrite)
 
 
@@ -113,7 +114,7 @@ def read_peaks(filename: str | PathLike[str]) -> QTable:
     ValueError
         If the ending is neither ``.ecsv`` nor that of a FITS file.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     suffix = _suffix(path)
     if suffix == ".ecsv":
         return QTable.read(path, format="ascii.ecsv")

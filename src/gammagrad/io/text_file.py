@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from pathlib import Path
+
+from gammagrad.io.paths import expand_path
 
 __all__ = ["write_text"]
 
@@ -28,7 +29,7 @@ def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = Fa
     FileNotFoundError
         If its folder does not exist.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} is there already; use overwrite=True to replace it.")
     if not path.parent.is_dir():

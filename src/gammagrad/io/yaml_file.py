@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from gammagrad.io.paths import expand_path
 from gammagrad.io.text_file import write_text
 
 __all__ = ["read_yaml", "write_yaml"]
@@ -35,7 +36,7 @@ def read_yaml(filename: str | PathLike[str]) -> Any:
     ImportError
         If it is not JSON and pyyaml is not installed.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     if not path.is_file():
         raise FileNotFoundError(f"{filename}: no such file.")
     try:

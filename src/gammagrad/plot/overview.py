@@ -15,6 +15,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from gammagrad.flux_maps import FluxMaps
+from gammagrad.io.paths import expand_path
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.significance import plot_significance_histogram
@@ -183,7 +184,7 @@ def save_figure(
     FileNotFoundError
         If its folder does not exist.
     """
-    path = Path(filename)
+    path = expand_path(filename)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} is there already; use overwrite=True to replace it.")
     if not path.parent.is_dir():

@@ -1,0 +1,69 @@
+"""File names with variables and tildes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gammagrad import Map
+from gammagrad.dataset import MapDataset
+from gammagrad.io.paths import expand_path
+from gammagrad.io.yaml_file import read_yaml, write_yaml
+from gammagrad.simulate import simulate_field
+
+
+def test_variables_and_the_tilde_are_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAMMAGRAD_TEST", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in (
+        "$GAMMAGRAD_TEST/a.fits",
+        "${GAMMAGRAD_TEST}/a.fits",
+        Path("$GAMMAGRAD_TEST/a.fits"),
+    ):
+        assert expand_path(name) == tmp_path / "a.fits"
+    assert expand_path("~/a.fits") == tmp_path / "home" / "a.fits"
+    assert expand_path("plain.fits") == Path("plain.fits")
+
+
+@pytest.mark.parametrize("name", ["$GAMMAGRAD_NONE/a.fits", "x/${GAMMAGRAD_NONE}.fits"])
+def test_a_variable_that_is_not_set_is_named(name: str) -> None:
+    assert "GAMMAGRAD_NONE" not in os.environ
+    with pytest.raises(FileNotFoundError, match="variable GAMMAGRAD_NONE is not set; set it"):
+        expand_path(name)
+
+
+def test_no_home() -> None:
+    with pytest.raises(FileNotFoundError, match="no home folder"):
+        expand_path("~nobody-of-this-name/a.fits")
+
+
+def test_a_file_that_is_there_is_taken_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a$GAMMAGRAD_NONE").touch()
+    assert expand_path("a$GAMMAGRAD_NONE") == Path("a$GAMMAGRAD_NONE")
+
+
+def test_everything_that_reads_takes_such_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAMMAGRAD_TEST", str(tmp_path))
+    dataset = simulate_field(seed=1, npix=40, nbin=1).dataset
+    dataset.write("$GAMMAGRAD_TEST/dataset.fits")
+    assert (tmp_path / "dataset.fits").is_file()
+    assert MapDataset.read("$GAMMAGRAD_TEST/dataset.fits").counts.data.sum() > 0
+    assert Map.read("$GAMMAGRAD_TEST/dataset.fits", hdu="counts").geom == dataset.counts.geom
+    again = MapDataset.from_files(
+        counts="$GAMMAGRAD_TEST/dataset.fits[counts]",
+        background="$GAMMAGRAD_TEST/dataset.fits[background]",
+        exposure="$GAMMAGRAD_TEST/dataset.fits[exposure]",
+        psf="$GAMMAGRAD_TEST/dataset.fits",
+    )
+    assert (again.counts.data == dataset.counts.data).all()
+    write_yaml({"a": 1}, "$GAMMAGRAD_TEST/a.json")
+    assert read_yaml("$GAMMAGRAD_TEST/a.json") == {"a": 1}
