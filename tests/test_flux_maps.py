@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gammagrad.core.solve import STATUS
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 from gammagrad.quantities import FLUXES, STORED, MissingQuantityError
 
+NINE = ["ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat", "stat_null", "success"]
 CASES = [
     "fermicut_perbin_ul",
     "fermifull_docstring",
@@ -50,7 +52,7 @@ def make_maps(names: tuple[str, ...] = (), edges: Any = (1, 10, 100), **kwargs: 
 
 def test_order_and_keys() -> None:
     maps = make_maps(("norm_ul",))
-    assert maps.available_quantities == [n for n in STORED if n in maps.available_quantities]
+    assert maps.available_quantities == [*NINE, "norm_ul"]
     assert list(maps)[: len(maps.available_quantities)] == maps.available_quantities
     assert len(maps) == len(list(maps.keys())) == len(set(maps))
     assert {"sqrt_ts", "is_ul", "npred_background", "flux", "e2dnde_err", "dnde_ul"} <= set(maps)
@@ -71,6 +73,7 @@ def test_order_and_keys() -> None:
         ("flux_errn", r'selection_optional=\["errn-errp"\], or "all"'),
         ("dnde_sensitivity", r'selection_optional=\["sensitivity"\]'),
         ("stat_scan", r'selection_optional=\["stat_scan"\]'),
+        ("dnde_scan_values", r'selection_optional=\["stat_scan"\]'),
         ("status", "status cannot be given without status"),
         ("fluxx", "There is no quantity 'fluxx'; there are ts, norm"),
     ],
@@ -114,6 +117,100 @@ def test_parts() -> None:
     assert set(small.flux.data.ravel()) <= set(maps.flux.data.ravel())
 
 
+def test_a_number_takes_one_bin_and_keeps_the_axis() -> None:
+    maps = make_maps()
+    for index, group in ((0, 0), (1, 1), (-1, 1)):
+        part = maps.slice_by_idx({"energy": index})
+        assert part.geom.data_shape == (1, 5, 6)
+        assert np.array_equal(part.flux.data[0], maps.flux.data[group])
+    with pytest.raises(ValueError, match="axis 'energy' has 2 bins, there is none of number 2"):
+        maps.slice_by_idx({"energy": 2})
+    with pytest.raises(ValueError, match="no axis 'norm'; there are: energy"):
+        maps.slice_by_idx({"norm": 2})
+
+
+def test_status_is_there_but_not_listed() -> None:
+    maps = FluxMaps({**make_maps()._data, "counts": make_maps().npred})
+    status = Map.from_geom(maps.geom, dtype="int8")
+    status.data[0, :2], status.data[1] = 2, 1
+    maps = FluxMaps({"status": status, **maps._data})
+    assert maps.available_quantities == [*NINE, "counts"]
+    assert "status" in maps
+    assert "status" in list(maps)
+    assert len(list(maps)) == len(set(maps)) == len(maps)
+    assert f"quantities             : {[*NINE, 'counts']}\n" in str(maps)
+    table = maps.status_table()
+    assert list(table["code"]) == [0, 2, 1]
+    assert list(table["pixels"]) == [18, 12, 30]
+    assert list(table["energy_group"]) == [0, 0, 1]
+    assert list(table["energy_max"].to_value("TeV")) == [10, 10, 100]
+    for row in table:
+        assert row["meaning"] == STATUS[row["code"]]
+        assert row["meaning"] in str(table)  # whole, not cut to the width of a terminal
+    with pytest.raises(MissingQuantityError, match="status cannot be given"):
+        make_maps().status_table()
+
+
+# a likelihood scan
+
+
+def with_scan(maps: FluxMaps, values: Any) -> FluxMaps:
+    """Return maps with a parabola as the likelihood scan."""
+    axis = MapAxis.from_nodes(values, name="norm")
+    geom = maps.geom.to_image().to_cube([axis, maps.energy_axis])
+    x = axis.center.value[None, :, None, None]
+    data = (x - maps.norm.data[:, None]) ** 2 - maps.norm.data[:, None] ** 2
+    return FluxMaps({**maps._data, "stat_scan": Map(geom, data)}, maps.reference_model, maps.meta)
+
+
+def test_a_scan_has_its_axis_and_its_fluxes() -> None:
+    values = np.array([-100.0, -1e-4, 0.0, 1e-4, 0.5, 100.0])
+    maps = with_scan(make_maps(("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity")), values)
+    optional = [
+        "dnde_scan_values",
+        "stat_scan",
+        "norm_errp",
+        "norm_errn",
+        "norm_ul",
+        "norm_sensitivity",
+    ]
+    assert maps.available_quantities == [*NINE, *optional]
+    assert maps.stat_scan.data.shape == (2, 6, 5, 6)
+    expected = values[None, :] * maps.dnde_ref.value[:, :, 0]
+    scanned = maps.dnde_scan_values
+    assert scanned.geom == maps.stat_scan.geom
+    assert scanned.unit == maps.dnde.unit
+    for row, col in ((0, 0), (4, 5)):
+        assert scanned.data[:, :, row, col] == pytest.approx(expected, rel=1e-12)
+    assert "dnde_scan_values" not in FluxMaps(maps._data)
+    with pytest.raises(MissingQuantityError, match="reference model"):
+        FluxMaps(maps._data)["dnde_scan_values"]
+
+
+def test_parts_of_a_scan() -> None:
+    maps = with_scan(make_maps(), np.arange(7.0))
+    assert maps.geom.axes.names == ["energy"]
+    assert FluxMaps({"stat_scan": maps.stat_scan}).geom == maps.geom
+    part = maps.slice_by_idx({"energy": slice(1, 2), "norm": slice(2, 5)})
+    assert np.array_equal(part.stat_scan.data, maps.stat_scan.data[1:, 2:5])
+    assert np.array_equal(part.norm.data, maps.norm.data[1:])
+    one = maps.slice_by_idx({"norm": 3})
+    assert np.array_equal(one.stat_scan.data, maps.stat_scan.data[:, 3:4])
+    small = maps.cutout(maps.geom.center_skydir, "0.3 deg")
+    assert small.stat_scan.data.shape == (2, 7, 3, 3)
+    other = maps.copy()
+    other["stat_scan"].data[:] = 0
+    assert maps.stat_scan.data.any()
+
+
+def test_the_energy_is_the_first_dimension_of_all_data() -> None:
+    maps = make_maps()
+    axis = MapAxis.from_nodes([0.0, 1.0], name="norm")
+    wrong = Map.from_geom(maps.geom.to_cube([axis]))
+    with pytest.raises(ValueError, match="stat_scan: expected 'energy' as the last axis"):
+        FluxMaps({**maps._data, "stat_scan": wrong})
+
+
 def test_bad_input() -> None:
     maps = make_maps()
     with pytest.raises(ValueError, match="at least one map"):
@@ -131,7 +228,7 @@ def test_bad_input() -> None:
 
 
 def test_signs_and_limits() -> None:
-    maps = make_maps()
+    maps = make_maps(("norm_ul",))
     assert np.array_equal(np.sign(maps.sqrt_ts.data), np.sign(maps.norm.data))
     assert maps.sqrt_ts.data**2 == pytest.approx(abs(maps.ts.data))
     assert maps.sqrt_ts_threshold_ul == 2
@@ -139,6 +236,19 @@ def test_signs_and_limits() -> None:
     assert maps.is_ul.data.dtype == bool
     assert np.array_equal(maps.is_ul.data, maps.sqrt_ts.data < 0.5)
     assert maps.npred_background.data + maps.npred_excess.data == pytest.approx(maps.npred.data)
+
+
+def test_what_is_a_limit_depends_on_what_there_is() -> None:
+    """The rules of gammapy's `FluxMaps.is_ul`."""
+    maps = make_maps(("norm_ul",))
+    maps.norm.data[0, 0, 0] = np.nan
+    maps.norm_ul.data[1, 1, 1] = np.nan
+    data = dict(maps._data)
+    assert np.array_equal(maps.is_ul.data, maps.sqrt_ts.data < 2)
+    del data["ts"]
+    assert np.array_equal(FluxMaps(data).is_ul.data, np.isfinite(maps.norm_ul.data))
+    del data["norm_ul"]
+    assert np.array_equal(FluxMaps(data).is_ul.data, np.isnan(maps.norm.data))
 
 
 def test_prints_as_gammapy() -> None:
@@ -165,7 +275,7 @@ def test_prints_as_gammapy() -> None:
 
 
 def test_fluxes_of_a_power_law_are_its_closed_forms() -> None:
-    maps = make_maps(("norm_err", "norm_errp", "norm_ul"))
+    maps = make_maps(("norm_err", "norm_errp", "norm_errn", "norm_ul", "norm_sensitivity"))
     low, high = np.array([1.0, 10.0]), np.array([10.0, 100.0])
     a, e0, g = 3e-12, 2.0, 2.5
     center = np.sqrt(low * high)
@@ -180,7 +290,7 @@ def test_fluxes_of_a_power_law_are_its_closed_forms() -> None:
         assert reference.shape == (2, 1, 1)
         assert reference.unit == u.Unit(FLUXES[flux][0])
         assert reference.value[:, 0, 0] == pytest.approx(values, rel=1e-12)
-        for suffix in ("", "_err", "_errp", "_ul"):
+        for suffix in ("", "_err", "_errp", "_errn", "_ul", "_sensitivity"):
             m = maps[flux + suffix]
             assert m.unit == reference.unit
             assert m.quantity.value == pytest.approx(
@@ -234,4 +344,6 @@ def test_reference_fluxes_are_gammapys(reference_dir: Path, case: str) -> None:
         value = getattr(maps, f"{flux}_ref")[:, 0, 0]
         # gammapy keeps dnde's unit times keV where its energies are in keV
         assert u.allclose(value, expected, rtol=1e-6), flux
-    assert maps.available_quantities == [n for n in STORED if n in maps.available_quantities]
+    scan = {"stat_scan", "dnde_scan_values"}
+    names = json.loads((reference_dir / "ts" / f"{case}.json").read_text())["quantities"]
+    assert maps.available_quantities == [n for n in names if n not in scan]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.io.paths import expand_path
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel, models_from_dict, models_to_dict
@@ -19,10 +19,12 @@ __all__ = [
     "check_maps",
     "derivable",
     "derive",
+    "fluxes_from_norms",
     "model_from_content",
     "model_to_content",
     "norms_from_fluxes",
     "reference_values",
+    "scan_norms",
     "why_missing",
 ]
 
@@ -80,6 +82,8 @@ def derivable(name: str, maps: Mapping[str, Map], spectrum: Any) -> bool:
     entry = QUANTITIES.get(name)
     if entry is None or not entry.sources or (entry.reference and spectrum is None):
         return False
+    if name == "dnde_scan_values":
+        return spectrum is not None and "norm" in _scan_axes(maps)
     return all(derivable(source, maps, spectrum) for source in entry.sources)
 
 
@@ -120,10 +124,74 @@ def derive(name: str, maps: Mapping[str, Map], spectrum: Any, threshold_ul: floa
     elif name == "npred_background":
         data = first.data - others[0].data
     elif name == "is_ul":
-        data = first.data < threshold_ul
+        data = _is_limit(first, maps, threshold_ul)
+    elif name == "dnde_scan_values":
+        factor = reference_values(spectrum, first.geom.axes["energy"], "dnde")
+        values = scan_norms(maps, spectrum) * factor[:, None, None, None]
+        data = np.broadcast_to(values, first.data.shape)
     else:
-        data = np.sign(first.data) * np.sqrt(np.abs(first.data))
+        data = _signed_root(first.data)
     return Map.from_geom(first.geom, data=data, unit=entry.unit)
+
+
+def _signed_root(ts: NDArray[Any]) -> NDArray[Any]:
+    """Return significances: roots with the sign of the test statistic."""
+    root: NDArray[Any] = np.sign(ts) * np.sqrt(np.abs(ts))
+    return root
+
+
+def _is_limit(norm: Map, maps: Mapping[str, Map], threshold_ul: float) -> NDArray[np.bool_]:
+    """Tell where a flux is to be read as a limit."""
+    if "norm_ul" not in maps:
+        return np.isnan(norm.data)
+    if "ts" not in maps:
+        return np.isfinite(maps["norm_ul"].data)
+    limit: NDArray[np.bool_] = _signed_root(maps["ts"].data) < threshold_ul
+    return limit
+
+
+def _scan_axes(maps: Mapping[str, Map]) -> list[str]:
+    """Return the axes of the likelihood scan; none if there is no scan."""
+    return maps["stat_scan"].geom.axes.names if "stat_scan" in maps else []
+
+
+def scan_norms(maps: Mapping[str, Map], spectrum: Any) -> NDArray[np.float64]:
+    """Return the norms at which the fit statistic was scanned.
+
+    Parameters
+    ----------
+    maps : Mapping of str to Map
+        Maps by name, with ``stat_scan``. Its axis ``norm`` says the norms; files of gammapy have
+        an axis of numbers instead, and the norms of each pixel as ``dnde_scan_values``.
+    spectrum
+        Spectral model that norms are relative to; None will do where there is an axis ``norm``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (groups, values, rows, cols) of the scan, or (1, values, 1, 1) if the norms are the
+        same at every pixel.
+
+    Raises
+    ------
+    MissingQuantityError
+        If there is no scan, or nothing says its norms.
+    """
+    if "norm" in _scan_axes(maps):
+        axis = maps["stat_scan"].geom.axes["norm"]
+        return axis.center_in("")[None, :, None, None]
+    for name in ("stat_scan", "dnde_scan_values"):
+        if name not in maps:
+            raise MissingQuantityError(why_missing(name, maps, spectrum))
+    if spectrum is None:
+        raise MissingQuantityError(
+            "dnde_scan_values needs the reference model to become norms, and these maps have none."
+        )
+    values = maps["dnde_scan_values"]
+    unit = QUANTITIES["dnde_scan_values"].unit
+    factor = reference_values(spectrum, values.geom.axes["energy"], "dnde")
+    norms: NDArray[np.float64] = values.quantity.to_value(unit) / factor[:, None, None, None]
+    return norms
 
 
 def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
@@ -152,8 +220,10 @@ def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
             f"{name} was not computed: run the estimator with "
             f'selection_optional=["{entry.option}"], or "all".'
         )
-    if entry.reference and spectrum is None:
+    if (entry.reference or name == "dnde_scan_values") and spectrum is None:
         return f"{name} needs the reference model, and these maps have none."
+    if name == "dnde_scan_values":
+        return "dnde_scan_values cannot be given: stat_scan has no axis 'norm' to follow from."
     missing = [s for s in entry.sources or (name,) if not derivable(s, maps, spectrum)]
     return (
         f"{name} cannot be given without {' and '.join(missing)}: every map estimator of this "
@@ -190,13 +260,40 @@ def norms_from_fluxes(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict
     return result
 
 
+def fluxes_from_norms(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict[str, Map]:
+    """Return maps with their norms turned into fluxes of one kind.
+
+    Parameters
+    ----------
+    maps : Mapping of str to Map
+        Maps by name, some of them norms such as ``norm`` and ``norm_err``.
+    kind : str
+        Which flux to make of them, a key of `gammagrad.quantities.FLUXES`.
+    spectrum
+        Spectral model that the norms are relative to.
+
+    Returns
+    -------
+    dict
+        ``dnde``, ``dnde_err`` and so on in their place; the other maps as they are.
+    """
+    result = {}
+    for name, m in maps.items():
+        if name in QUANTITIES and QUANTITIES[name].is_norm:
+            name = kind + name.removeprefix("norm")
+            m = derive(name, maps, spectrum, 0.0)
+        result[name] = m
+    return result
+
+
 def check_maps(data: Mapping[str, Map]) -> None:
     """Check that maps lie on one geometry with an energy axis.
 
     Parameters
     ----------
     data : Mapping of str to Map
-        Maps by name.
+        Maps by name. One with a further axis, such as a scan, has it before the energies, so that
+        the first dimension of all data is the energy group.
 
     Raises
     ------
@@ -211,8 +308,11 @@ def check_maps(data: Mapping[str, Map]) -> None:
     for name, m in data.items():
         if not isinstance(m, Map):
             raise TypeError(f"{name}: expected a Map, got {type(m).__name__}.")
-        if "energy" not in m.geom.axes.names:
+        names = m.geom.axes.names
+        if "energy" not in names:
             raise ValueError(f"{name}: expected a map with an axis 'energy' (one bin will do).")
+        if names[-1] != "energy":
+            raise ValueError(f"{name}: expected 'energy' as the last axis, got {names}.")
         same_sky = m.geom.to_image() == data[first].geom.to_image()
         if not same_sky or m.geom.axes["energy"] != data[first].geom.axes["energy"]:
             raise ValueError(f"{name}: its geometry differs from that of {first}.")
@@ -258,7 +358,14 @@ def model_from_content(content: Mapping[str, Any] | None) -> Any:
         return None
     component = dict(content["components"][0])
     filename = (component.get("spatial") or {}).get("filename")
-    if filename is not None and not Path(filename).is_file():
+    if filename is not None and not _is_there(filename):
         del component["spatial"]
     model: SkyModel = models_from_dict([component], load_map=Map.read)[0]
     return model
+
+
+def _is_there(filename: str) -> bool:
+    try:
+        return expand_path(filename).is_file()
+    except FileNotFoundError:  # a variable in it is not set here
+        return False

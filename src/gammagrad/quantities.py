@@ -40,6 +40,10 @@ class OutputMap:
         For a flux: which reference flux, a key of `FLUXES`, its source is multiplied with.
     symbol : str, optional
         How to call it on the axis of a plot.
+    sigma : str, optional
+        The setting that says at how many standard deviations it is given.
+    listed : bool
+        Whether ``FluxMaps.available_quantities`` has it.
     """
 
     name: str
@@ -50,6 +54,8 @@ class OutputMap:
     sources: tuple[str, ...] = ()
     reference: str | None = None
     symbol: str = ""
+    sigma: str | None = None
+    listed: bool = True
 
     @property
     def fits_name(self) -> str:
@@ -77,7 +83,13 @@ _STORED = (
     ),
     OutputMap("norm", "", "float64", "Best fit of the norm of the reference model."),
     OutputMap("niter", "", "int32", "Number of iterations of the fit."),
-    OutputMap("norm_err", "", "float64", "Symmetric error of the norm, n_sigma wide."),
+    OutputMap(
+        "norm_err",
+        "",
+        "float64",
+        "Symmetric error of the norm, n_sigma wide.",
+        sigma="n_sigma",
+    ),
     OutputMap(
         "npred",
         "",
@@ -101,18 +113,14 @@ _STORED = (
         symbol="fit statistic without source",
     ),
     OutputMap("success", "", "bool", "True where the fit converged."),
-    OutputMap("status", "", "int8", "Code of how the fit ended; the codes are in the manual."),
-    OutputMap("norm_errp", "", "float64", "Error of the norm upwards, n_sigma wide.", "errn-errp"),
     OutputMap(
-        "norm_errn", "", "float64", "Error of the norm downwards, n_sigma wide.", "errn-errp"
-    ),
-    OutputMap("norm_ul", "", "float64", "Upper limit of the norm, at n_sigma_ul.", "ul"),
-    OutputMap(
-        "norm_sensitivity",
-        "",
+        "dnde_scan_values",
+        FLUXES["dnde"][0],
         "float64",
-        "Norm that the background would let us see at n_sigma_sensitivity.",
-        "sensitivity",
+        "Differential fluxes at which the statistic was scanned.",
+        "stat_scan",
+        sources=("stat_scan",),
+        symbol="$dN/dE$ of the scan",
     ),
     OutputMap(
         "stat_scan",
@@ -120,13 +128,46 @@ _STORED = (
         "float64",
         "Fit statistic along a scan of the norm, less that without the source.",
         "stat_scan",
+        symbol=r"$C(x) - C(0)$",
     ),
     OutputMap(
-        "dnde_scan_values",
-        FLUXES["dnde"][0],
+        "norm_errp",
+        "",
         "float64",
-        "Differential fluxes at which the statistic was scanned.",
-        "stat_scan",
+        "Error of the norm upwards, n_sigma wide.",
+        "errn-errp",
+        sigma="n_sigma",
+    ),
+    OutputMap(
+        "norm_errn",
+        "",
+        "float64",
+        "Error of the norm downwards, n_sigma wide; it ends at the physical bound.",
+        "errn-errp",
+        sigma="n_sigma",
+    ),
+    OutputMap(
+        "norm_ul",
+        "",
+        "float64",
+        "Upper limit of the norm, at n_sigma_ul.",
+        "ul",
+        sigma="n_sigma_ul",
+    ),
+    OutputMap(
+        "norm_sensitivity",
+        "",
+        "float64",
+        "Norm that the background would let us see at n_sigma_sensitivity.",
+        "sensitivity",
+        sigma="n_sigma_sensitivity",
+    ),
+    OutputMap(
+        "status",
+        "",
+        "int8",
+        "Code of how the fit ended; `FluxMaps.status_table` has a sentence for each.",
+        listed=False,
     ),
 )
 
@@ -159,6 +200,7 @@ def _conversion(flux: str, norm: OutputMap) -> OutputMap:
         sources=(norm.name,),
         reference=flux,
         symbol=_SYMBOLS[flux] + symbol,
+        sigma=norm.sigma,
     )
 
 
@@ -175,8 +217,9 @@ _DERIVED = (
         "is_ul",
         "",
         "bool",
-        "True where the significance is below sqrt_ts_threshold_ul.",
-        sources=("sqrt_ts",),
+        "True where the flux is to be read as a limit: the significance is below "
+        "sqrt_ts_threshold_ul, or there is no norm if limits were not computed.",
+        sources=("norm",),
     ),
     OutputMap(
         "npred_background",

@@ -13,6 +13,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import QTable, Table
 
+from gammagrad.derive import scan_norms
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io.flux_maps import CARDS, model_filename, read_flux_maps
 from gammagrad.io.tables import read_peaks, write_peaks
@@ -24,12 +25,14 @@ from gammagrad.models import (
     SkyModel,
     TemplateSpatialModel,
 )
-from gammagrad.quantities import QUANTITIES
+from gammagrad.quantities import QUANTITIES, MissingQuantityError
 
 META = {
     "n_sigma": 1,
     "n_sigma_ul": 2.5,
-    "n_sigma_sensitivity": 5,
+    "n_sigma_sensitivity": 4.5,
+    "norm_min": 0,
+    "containment": [0.912345, 0.987654],
     "sqrt_ts_threshold_ul": 3.0,
     "input": ["it's a 'name' & more.fits", "b" * 90 + ".fits.gz"],
     "input_sha256": "0123456789abcdef" * 4,
@@ -85,8 +88,10 @@ def test_round_trip(maps: FluxMaps, tmp_path: Path, name: str) -> None:
         assert back[key].data.dtype == m.data.dtype, key
         assert back[key].unit == m.unit, key
         assert back[key].geom == m.geom, key
-    for key in ("n_sigma", "n_sigma_ul", "sqrt_ts_threshold_ul", "input_sha256"):
+    for key in CARDS.keys() & META.keys() - {"settings"}:
         assert back.meta[key] == META[key]
+    assert back.n_sigma_sensitivity == 4.5
+    assert back.norm_min == 0
     assert back.meta["input"] == META["input"]
     assert back.meta["snapped_edges"] == META["snapped_edges"]
     assert back.meta["settings"] == {
@@ -120,7 +125,7 @@ def test_layout(maps: FluxMaps, tmp_path: Path) -> None:
         assert header["INSHA256"] == META["input_sha256"]
         assert json.loads(header["SETTINGS"])["kernel_width"] == "0.6 deg"
         names = [hdu.name for hdu in hdus[1:]]
-        stored = [*maps.available_quantities, "sqrt_ts"]
+        stored = [*maps.available_quantities, "status", "sqrt_ts"]
         expected = [n for q in stored for n in (q.upper(), f"{q.upper()}_BANDS")]
         assert names == [*expected, "GTI"]
         for name in stored:
@@ -143,15 +148,87 @@ def test_layout(maps: FluxMaps, tmp_path: Path) -> None:
     assert len({card for card, _ in CARDS.values()}) == len(CARDS)
 
 
-def test_a_scan_keeps_its_own_axis(maps: FluxMaps, tmp_path: Path) -> None:
-    scan_axis = MapAxis.from_nodes(np.arange(5.0), name="norm", interp="lin")
+NORMS = np.concatenate([-np.geomspace(100, 1e-4, 5), [0.0], np.geomspace(1e-4, 100, 5)])
+
+
+def with_scan(maps: FluxMaps) -> FluxMaps:
+    scan_axis = MapAxis.from_nodes(NORMS, name="norm", interp="lin")
     geom = maps.geom.to_image().to_cube([scan_axis, maps.energy_axis])
     values = np.arange(np.prod(geom.data_shape), dtype=float).reshape(geom.data_shape)
+    values[0, :, 0, :3] = np.nan
     data = {**maps._data, "stat_scan": Map.from_geom(geom, data=values)}
+    return FluxMaps(data, maps.reference_model, maps.meta)
+
+
+def test_a_scan_keeps_its_own_axis(maps: FluxMaps, tmp_path: Path) -> None:
+    maps = with_scan(maps)
+    maps.write(tmp_path / "scan.fits")
+    back = FluxMaps.read(tmp_path / "scan.fits")
+    axis = back.stat_scan.geom.axes["norm"]
+    assert back.stat_scan.geom.axes.names == ["norm", "energy"]
+    assert axis.node_type == "center"
+    assert np.array_equal(axis.center.value, NORMS)  # every digit
+    assert np.array_equal(back.stat_scan.data, maps.stat_scan.data, equal_nan=True)
+    assert list(back) == list(maps)
+    assert "dnde_scan_values" not in back._data  # it follows from the axis
+    assert back.dnde_scan_values.data == pytest.approx(maps.dnde_scan_values.data, rel=1e-12)
+    with fits.open(tmp_path / "scan.fits") as hdus:  # gammapy looks for them
+        assert hdus["DNDE_SCAN_VALUES"].data.shape == (2, 11, 8, 12)
+
+
+def test_a_scan_of_gammapy_has_norms_for_each_pixel(maps: FluxMaps, tmp_path: Path) -> None:
+    """gammapy numbers the values, and scans other fluxes at every pixel."""
+    rng = np.random.default_rng(5)
+    axis = MapAxis.from_nodes(np.arange(9.0), name="dnde_bin")
+    geom = maps.geom.to_image().to_cube([axis, maps.energy_axis])
+    norms = np.sort(rng.normal(size=geom.data_shape), axis=1)
+    dnde = norms * maps.dnde_ref.to_value("keV-1 s-1 cm-2")[:, None]
+    data = {
+        **maps._data,
+        "stat_scan": Map(geom, norms**2),
+        "dnde_scan_values": Map(geom, dnde, unit="keV-1 s-1 cm-2"),
+    }
     FluxMaps(data, maps.reference_model).write(tmp_path / "scan.fits")
     back = FluxMaps.read(tmp_path / "scan.fits")
-    assert back.stat_scan.geom.axes.names == ["norm", "energy"]
-    assert np.array_equal(back.stat_scan.data, values)
+    assert back.stat_scan.geom.axes.names == ["dnde_bin", "energy"]
+    assert scan_norms(back, back.reference_model.spectral_model) == pytest.approx(norms, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["dnde", "flux", "eflux", "e2dnde"])
+def test_fluxes_can_be_written_instead(maps: FluxMaps, tmp_path: Path, kind: str) -> None:
+    maps.write(tmp_path / "maps.fits", sed_type=kind, filename_model=tmp_path / "named.yaml")
+    assert {p.name for p in tmp_path.iterdir()} == {"maps.fits", "named.yaml"}
+    with fits.open(tmp_path / "maps.fits") as hdus:
+        assert hdus[0].header["SED_TYPE"] == kind
+        assert hdus[0].header["MODEL"].endswith("named.yaml")
+        names = {hdu.name for hdu in hdus}
+        assert {kind.upper(), f"{kind.upper()}_ERR", f"{kind.upper()}_UL", "TS"} <= names
+        assert not any(name.startswith("NORM") for name in names)
+        stored = hdus[f"{kind}_ul"]
+        factor = u.Unit(stored.header["BUNIT"]).to(maps[f"{kind}_ul"].unit)
+        assert stored.data * factor == pytest.approx(maps[f"{kind}_ul"].data, nan_ok=True)
+    back = FluxMaps.read(tmp_path / "maps.fits")
+    assert list(back) == list(maps)
+    for name in ("norm", "norm_err", "norm_ul", "ts"):
+        assert back[name].data == pytest.approx(maps[name].data, rel=1e-12, nan_ok=True)
+    with pytest.raises(ValueError, match="sed_type is 'norm'; choose likelihood, dnde"):
+        maps.write(tmp_path / "other.fits", sed_type="norm")
+    with pytest.raises(MissingQuantityError, match="reference model"):
+        FluxMaps(maps._data).write(tmp_path / "other.fits", sed_type=kind)
+
+
+def test_names_of_files_may_have_variables(
+    maps: FluxMaps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAMMAGRAD_TEST", str(tmp_path))
+    maps.write("$GAMMAGRAD_TEST/maps.fits")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["maps.fits", "maps_model.yaml"]
+    assert list(FluxMaps.read("${GAMMAGRAD_TEST}/maps.fits")) == list(maps)
+    write_peaks(maps.find_peaks(2), "$GAMMAGRAD_TEST/peaks.ecsv")
+    assert len(read_peaks("$GAMMAGRAD_TEST/peaks.ecsv"))
+    monkeypatch.delenv("GAMMAGRAD_TEST")
+    with pytest.raises(FileNotFoundError, match="variable GAMMAGRAD_TEST is not set"):
+        FluxMaps.read("$GAMMAGRAD_TEST/maps.fits")
 
 
 def test_nothing_is_lost_when_a_file_is_there(maps: FluxMaps, tmp_path: Path) -> None:

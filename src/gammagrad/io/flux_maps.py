@@ -26,6 +26,7 @@ from astropy.table import Table
 from gammagrad.io.fits_file import read_hdus, write_hdus
 from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
+from gammagrad.io.paths import expand_path
 from gammagrad.io.text_file import write_text
 from gammagrad.io.yaml_file import read_yaml
 from gammagrad.maps.map import Map
@@ -39,6 +40,8 @@ CARDS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
         "n_sigma": ("NSIGMA", "errors are this many sigma wide"),
         "n_sigma_ul": ("NSIGMAUL", "confidence of upper limits in sigma"),
         "n_sigma_sensitivity": ("NSIGSENS", "significance that sensitivities are for"),
+        "norm_min": ("NORMMIN", "norm below which limits do not start"),
+        "containment": ("CONTAINM", "part of a source inside the kernel, by energy"),
         "sqrt_ts_threshold_ul": ("TSULTHR", "significance below which a flux is a limit"),
         "input": ("INPUT", "file(s) that the data came from"),
         "input_sha256": ("INSHA256", "checksum of the input"),
@@ -111,12 +114,15 @@ def _creator() -> str:
         return "gammagrad"
 
 
-def _primary(meta: Mapping[str, Any], model: Any, model_path: Path) -> fits.PrimaryHDU:
+def _primary(
+    meta: Mapping[str, Any], model: Any, model_path: Path, sed_type: str
+) -> fits.PrimaryHDU:
     """Return the primary extension, with all that is not a map in its header."""
     hdu = fits.PrimaryHDU()
     header = hdu.header
     header["CREATOR"] = (_creator(), "what wrote this file")
-    header["SED_TYPE"] = ("likelihood", "maps are norms of the reference model")
+    words = "norms of the reference model" if sed_type == "likelihood" else f"{sed_type}"
+    header["SED_TYPE"] = (sed_type, f"maps are {words}")
     if model is not None:
         header["MODEL"] = model_path.as_posix()
         header["REFMODEL"] = _to_json(model)
@@ -209,7 +215,7 @@ def model_filename(filename: str | PathLike[str]) -> Path:
     >>> model_filename("maps.fits.gz").name
     'maps_model.yaml'
     """
-    path = Path(os.path.abspath(filename))
+    path = Path(os.path.abspath(expand_path(filename)))
     name = path.name
     for suffix in (".gz", ".fits", ".fit", ".fts"):
         name = name.removesuffix(suffix)
@@ -223,6 +229,9 @@ def write_flux_maps(
     meta: Mapping[str, Any] | None = None,
     gti: Table | None = None,
     overwrite: bool = False,
+    *,
+    sed_type: str = "likelihood",
+    filename_model: str | PathLike[str] | None = None,
 ) -> None:
     """Write flux maps, and their reference model beside them.
 
@@ -231,7 +240,7 @@ def write_flux_maps(
     filename : str or path
         FITS file to write.
     maps : Mapping of str to Map
-        Maps by name, as norms; ``ts`` with its sign.
+        Maps by name, as norms or as fluxes of `sed_type`; ``ts`` with its sign.
     model : Mapping, optional
         The reference model as a dict in gammapy's layout.
     meta : Mapping, optional
@@ -240,6 +249,10 @@ def write_flux_maps(
         Good time intervals.
     overwrite : bool
         Replace existing files.
+    sed_type : str
+        ``"likelihood"`` if the maps are norms, else the kind of flux.
+    filename_model : str or path, optional
+        File for the model; by default `model_filename`.
 
     Raises
     ------
@@ -247,12 +260,14 @@ def write_flux_maps(
         If a file is there and `overwrite` is false.
     """
     model_path = model_filename(filename)
-    for path in (Path(filename), *([model_path] if model is not None else [])):
+    if filename_model is not None:
+        model_path = Path(os.path.abspath(expand_path(filename_model)))
+    for path in (expand_path(filename), *([model_path] if model is not None else [])):
         if path.exists() and not overwrite:
             raise FileExistsError(
                 f"{str(path)!r} is there already; use overwrite=True to replace it."
             )
-    hdus: list[Any] = [_primary(meta or {}, model, model_path)]
+    hdus: list[Any] = [_primary(meta or {}, model, model_path, sed_type)]
     for name, m in maps.items():
         entry = QUANTITIES.get(name)
         hdus += map_to_hdus(_for_file(name, m), entry.fits_name if entry else name.upper())
@@ -272,7 +287,7 @@ def _read_model(header: fits.Header, filename: str | PathLike[str]) -> dict[str,
     if not named:
         return None
     # the file may have been moved along with this one
-    for path in (Path(named), Path(filename).parent / Path(named).name):
+    for path in (Path(named), expand_path(filename).parent / Path(named).name):
         if path.is_file():
             return dict(read_yaml(path))
     return None

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any
 
-import astropy.units as u
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
 from gammagrad._plots import call_plot
 from gammagrad.derive import (
-    check_maps,
-    derivable,
-    derive,
+    fluxes_from_norms,
     model_from_content,
     model_to_content,
     norms_from_fluxes,
-    reference_values,
-    why_missing,
 )
+from gammagrad.flux_maps.named_maps import NamedMaps
+from gammagrad.flux_maps.status import StatusTable, status_table
 from gammagrad.io.flux_maps import read_flux_maps, write_flux_maps
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
-from gammagrad.models import SkyModel
 from gammagrad.peaks import find_peaks
-from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
+from gammagrad.quantities import FLUXES
 
 __all__ = ["FluxMaps"]
 
 
-class FluxMaps(Mapping[str, Map]):
+class FluxMaps(NamedMaps):
     """Maps of sources by name, with the model that turns their norms into fluxes.
 
     ``maps["flux"]`` and ``maps.flux`` are the same. As a mapping it holds the maps that were
@@ -44,14 +37,14 @@ class FluxMaps(Mapping[str, Map]):
     ----------
     data : Mapping of str to Map
         Maps on one geometry with an energy axis, of one bin per energy group. ``ts`` is negative
-        where ``norm`` is.
+        where ``norm`` is. The likelihood scan has an axis ``norm`` before the energies.
     reference_model : SkyModel, optional
         The model whose norm was fitted. A spectral model alone will do. Without it there are
         norms but no fluxes.
     meta : dict, optional
         What is known about the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
-        ``sqrt_ts_threshold_ul``, ``settings`` (a dict), ``input`` (file name or names),
-        ``input_sha256``, and whatever else can be written as JSON. Copied.
+        ``norm_min``, ``containment``, ``sqrt_ts_threshold_ul``, ``settings`` (a dict), ``input``
+        (file name or names), ``input_sha256``, and whatever else can be written as JSON. Copied.
     gti : astropy.table.Table, optional
         Good time intervals of the data.
 
@@ -79,136 +72,6 @@ class FluxMaps(Mapping[str, Map]):
     selection_optional=["ul"], or "all".
     """
 
-    def __init__(
-        self,
-        data: Mapping[str, Map],
-        reference_model: Any = None,
-        meta: Mapping[str, Any] | None = None,
-        gti: Table | None = None,
-    ) -> None:
-        check_maps(data)
-        names = [*(n for n in STORED if n in data), *(n for n in data if n not in STORED)]
-        self._data = {name: data[name] for name in names}
-        if reference_model is not None and not hasattr(reference_model, "spectral_model"):
-            reference_model = SkyModel(spectral_model=reference_model)
-        self._reference_model = reference_model
-        self.meta: dict[str, Any] = {"sed_type_init": "likelihood", **(meta or {})}
-        self.gti = gti
-
-    # -- the mapping -----------------------------------------------------------------------------
-
-    def __getitem__(self, name: str) -> Map:
-        return derive(name, self._data, self._spectrum, self.sqrt_ts_threshold_ul)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and derivable(name, self._data, self._spectrum)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._data
-        yield from (name for name in QUANTITIES if name not in self._data and name in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    # comparing means comparing maps, which has no single answer
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name.endswith("_ref") and name.removesuffix("_ref") in FLUXES:
-            return self._reference_flux(name.removesuffix("_ref"))
-        return self[name]
-
-    def _reference_flux(self, kind: str) -> u.Quantity:
-        """Return a flux of the reference model, shape (groups, 1, 1)."""
-        if self._spectrum is None:
-            raise MissingQuantityError(why_missing(kind, self._data, None))
-        values = reference_values(self._spectrum, self.energy_axis, kind)
-        return u.Quantity(values[:, None, None], FLUXES[kind][0])
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self, *(f"{flux}_ref" for flux in FLUXES)})
-
-    # -- what they are ---------------------------------------------------------------------------
-
-    @property
-    def available_quantities(self) -> list[str]:
-        """Names of the maps that were computed; those that follow from them come on top."""
-        return list(self._data)
-
-    @property
-    def geom(self) -> WcsGeom:
-        """Geometry of the maps."""
-        return self._data.get("norm", next(iter(self._data.values()))).geom
-
-    @property
-    def energy_axis(self) -> MapAxis:
-        """Energy axis, with one bin per energy group."""
-        return self.geom.axes["energy"]
-
-    @property
-    def energy_ref(self) -> u.Quantity:
-        """Centres of the energy groups, at which dnde is given."""
-        return self.energy_axis.center
-
-    @property
-    def energy_min(self) -> u.Quantity:
-        """Lower edges of the energy groups."""
-        return self.energy_axis.edges[:-1]
-
-    @property
-    def energy_max(self) -> u.Quantity:
-        """Upper edges of the energy groups."""
-        return self.energy_axis.edges[1:]
-
-    @property
-    def reference_model(self) -> Any:
-        """Model whose norm was fitted."""
-        return self._reference_model
-
-    @property
-    def _spectrum(self) -> Any:
-        return None if self._reference_model is None else self._reference_model.spectral_model
-
-    @property
-    def n_sigma(self) -> float:
-        """Width of the errors in sigma."""
-        return self.meta.get("n_sigma", 1)
-
-    @property
-    def n_sigma_ul(self) -> float | None:
-        """Confidence of the upper limits in sigma."""
-        return self.meta.get("n_sigma_ul")
-
-    @property
-    def sqrt_ts_threshold_ul(self) -> float:
-        """Significance below which a flux is to be read as a limit; may be set."""
-        return self.meta.get("sqrt_ts_threshold_ul", 2)
-
-    @sqrt_ts_threshold_ul.setter
-    def sqrt_ts_threshold_ul(self, value: float) -> None:
-        self.meta["sqrt_ts_threshold_ul"] = float(value)
-
-    def __str__(self) -> str:
-        lines = {
-            "geom": type(self.geom).__name__,
-            "axes": ["lon", "lat", *self.geom.axes.names],
-            "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "quantities": self.available_quantities,
-            "ref. model": _model_tag(self._reference_model),
-            "n_sigma": self.n_sigma,
-            "n_sigma_ul": self.n_sigma_ul,
-            "sqrt_ts_threshold_ul": self.sqrt_ts_threshold_ul,
-            "sed type init": self.meta["sed_type_init"],
-        }
-        title = type(self).__name__
-        body = "\n".join(f"  {name:<22} : {value}" for name, value in lines.items())
-        return f"{title}\n{'-' * len(title)}\n\n{body}\n"
-
-    __repr__ = __str__
-
     # -- what to do with them --------------------------------------------------------------------
 
     def _with_maps(self, data: dict[str, Map]) -> FluxMaps:
@@ -225,19 +88,35 @@ class FluxMaps(Mapping[str, Map]):
         return self._with_maps({name: m.copy() for name, m in self._data.items()})
 
     def slice_by_idx(self, slices: dict[str, slice | int]) -> FluxMaps:
-        """Return a part of the energy groups.
+        """Return a part of the energy groups, or of the values of a likelihood scan.
 
         Parameters
         ----------
         slices : dict
-            Slice by name of axis, such as ``{"energy": slice(0, 2)}``.
+            Slice by name of axis, such as ``{"energy": slice(0, 2)}``. A number takes one bin; its
+            axis stays, with that bin. A map without one of the axes is taken as it is.
 
         Returns
         -------
         FluxMaps
             The part.
+
+        Raises
+        ------
+        ValueError
+            If no map has such an axis or bin.
         """
-        return self._with_maps({name: m.slice_by_idx(slices) for name, m in self._data.items()})
+        axes = {axis.name: axis for m in self._data.values() for axis in m.geom.axes}
+        parts: dict[str, slice | int] = {}
+        for name, part in slices.items():
+            if name not in axes:
+                raise ValueError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
+            parts[name] = part if isinstance(part, slice) else _one_bin(part, name, axes[name].nbin)
+        data = {}
+        for key, m in self._data.items():
+            own = {name: part for name, part in parts.items() if name in m.geom.axes.names}
+            data[key] = m.slice_by_idx(own)
+        return self._with_maps(data)
 
     def cutout(self, position: Any, width: Any, mode: str = "trim") -> FluxMaps:
         """Return a part of the sky.
@@ -257,6 +136,32 @@ class FluxMaps(Mapping[str, Map]):
             The part.
         """
         return self._with_maps({n: m.cutout(position, width, mode) for n, m in self._data.items()})
+
+    def status_table(self) -> StatusTable:
+        """Count how the fits ended: a row for every status code in an energy group.
+
+        Returns
+        -------
+        StatusTable
+            Code, number of pixels, and what the code means in a sentence; see
+            `gammagrad.flux_maps.status.status_table`.
+
+        Raises
+        ------
+        MissingQuantityError
+            If the maps have no status, such as those of a file of gammapy.
+
+        Examples
+        --------
+        >>> from gammagrad.maps.axes import MapAxis
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
+        >>> status = Map.create(npix=(4, 3), axes=[axis], dtype="int8")
+        >>> print(FluxMaps({"status": status}).status_table()["code", "pixels", "meaning"])
+        code pixels                             meaning
+        ---- ------ ----------------------------------------------------------------
+           0     12 fitted: the derivative of the fit statistic vanishes at the norm
+        """
+        return status_table(self["status"])
 
     def find_peaks(
         self, threshold: Any = 5, min_distance: Any = 5, quantity: str = "sqrt_ts"
@@ -279,7 +184,13 @@ class FluxMaps(Mapping[str, Map]):
         """
         return find_peaks(self, threshold, min_distance, quantity)
 
-    def write(self, filename: str | PathLike[str], overwrite: bool = False) -> None:
+    def write(
+        self,
+        filename: str | PathLike[str],
+        filename_model: str | PathLike[str] | None = None,
+        overwrite: bool = False,
+        sed_type: str | None = None,
+    ) -> None:
         """Write a FITS file that gammapy reads too, and the model beside it.
 
         Test statistics are written without their sign, as gammapy does; `read` restores it.
@@ -287,22 +198,50 @@ class FluxMaps(Mapping[str, Map]):
         Parameters
         ----------
         filename : str or path
-            File to write; ``_model.yaml`` is appended to its stem for the model.
+            File to write.
+        filename_model : str or path, optional
+            File for the model; by default ``_model.yaml`` is appended to the stem of `filename`.
         overwrite : bool
             Replace existing files.
+        sed_type : str, optional
+            ``"likelihood"`` (the default) writes norms; ``"dnde"``, ``"e2dnde"``, ``"flux"`` or
+            ``"eflux"`` writes these fluxes with their errors and limits instead. `read` makes
+            norms of them again.
 
         Raises
         ------
         FileExistsError
             If a file is there and `overwrite` is false.
+        ValueError
+            If there is no such `sed_type`.
+        MissingQuantityError
+            If fluxes are to be written without a reference model.
         """
-        maps = self._data | {name: self[name] for name in ("sqrt_ts",) if name in self}
-        model = model_to_content(self._reference_model)
-        write_flux_maps(filename, maps, model, self.meta, self.gti, overwrite=overwrite)
+        if sed_type not in (None, "likelihood", *FLUXES):
+            raise ValueError(
+                f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
+            )
+        follow = [name for name in ("sqrt_ts", "dnde_scan_values") if name in self]
+        maps = self._data | {name: self[name] for name in follow}
+        if sed_type is not None and sed_type in FLUXES:
+            maps = fluxes_from_norms(maps, sed_type, self._spectrum)
+        write_flux_maps(
+            filename,
+            maps,
+            model_to_content(self._reference_model),
+            self.meta,
+            self.gti,
+            overwrite,
+            sed_type=sed_type or "likelihood",
+            filename_model=filename_model,
+        )
 
     @classmethod
     def read(cls, filename: str | PathLike[str]) -> FluxMaps:
         """Read a file written by this library or by gammapy.
+
+        gammapy writes no confidence of errors and limits: ``n_sigma`` is 1 then, and
+        ``n_sigma_ul`` is None.
 
         Parameters
         ----------
@@ -312,7 +251,8 @@ class FluxMaps(Mapping[str, Map]):
         Returns
         -------
         FluxMaps
-            The maps, with the reference model of the header, or else of the file it names.
+            The maps as norms, with the reference model of the header, or else of the file that it
+            names.
 
         Raises
         ------
@@ -324,6 +264,8 @@ class FluxMaps(Mapping[str, Map]):
         content = read_flux_maps(filename)
         model = model_from_content(content.model)
         maps = content.maps
+        if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
+            maps.pop("dnde_scan_values", None)  # which follow from that axis
         if content.sed_type in FLUXES:
             if model is None:
                 raise ValueError(
@@ -390,6 +332,8 @@ class FluxMaps(Mapping[str, Map]):
         return call_plot("plot_residuals", self, dataset, **kwargs)
 
 
-def _model_tag(model: Any) -> str | None:
-    """Return the short name of the reference model's spectrum."""
-    return None if model is None else model.spectral_model.tag[-1]
+def _one_bin(index: int, name: str, nbin: int) -> slice:
+    """Return the slice that takes one bin."""
+    if not -nbin <= index < nbin:
+        raise ValueError(f"slices: axis {name!r} has {nbin} bins, there is none of number {index}.")
+    return slice(index % nbin, index % nbin + 1)

@@ -1,0 +1,68 @@
+"""How the fits of a map ended, as a table of codes, numbers of pixels and sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import QTable
+
+from gammagrad.core.solve import STATUS
+from gammagrad.maps.map import Map
+
+__all__ = ["StatusTable", "status_table"]
+
+
+class StatusTable(QTable):
+    """A table of how the fits of a map ended; it prints whole, whatever the terminal's width."""
+
+    def __str__(self) -> str:
+        align = ["<" if name == "meaning" else ">" for name in self.colnames]
+        lines: list[str] = self.pformat(max_lines=-1, max_width=-1, align=align)
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def status_table(status: Map) -> StatusTable:
+    """Count the pixels of each status.
+
+    Parameters
+    ----------
+    status : Map
+        Codes of `gammagrad.core.solve.Status`, with an energy axis.
+
+    Returns
+    -------
+    StatusTable
+        One row for every code that occurs in an energy group, the most frequent first:
+        ``energy_group``, ``energy_min``, ``energy_max``, ``code``, ``pixels`` and ``meaning``, a
+        sentence.
+
+    Examples
+    --------
+    >>> from gammagrad.maps.axes import MapAxis
+    >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
+    >>> status = Map.create(npix=(4, 3), axes=[axis], dtype="int8")
+    >>> status.data[0, 0] = 1
+    >>> print(status_table(status)["code", "pixels", "meaning"])
+    code pixels                             meaning
+    ---- ------ ----------------------------------------------------------------
+       0      8 fitted: the derivative of the fit statistic vanishes at the norm
+       1      4 no counts in the kernel's window: the norm is the physical bound
+    """
+    edges = status.geom.axes["energy"].edges
+    rows = []
+    for group, plane in enumerate(status.data):
+        codes, numbers = np.unique(plane, return_counts=True)
+        for i in np.argsort(-numbers, kind="stable"):
+            rows.append((group, int(codes[i]), int(numbers[i])))
+    table = StatusTable()
+    table["energy_group"] = [group for group, _, _ in rows]
+    for name, bounds in (("energy_min", edges[:-1]), ("energy_max", edges[1:])):
+        table[name] = bounds[table["energy_group"]]
+        table[name].info.format = ".4g"
+    table["code"] = [code for _, code, _ in rows]
+    table["pixels"] = [number for _, _, number in rows]
+    table["meaning"] = [_sentence(code) for _, code, _ in rows]
+    return table
+
+
+def _sentence(code: int) -> str:
+    return STATUS.get(code, "a code that this version of the library does not know")
