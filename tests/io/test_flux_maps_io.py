@@ -335,6 +335,33 @@ def test_gammapy_reads_it(maps: FluxMaps, tmp_path: Path) -> None:
         assert a == pytest.approx(b, rel=1e-6, nan_ok=True), name
 
 
+@pytest.mark.parametrize("kind", ["likelihood", "flux"])
+def test_gammapy_reads_limits_and_profiles(maps: FluxMaps, tmp_path: Path, kind: str) -> None:
+    estimators = pytest.importorskip("gammapy.estimators")
+    utils = pytest.importorskip("gammapy.estimators.utils")
+    gammapy_maps = pytest.importorskip("gammapy.maps")
+    maps = with_scan(maps).slice_by_idx({"energy": 0})
+    rng = np.random.default_rng(4)
+    more = ("norm_errp", "norm_errn", "norm_sensitivity")
+    data = {name: Map(maps.geom, rng.random(maps.geom.data_shape)) for name in more}
+    data["success"] = Map(maps.geom, np.ones(maps.geom.data_shape, dtype=bool))
+    # no two scans differ but by their best fit
+    x = NORMS[None, :, None, None]
+    data["stat_scan"] = Map(maps.stat_scan.geom, x**2 - 2 * x * maps.norm.data[:, None])
+    maps = FluxMaps({**maps._data, **data}, maps.reference_model)
+    maps.write(tmp_path / "maps.fits", sed_type=kind)
+    theirs = estimators.FluxMaps.read(tmp_path / "maps.fits")
+    for name in ("flux_ul", "eflux_errn", "dnde_errp", "flux_sensitivity", "dnde_scan_values"):
+        values = getattr(theirs, name).quantity.to_value(maps[name].unit)
+        assert values == pytest.approx(maps[name].data, rel=1e-6, nan_ok=True), name
+    assert np.array_equal(theirs.stat_scan.data, maps.stat_scan.data, equal_nan=True)
+    grid = np.linspace(-50, 50, 11)
+    axis = gammapy_maps.MapAxis(grid * theirs.dnde_ref.squeeze(), name="dnde", node_type="center")
+    profile = utils.interpolate_profile_map(theirs, axis).data[0, :, 4, 5]
+    expected = np.interp(grid, NORMS, maps.stat_scan.data[0, :, 4, 5])
+    assert profile == pytest.approx(expected, rel=1e-6)
+
+
 # tables of sources
 
 

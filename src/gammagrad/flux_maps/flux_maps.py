@@ -221,8 +221,8 @@ class FluxMaps(NamedMaps):
             raise ValueError(
                 f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
             )
-        follow = [name for name in ("sqrt_ts", "dnde_scan_values") if name in self]
-        maps = self._data | {name: self[name] for name in follow}
+        written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy looks for the last two
+        maps = {name: self[name] for name in self if name in written}
         if sed_type is not None and sed_type in FLUXES:
             maps = fluxes_from_norms(maps, sed_type, self._spectrum)
         write_flux_maps(
