@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ from datasets import make_dataset
 from gammagrad.dataset import MapDataset
 from gammagrad.maps import Map, MapAxis, RegionGeom, WcsGeom
 from gammagrad.maps.irf import EDispKernelMap, PSFMap
-from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+from gammagrad.models import (
+    FoVBackgroundModel,
+    GaussianSpatialModel,
+    PointSpatialModel,
+    PowerLawNormSpectralModel,
+    PowerLawSpectralModel,
+    SkyModel,
+    TemplateNPredModel,
+)
 
 MAPS = ("counts", "background", "exposure", "mask_safe", "mask_fit")
 
@@ -196,3 +205,114 @@ def test_operations_keep_or_change_the_name() -> None:
     assert dataset.pad(1, name="padded").name == "padded"
     assert dataset.slice_by_energy(name="slice").name == "slice"
     assert dataset.cutout((83.63, 22.01), "1 deg", name="part").name == "part"
+
+
+def blocks(data: np.ndarray, factor: int) -> list[tuple[tuple[int, int, int], np.ndarray]]:
+    """Return the pixels of each block of each energy, with its index."""
+    energies, ny, nx = data.shape
+    return [
+        ((e, y, x), data[e, y * factor : (y + 1) * factor, x * factor : (x + 1) * factor])
+        for e in range(energies)
+        for y in range(ny // factor)
+        for x in range(nx // factor)
+    ]
+
+
+@given(factor=st.integers(1, 5), ny=st.integers(1, 4), nx=st.integers(1, 4))
+def test_merged_pixels_hold_what_their_parts_did(factor: int, ny: int, nx: int) -> None:
+    dataset = full_dataset(npix=(factor * nx, factor * ny))
+    dataset.models = None
+    rng = np.random.default_rng(factor + 10 * ny + 100 * nx)
+    shape = dataset.geom.data_shape
+    dataset.mask_safe = Map(dataset.geom, rng.random(shape) < 0.7)
+    dataset.mask_fit = Map(dataset.geom, rng.random(shape) < 0.2)
+    dataset.require("background").data[rng.random(shape) < 0.1] = np.nan
+    dataset.require("counts").data[rng.random(shape) < 0.1] = 3
+    safe = dataset.require("mask_safe").data
+    dataset.require("counts").data[~safe] = np.inf  # masked bins may hold anything
+    coarse = dataset.downsample(factor)
+    assert coarse.name == dataset.name
+    background = dict(blocks(dataset.require("background").data, factor))
+    safe_blocks = dict(blocks(safe, factor))
+    for index, counts in blocks(dataset.require("counts").data, factor):
+        known = safe_blocks[index] & ~np.isnan(background[index])
+        assert coarse.require("counts").data[index] == counts[known].sum()
+        merged = coarse.require("background").data[index]
+        if safe_blocks[index].any() and not known.any():
+            assert np.isnan(merged)
+        else:
+            assert merged == pytest.approx(background[index][known].sum())
+    for index, exposure in blocks(dataset.require("exposure").data, factor):
+        assert coarse.require("exposure").data[index] == pytest.approx(exposure.mean())
+    for name in ("mask_safe", "mask_fit"):
+        for index, mask in blocks(dataset.require(name).data, factor):
+            assert coarse.require(name).data[index] == mask.any()
+    middle = (factor - 1) / 2
+    apart = coarse.geom.pix_to_sky(0, 0).separation(dataset.geom.pix_to_sky(middle, middle))
+    assert apart.deg < 1e-9
+    assert coarse.psf is dataset.psf
+    assert coarse.edisp is dataset.edisp
+
+
+def test_merging_needs_a_factor_that_divides() -> None:
+    dataset = make_dataset(npix=(9, 6))
+    with pytest.raises(ValueError, match="9 x 6 pixels cannot be merged by 2; pad or crop"):
+        dataset.downsample(2)
+    assert dataset.pad(((0, 0), (0, 1))).downsample(2, name="x").geom.shape_image == (3, 5)
+    only = MapDataset(exposure=dataset.exposure)
+    assert only.downsample(3).require("exposure").data.shape == (3, 2, 3)
+
+
+def test_weights_are_averaged_over_the_pixels_that_have_any() -> None:
+    dataset = make_dataset(npix=(4, 4), nbin=1)
+    weights = np.zeros((1, 4, 4))
+    weights[0, :2, :2] = [[0.5, 0.0], [0.1, 0.0]]
+    weights[0, 2:, 2:] = 0.25
+    dataset.mask_fit = Map(dataset.geom, weights)
+    coarse = dataset.downsample(2)
+    np.testing.assert_allclose(coarse.require("mask_fit").data, [[[0.3, 0], [0, 0.25]]])
+
+
+def test_models_are_predicted_on_merged_pixels() -> None:
+    dataset = make_dataset(npix=(20, 24), nbin=2, background=0.5)
+    position = dataset.geom.center_skydir
+    template = Map(dataset.geom, np.random.default_rng(1).random(dataset.geom.data_shape))
+    norm = PowerLawNormSpectralModel(norm=1.5, tilt=0.3)
+    dataset.models = [
+        SkyModel(
+            PowerLawSpectralModel(amplitude=1e-11),
+            GaussianSpatialModel(position.ra, position.dec, "0.3 deg"),
+            name="source",
+        ),
+        FoVBackgroundModel(dataset.name, PowerLawNormSpectralModel(norm=2)),
+        TemplateNPredModel(template, norm, name="template"),
+    ]
+    npred = dataset.npred()
+    coarse = dataset.downsample(2)
+    assert coarse.models is not None
+    assert coarse.models.names == ["source", "simulated-bkg", "template"]
+    np.testing.assert_allclose(coarse.npred().data, npred.downsample(2).data, rtol=1e-4)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("path", "factor"),
+    [
+        ("fermi-3fhl-gc/fermi-3fhl-gc.fits.gz", 4),
+        ("reduced/hess-crab.fits.gz", 5),
+        ("reduced/hess-crab-1deg-maskfit.fits.gz", 5),
+        ("reduced/cta-1dc-vela.fits.gz", 2),
+        ("hawc/DL4/nHit-8.fits.gz", 6),
+    ],
+)
+def test_merging_is_gammapys(gammapy_data: Path, path: str, factor: int) -> None:
+    datasets = pytest.importorskip("gammapy.datasets")
+    theirs = datasets.MapDataset.read(gammapy_data / path).downsample(factor)
+    ours = MapDataset.read(gammapy_data / path).downsample(factor)
+    for name in MAPS:
+        m, wanted = getattr(ours, name), getattr(theirs, name)
+        assert (m is None) == (wanted is None), name
+        if m is not None:
+            np.testing.assert_allclose(m.data, wanted.data, rtol=1e-5, err_msg=name)
+            sky = wanted.geom.to_image().get_coord().skycoord[2, 1]
+            assert np.allclose(m.geom.sky_to_pix(sky), (1, 2), atol=1e-3)

@@ -16,7 +16,7 @@ from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
 
-__all__ = ["background_npred", "model_npred", "sky_models"]
+__all__ = ["background_npred", "model_npred", "sky_models", "template_on"]
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def model_npred(
     geom = dataset.geom
     if isinstance(model, TemplateNPredModel):
         factor = norm_weights(model.spectral_model, geom.axes["energy"])
-        return Map(geom, _template_on(model, geom) * factor[:, None, None])
+        return Map(geom, template_on(model, geom) * factor[:, None, None])
     return evaluate_npred(
         model,
         dataset.require("exposure"),
@@ -98,8 +98,26 @@ def model_npred(
     )
 
 
-def _template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
-    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more."""
+def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
+    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more.
+
+    Parameters
+    ----------
+    model
+        The template.
+    geom
+        Geometry of the counts.
+
+    Returns
+    -------
+    ndarray
+        Counts per bin without the template's spectral factor, 0 beyond its pixels.
+
+    Raises
+    ------
+    ValueError
+        If its pixels or its energy bins are not those of the geometry.
+    """
     data = np.asarray(model.data, dtype=float)
     if model.geom is None:
         if data.shape != geom.data_shape:

@@ -1,17 +1,22 @@
-"""Datasets cut out, sliced and padded; the originals stay as they are."""
+"""Datasets cut out, sliced, padded and merged; the originals stay as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
+import numpy as np
 from astropy import units as u
+from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import MAP_NAMES
+from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.parts import DatasetParts
+from gammagrad.dataset.predict import template_on
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import quantity
+from gammagrad.models import TemplateNPredModel
 
 __all__ = ["DatasetTransforms"]
 
@@ -46,8 +51,29 @@ def _copy(response: Response | None) -> Response | None:
     return type(response)(_map_of(response).copy(), None if exposure is None else exposure.copy())
 
 
+def _merged(m: Map, used: bool | NDArray[np.bool_], factor: int) -> Map:
+    """Sum counts over blocks of pixels, bins that are not used left out."""
+    return Map(m.geom, np.where(used, m.data, 0), meta=m.meta).downsample(factor)
+
+
+def _merged_background(m: Map, safe: bool | NDArray[np.bool_], factor: int) -> Map:
+    """Sum a background over blocks; unknown where it is in each safe bin of a block."""
+    known = ~np.isnan(m.data)
+    result = _merged(m, safe & known, factor)
+    unknown, some = (Map(m.geom, safe & bins).downsample(factor).data for bins in (~known, known))
+    result.data[unknown & ~some] = np.nan
+    return result
+
+
+def _merged_mask(m: Map, factor: int) -> Map:
+    """Return a mask where any pixel of a block has it, a weight as the mean of those not 0."""
+    if m.is_mask:
+        return m.downsample(factor)
+    return m.downsample(factor, preserve_counts=False, weights=used_bins(m))
+
+
 class DatasetTransforms(DatasetParts):
-    """A dataset that can be cut out, sliced and padded; `MapDataset` is the one to use."""
+    """A dataset that can be cut out, sliced, padded and merged; `MapDataset` is the one to use."""
 
     def _with(self, change: Callable[[Map], Map], name: str | None, **changes: Any) -> Self:
         """Return a dataset with each of its maps changed alike, and other parts as given."""
@@ -117,7 +143,8 @@ class DatasetTransforms(DatasetParts):
         Parameters
         ----------
         pad_width
-            Number of pixels on each side, one or (rows, columns).
+            Number of pixels on each side: one, (rows, columns), or two of each, before and after:
+            ((rows, rows), (columns, columns)).
         name
             Name of the new dataset; by default the same.
 
@@ -127,6 +154,69 @@ class DatasetTransforms(DatasetParts):
             The larger dataset.
         """
         return self._with(lambda m: m.pad(pad_width), name)
+
+    def downsample(self, factor: int, *, name: str | None = None) -> Self:
+        """Return the dataset with blocks of pixels merged.
+
+        Counts and background are summed over the pixels that `mask_safe` leaves, and over those
+        where the background is known. The exposure is averaged over all pixels of a block: where a
+        block is partly masked, a source is predicted with too many counts. A mask is true where
+        any pixel of a block has it; weights are averaged over the pixels that have any.
+
+        Parameters
+        ----------
+        factor
+            Pixels along the side of a block; it must divide rows and columns. `pad` helps.
+        name
+            Name of the new dataset; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The coarser dataset. The instrument's response is the same.
+
+        Raises
+        ------
+        ValueError
+            If the factor does not divide the number of rows and columns.
+
+        Examples
+        --------
+        >>> from gammagrad.dataset import MapDataset
+        >>> from gammagrad.maps import Map, MapAxis
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=1)
+        >>> dataset = MapDataset(counts=Map.create(npix=(6, 4), axes=[axis], data=2))
+        >>> dataset.downsample(2).counts.data
+        array([[[8, 8, 8],
+                [8, 8, 8]]])
+        """
+        parts = dict(self.parts)
+        if name is not None:
+            parts["name"] = name
+        safe: Any = True if self.mask_safe is None else used_bins(self.mask_safe)
+        used = safe if self.background is None else safe & ~np.isnan(self.background.data)
+        for part in MAP_NAMES:
+            m = parts[part]
+            if m is None:
+                continue
+            if part == "exposure":
+                parts[part] = m.downsample(factor, preserve_counts=False)
+            elif part == "counts":
+                parts[part] = _merged(m, used, factor)
+            elif part == "background":
+                parts[part] = _merged_background(m, safe, factor)
+            else:
+                parts[part] = _merged_mask(m, factor)
+        if self.models is not None:
+            parts["models"] = [self._merged_model(model, used, factor) for model in self.models]
+        return type(self)(**parts)
+
+    def _merged_model(self, model: Any, used: bool | NDArray[np.bool_], factor: int) -> Any:
+        """Return a template of counts on blocks of pixels; other models do not know of pixels."""
+        if not isinstance(model, TemplateNPredModel):
+            return model
+        counts = _merged(Map(self.geom, template_on(model, self.geom)), used, factor)
+        return TemplateNPredModel(counts, model.spectral_model, model.name, model.datasets_names)
 
     def slice_by_energy(
         self, energy_min: Any = None, energy_max: Any = None, name: str | None = None
