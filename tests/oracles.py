@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -116,3 +117,92 @@ def slow_ts_map(
     return {
         name: np.array([getattr(f, name) for f in fits]).reshape(shape) for name in SlowFit._fields
     }
+
+
+class SlowProfile(NamedTuple):
+    """Errors, limits and sensitivity by bisection of the profile, and a scan of it."""
+
+    norm_errp: float
+    norm_errn: float
+    norm_ul: float
+    norm_sensitivity: float
+    stat_scan: Floats
+
+
+def slow_rise(counts: Floats, background: Floats, model: Floats, base: float, norm: float) -> float:
+    """Cash statistic at a norm less that at a base norm, bin by bin; infinite if one is empty."""
+    total = 0.0
+    for n, b, m in zip(
+        *(np.ravel(a).astype(float) for a in (counts, background, model)), strict=True
+    ):
+        if m <= 0:
+            continue
+        total += 2 * (norm - base) * m
+        if n > 0:
+            b = max(b, FLOOR)
+            step = (norm - base) * m / (b + base * m)
+            if step <= -1:
+                return math.inf
+            total -= 2 * n * math.log1p(step)
+    return total
+
+
+def bisect(function: Callable[[float], float], low: float, high: float) -> float:
+    """Root of a function that is negative at `low` and positive at `high`."""
+    for _ in range(400):
+        middle = 0.5 * (low + high)
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+    return 0.5 * (low + high)
+
+
+def slow_asimov(background: Floats, model: Floats, norm: float) -> float:
+    """Test statistic of a source whose counts are exactly those expected."""
+    total = 0.0
+    for b, m in zip(np.ravel(background), np.ravel(model), strict=True):
+        b = max(float(b), FLOOR)
+        z = norm * float(m) / b
+        total += 2 * b * ((1 + z) * math.log1p(z) - z)
+    return total
+
+
+def slow_profile(
+    counts: Floats,
+    background: Floats,
+    model: Floats,
+    *,
+    n_sigma: float = 1.0,
+    n_sigma_ul: float = 2.0,
+    n_sigma_sensitivity: float = 5.0,
+    norm_min: float = -math.inf,
+    scan_values: Floats | None = None,
+) -> SlowProfile:
+    """Follow the profile of one pixel by bisection."""
+    data = tuple(np.ravel(a).astype(float) for a in (counts, background, model))
+    fit = slow_fit(*data)
+    _, b, m = data
+    bound = -float(np.min(b[m > 0] / m[m > 0]))
+
+    def end(base: float, target: float) -> float:
+        reach = max(1.0, abs(base))
+        while slow_rise(*data, base, base + reach) < target:
+            reach *= 2
+        return bisect(lambda x: slow_rise(*data, base, x) - target, base, base + reach)
+
+    at_bound = slow_rise(*data, fit.norm, bound)
+    lower = bound
+    if at_bound > n_sigma**2:
+        lower = -bisect(lambda x: slow_rise(*data, fit.norm, -x) - n_sigma**2, -fit.norm, -bound)
+    high = 1.0
+    while slow_asimov(b, m, high) < n_sigma_sensitivity**2:
+        high *= 2
+    values = np.array([]) if scan_values is None else np.asarray(scan_values, float)
+    scan = [math.inf if x < bound else slow_rise(*data, 0.0, float(x)) for x in values]
+    return SlowProfile(
+        norm_errp=end(fit.norm, n_sigma**2) - fit.norm,
+        norm_errn=fit.norm - lower,
+        norm_ul=end(max(fit.norm, norm_min), n_sigma_ul**2),
+        norm_sensitivity=bisect(lambda x: slow_asimov(b, m, x) - n_sigma_sensitivity**2, 0.0, high),
+        stat_scan=np.array(scan),
+    )

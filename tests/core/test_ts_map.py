@@ -10,8 +10,9 @@ from jax.test_util import check_grads
 
 from fields import Field, random_field
 from gammagrad import ts_map
+from gammagrad.core.chunk import fit_chunk
 from gammagrad.core.norm import NormFit
-from gammagrad.core.occupied import _solve_chunk, fit_occupied
+from gammagrad.core.occupied import fit_occupied
 from gammagrad.core.solve import Status
 from gammagrad.core.ts_map import _ts_map
 from gammagrad.core.windows import cube_bins, summed_bins
@@ -179,10 +180,10 @@ def test_vmap_over_toys_is_a_loop() -> None:
 def test_new_data_of_the_same_shape_compile_nothing() -> None:
     dense(random_field(3), "cube")
     listed([random_field(3)], "cube")
-    before = _ts_map._cache_size(), _solve_chunk._cache_size()
+    before = _ts_map._cache_size(), fit_chunk._cache_size()
     dense(random_field(20), "cube", n_sigma=2)
     listed([random_field(20)], "cube")
-    assert (_ts_map._cache_size(), _solve_chunk._cache_size()) == before
+    assert (_ts_map._cache_size(), fit_chunk._cache_size()) == before
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from gammagrad._pytree import pytree
+from gammagrad.core.intervals import PixelProfile, ends_at_bound, pixel_intervals
+from gammagrad.core.options import FitOptions, make_options, parse_selection
+from gammagrad.core.sensitivity import sensitivity
 from gammagrad.core.solve import N_SWEEPS, Root, Status, lower_start, newton
 from gammagrad.core.stats import ScoreSums, bin_ratio, cash, score_terms, ts_term
 
-__all__ = ["NormFit", "fit_bins", "fit_norm", "fit_status", "floating"]
+__all__ = ["NormFit", "checked_selection", "fit_bins", "fit_norm", "fit_status", "floating"]
 
 
 @pytree
@@ -38,6 +42,17 @@ class NormFit:
     status
         Code from `gammagrad.core.solve.STATUS`. Where it says "not fitted" the other fields are
         zero: the host side paints them NaN.
+    norm_errp, norm_errn
+        Errors upwards and downwards, both >= 0, where the statistic has risen by ``n_sigma^2``.
+        The lower one ends at the physical bound where that is reached first. None unless asked
+        for, as all that follow.
+    norm_ul
+        Upper limit, where the statistic has risen by ``n_sigma_ul^2``.
+    norm_sensitivity
+        Norm at which a source on this background reaches `n_sigma_sensitivity`.
+    stat_scan
+        Statistic at given norms less that at norm 0, with the norms as a leading axis; infinite
+        below the physical bound.
     """
 
     norm: Array | np.ndarray
@@ -49,6 +64,11 @@ class NormFit:
     npred_excess: Array | np.ndarray
     niter: Array | np.ndarray
     status: Array | np.ndarray
+    norm_errp: Array | np.ndarray | None = None
+    norm_errn: Array | np.ndarray | None = None
+    norm_ul: Array | np.ndarray | None = None
+    norm_sensitivity: Array | np.ndarray | None = None
+    stat_scan: Array | np.ndarray | None = None
 
 
 def fit_status(
@@ -58,6 +78,7 @@ def fit_status(
     has_model: Array,
     has_counts: Array,
     counts_on_zero: Array,
+    error_at_bound: Array,
     last_step: Array,
     rtol: Array | float,
 ) -> Array:
@@ -75,6 +96,8 @@ def fit_status(
         Whether a bin that the model reaches has counts.
     counts_on_zero
         Whether such a bin has counts but no background.
+    error_at_bound
+        Whether the lower error ends at the physical bound.
     last_step
         Size of the last step in units of the error.
     rtol
@@ -86,7 +109,8 @@ def fit_status(
         Status codes, int32.
     """
     at_bound = norm <= bound
-    code = jnp.where(at_bound, Status.AT_BOUND, Status.FITTED)
+    code = jnp.where(error_at_bound, Status.LOWER_ERROR_AT_BOUND, Status.FITTED)
+    code = jnp.where(at_bound, Status.AT_BOUND, code)
     code = jnp.where(~has_counts, Status.NO_COUNTS, code)
     code = jnp.where(at_bound & (bound == 0), Status.ZERO_BACKGROUND_BOUND, code)
     code = jnp.where(counts_on_zero, Status.COUNTS_WITHOUT_BACKGROUND, code)
@@ -102,7 +126,7 @@ def _live_sums(norm: Array, counts: Array, ratio: Array, live: Array) -> ScoreSu
 
 
 def _solve_root(
-    counts: Array, ratio: Array, model_sum: Array, bound: Array, rtol: Array, n_sweeps: int
+    counts: Array, ratio: Array, model_sum: Array, bound: Array, rtol: Array | float, n_sweeps: int
 ) -> Root:
     """Solve for one pixel's norm; nothing of it is differentiated."""
     counts, ratio, model_sum, bound = jax.lax.stop_gradient((counts, ratio, model_sum, bound))
@@ -121,10 +145,11 @@ def fit_bins(
     counts: Array,
     background: Array,
     model: Array,
+    options: FitOptions,
     *,
-    n_sigma: Array,
-    rtol: Array,
-    n_sweeps: int,
+    selection: tuple[str, ...] = (),
+    scan_values: Array | None = None,
+    n_sweeps: int = N_SWEEPS,
 ) -> NormFit:
     """Fit one pixel's flat list of weighted bins."""
     reached = model > 0
@@ -137,7 +162,7 @@ def fit_bins(
 
     seen = jnp.where(reached, counts, 0)
     occupied = seen > 0
-    root = _solve_root(seen, ratio, safe_sum, bound, rtol, n_sweeps)
+    root = _solve_root(seen, ratio, safe_sum, bound, options.rtol, n_sweeps)
 
     # one differentiable step from the solved norm: the implicit function theorem
     fixed = jax.lax.stop_gradient
@@ -155,18 +180,28 @@ def fit_bins(
     ts = jnp.maximum(ts, 0)
     stat_null = cash(counts, background).sum()
     excess = norm * model_sum
+    profile = PixelProfile(seen, ratio, safe_sum)
+    frozen = fixed(profile)
     status = fit_status(
         norm=norm,
         bound=bound,
         has_model=has_model,
         has_counts=occupied.any(),
         counts_on_zero=(occupied & (background <= 0)).any(),
+        error_at_bound=ends_at_bound(
+            frozen.sums_from(fixed(norm)), fixed(bound - norm), fixed(safe_sum), options.n_sigma**2
+        ),
         last_step=root.last_step,
-        rtol=rtol,
+        rtol=options.rtol,
     )
+    extras = pixel_intervals(profile, norm, bound, options, selection)
+    if "sensitivity" in selection:
+        extras["norm_sensitivity"] = sensitivity(background, model, options)
+    if "stat_scan" in selection and scan_values is not None:
+        extras["stat_scan"] = profile.scan(scan_values, bound)
     return NormFit(
         norm=norm,
-        norm_err=jnp.where(s2 > 0, n_sigma / jnp.sqrt(safe_s2), jnp.inf),
+        norm_err=jnp.where(s2 > 0, options.n_sigma / jnp.sqrt(safe_s2), jnp.inf),
         ts=jnp.where(norm < 0, -ts, ts),
         stat=stat_null - ts,
         stat_null=stat_null,
@@ -174,6 +209,7 @@ def fit_bins(
         npred_excess=excess,
         niter=jnp.where(occupied.any(), root.niter, 0),
         status=status,
+        **{name: jnp.where(has_model, value, 0) for name, value in extras.items()},
     )
 
 
@@ -192,6 +228,13 @@ def fit_norm(
     weights: ArrayLike | None = None,
     *,
     n_sigma: ArrayLike = 1.0,
+    n_sigma_ul: ArrayLike = 2.0,
+    n_sigma_sensitivity: ArrayLike = 5.0,
+    selection_optional: str | Iterable[str] | None = None,
+    norm_min: ArrayLike | None = None,
+    scan_values: ArrayLike | None = None,
+    gamma_min: ArrayLike = 0.0,
+    bkg_syst_fraction: ArrayLike = 0.0,
     rtol: ArrayLike = 0.01,
     n_sweeps: int = N_SWEEPS,
 ) -> NormFit:
@@ -213,7 +256,21 @@ def fit_norm(
     weights
         Weight of each bin in the likelihood, same shape; a mask is 0 and 1. None: all 1.
     n_sigma
-        Number of standard deviations of `norm_err`.
+        Number of standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
+    n_sigma_ul
+        Standard deviations of the upper limit: 2 is 97.7 % one-sided, 1.645 is 95 %.
+    n_sigma_sensitivity
+        Significance that the sensitivity is for.
+    selection_optional
+        Optional outputs: "errn-errp", "ul", "stat_scan", "sensitivity", several, or "all" (static).
+    norm_min
+        Norm below which limits do not start: None for the physical bound, or 0.
+    scan_values
+        Norms at which the statistic is scanned.
+    gamma_min
+        Least number of source counts that the sensitivity asks for.
+    bkg_syst_fraction
+        Part of the background that the sensitivity takes to be uncertain.
     rtol
         Last step, in units of the error, above which the status is "not converged".
     n_sweeps
@@ -222,12 +279,13 @@ def fit_norm(
     Returns
     -------
     NormFit
-        Scalars.
+        Scalars; `stat_scan` has one value per norm.
 
     Raises
     ------
     ValueError
-        If the shapes differ, or there is no bin.
+        If the shapes differ, there is no bin, an optional output is not known, or a scan is asked
+        for without its norms.
 
     References
     ----------
@@ -246,20 +304,42 @@ def fit_norm(
     shapes = {"counts": n.shape, "background": b.shape, "model": m.shape, "weights": w.shape}
     if len(set(shapes.values())) > 1 or n.size == 0:
         raise ValueError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
-    # scalars in one spelling: a float, an int and an array must not compile three times
-    n_sigma, rtol = (jnp.asarray(value, b.dtype) for value in (n_sigma, rtol))
-    return _fit_norm(n, b, m, w, n_sigma, rtol, n_sweeps=n_sweeps)
+    selection, values = checked_selection(selection_optional, scan_values, b.dtype)
+    options = make_options(
+        b.dtype,
+        norm_min,
+        n_sigma=n_sigma,
+        n_sigma_ul=n_sigma_ul,
+        n_sigma_sensitivity=n_sigma_sensitivity,
+        rtol=rtol,
+        gamma_min=gamma_min,
+        bkg_syst_fraction=bkg_syst_fraction,
+    )
+    return _fit_norm(n, b, m, w, options, values, selection=selection, n_sweeps=n_sweeps)
 
 
-@partial(jax.jit, static_argnames="n_sweeps")
+def checked_selection(
+    selection: str | Iterable[str] | None, scan_values: ArrayLike | None, dtype: DTypeLike
+) -> tuple[tuple[str, ...], Array | None]:
+    """Return the optional outputs and the norms to scan, or say which of them is missing."""
+    names = parse_selection(selection)
+    if "stat_scan" not in names:
+        return names, None
+    if scan_values is None:
+        raise ValueError("stat_scan needs scan_values: the norms at which to scan the statistic.")
+    return names, jnp.atleast_1d(jnp.asarray(scan_values, dtype))
+
+
+@partial(jax.jit, static_argnames=("selection", "n_sweeps"))
 def _fit_norm(
     counts: Array,
     background: Array,
     model: Array,
     weights: Array,
-    n_sigma: Array,
-    rtol: Array,
+    options: FitOptions,
+    scan_values: Array | None,
     *,
+    selection: tuple[str, ...],
     n_sweeps: int,
 ) -> NormFit:
     """Apply the weights and fit."""
@@ -270,4 +350,6 @@ def _fit_norm(
         jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1)
         for a in (counts, background, model)
     )
-    return fit_bins(n, b, m, n_sigma=n_sigma, rtol=rtol, n_sweeps=n_sweeps)
+    return fit_bins(
+        n, b, m, options, selection=selection, scan_values=scan_values, n_sweeps=n_sweeps
+    )

@@ -7,9 +7,9 @@ that new data of the same map shape compile nothing new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,16 @@ from jax import Array
 
 from gammagrad.core.blocks import BlockList, chunks, list_blocks, tile_batches
 from gammagrad.core.bound import kernel_reach, local_max, steepest_ratio
+from gammagrad.core.chunk import FlatBins, TileInputs, fit_chunk, flat_bins, try_chunk
 from gammagrad.core.convolve import box_sum, correlate
 from gammagrad.core.norm import NormFit, fit_status
-from gammagrad.core.solve import N_SWEEPS, lower_start, newton
-from gammagrad.core.stats import ScoreSums, bin_ratio, cash, score_terms, ts_term
-from gammagrad.core.windows import TILE, BinImages, TilePlan, from_tiles, kernel_table, to_tiles
+from gammagrad.core.options import FitOptions, make_options
+from gammagrad.core.sensitivity import sensitivity_map
+from gammagrad.core.solve import N_SWEEPS, Status
+from gammagrad.core.stats import cash
+from gammagrad.core.windows import BinImages, TilePlan, from_tiles, to_tiles
 
 __all__ = ["fit_occupied"]
-
-PIXELS = TILE * TILE
 
 
 class WholeMap(NamedTuple):
@@ -54,126 +55,15 @@ def _whole_map(images: BinImages) -> WholeMap:
     )
 
 
-class FlatBins(NamedTuple):
-    """All bins of all datasets in a row, with a dummy at the end, and their kernel table.
-
-    Attributes
-    ----------
-    counts, background
-        Shape (bins,).
-    exposure
-        Shape (components, bins).
-    table
-        Kernel between a place in a window and the pixels of the tile, shape
-        (components, places, pixels).
-    """
-
-    counts: Array
-    background: Array
-    exposure: Array
-    table: Array
-
-
-@jax.jit
-def _flat_bins(datasets: Sequence[BinImages]) -> FlatBins:
-    """Put the datasets' bins and kernel tables end to end."""
-    components = max(d.exposure.shape[1] for d in datasets)
-
-    def widen(array: Array) -> Array:
-        missing = components - array.shape[0]
-        return jnp.pad(array, ((0, missing),) + ((0, 0),) * (array.ndim - 1))
-
-    def join(arrays: list[Array], axis: int) -> Array:
-        dummy = jnp.zeros_like(jax.lax.slice_in_dim(arrays[0], 0, 1, axis=axis))
-        return jnp.concatenate([*arrays, dummy], axis=axis)
-
-    exposure = [d.exposure.swapaxes(0, 1).reshape(d.exposure.shape[1], -1) for d in datasets]
-    tables = [jnp.moveaxis(kernel_table(d.kernel), 3, 0) for d in datasets]
-    tables = [t.reshape(t.shape[0], -1, PIXELS) for t in tables]
-    return FlatBins(
-        counts=join([d.counts.reshape(-1) for d in datasets], 0),
-        background=join([d.background.reshape(-1) for d in datasets], 0),
-        exposure=join([widen(e) for e in exposure], 1),
-        table=join([widen(t) for t in tables], 1),
-    )
-
-
-class ChunkFit(NamedTuple):
-    """What a chunk's lists give, shape (tiles, pixels) each."""
-
-    norm: Array
-    s2: Array
-    gain: Array
-    niter: Array
-    last_step: Array
-    has_counts: Array
-
-
-@partial(jax.jit, static_argnames="n_sweeps")
-def _solve_chunk(
-    flat: FlatBins,
-    bins: Array,
-    rows: Array,
-    segment: Array,
-    bound: Array,
-    model_sum: Array,
-    rtol: Array,
-    *,
-    n_sweeps: int,
-) -> ChunkFit:
-    """Fit the norms of one chunk of tiles from blocks of occupied bins.
-
-    `segment` says which of the chunk's tiles a block belongs to, ascending.
-    """
-    n_tiles = bound.shape[0]
-    smallest = jnp.full((bins.shape[1], PIXELS), -jnp.inf)
-    nothing = jnp.zeros_like(smallest)
-    block_sum = model_sum[segment]
-
-    def tile_sum(per_block: Array) -> Array:
-        return jax.ops.segment_sum(per_block, segment, n_tiles, indices_are_sorted=True)
-
-    def gather(proven: Array, nth: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        which, place = nth
-        model = nothing
-        for exposure, table in zip(flat.exposure, flat.table, strict=True):
-            model = model + exposure[which][:, None] * table[place]
-        ratio = bin_ratio(flat.background[which][:, None], model)
-        seen = jnp.where(model > 0, flat.counts[which][:, None], 0)
-        return jnp.maximum(proven, lower_start(seen, ratio, block_sum)), (seen, ratio)
-
-    at_least, listed = jax.lax.scan(gather, smallest, (bins, rows))
-    proven = jax.ops.segment_max(at_least, segment, n_tiles, indices_are_sorted=True)
-
-    def sums(norm: Array) -> ScoreSums:
-        of_block = norm[segment]
-
-        def add(total: ScoreSums, nth: tuple[Array, Array]) -> tuple[ScoreSums, None]:
-            s1, s2 = score_terms(of_block, *nth)
-            return ScoreSums(total.s1 + s1, total.s2 + s2), None
-
-        total, _ = jax.lax.scan(add, ScoreSums(nothing, nothing), listed, unroll=4)
-        return ScoreSums(tile_sum(total.s1), tile_sum(total.s2))
-
-    lower = jnp.maximum(bound, proven)
-    start = jnp.maximum(lower, jnp.zeros_like(lower))
-    root = newton(sums, start, lower, model_sum, n_sweeps=n_sweeps, rtol=rtol)
-    best = root.norm[segment]
-
-    def add_gain(total: Array, nth: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + ts_term(best, *nth), None
-
-    gain, _ = jax.lax.scan(add_gain, nothing, listed)
-    s1, s2 = sums(root.norm)
-    return ChunkFit(root.norm, s2, tile_sum(gain), root.niter, root.last_step, s1 > 0)
-
-
 def fit_occupied(
     datasets: Sequence[BinImages],
     fitted: np.ndarray,
     *,
-    n_sigma: float = 1.0,
-    rtol: float = 0.01,
+    options: FitOptions | None = None,
+    selection: Sequence[str] = (),
+    scan_values: np.ndarray | None = None,
+    guess: np.ndarray | None = None,
+    threshold: float | None = None,
     n_sweeps: int = N_SWEEPS,
     progress: Callable[[float, int], None] | None = None,
 ) -> NormFit:
@@ -187,85 +77,180 @@ def fit_occupied(
         Bins of each dataset of a joint fit, on one pixel grid.
     fitted
         Pixels to fit, bool, shape (rows, cols). The others get status "not fitted".
-    n_sigma, rtol, n_sweeps
-        As for `gammagrad.core.norm.fit_norm`.
+    options
+        Numbers that steer the fit; None for their defaults.
+    selection
+        Optional outputs, names from `gammagrad.core.options.OPTIONAL`.
+    scan_values
+        Norms at which the statistic is scanned, for "stat_scan".
+    guess
+        Norms to try first, shape (rows, cols). They are moved up to where the best fit can be.
+    threshold
+        Where the test statistic at the guess is not above this, the guess is kept. Tiles without a
+        pixel above it are not solved, unless intervals are asked for.
+    n_sweeps
+        Newton sweeps, as for `gammagrad.core.norm.fit_norm`.
     progress
         Called with the number of batches done, a fraction of one included, and of all batches.
 
     Returns
     -------
     NormFit
-        Numpy maps of shape (rows, cols).
+        Numpy maps of shape (rows, cols); a scan has its norms as a leading axis.
     """
-    plans = [TilePlan.create(d.counts.shape, d.kernel.shape) for d in datasets]
-    plan = plans[0]
+    steer = make_options(datasets[0].background.dtype, **vars(options or FitOptions()))
+    lists = _TileLists.create(datasets)
     sums = [_whole_map(d) for d in datasets]
     model_sum = np.asarray(sum(s.model_sum for s in sums))
     reached = np.asarray(jnp.stack([s.reached for s in sums]).any(axis=0))
     has_model = np.asarray(fitted & reached & (model_sum > 0))
     bound = _physical_bound(datasets, has_model)
-    counts_on_zero = _reach(datasets, lambda d: (d.counts > 0) & (d.background <= 0))
+    tiles = lists.inputs(bound, np.where(has_model, model_sum, 1.0), guess)
+    active = np.asarray(to_tiles(has_model, lists.plan).any(axis=1))
 
-    tile_bound = to_tiles(bound, plan)
-    tile_sum = to_tiles(np.where(has_model, model_sum, 1.0), plan)
-    tile_sum[tile_sum == 0] = 1.0
-    active = np.asarray(to_tiles(has_model, plan).any(axis=1))
-    counts = [np.asarray(d.counts) for d in datasets]
-    flat = _flat_bins(datasets)
+    found = _without_counts(tiles, steer, selection, scan_values)
+    if threshold is not None and guess is not None:
+        tiles = _try_guesses(lists, tiles, active, found, threshold)
+        if not {"errn-errp", "ul", "stat_scan"} & set(selection):
+            active = active & ~tiles.kept.all(axis=1)
 
-    norm = tile_bound.copy()
-    outputs = {"norm": norm} | {
-        name: np.zeros_like(norm) for name in ("s2", "gain", "niter", "last_step")
-    }
-    outputs["has_counts"] = np.zeros(norm.shape, bool)
-    batches = tile_batches(counts, plans, active)
-    for batch, tiles_listed in enumerate(batches):
-        blocks = list_blocks(counts, plans, tiles_listed)
-        parts = chunks(blocks)
-        for done, (part, size) in enumerate(parts):
-            tiles, fit = _run_chunk(flat, blocks, part, size, tile_bound, tile_sum, rtol, n_sweeps)
-            for name, array in outputs.items():
-                array[tiles] = getattr(fit, name)[: tiles.size]
-            if progress is not None:
-                progress(batch + (done + 1) / len(parts), len(batches))
-    maps = {name: np.asarray(from_tiles(array, plan)) for name, array in outputs.items()}
-    background_sum = np.asarray(sum(s.background_sum for s in sums))
-    stat_null = np.asarray(sum(s.stat_null for s in sums))
-    maps["counts_on_zero"] = counts_on_zero
-    return _assemble(maps, bound, model_sum, has_model, background_sum, stat_null, n_sigma, rtol)
+    def fit(*parts: Any) -> dict[str, Array]:
+        return fit_chunk(
+            *parts,
+            steer,
+            None if scan_values is None else jnp.asarray(scan_values, model_sum.dtype),
+            selection=tuple(selection),
+            keeps=threshold is not None,
+            n_sweeps=n_sweeps,
+        )
+
+    for which, part, done, batches in lists.run(fit, tiles, active):
+        for name, array in part.items():
+            found[name][..., which, :] = array
+        if progress is not None:
+            progress(done, batches)
+    maps = {name: np.asarray(from_tiles(array, lists.plan)) for name, array in found.items()}
+    maps["kept"] = np.asarray(from_tiles(tiles.kept, lists.plan))
+    maps["counts_on_zero"] = _reach(datasets, lambda d: (d.counts > 0) & (d.background <= 0))
+    maps |= {"bound": bound, "model_sum": model_sum, "has_model": has_model}
+    for name in ("background_sum", "stat_null"):
+        maps[name] = np.asarray(sum(getattr(s, name) for s in sums))
+    if "sensitivity" in selection:
+        needed = jnp.asarray(np.where(has_model, model_sum, 0.0))
+        maps["norm_sensitivity"] = np.asarray(sensitivity_map(datasets, needed, steer))
+    return _assemble(maps, steer)
 
 
-def _run_chunk(
-    flat: FlatBins,
-    blocks: BlockList,
-    part: slice,
-    size: int,
-    bound: np.ndarray,
-    model_sum: np.ndarray,
-    rtol: float,
-    n_sweeps: int,
-) -> tuple[np.ndarray, ChunkFit]:
-    """Pad one chunk to its fixed size, solve it, return its tiles and their fit."""
-    tiles, segment = np.unique(blocks.tiles[part], return_inverse=True)
-    pad = size - segment.size
+@dataclass
+class _TileLists:
+    """The lists of a map's occupied bins, and what runs over them chunk by chunk."""
 
-    def filled(array: np.ndarray, dummy: int) -> np.ndarray:
-        return np.pad(array[:, part], ((0, 0), (0, pad)), constant_values=dummy)
+    flat: FlatBins
+    counts: list[np.ndarray]
+    plans: list[TilePlan]
 
-    def per_tile(array: np.ndarray) -> np.ndarray:
-        return np.pad(array[tiles], ((0, size - tiles.size), (0, 0)), constant_values=1.0)
+    @classmethod
+    def create(cls, datasets: Sequence[BinImages]) -> _TileLists:
+        plans = [TilePlan.create(d.counts.shape, d.kernel.shape) for d in datasets]
+        return cls(flat_bins(datasets), [np.asarray(d.counts) for d in datasets], plans)
 
-    fit = _solve_chunk(
-        flat,
-        filled(blocks.bins, flat.counts.shape[0] - 1),
-        filled(blocks.rows, flat.table.shape[1] - 1),
-        np.pad(segment, (0, pad), constant_values=size - 1).astype(np.int32),
-        per_tile(bound),
-        per_tile(model_sum),
-        np.float64(rtol),
-        n_sweeps=n_sweeps,
-    )
-    return tiles, jax.tree.map(np.asarray, fit)
+    @property
+    def plan(self) -> TilePlan:
+        """How the map is cut into tiles."""
+        return self.plans[0]
+
+    def inputs(
+        self, bound: np.ndarray, model_sum: np.ndarray, guess: np.ndarray | None
+    ) -> TileInputs:
+        """Reorder what is known of the pixels by tiles."""
+        total = to_tiles(model_sum, self.plan)
+        total[total == 0] = 1.0
+        tried = to_tiles(np.zeros_like(bound) if guess is None else guess, self.plan)
+        return TileInputs(to_tiles(bound, self.plan), total, tried, np.zeros(total.shape, bool))
+
+    def run(
+        self, work: Callable[..., dict[str, Array]], inputs: TileInputs, active: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], float, int]]:
+        """Do some work on every chunk of the active tiles."""
+        if not active.any():
+            return
+        batches = tile_batches(self.counts, self.plans, active)
+        for batch, tiles_listed in enumerate(batches):
+            blocks = list_blocks(self.counts, self.plans, tiles_listed)
+            parts = chunks(blocks)
+            for done, (part, size) in enumerate(parts):
+                tiles, found = self._run_chunk(work, blocks, part, size, inputs)
+                yield tiles, found, batch + (done + 1) / len(parts), len(batches)
+
+    def _run_chunk(
+        self,
+        work: Callable[..., dict[str, Array]],
+        blocks: BlockList,
+        part: slice,
+        size: int,
+        inputs: TileInputs,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Pad one chunk to its fixed size, work on it, return its tiles and what was found."""
+        tiles, segment = np.unique(blocks.tiles[part], return_inverse=True)
+        pad = size - segment.size
+
+        def filled(array: np.ndarray, dummy: int) -> np.ndarray:
+            return np.pad(array[:, part], ((0, 0), (0, pad)), constant_values=dummy)
+
+        def per_tile(array: np.ndarray) -> np.ndarray:
+            return np.pad(array[tiles], ((0, size - tiles.size), (0, 0)), constant_values=1)
+
+        found = work(
+            self.flat,
+            filled(blocks.bins, self.flat.counts.shape[0] - 1),
+            filled(blocks.rows, self.flat.table.shape[1] - 1),
+            np.pad(segment, (0, pad), constant_values=size - 1).astype(np.int32),
+            TileInputs(*(per_tile(array) for array in inputs)),
+        )
+        return tiles, {name: np.asarray(a)[..., : tiles.size, :] for name, a in found.items()}
+
+
+def _without_counts(
+    tiles: TileInputs,
+    options: FitOptions,
+    selection: Sequence[str],
+    scan_values: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Return what holds where no occupied bin is seen: the statistic is a straight line."""
+    bound, total = tiles.bound, tiles.model_sum
+    zero = np.zeros_like(bound)
+    found: dict[str, np.ndarray] = {"norm": bound.copy()}
+    found |= {name: zero.copy() for name in ("s2", "gain", "last_step")}
+    found["niter"] = np.zeros(bound.shape, np.int32)
+    found |= {name: np.zeros(bound.shape, bool) for name in ("has_counts", "error_at_bound")}
+    if "errn-errp" in selection:
+        found["norm_errp"] = float(options.n_sigma) ** 2 / (2 * total)
+        found["norm_errn"] = zero.copy()
+    if "ul" in selection:
+        base = np.maximum(bound, float(options.norm_min))
+        found["norm_ul"] = base + float(options.n_sigma_ul) ** 2 / (2 * total)
+    if "stat_scan" in selection and scan_values is not None:
+        values = np.asarray(scan_values, bound.dtype)[:, None, None]
+        found["stat_scan"] = np.where(values < bound, np.inf, 2 * values * total)
+    return found
+
+
+def _try_guesses(
+    lists: _TileLists,
+    tiles: TileInputs,
+    active: np.ndarray,
+    found: dict[str, np.ndarray],
+    threshold: float,
+) -> TileInputs:
+    """Decide which pixels keep their guess; note what holds there."""
+    guess = np.maximum(tiles.guess, tiles.bound)
+    gain, s2 = np.zeros_like(guess), np.zeros_like(guess)
+    for which, part, _, _ in lists.run(try_chunk, tiles, active):
+        guess[which], gain[which], s2[which] = part["guess"], part["gain"], part["s2"]
+    kept = 2 * (gain - guess * tiles.model_sum) <= threshold
+    for name, tried in (("norm", guess), ("gain", gain), ("s2", s2)):
+        found[name][kept] = tried[kept]
+    return tiles._replace(guess=guess, kept=kept)
 
 
 def _physical_bound(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarray:
@@ -289,41 +274,34 @@ def _reach(datasets: Sequence[BinImages], special: Callable[[BinImages], Array])
     return reached
 
 
-def _assemble(
-    maps: dict[str, np.ndarray],
-    bound: np.ndarray,
-    model_sum: np.ndarray,
-    has_model: np.ndarray,
-    background_sum: np.ndarray,
-    stat_null: np.ndarray,
-    n_sigma: float,
-    rtol: float,
-) -> NormFit:
+def _assemble(maps: dict[str, np.ndarray], options: FitOptions) -> NormFit:
     """Turn the lists' sums into the quantities of a fit."""
+    has_model, kept = maps["has_model"], maps["kept"] & maps["has_model"]
     norm = np.where(has_model, maps["norm"], 0.0)
-    model_sum = np.where(has_model, model_sum, 0.0)
-    ts = np.maximum(2 * (maps["gain"] - norm * model_sum), 0.0) * has_model
+    model_sum = np.where(has_model, maps["model_sum"], 0.0)
+    gained = 2 * (maps["gain"] - norm * model_sum) * has_model
+    # the test statistic of a best fit is not negative, that of a guess may be
+    gained = np.where(kept, gained, np.maximum(gained, 0.0))
     s2 = np.where(has_model, maps["s2"], 0.0)
     error = np.full_like(norm, np.inf)
-    np.divide(n_sigma, np.sqrt(s2), out=error, where=s2 > 0)
+    np.divide(float(options.n_sigma), np.sqrt(s2), out=error, where=s2 > 0)
     excess = norm * model_sum
+    flags = ("has_model", "has_counts", "counts_on_zero", "error_at_bound", "last_step", "bound")
     status = fit_status(
         norm=jnp.asarray(norm),
-        bound=jnp.asarray(bound),
-        has_model=jnp.asarray(has_model),
-        has_counts=jnp.asarray(maps["has_counts"]),
-        counts_on_zero=jnp.asarray(maps["counts_on_zero"]),
-        last_step=jnp.asarray(maps["last_step"]),
-        rtol=rtol,
+        rtol=options.rtol,
+        **{name: jnp.asarray(maps[name]) for name in flags},
     )
+    optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
     return NormFit(
         norm=norm,
         norm_err=error,
-        ts=np.where(norm < 0, -ts, ts),
-        stat=stat_null - ts,
-        stat_null=stat_null,
-        npred=background_sum + excess,
+        ts=np.where(norm < 0, -gained, gained),
+        stat=maps["stat_null"] - gained,
+        stat_null=maps["stat_null"],
+        npred=maps["background_sum"] + excess,
         npred_excess=excess,
-        niter=np.where(maps["has_counts"], maps["niter"], 0).astype(np.int32),
-        status=np.asarray(status).astype(np.int8),
+        niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
+        status=np.where(kept, Status.GUESS_KEPT, np.asarray(status)).astype(np.int8),
+        **{name: np.where(has_model, maps[name], 0.0) for name in optional if name in maps},
     )

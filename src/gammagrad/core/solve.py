@@ -29,6 +29,7 @@ class Status(IntEnum):
     GUESS_KEPT = 5
     NOT_FITTED = 6
     NOT_CONVERGED = 7
+    LOWER_ERROR_AT_BOUND = 8
 
 
 STATUS: dict[int, str] = {
@@ -42,6 +43,9 @@ STATUS: dict[int, str] = {
     Status.GUESS_KEPT: "the matched-filter guess was kept, its TS being below the threshold",
     Status.NOT_FITTED: "not fitted: outside the mask, or without exposure or background",
     Status.NOT_CONVERGED: "not converged: the last step was larger than rtol allows",
+    Status.LOWER_ERROR_AT_BOUND: (
+        "fitted; the physical bound lies within n_sigma below the norm: the lower error ends there"
+    ),
 }
 """A sentence for every status code."""
 

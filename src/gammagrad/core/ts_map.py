@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gammagrad.core.norm import NormFit, fit_bins, floating
+from gammagrad.core.norm import NormFit, checked_selection, fit_bins, floating
+from gammagrad.core.options import FitOptions, make_options
 from gammagrad.core.solve import N_SWEEPS
 from gammagrad.core.windows import (
     KERNEL_WEIGHTINGS,
@@ -51,9 +53,10 @@ def _pad_for_tiles(array: Array, plan: TilePlan) -> Array:
 
 def fit_images(
     datasets: Sequence[BinImages],
+    options: FitOptions,
     *,
-    n_sigma: Array,
-    rtol: Array,
+    selection: tuple[str, ...] = (),
+    scan_values: Array | None = None,
     n_sweeps: int = N_SWEEPS,
     memory: int = 2**27,
 ) -> NormFit:
@@ -63,8 +66,8 @@ def fit_images(
     ----------
     datasets
         Bins of each dataset of a joint fit, on one pixel grid.
-    n_sigma, rtol, n_sweeps
-        As for `fit_norm`.
+    options, selection, scan_values, n_sweeps
+        As for `fit_bins`.
     memory
         Working memory to aim at, in bytes: tiles are solved in batches of that size.
 
@@ -85,7 +88,13 @@ def fit_images(
         )
         for d, p in zip(datasets, plans, strict=True)
     ]
-    fit = partial(fit_bins, n_sigma=n_sigma, rtol=rtol, n_sweeps=n_sweeps)
+    fit = partial(
+        fit_bins,
+        options=options,
+        selection=selection,
+        scan_values=scan_values,
+        n_sweeps=n_sweeps,
+    )
 
     # a bin counts for a pixel where that pixel's own kernel rectangle reaches it
     footprints = [
@@ -109,7 +118,12 @@ def fit_images(
     batch = max(1, min(n_tiles, memory // (bins * TILE * TILE * 8 * 8)))
     tiles = jnp.arange(-(-n_tiles // batch) * batch, dtype=jnp.int32) % n_tiles
     result = jax.lax.map(fit_tile, tiles, batch_size=batch)
-    return jax.tree.map(lambda a: from_tiles(a[:n_tiles], plans[0]), result)
+
+    def to_map(array: Array) -> Any:
+        # a scan has its norms behind the pixels of a tile
+        return from_tiles(jnp.moveaxis(array[:n_tiles], (0, 1), (-2, -1)), plans[0])
+
+    return jax.tree.map(to_map, result)
 
 
 def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
@@ -128,6 +142,13 @@ def ts_map(
     sum_over_energy: bool = False,
     kernel_weighting: str = "counts",
     n_sigma: ArrayLike = 1.0,
+    n_sigma_ul: ArrayLike = 2.0,
+    n_sigma_sensitivity: ArrayLike = 5.0,
+    selection_optional: str | Iterable[str] | None = None,
+    norm_min: ArrayLike | None = None,
+    scan_values: ArrayLike | None = None,
+    gamma_min: ArrayLike = 0.0,
+    bkg_syst_fraction: ArrayLike = 0.0,
     rtol: ArrayLike = 0.01,
     n_sweeps: int = N_SWEEPS,
     memory: int = 2**27,
@@ -157,8 +178,16 @@ def ts_map(
         Fit the image summed over energies instead of the cube.
     kernel_weighting
         How the summed image's kernel comes about: "counts" (exact) or "equal" (gammapy's).
-    n_sigma
-        Number of standard deviations of `norm_err`.
+    n_sigma, n_sigma_ul, n_sigma_sensitivity
+        Standard deviations of errors, limits and sensitivity.
+    selection_optional
+        Optional outputs: "errn-errp", "ul", "stat_scan", "sensitivity", several, or "all".
+    norm_min
+        Norm below which limits do not start: None for the physical bound, or 0.
+    scan_values
+        Norms at which the statistic is scanned.
+    gamma_min, bkg_syst_fraction
+        What else the sensitivity asks for, as in `gammagrad.fit_norm`.
     rtol
         Last step, in units of the error, above which the status is "not converged".
     n_sweeps
@@ -169,12 +198,13 @@ def ts_map(
     Returns
     -------
     NormFit
-        Maps of shape (rows, cols).
+        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together or the kernel has an even size.
+        If shapes do not fit together, the kernel has an even size, an optional output is not known
+        or a scan is asked for without its norms.
 
     References
     ----------
@@ -213,22 +243,35 @@ def ts_map(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
         )
     dtype = cubes[0][0].dtype
+    selection, values = checked_selection(selection_optional, scan_values, dtype)
+    options = make_options(
+        dtype,
+        norm_min,
+        n_sigma=n_sigma,
+        n_sigma_ul=n_sigma_ul,
+        n_sigma_sensitivity=n_sigma_sensitivity,
+        rtol=rtol,
+        gamma_min=gamma_min,
+        bkg_syst_fraction=bkg_syst_fraction,
+    )
     return _ts_map(
         cubes,
-        jnp.asarray(n_sigma, dtype),
-        jnp.asarray(rtol, dtype),
+        options,
+        values,
+        selection=selection,
         weighting=kernel_weighting if sum_over_energy else None,
         n_sweeps=n_sweeps,
         memory=memory,
     )
 
 
-@partial(jax.jit, static_argnames=("weighting", "n_sweeps", "memory"))
+@partial(jax.jit, static_argnames=("selection", "weighting", "n_sweeps", "memory"))
 def _ts_map(
     cubes: list[tuple[Array, Array, Array, Array, Array]],
-    n_sigma: Array,
-    rtol: Array,
+    options: FitOptions,
+    scan_values: Array | None,
     *,
+    selection: tuple[str, ...],
     weighting: str | None,
     n_sweeps: int,
     memory: int,
@@ -237,7 +280,14 @@ def _ts_map(
     datasets = [
         cube_bins(*cube) if weighting is None else summed_bins(*cube, weighting) for cube in cubes
     ]
-    return fit_images(datasets, n_sigma=n_sigma, rtol=rtol, n_sweeps=n_sweeps, memory=memory)
+    return fit_images(
+        datasets,
+        options,
+        selection=selection,
+        scan_values=scan_values,
+        n_sweeps=n_sweeps,
+        memory=memory,
+    )
 
 
 def _checked_cube(

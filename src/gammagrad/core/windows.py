@@ -262,15 +262,15 @@ def from_tiles(tiles: np.ndarray | Array, plan: TilePlan) -> np.ndarray | Array:
     Parameters
     ----------
     tiles
-        Shape (tiles, TILE * TILE).
+        Shape (..., tiles, TILE * TILE).
     plan
         The tiles.
 
     Returns
     -------
     ndarray
-        The map, shape (rows, cols).
+        The map, shape (..., rows, cols).
     """
-    (ny, nx), (gy, gx) = plan.shape, plan.grid
-    image = tiles.reshape(gy, gx, TILE, TILE).transpose(0, 2, 1, 3)
-    return image.reshape(gy * TILE, gx * TILE)[:ny, :nx]
+    (ny, nx), (gy, gx), lead = plan.shape, plan.grid, tiles.shape[:-2]
+    image = tiles.reshape(*lead, gy, gx, TILE, TILE).swapaxes(-3, -2)
+    return image.reshape(*lead, gy * TILE, gx * TILE)[..., :ny, :nx]
