@@ -137,13 +137,13 @@ def test_the_lower_error_ends_at_the_bound_and_the_status_says_so() -> None:
     assert float(fit.norm - fit.norm_errn) >= -0.3
     free = fit_norm([40.0], [20.0], [1.0], selection_optional="errn-errp")
     assert int(free.status) == Status.FITTED
-    ended = fit_norm([3.0, 0.0], [2.0, 0.3], [1.0, 1.0], n_sigma=2, selection_optional="errn-errp")
+    ended = fit_norm([5.0, 0.0], [2.0, 0.3], [1.0, 1.0], n_sigma=2, selection_optional="errn-errp")
     assert int(ended.status) == Status.LOWER_ERROR_AT_BOUND
     assert float(ended.norm - ended.norm_errn) == pytest.approx(-0.3, abs=1e-14)
 
 
 def test_a_status_of_the_lower_error_needs_no_errors_to_be_asked_for() -> None:
-    bins = ([3.0, 0.0], [2.0, 0.3], [1.0, 1.0])
+    bins = ([5.0, 0.0], [2.0, 0.3], [1.0, 1.0])
     assert int(fit_norm(*bins, n_sigma=2).status) == Status.LOWER_ERROR_AT_BOUND
     assert int(fit_norm(*bins, n_sigma=0.1).status) == Status.FITTED
 
@@ -247,9 +247,9 @@ def test_limits_and_sensitivities_have_the_derivatives_of_differences() -> None:
 @double_only
 def test_a_kept_guess_has_the_profile_seen_from_it() -> None:
     field = random_field(8, special=False)
-    guess = np.full(field.counts.shape[1:], 0.05)
+    guess = np.full(field.counts.shape[1:], 0.2)
     full = listed(field)
-    kept = listed(field, guess=guess, threshold=4.0)
+    kept = listed(field, guess=guess, threshold=1.0)
     is_kept = kept.status == Status.GUESS_KEPT
     assert 0 < is_kept.sum() < is_kept.size
     for name in ("norm", "norm_ul", "ts", "status", "niter"):
@@ -259,15 +259,15 @@ def test_a_kept_guess_has_the_profile_seen_from_it() -> None:
     for row, col in list(zip(*np.nonzero(is_kept), strict=True))[::7]:
         bins = bins_at(field, row, col)
         norm, limit = kept.norm[row, col], kept.norm_ul[row, col]
-        assert norm >= 0.05
+        assert norm >= 0.2
         ts = -slow_rise(*bins, 0.0, norm)
-        assert ts <= 4
+        assert ts <= 1
         assert kept.ts[row, col] == pytest.approx(ts, abs=1e-10)
         assert slow_rise(*bins, norm, limit) == pytest.approx(4, rel=1e-8)
         low = norm - kept.norm_errn[row, col]
         bound = -np.min((bins[1] / np.where(bins[2] > 0, bins[2], np.nan))[bins[2] > 0])
         assert low <= bound + 1e-12 or slow_rise(*bins, norm, low) == pytest.approx(1, rel=1e-7)
-    alone = listed(field, guess=guess, threshold=4.0, selection=())
+    alone = listed(field, guess=guess, threshold=1.0, selection=())
     np.testing.assert_array_equal(alone.norm, kept.norm)
     np.testing.assert_array_equal(alone.status, kept.status)
 
@@ -281,14 +281,12 @@ def test_no_field_at_all_keeps_every_guess_finite() -> None:
 
 
 @double_only
-def test_other_numbers_compile_nothing_and_other_outputs_do() -> None:
+def test_other_numbers_compile_nothing() -> None:
     field = random_field(9)
     listed(field)
     before = fit_chunk._cache_size()
     listed(random_field(10), options=FitOptions(n_sigma=2, n_sigma_ul=3, norm_min=0.0))
     assert fit_chunk._cache_size() == before
-    listed(field, selection=("ul",))
-    assert fit_chunk._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,10 @@ class PixelProfile(NamedTuple):
     def end(self, base: Array, step: Array, target: Array | float) -> Array:
         """Return the norm at a solved step, with the root's derivatives."""
         fixed = jax.lax.stop_gradient
-        gain, s1, _ = self.sums_from(base)(fixed(step))
+        # the empty bin that sets the bound has no finite derivative there: it is left out
+        live = fixed(base + self.ratio) > 0
+        seen = self._replace(ratio=jnp.where(live, self.ratio, jnp.inf))
+        gain, s1, _ = seen.sums_from(base)(fixed(step))
         miss = rise(fixed(step), gain, self.model_sum) - target
         slope = fixed(2 * (self.model_sum - s1))
         usable = jnp.isfinite(slope) & (slope != 0)
