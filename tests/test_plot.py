@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
+from gammagrad.core.solve import Status
 from gammagrad.dataset import MapDataset
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.axes import MapAxis
@@ -177,6 +178,42 @@ def test_what_cannot_be_drawn() -> None:
         two.plot()
     with pytest.raises(KeyError, match="norm_ul was not computed"):
         maps.plot("norm_ul")
+
+
+def test_limits_say_how_sure_they_are() -> None:
+    maps = make_maps(nbin=1)
+    data = dict(maps._data)
+    for name in ("norm_ul", "norm_sensitivity"):
+        data[name] = Map(maps.geom, 1 + np.random.default_rng(0).random(maps.geom.data_shape))
+    maps = FluxMaps(data, maps.reference_model, {"n_sigma_ul": 1.645, "n_sigma_sensitivity": 5})
+    for name, words in (("flux_ul", "flux upper limit, 1.645"), ("flux_sensitivity", ", 5$")):
+        label = bars(maps.plot(name))[0].get_ylabel()
+        assert words in label
+        assert "cm" in label
+    assert bars(maps.plot("flux_ul", label="mine"))[0].get_ylabel().startswith("mine")
+    with pytest.raises(KeyError, match="stat_scan was not computed"):
+        maps.plot("stat_scan")
+
+
+def test_a_scan_is_not_an_image() -> None:
+    maps = make_maps(nbin=1)
+    geom = maps.geom.to_image().to_cube(
+        [MapAxis.from_nodes([0.0, 1.0], name="norm"), maps.energy_axis]
+    )
+    maps = FluxMaps({**maps._data, "stat_scan": Map(geom)}, maps.reference_model)
+    for name in ("stat_scan", "dnde_scan_values"):
+        with pytest.raises(ValueError, match=r"draw that of one with maps\.plot_profile"):
+            maps.plot(name)
+
+
+def test_every_status_has_its_colour() -> None:
+    maps = make_maps(nbin=1)
+    status = Map(maps.geom, np.resize([s.value for s in Status], maps.geom.data_shape))
+    ax = FluxMaps({**maps._data, "status": status}).plot("status")
+    labels = [text.get_text() for text in bars(ax)[0].get_yticklabels()]
+    assert labels == [s.name.lower().replace("_", " ") for s in Status]
+    colours = ax.images[0].cmap(ax.images[0].norm([s.value for s in Status]))
+    assert len({tuple(colour) for colour in colours}) == len(Status)
 
 
 # colour scales

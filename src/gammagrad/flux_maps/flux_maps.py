@@ -296,6 +296,25 @@ class FluxMaps(NamedMaps):
         """
         return call_plot("plot_flux_maps", self, quantity, ax=ax, **kwargs)
 
+    def plot_profile(self, position: Any, ax: Any = None, **kwargs: Any) -> Any:
+        """Draw the likelihood profile of one pixel, with its best fit, errors and limit.
+
+        Parameters
+        ----------
+        position : SkyCoord or tuple of int
+            A position, or a pixel as (row, column).
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new axes by default.
+        **kwargs
+            Options of `gammagrad.plot.plot_profile`, such as ``energy=0`` or ``quantity="flux"``.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        return call_plot("plot_profile", self, position, ax=ax, **kwargs)
+
     def plot_significance_histogram(self, exclusion: Any = None, **kwargs: Any) -> Any:
         """Draw the distribution of significances over a standard normal.
 

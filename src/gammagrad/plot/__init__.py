@@ -1,12 +1,13 @@
 """Pictures of maps: the one place that draws with matplotlib, which is an extra.
 
 `sky` draws maps with coordinates, colour bars and sources; `significance` draws distributions;
-`scales` chooses colours. Importing this package gives `Map.plot` and the plotting methods of
-`FluxMaps` their functions, and does not import matplotlib.
+`profile` draws likelihood profiles; `scales` chooses colours. Importing this package gives
+`Map.plot` and the plotting methods of `FluxMaps` their functions, and does not import matplotlib.
 """
 
 from gammagrad._plots import register_plots
 from gammagrad.maps.map import register_plot
+from gammagrad.plot.profile import plot_profile
 from gammagrad.plot.residuals import plot_residuals, residual_map
 from gammagrad.plot.significance import SignificanceFit, plot_significance_histogram
 from gammagrad.plot.sky import plot_flux_maps, plot_map
@@ -15,10 +16,11 @@ __all__ = [
     "SignificanceFit",
     "plot_flux_maps",
     "plot_map",
+    "plot_profile",
     "plot_residuals",
     "plot_significance_histogram",
     "residual_map",
 ]
 
 register_plot(plot_map)
-register_plots(plot_flux_maps, plot_residuals, plot_significance_histogram)
+register_plots(plot_flux_maps, plot_profile, plot_residuals, plot_significance_histogram)

@@ -21,9 +21,17 @@ __all__ = [
 ]
 
 _SIGMA_LINEAR = 5.0  # larger significances are drawn on a logarithmic scale
-_STATUS_COLOURS = (
-    *("#eef3f7", "#9ecae1", "#4292c6", "#fdae6b", "#e6550d", "#a1d99b", "#d9d9d9", "#a50f15"),
-)
+_STATUS_COLOURS = {
+    Status.FITTED: "#eef3f7",
+    Status.NO_COUNTS: "#9ecae1",
+    Status.AT_BOUND: "#4292c6",
+    Status.ZERO_BACKGROUND_BOUND: "#fdae6b",
+    Status.COUNTS_WITHOUT_BACKGROUND: "#e6550d",
+    Status.GUESS_KEPT: "#a1d99b",
+    Status.NOT_FITTED: "#d9d9d9",
+    Status.NOT_CONVERGED: "#a50f15",
+    Status.LOWER_ERROR_AT_BOUND: "#cfe3ef",
+}
 _DECADES = 1e6  # what lies deeper below the maximum is all of one colour
 _BLANK = "0.82"  # grey of pixels without a value
 
@@ -237,11 +245,11 @@ def categories(name: str) -> tuple[Any, Any, list[str]] | None:
 
     if name == "status":
         labels = [status.name.lower().replace("_", " ") for status in Status]
-        chosen = _STATUS_COLOURS[: len(labels)]
+        chosen = [_STATUS_COLOURS[status] for status in Status]
     elif name in ("success", "is_ul"):
-        labels, chosen = ["no", "yes"], ("#fdae6b", "#eef3f7")
+        labels, chosen = ["no", "yes"], ["#fdae6b", "#eef3f7"]
     else:
         return None
     edges = np.arange(len(labels) + 1) - 0.5
-    cmap = colors.ListedColormap(list(chosen)).with_extremes(bad=_BLANK)
+    cmap = colors.ListedColormap(chosen).with_extremes(bad=_BLANK)
     return colors.BoundaryNorm(list(edges), len(labels)), cmap, labels

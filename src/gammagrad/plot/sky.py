@@ -26,7 +26,7 @@ from gammagrad.plot.scales import (
 )
 from gammagrad.quantities import QUANTITIES
 
-__all__ = ["plot_flux_maps", "plot_map"]
+__all__ = ["energy_text", "plot_flux_maps", "plot_map"]
 
 _DASH = "\N{EN DASH}"
 _FRAMES = {
@@ -36,8 +36,21 @@ _FRAMES = {
 }
 
 
-def _energy_text(axis: MapAxis, i: int) -> str:
-    """Return the range of an energy bin in words, in a unit that suits it."""
+def energy_text(axis: MapAxis, i: int) -> str:
+    """Return the range of an energy bin in words, in a unit that suits it.
+
+    Parameters
+    ----------
+    axis : MapAxis
+        Energy axis.
+    i : int
+        Number of the bin.
+
+    Returns
+    -------
+    str
+        Such as "10 – 500 GeV".
+    """
     low, high = axis.edges[i], axis.edges[i + 1]
     if not axis.unit.is_equivalent("TeV"):
         return f"{low.value:.4g} {_DASH} {high:.4g}"
@@ -65,7 +78,7 @@ def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[An
         if not -axis.nbin <= i < axis.nbin:
             raise ValueError(f"energy is {i}, but axis '{axis.name}' has {axis.nbin} bins.")
     indices = [int(i) % axis.nbin for i in chosen]
-    return [planes[i] for i in indices], [_energy_text(axis, i) for i in indices]
+    return [planes[i] for i in indices], [energy_text(axis, i) for i in indices]
 
 
 def _make_axes(geom: WcsGeom, number: int) -> list[Any]:
@@ -307,6 +320,9 @@ def _checked(ax: Any, number: int) -> Any:
 def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
     """Draw one of the flux maps.
 
+    What is given at a number of standard deviations, such as an upper limit, says so at its colour
+    bar.
+
     Parameters
     ----------
     maps : FluxMaps
@@ -322,5 +338,20 @@ def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **
     -------
     WCSAxes or numpy.ndarray of them
         The axes; an array if there are several energy groups.
+
+    Raises
+    ------
+    ValueError
+        If it is a likelihood scan, which `plot_profile` draws at a position, or as in `plot_map`.
     """
-    return plot_map(maps[quantity], ax, name=quantity, **kwargs)
+    m = maps[quantity]
+    if quantity in ("stat_scan", "dnde_scan_values"):
+        raise ValueError(
+            f"{quantity} is a curve at every pixel: draw that of one with "
+            "maps.plot_profile(position)."
+        )
+    entry = QUANTITIES.get(quantity)
+    n = getattr(maps, entry.sigma) if entry is not None and entry.sigma else None
+    if entry is not None and n is not None:
+        kwargs = {"label": f"{entry.label}, {n:g}$\\sigma$", **kwargs}
+    return plot_map(m, ax, name=quantity, **kwargs)
