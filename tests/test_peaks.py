@@ -154,3 +154,15 @@ def test_name_is_the_truncated_position() -> None:
 def test_bad_arguments(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_peaks(make_maps(), **options)
+
+
+@pytest.mark.parametrize("quantity", ["success", "status", "stat_scan"])
+def test_what_has_no_peaks(quantity: str) -> None:
+    maps = make_maps()
+    geom = maps["ts"].geom
+    scan = geom.to_image().to_cube([MapAxis.from_nodes([0.0, 1.0], name="norm"), *geom.axes])
+    maps["success"] = Map(geom, np.ones(geom.data_shape, dtype=bool))
+    maps["status"] = Map(geom, dtype="int8")
+    maps["stat_scan"] = Map(scan)
+    with pytest.raises(ValueError, match=f"quantity is '{quantity}', which has no peaks; choose"):
+        find_peaks(maps, quantity=quantity)

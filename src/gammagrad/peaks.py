@@ -259,9 +259,15 @@ def find_peaks(
     Raises
     ------
     ValueError
-        If the threshold or the distance is not a number of a fitting unit.
+        If the threshold or the distance is not a number of a fitting unit, or the quantity is a
+        mask, a code or a likelihood scan.
     """
     searched = maps[quantity]
+    if searched.is_mask or quantity == "status" or set(searched.geom.axes.names) - {"energy"}:
+        raise ValueError(
+            f"quantity is {quantity!r}, which has no peaks; choose a map of one number per pixel, "
+            "such as 'sqrt_ts' or 'flux'."
+        )
     geom = searched.geom
     cut = float(u.Quantity(threshold).to_value(searched.unit))
     if np.isnan(cut):
