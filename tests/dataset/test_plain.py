@@ -329,3 +329,21 @@ def test_the_images_of_a_file(gammapy_data: Path) -> None:
     )
     dataset.check()
     assert dataset.require("counts").data.sum() == 40896
+
+
+def test_names_of_files_may_have_environment_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_DATA", str(tmp_path))
+    dataset = make_dataset(npix=(5, 4), nbin=2, name="field")
+    dataset.write("$MY_DATA/dataset.fits")
+    assert (tmp_path / "dataset.fits").is_file()
+    read = MapDataset.read("${MY_DATA}/dataset.fits")
+    assert np.array_equal(read.require("counts").data, dataset.require("counts").data)
+    dataset.require("counts").write("$MY_DATA/counts.fits")
+    read = MapDataset.from_files("$MY_DATA/counts.fits")
+    assert np.array_equal(read.require("counts").data, dataset.require("counts").data)
+    monkeypatch.delenv("MY_DATA")
+    for reader in (MapDataset.read, MapDataset.from_files):
+        with pytest.raises(FileNotFoundError, match="environment variable MY_DATA is not set"):
+            reader("$MY_DATA/dataset.fits")

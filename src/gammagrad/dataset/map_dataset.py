@@ -115,7 +115,7 @@ class MapDataset(DatasetStatistic):
         Parameters
         ----------
         filename
-            The file, gzipped or not.
+            The file, gzipped or not. ``$NAME`` of an environment variable and ``~`` are filled in.
         name
             Name of the dataset; by default the one in the file, or the file's own.
 
@@ -201,7 +201,8 @@ class MapDataset(DatasetStatistic):
         edisp
             Energy dispersion, or None.
         mask, mask_fit
-            Bins where the data are good and bins to fit; an image goes for all energies.
+            Bins where the data are good and bins to fit, or weights; an image goes for all
+            energies.
         energy_edges
             Edges of the energy bins (numbers are TeV) of maps that do not say them.
         exposure_unit
@@ -265,8 +266,9 @@ class MapDataset(DatasetStatistic):
         Parameters
         ----------
         counts, background, exposure, mask, mask_fit
-            FITS images or cubes; ``"file.fits[name]"`` is one extension of a file. Energies come
-            from EBOUNDS, ENERGIES or ``*_BANDS`` tables or the third axis of the header.
+            FITS images or cubes; ``"file.fits[name]"`` is one extension of a file; ``$NAME`` of an
+            environment variable and ``~`` are filled in. Energies come from EBOUNDS, ENERGIES or
+            ``*_BANDS`` tables or the third axis of the header.
         psf
             A FITS file with a point spread function: of Fermi-LAT's ``gtpsf``, or a PSF map.
         **kwargs
