@@ -15,7 +15,14 @@ from astropy.table import QTable
 from gammagrad import FluxMaps, Map
 from gammagrad.maps.axes import MapAxis
 from gammagrad.models import PowerLawSpectralModel
-from gammagrad.plot.overview import draw_to_files, plot_overview, save_figure, write_pictures
+from gammagrad.plot.overview import (
+    PICTURES,
+    draw_to_files,
+    picture_names,
+    plot_overview,
+    save_figure,
+    write_pictures,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +113,21 @@ def test_a_backend_in_use_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot")
     with pytest.raises(ImportError, match=r"gammagrad\[plot\]"):
         draw_to_files()
+
+
+def test_what_is_computed_on_request_has_its_picture(tmp_path: Path) -> None:
+    assert picture_names([]) == PICTURES
+    names = picture_names(["errn-errp", "ul", "sensitivity", "stat_scan"])
+    assert names == (*PICTURES, "flux_ul", "flux_sensitivity", "profile")
+    maps = make_maps((30, 20), 2)
+    data = dict(maps._data)
+    for name in ("norm_ul", "norm_sensitivity"):
+        data[name] = Map(maps.geom, 1 + np.abs(maps.norm.data))
+    axis = MapAxis.from_nodes(np.linspace(-30, 30, 121), name="norm")
+    geom = maps.geom.to_image().to_cube([axis, maps.energy_axis])
+    x = axis.center.value[None, :, None, None]
+    data["stat_scan"] = Map(geom, x**2 - 2 * x * maps.norm.data[:, None])
+    maps = FluxMaps(data, maps.reference_model, {"n_sigma": 1, "n_sigma_ul": 2})
+    files = write_pictures(maps, tmp_path, names=names[3:])
+    assert [file.name for file in files] == ["flux_ul.png", "flux_sensitivity.png", "profile.png"]
+    assert all(file.stat().st_size > 5000 for file in files)

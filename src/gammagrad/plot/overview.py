@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,24 @@ from astropy.table import Table
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io.paths import expand_path
 from gammagrad.maps.geom import WcsGeom
+from gammagrad.plot.profile import plot_profile
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.significance import plot_significance_histogram
 from gammagrad.plot.sky import plot_flux_maps
 
-__all__ = ["PICTURES", "draw_to_files", "plot_overview", "save_figure", "write_pictures"]
+__all__ = [
+    "PICTURES",
+    "draw_to_files",
+    "picture_names",
+    "plot_overview",
+    "save_figure",
+    "write_pictures",
+]
 
 PICTURES = ("sqrt_ts", "flux", "histogram")
-"""Names of the pictures that `write_pictures` makes."""
+"""Names of the pictures that `write_pictures` makes by default."""
+
+_OPTIONAL = {"ul": "flux_ul", "sensitivity": "flux_sensitivity", "stat_scan": "profile"}
 
 _TITLES = {
     "sqrt_ts": "Significance of a source at each position",
@@ -33,6 +43,27 @@ _TITLES = {
 }
 _TAIL = 12.0  # where the histogram of an overview ends
 _LABELLED = 12  # names of more sources than this would cover the map
+
+
+def picture_names(selection: Iterable[str]) -> tuple[str, ...]:
+    """Return the pictures that suit what was computed.
+
+    Parameters
+    ----------
+    selection : iterable of str
+        Optional outputs of the estimator, such as ``"ul"``.
+
+    Returns
+    -------
+    tuple of str
+        Names for `write_pictures`.
+
+    Examples
+    --------
+    >>> picture_names(["ul", "errn-errp"])
+    ('sqrt_ts', 'flux', 'histogram', 'flux_ul')
+    """
+    return (*PICTURES, *(_OPTIONAL[name] for name in selection if name in _OPTIONAL))
 
 
 def draw_to_files() -> None:
@@ -199,6 +230,14 @@ def save_figure(
     return path
 
 
+def _highest_profile(maps: FluxMaps) -> Any:
+    """Draw the likelihood profile of the most significant pixel, as a flux if there is one."""
+    significance = np.nan_to_num(maps["sqrt_ts"].data, nan=-np.inf)
+    group, row, col = (int(i) for i in np.unravel_index(significance.argmax(), significance.shape))
+    quantity = "flux" if "flux" in maps else "norm"
+    return plot_profile(maps, (row, col), energy=group, quantity=quantity)
+
+
 def write_pictures(
     maps: FluxMaps,
     folder: str | PathLike[str],
@@ -219,7 +258,8 @@ def write_pictures(
     overwrite : bool
         Replace existing files.
     names : sequence of str
-        Which pictures to make.
+        Which pictures to make: names of maps, ``"histogram"``, and ``"profile"``, the likelihood
+        profile of the most significant pixel.
 
     Returns
     -------
@@ -237,6 +277,8 @@ def write_pictures(
     for name in names:
         if name == "histogram":
             figure = plot_significance_histogram(maps, peaks).ax.figure
+        elif name == "profile":
+            figure = _highest_profile(maps).figure
         else:
             shown = peaks if name == "sqrt_ts" else None
             single = maps.geom.data_shape[0] == 1
