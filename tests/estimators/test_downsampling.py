@@ -177,7 +177,7 @@ def test_counts_background_and_model_are_of_the_same_pixels(npix: tuple[int, int
     kernel = estimate_kernel(
         model, coarse.require("exposure"), coarse.psf, coarse.edisp, coarse.geom
     )
-    inputs = grid.inputs(fit_inputs(dataset, model, mask, kernel), kernel)
+    inputs = grid.inputs(fit_inputs(dataset, model, kernel), kernel)
     many = grid.sum(mask.astype(int))
     edges = dataset.energy_axis.edges_in("TeV")
     per_pixel = 3e13 * 1e-12 * -np.diff(1 / edges)[:, None, None]
@@ -185,10 +185,10 @@ def test_counts_background_and_model_are_of_the_same_pixels(npix: tuple[int, int
     np.testing.assert_allclose(inputs.exposure, per_pixel * many / 16, rtol=1e-6)
     np.testing.assert_allclose(inputs.background, 0.4 * many, rtol=1e-12)
     np.testing.assert_array_equal(inputs.counts, grid.sum(dataset.require("counts").data * mask))
-    np.testing.assert_array_equal(inputs.mask, many > 0)
+    np.testing.assert_array_equal(inputs.weights, many > 0)
     assert inputs.kernel is kernel.kernel
     # gammapy's blocks have all of the exposure, whatever part of them is masked
-    rough = fit_inputs(coarse, model, coarse.require("mask_safe").data, kernel)
+    rough = fit_inputs(coarse, model, kernel)
     np.testing.assert_array_equal(rough.counts, inputs.counts)
     partly = (many > 0) & (many < 16)
     assert np.all(rough.exposure >= inputs.exposure * (1 - 1e-6))

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from gammagrad.estimators.settings import choices
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.io.yaml_file import read_yaml, write_yaml
 from gammagrad.maps.map import Map
@@ -93,10 +94,8 @@ def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimato
         raise ValueError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")
     unknown = sorted(set(settings) - set(TSMapEstimator.config_parameters))
     if unknown:
-        raise ValueError(
-            f"{filename}: no setting {', '.join(map(repr, unknown))}; there are "
-            f"{', '.join(TSMapEstimator.config_parameters)}."
-        )
+        known = choices(unknown[0], TSMapEstimator.config_parameters)
+        raise ValueError(f"{filename}: no setting {', '.join(map(repr, unknown))}{known}")
     try:
         if settings.get("model") is not None:
             settings["model"] = model_from_dict(settings["model"], _beside(filename))

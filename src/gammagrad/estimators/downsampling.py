@@ -105,12 +105,13 @@ class CoarseGrid(NamedTuple):
         """Merge what a fit needs of a dataset.
 
         Counts and background are summed and the exposure is averaged over the pixels that are
-        unmasked, so that all three are of the same pixels.
+        unmasked, so that all three are of the same pixels. Weights go into the sums, and their mean
+        stays the weight of the block.
 
         Parameters
         ----------
         fine
-            Arrays of the dataset at full resolution, zero outside its mask.
+            Arrays of the dataset at full resolution, zero where there is no weight.
         kernel
             The kernel on the coarser grid, of the coarser `dataset`.
 
@@ -119,11 +120,13 @@ class CoarseGrid(NamedTuple):
         FitInputs
             Arrays on the coarser grid.
         """
+        weights = self.mean_weights(fine.weights)
+        total = np.where(weights > 0, weights, 1.0)
         return fine._replace(
-            counts=self.sum(fine.counts),
-            background=self.sum(fine.background),
-            exposure=self.sum(fine.exposure) / self.factor**2,
-            mask=self.any(fine.mask),
+            counts=self.sum(fine.weights * fine.counts) / total,
+            background=self.sum(fine.weights * fine.background) / total,
+            exposure=self.sum(fine.weights * fine.exposure) / total / self.factor**2,
+            weights=weights,
             kernel=kernel.kernel,
             containment=np.asarray(kernel.containment),
         )

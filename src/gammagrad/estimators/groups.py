@@ -10,21 +10,22 @@ import astropy.units as u
 import jax
 import numpy as np
 
-from gammagrad.core.norm import NormFit
 from gammagrad.core.occupied import fit_occupied
+from gammagrad.core.options import FitOptions
 from gammagrad.core.solve import Status
-from gammagrad.dataset import MapDataset
-from gammagrad.estimators.inputs import FitInputs, valid_positions
+from gammagrad.estimators.inputs import FitInputs
+from gammagrad.estimators.matched_filter import guess_norm
 from gammagrad.maps.axes import MapAxis
 
 __all__ = [
     "FITTED_MAPS",
+    "OPTIONAL_MAPS",
     "FitSettings",
     "NoPositionError",
+    "Share",
     "energy_groups",
     "fit_group",
     "fit_groups",
-    "one_dataset",
 ]
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,19 @@ log = logging.getLogger(__name__)
 FITTED_MAPS = ("ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat", "stat_null")
 """Maps that come out of a fit, in gammapy's order."""
 
+OPTIONAL_MAPS = {
+    "stat_scan": ("stat_scan",),
+    "errn-errp": ("norm_errp", "norm_errn"),
+    "ul": ("norm_ul",),
+    "sensitivity": ("norm_sensitivity",),
+}
+"""Maps that each optional output adds, in gammapy's order."""
+
 # known at a fitted position even if the model cannot be seen there
 _OF_POSITION = ("ts", "npred", "npred_excess", "stat", "stat_null")
+
+Share = tuple[FitInputs, slice]
+"""Arrays of a dataset, and the energy bins that it gives to a group."""
 
 
 class NoPositionError(ValueError):
@@ -41,43 +53,39 @@ class NoPositionError(ValueError):
 
 
 class FitSettings(NamedTuple):
-    """What the fit of an energy group depends on, frozen when a run begins."""
+    """What the fit of an energy group depends on, frozen when a run begins.
+
+    Attributes
+    ----------
+    sum_energies
+        Whether the energies of a group are summed into one image.
+    kernel_weighting
+        How, as for `gammagrad.core.windows.summed_bins`.
+    n_sweeps
+        Number of Newton sweeps.
+    options
+        Numbers that steer the fit.
+    selection
+        Optional outputs.
+    scan_values
+        Norms at which the statistic is scanned, or None.
+    threshold
+        TS of the guess below which it is kept, or None.
+    """
 
     sum_energies: bool
     kernel_weighting: str
-    n_sigma: float
-    rtol: float
     n_sweeps: int
+    options: FitOptions
+    selection: tuple[str, ...] = ()
+    scan_values: np.ndarray | None = None
+    threshold: float | None = None
 
-
-def one_dataset(datasets: MapDataset | Sequence[MapDataset]) -> MapDataset:
-    """Return a dataset, or the only one of a sequence.
-
-    Parameters
-    ----------
-    datasets
-        What a user passed to a run.
-
-    Returns
-    -------
-    MapDataset
-        The dataset.
-
-    Raises
-    ------
-    TypeError
-        If it is something else, or several.
-    """
-    if isinstance(datasets, MapDataset):
-        return datasets
-    found = list(datasets) if isinstance(datasets, Sequence) else [datasets]
-    if len(found) != 1 or not isinstance(found[0], MapDataset):
-        raise TypeError(
-            f"expected a MapDataset, got {len(found)} of type "
-            f"{sorted({type(d).__name__ for d in found})}; this version of gammagrad fits one "
-            "dataset at a time."
-        )
-    return found[0]
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps that a fit gives."""
+        optional = (OPTIONAL_MAPS[name] for name in OPTIONAL_MAPS if name in self.selection)
+        return (*FITTED_MAPS, *(name for names in optional for name in names))
 
 
 def energy_groups(
@@ -123,25 +131,26 @@ def energy_groups(
 
 
 def fit_group(
-    inputs: FitInputs, bins: slice, settings: FitSettings, bar: Any
+    shares: Sequence[Share], settings: FitSettings, wanted: np.ndarray | None, bar: Any
 ) -> dict[str, np.ndarray]:
     """Fit one energy group at every position; paint what is not fitted.
 
     Parameters
     ----------
-    inputs
-        Arrays of the dataset.
-    bins
-        The group's energy bins.
+    shares
+        Each dataset that has bins in the group, with these bins.
     settings
         Settings of the fit.
+    wanted
+        Positions that may be fitted, bool, shape (rows, cols); None for all.
     bar
         Progress bar, which moves by one step while the group is fitted and is left where it was.
 
     Returns
     -------
     dict of str to ndarray
-        Maps of shape (rows, cols): `FITTED_MAPS`, "status" and "success".
+        Maps of shape (rows, cols), the scan with its values before that: those of the settings,
+        "status" and "success".
 
     Raises
     ------
@@ -155,49 +164,68 @@ def fit_group(
         bar.update(batch / batches - done)
         done = batch / batches
 
+    valid = np.any([inputs.fitted(bins) for inputs, bins in shares], axis=0)
+    fitted = valid if wanted is None else valid & wanted
+    if not fitted.any():
+        raise NoPositionError(_no_position(shares, bool(valid.any())))
     with jax.enable_x64(True):
-        images, fitted = inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
-        if not fitted.any():
-            raise NoPositionError(valid_positions(inputs, bins))
-        fit: NormFit = fit_occupied(
-            [images],
+        images = [
+            inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
+            for inputs, bins in shares
+        ]
+        fit = fit_occupied(
+            images,
             fitted,
-            n_sigma=settings.n_sigma,
-            rtol=settings.rtol,
+            options=settings.options,
+            selection=settings.selection,
+            scan_values=settings.scan_values,
+            guess=None if settings.threshold is None else guess_norm(shares),
+            threshold=settings.threshold,
             n_sweeps=settings.n_sweeps,
             progress=advance,
         )
     bar.update(-done)
-    arrays = {name: np.array(getattr(fit, name)) for name in (*FITTED_MAPS, "status")}
+    arrays = {name: np.array(getattr(fit, name)) for name in (*settings.maps, "status")}
+    for inputs, bins in shares:
+        offset = inputs.stat_offset(bins, settings.sum_energies)
+        if offset is not None:
+            arrays["stat"] += offset
+            arrays["stat_null"] += offset
+    return _painted(arrays, settings.maps, fitted)
+
+
+def _painted(
+    arrays: dict[str, np.ndarray], names: Sequence[str], fitted: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Put NaN on the maps of a fit where there is none, and success beside them."""
     unfitted = arrays["status"] == Status.NOT_FITTED
-    for name in ("norm", "norm_err"):
-        arrays[name][unfitted] = np.nan
-    for name in _OF_POSITION:
-        arrays[name][~fitted] = np.nan
+    for name in names:
+        if name != "niter":
+            arrays[name][..., ~fitted if name in _OF_POSITION else unfitted] = np.nan
     arrays["success"] = ~unfitted & (arrays["status"] != Status.NOT_CONVERGED)
     return arrays
 
 
 def fit_groups(
-    inputs: FitInputs, groups: Sequence[tuple[int, int]], settings: FitSettings, bar: Any
+    groups: Sequence[Sequence[Share]], settings: FitSettings, wanted: np.ndarray | None, bar: Any
 ) -> dict[str, np.ndarray]:
     """Fit every energy group; one without a position, as bins below threshold are, stays unfitted.
 
     Parameters
     ----------
-    inputs
-        Arrays of the dataset.
     groups
-        First bin of each group and the one after its last.
+        For each group, the datasets that have bins in it, with these bins.
     settings
         Settings of the fit.
+    wanted
+        Positions that may be fitted, bool, shape (rows, cols); None for all.
     bar
         Progress bar, moved by one step a group.
 
     Returns
     -------
     dict of str to ndarray
-        Maps of shape (groups, rows, cols).
+        Maps of shape (groups, rows, cols), the scan (groups, values, rows, cols).
 
     Raises
     ------
@@ -206,23 +234,44 @@ def fit_groups(
     """
     results: list[dict[str, np.ndarray]] = []
     problem: NoPositionError | None = None
-    for start, stop in groups:
+    for shares in groups:
         try:
-            results.append(fit_group(inputs, slice(start, stop), settings, bar))
+            results.append(fit_group(shares, settings, wanted, bar))
         except NoPositionError as error:
             problem = error
-            log.warning("energy bins %d to %d are not fitted: %s", start, stop - 1, error)
-            results.append(_unfitted(inputs.counts.shape[1:]))
+            bins = shares[0][1]
+            log.warning("energy bins %d to %d are not fitted: %s", bins.start, bins.stop - 1, error)
+            results.append(_unfitted(shares[0][0].counts.shape[1:], settings))
         bar.update(1)
     if problem is not None and not any(result["success"].any() for result in results):
         raise problem
     return {name: np.stack([result[name] for result in results]) for name in results[0]}
 
 
-def _unfitted(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _unfitted(shape: tuple[int, ...], settings: FitSettings) -> dict[str, np.ndarray]:
     """Return the maps of a group that has no position to fit."""
-    arrays = {name: np.full(shape, np.nan) for name in FITTED_MAPS}
+    arrays = {name: np.full(shape, np.nan) for name in settings.maps}
     arrays["niter"] = np.zeros(shape, np.int32)
     arrays["status"] = np.full(shape, Status.NOT_FITTED, np.int8)
     arrays["success"] = np.zeros(shape, bool)
+    if settings.scan_values is not None and "stat_scan" in arrays:
+        arrays["stat_scan"] = np.full((len(settings.scan_values), *shape), np.nan)
     return arrays
+
+
+def _no_position(shares: Sequence[Share], elsewhere: bool) -> str:
+    """Say why an energy group has no position to fit."""
+    if elsewhere:
+        return (
+            "No valid positions: there is data to fit, but not at the positions asked for. Check "
+            "positions against mask_safe, mask_fit and the background."
+        )
+    if not any((inputs.weights[bins] > 0).any() for inputs, bins in shares):
+        return (
+            "No valid positions: the mask is False in every bin of the energy group. Check "
+            "mask_safe, mask_fit and energy_edges."
+        )
+    return (
+        "No valid positions: the background is zero in every unmasked bin of the energy group. "
+        "Set a background, or models that predict one; background_floor gives it a least value."
+    )

@@ -8,16 +8,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from gammagrad.core.convolve import convolve
+from gammagrad.core.convolve import box_sum
 from gammagrad.core.windows import BinImages, cube_bins, summed_bins
 from gammagrad.dataset import MapDataset
-from gammagrad.evaluate import KernelEstimate, reco_exposure
+from gammagrad.evaluate import (
+    KernelEstimate,
+    flux_of_reference,
+    group_containment,
+    reco_exposure,
+)
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel
 
-__all__ = ["FitInputs", "fit_inputs", "matched_filter", "valid_positions"]
+__all__ = ["FitInputs", "fit_inputs", "fit_weights"]
 
 
 class FitInputs(NamedTuple):
@@ -25,15 +29,20 @@ class FitInputs(NamedTuple):
 
     Attributes
     ----------
+    name
+        Name of the dataset.
     counts
-        Observed counts; zero outside the mask.
+        Observed counts; zero where there is no weight.
     background
-        Counts expected without the source, per bin; zero outside the mask.
+        Counts expected without the source, per bin; zero where there is no weight.
     exposure
         Counts that the reference spectrum would give per bin, if all its flux fell there; zero
-        outside the mask.
-    mask
-        Bins that enter the fit, bool.
+        where there is no weight.
+    weights
+        Weight of each bin in the likelihood, >= 0; 0 takes a bin out, a mask is 0 and 1. It is
+        not multiplied into the other arrays yet: `images` does that, once.
+    flux
+        Flux of the reference spectrum in each energy bin, cm-2 s-1, shape (energies,).
     kernel
         Shape of the source per reconstructed energy.
     containment
@@ -43,18 +52,50 @@ class FitInputs(NamedTuple):
         spread function depends on reconstructed energy.
     """
 
+    name: str
     counts: np.ndarray
     background: np.ndarray
     exposure: np.ndarray
-    mask: np.ndarray
+    weights: np.ndarray
+    flux: np.ndarray
     kernel: Map
     containment: np.ndarray
     trim: bool
 
-    def images(
-        self, bins: slice, sum_energies: bool, kernel_weighting: str
-    ) -> tuple[BinImages, np.ndarray]:
-        """Return the bins of an energy group as images, and the positions to fit.
+    def fitted(self, bins: slice) -> np.ndarray:
+        """Return the positions where an energy group of this dataset asks for a fit.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        ndarray
+            Some bin has a weight, and there is some background: bool, shape (rows, cols).
+        """
+        weights, background = self.weights[bins], self.background[bins]
+        return (weights > 0).any(axis=0) & (background.sum(axis=0) > 0)
+
+    def group_kernel(self, bins: slice) -> np.ndarray:
+        """Return the kernel of an energy group.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        ndarray
+            Shape (energies, kernel rows, kernel cols).
+        """
+        kernel = self.kernel.data[bins].astype(np.float64)
+        return _support(kernel) if self.trim else kernel
+
+    def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
+        """Return the bins of an energy group as images.
 
         Parameters
         ----------
@@ -68,24 +109,65 @@ class FitInputs(NamedTuple):
         Returns
         -------
         BinImages
-            The images.
-        ndarray
-            Positions to fit: some energy unmasked and some background, bool, shape (rows, cols).
+            The images, each bin times its weight.
         """
-        counts, background, exposure, mask = (
-            array[bins] for array in (self.counts, self.background, self.exposure, self.mask)
+        counts, background, exposure, weights = (
+            array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
         )
-        kernel = _support(self.kernel.data[bins]) if self.trim else self.kernel.data[bins]
-        arrays = (counts, background, exposure, kernel, mask.astype(np.float64))
-        fitted = mask.any(axis=0) & (background.sum(axis=0) > 0)
+        kernel = self.group_kernel(bins)
         if not sum_energies:
-            return _cube(*arrays), fitted
-        # one mask for all energies: their plain mean is a single component
-        if kernel_weighting == "equal" and np.array_equal(mask.all(axis=0), mask.any(axis=0)):
+            return _cube(counts, background, exposure, kernel, weights)
+        # one weight for all energies: their plain mean is a single component
+        if kernel_weighting == "equal" and np.all(weights == weights[:1]):
             total = [a.sum(axis=0, keepdims=True) for a in (counts, background, exposure)]
-            mean = kernel.mean(axis=0, keepdims=True)
-            return _cube(*total, mean, mask[:1].astype(np.float64)), fitted
-        return _summed(*arrays, kernel_weighting), fitted
+            return _cube(*total, kernel.mean(axis=0, keepdims=True), weights[:1])
+        return _summed(counts, background, exposure, kernel, weights, kernel_weighting)
+
+    def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
+        """Return what weights add to the statistic, whatever the norm.
+
+        The statistic of the weighted counts and predictions lacks ``2 w n log w`` for being that
+        of the unweighted ones times the weight.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+        sum_energies
+            Whether they are summed into one image, whose weight is the mean over its counts.
+
+        Returns
+        -------
+        ndarray or None
+            Sum over each pixel's window, shape (rows, cols); None where no weight is but 0 and 1.
+        """
+        counts, weights = self.counts[bins], self.weights[bins]
+        if np.all((weights == 0) | (weights == 1)):
+            return None
+        total = counts * weights
+        if sum_energies:
+            counts, total = (a.sum(axis=0, keepdims=True) for a in (counts, total))
+        mean = np.divide(total, counts, out=np.ones_like(total), where=total > 0)
+        with jax.enable_x64(True):
+            lacking = jnp.asarray((2 * total * np.log(mean)).sum(axis=0))
+            return np.asarray(box_sum(lacking, self.group_kernel(bins).shape[-2:]))
+
+    def contained(self, bins: slice) -> float:
+        """Return the fraction of a source's counts in an energy group that the kernel holds.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        float
+            Mean over the bins, each weighted with the counts expected of the source; NaN for a
+            model without an edge, or without any counts.
+        """
+        expected = (self.weights[bins] * self.exposure[bins]).sum(axis=(1, 2))
+        return group_containment(self.containment[bins], expected)
 
 
 _cube = jax.jit(cube_bins)
@@ -101,8 +183,35 @@ def _support(kernel: np.ndarray) -> np.ndarray:
     return kernel[:, cut_y : ky - cut_y, cut_x : kx - cut_x]
 
 
+def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
+    """Return the weight of each bin of a dataset: its masks, and 0 where nothing is predicted.
+
+    Parameters
+    ----------
+    dataset
+        The dataset. A mask of numbers instead of booleans is a weight.
+    npred
+        Predicted counts per bin without the source, shape (energies, rows, cols).
+
+    Returns
+    -------
+    ndarray
+        Weights, float64, shape (energies, rows, cols): mask_safe times mask_fit, and 0 where
+        `npred` is not finite.
+    """
+    weights = np.isfinite(npred).astype(np.float64)
+    for mask in (dataset.mask_safe, dataset.mask_fit):
+        if mask is not None:
+            weights = weights * mask.data
+    return weights
+
+
 def fit_inputs(
-    dataset: MapDataset, model: SkyModel, mask: np.ndarray, kernel: KernelEstimate
+    dataset: MapDataset,
+    model: SkyModel,
+    kernel: KernelEstimate,
+    background_floor: float | None = None,
+    sampling: str = "fine",
 ) -> FitInputs:
     """Collect a dataset's arrays for the fit of a model at every pixel.
 
@@ -112,109 +221,41 @@ def fit_inputs(
         The dataset.
     model
         The source to test.
-    mask
-        Bins that enter the fit, bool, shape (energies, rows, cols).
     kernel
         The source's shape, and how much of it the kernel holds.
+    background_floor
+        Least background of a bin that has weight, in counts; None leaves it as it is.
+    sampling
+        How what is modelled already is integrated over pixels, "fine" or "gammapy".
 
     Returns
     -------
     FitInputs
         The arrays, all new.
     """
-    exposure_map = dataset.require("exposure")
     exposure = reco_exposure(
-        model.spectral_model, exposure_map, dataset.edisp, dataset.energy_axis, normalize=False
+        model.spectral_model,
+        dataset.require("exposure"),
+        dataset.edisp,
+        dataset.energy_axis,
+        normalize=False,
     )
-    background = dataset.npred().data
+    background = dataset.npred(sampling=sampling).data
+    weights = fit_weights(dataset, background)
+    if background_floor is not None:
+        background = np.maximum(background, background_floor)
 
-    def masked(values: np.ndarray) -> np.ndarray:
-        return np.where(mask, values, 0.0).astype(np.float64)
+    def used(values: np.ndarray) -> np.ndarray:
+        return np.where(weights > 0, values, 0.0).astype(np.float64)
 
     return FitInputs(
-        counts=masked(dataset.require("counts").data),
-        background=masked(background),
-        exposure=masked(exposure.data),
-        mask=mask,
+        name=dataset.name,
+        counts=used(dataset.require("counts").data),
+        background=used(background),
+        exposure=used(exposure.data),
+        weights=weights,
+        flux=flux_of_reference(model.spectral_model, dataset.energy_axis),
         kernel=kernel.kernel,
-        containment=np.asarray(kernel.containment),
+        containment=np.asarray(kernel.containment, dtype=np.float64),
         trim=dataset.psf is not None and dataset.psf.energy_name == "energy",
     )
-
-
-def valid_positions(inputs: FitInputs, bins: slice) -> str:
-    """Say why an energy group has no position to fit.
-
-    Parameters
-    ----------
-    inputs
-        The arrays.
-    bins
-        The group's energy bins.
-
-    Returns
-    -------
-    str
-        Text for an error.
-    """
-    if not inputs.mask[bins].any():
-        return (
-            "No valid positions: the mask is False in every bin of the energy group. Check "
-            "mask_safe, mask_fit and energy_edges."
-        )
-    return (
-        "No valid positions: the background is zero in every unmasked bin of the energy group. "
-        "Set a background, or models that predict one."
-    )
-
-
-@jax.jit
-def _filter(excess: Array, exposure: Array, kernel: Array, mask: Array) -> Array:
-    """Convolve excess over exposure with the kernel, normalised to respond to its own shape."""
-    exposed = exposure > 0
-    rate = jnp.where(exposed, excess / jnp.where(exposed, exposure, jnp.ones_like(exposure)), 0)
-    response = kernel / (kernel**2).sum()
-    return (jax.vmap(convolve)(rate, response) * mask).sum(axis=0)
-
-
-def matched_filter(
-    dataset: MapDataset, model: SkyModel, kernel: Map, exposure: Map | None = None
-) -> Map:
-    """Guess the flux at every pixel by a matched filter.
-
-    Each energy's excess over exposure is convolved with the kernel and divided by the sum of the
-    kernel's squares over all energies, as gammapy does: for one energy it is the flux of a source
-    alone, for several about their mean.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    model
-        The source to test.
-    kernel
-        Its kernel.
-    exposure
-        Exposure in reconstructed energy; default: that of the model's spectrum.
-
-    Returns
-    -------
-    Map
-        Integral flux, cm-2 s-1, one image.
-    """
-    if exposure is None:
-        exposure = reco_exposure(
-            model.spectral_model,
-            dataset.require("exposure"),
-            dataset.edisp,
-            dataset.energy_axis,
-            normalize=True,
-        )
-    counts = dataset.require("counts")
-    mask = np.ones(counts.data.shape) if dataset.mask is None else dataset.mask.data * 1.0
-    excess = counts.data - np.nan_to_num(dataset.npred().data)
-    with jax.enable_x64(True):
-        flux = np.asarray(
-            _filter(excess, exposure.quantity.to_value("cm2 s"), kernel.data.astype(float), mask)
-        )
-    return Map(counts.geom.squash("energy"), flux[None], unit="cm-2 s-1")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 
+from gammagrad.core.options import parse_selection
 from gammagrad.core.windows import KERNEL_WEIGHTINGS
+from gammagrad.estimators.scan import plain_scan, scan_values
 from gammagrad.evaluate.sampling import check_sampling
 from gammagrad.models import SkyModel
 
-__all__ = [
-    "CONFIG_PARAMETERS",
-    "OPTIONS",
-    "check_settings",
-    "parse_selection",
-    "plain_setting",
-    "positive",
-]
+__all__ = ["CONFIG_PARAMETERS", "check_settings", "choices", "plain_setting"]
 
 CONFIG_PARAMETERS = (
     "model",
@@ -36,101 +34,139 @@ CONFIG_PARAMETERS = (
     "norm",
     "max_niter",
     "n_sigma_sensitivity",
+    "norm_min",
+    "gamma_min",
+    "bkg_syst_fraction",
+    "background_floor",
+    "kernel_containment",
+    "renormalise",
     "kernel_weighting",
     "kernel_sampling",
 )
 """Settings of the map estimator, by name."""
 
-OPTIONS = ("errn-errp", "ul", "stat_scan", "sensitivity")
-"""Optional outputs in gammapy's words."""
 
-_LATER = {
-    "downsampling_factor": "fit the full map instead, it is fast",
-    "threshold": "every pixel is fitted",
-    "norm": "it only sets the values of the likelihood scan",
-    "parallel_backend": "one process uses every core",
-}
-
-
-def parse_selection(value: Any) -> list[str]:
-    """Return the optional outputs asked for as a new list.
+def choices(name: Any, known: Iterable[str]) -> str:
+    """Return the end of an error about a name: what was probably meant, and what there is.
 
     Parameters
     ----------
-    value
-        None, one name, several, or "all".
+    name
+        A name that is not known.
+    known
+        Those that are.
 
     Returns
     -------
-    list of str
-        Names from `OPTIONS`.
+    str
+        To follow the name that is wrong.
 
-    Raises
-    ------
-    ValueError
-        If a name is not known.
+    Examples
+    --------
+    >>> choices("rtoll", ["rtol", "norm"])
+    "; did you mean 'rtol'? There are rtol, norm."
     """
-    if value is None:
-        return []
-    names = list(OPTIONS) if value == "all" else [value] if isinstance(value, str) else list(value)
-    unknown = [name for name in names if name not in OPTIONS]
-    if unknown:
-        raise ValueError(
-            f"selection_optional has {unknown}; choose from {list(OPTIONS)}, or 'all' or None."
-        )
-    return names
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    start = f"; did you mean {close[0]!r}? There are" if close else "; there are"
+    return f"{start} {', '.join(names)}."
 
 
-def plain_setting(value: Any) -> Any:
+def plain_setting(name: str, value: Any) -> Any:
     """Return a setting as text, numbers and lists of them.
 
     Parameters
     ----------
+    name
+        Its name.
     value
-        A setting.
+        Its value.
 
     Returns
     -------
     object
         Angles and energies with their unit as text; a model by its name.
     """
+    if name == "norm":
+        return plain_scan(value)
     if isinstance(value, u.Quantity):
         return [str(edge) for edge in value] if value.ndim else str(value)
+    if isinstance(value, list):
+        return list(value)
     return value.name if isinstance(value, SkyModel) else value
 
 
-def positive(value: Any, name: str) -> float:
-    """Return a setting as a positive, finite number; a whole one stays whole.
-
-    Parameters
-    ----------
-    value
-        The number.
-    name
-        Its name in the error.
-
-    Returns
-    -------
-    float
-        The number.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+def _number(value: Any, name: str, expected: str, allowed: Callable[[float], bool]) -> Any:
+    """Return a setting as a finite number that is allowed; a whole one stays whole."""
     try:
-        number = float(value)
+        number = np.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = np.nan
-    if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"{name} is {value!r}; expected a positive number.")
+    if not (np.isfinite(number) and allowed(number)):
+        raise ValueError(f"{name} is {value!r}; expected {expected}.")
     return value if isinstance(value, int) else number
 
 
-def _kernel_width(value: Any) -> u.Quantity:
+def _positive(value: Any, name: str) -> Any:
+    return _number(value, name, "a positive number", lambda x: x > 0)
+
+
+def _not_negative(value: Any, name: str) -> Any:
+    return _number(value, name, "a number of at least 0 (0 switches it off)", lambda x: x >= 0)
+
+
+def _threshold(value: Any, name: str) -> Any:
+    return _number(value, name, "a number, or None to fit every pixel", lambda x: True)
+
+
+def _norm_min(value: Any, name: str) -> Any:
+    wanted = "None (limits start at the fit, however negative) or 0 (limits are never negative)"
+    return _number(value, name, wanted, lambda x: x == 0)
+
+
+def _floor(value: Any, name: str) -> Any:
+    wanted = "a positive number of counts per bin, or None for none"
+    return _number(value, name, wanted, lambda x: x > 0)
+
+
+def _containment(value: Any, name: str) -> Any:
+    wanted = "a fraction between 0 and 1 such as 0.95, or None for the width alone"
+    return _number(value, name, wanted, lambda x: 0 < x < 1)
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} is {value!r}; expected True or False.")
+    return bool(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _max_niter(value: Any, name: str) -> int:
+    if not _is_whole(value) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+    return int(value)
+
+
+def _downsampling(value: Any, name: str) -> int:
+    """Return the factor: 1, or an even number."""
+    if not _is_whole(value) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected an even number such as 2, or None.")
+    if value > 1:
+        raise ValueError(f"{name}={value} is not available in this version of gammagrad.")
+    if value > 1 and value % 2:
+        raise ValueError(
+            f"{name} is {value}, which is odd; expected an even number, such as {value - 1} or "
+            f"{value + 1}, or None to fit every pixel."
+        )
+    return int(value)
+
+
+def _kernel_width(value: Any, name: str) -> u.Quantity:
     """Return the width of the kernel as one angle in deg."""
-    wrong = f"kernel_width is {value!r}; expected one positive angle such as '1 deg'."
+    wrong = f"{name} is {value!r}; expected one positive angle such as '1 deg'."
     try:
         width = u.Quantity(value).to("deg")
     except (TypeError, ValueError, u.UnitConversionError) as error:
@@ -140,9 +176,9 @@ def _kernel_width(value: Any) -> u.Quantity:
     return width
 
 
-def _energy_edges(value: Any) -> u.Quantity | str | None:
-    """Return energy edges as a quantity, "all" or None."""
-    if value is None or (isinstance(value, str) and value == "all"):
+def _energy_edges(value: Any, name: str) -> u.Quantity | str | None:
+    """Return energy edges as a quantity, or "all"."""
+    if isinstance(value, str) and value == "all":
         return value
     try:
         parts = value.split(",") if isinstance(value, str) else value
@@ -152,12 +188,78 @@ def _energy_edges(value: Any) -> u.Quantity | str | None:
         edges.to("TeV")
     except (TypeError, ValueError, u.UnitConversionError) as error:
         raise ValueError(
-            f"energy_edges are {value!r}; expected energies with their units, such as "
+            f"{name} are {value!r}; expected energies with their units, such as "
             "'10 GeV, 500 GeV', or 'all' for one group per bin."
         ) from error
     if edges.ndim != 1 or edges.size < 2 or not np.all(np.diff(edges.value) > 0):
-        raise ValueError(f"energy_edges are {edges}; expected two or more, increasing.")
+        raise ValueError(f"{name} are {edges}; expected two or more, increasing.")
     return edges
+
+
+def _weighting(value: Any, name: str) -> str:
+    if value not in KERNEL_WEIGHTINGS:
+        raise ValueError(f"{name} is {value!r}{choices(value, KERNEL_WEIGHTINGS)}")
+    return str(value)
+
+
+def _sampling(value: Any, name: str) -> str:
+    check_sampling(value)
+    return str(value)
+
+
+def _model(value: Any, name: str) -> SkyModel:
+    if not isinstance(value, SkyModel):
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a SkyModel to test.")
+    if value.spatial_model is None:
+        raise ValueError(
+            f"{name} has no spatial model; pass one, PointSpatialModel() for instance."
+        )
+    return value
+
+
+def _scan(value: Any, name: str) -> Any:
+    """Return what says where to scan, a copy unless it is an object of its own kind."""
+    scan_values(value)
+    return copy.deepcopy(value) if isinstance(value, Mapping | list | tuple) else value
+
+
+def _one_process(value: Any, name: str) -> Any:
+    if name == "n_jobs" and value == 1:
+        return value
+    raise ValueError(
+        f"{name}={value!r} is not available in this version of gammagrad; leave it None: one "
+        "process uses every core."
+    )
+
+
+def _selection(value: Any, name: str) -> list[str]:
+    return list(parse_selection(value))
+
+
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "model": _model,
+    "downsampling_factor": _downsampling,
+    "kernel_width": _kernel_width,
+    "threshold": _threshold,
+    "selection_optional": _selection,
+    "energy_edges": _energy_edges,
+    "max_niter": _max_niter,
+    "norm": _scan,
+    "norm_min": _norm_min,
+    "background_floor": _floor,
+    "kernel_containment": _containment,
+    "kernel_weighting": _weighting,
+    "kernel_sampling": _sampling,
+    **dict.fromkeys(("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol"), _positive),
+    **dict.fromkeys(("gamma_min", "bkg_syst_fraction"), _not_negative),
+    **dict.fromkeys(("sum_over_energy_groups", "renormalise"), _flag),
+    **dict.fromkeys(("n_jobs", "parallel_backend"), _one_process),
+}
+
+_MAY_BE_NONE = {
+    *("kernel_width", "downsampling_factor", "threshold", "energy_edges", "n_jobs"),
+    *("parallel_backend", "norm", "norm_min", "background_floor", "kernel_containment"),
+}
 
 
 def check_settings(name: str, value: Any) -> Any:
@@ -180,45 +282,6 @@ def check_settings(name: str, value: Any) -> Any:
     ValueError, TypeError
         If the value cannot be used; the message says what can.
     """
-    if name in ("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol"):
-        return positive(value, name)
-    if name == "sum_over_energy_groups":
-        if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{name} is {value!r}; expected True or False.")
-        return bool(value)
-    if name == "max_niter":
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"max_niter is {value!r}; expected a whole number of at least 1.")
-        return int(value)
-    if name == "kernel_width" and value is not None:
-        return _kernel_width(value)
-    if name == "energy_edges":
-        return _energy_edges(value)
-    if name == "kernel_weighting" and value not in KERNEL_WEIGHTINGS:
-        raise ValueError(f"kernel_weighting is {value!r}; choose one of {KERNEL_WEIGHTINGS}.")
-    if name == "kernel_sampling":
-        check_sampling(value)
-    if name == "model" and not isinstance(value, SkyModel):
-        raise TypeError(f"model is a {type(value).__name__}; expected a SkyModel to test.")
-    if name == "model" and value.spatial_model is None:
-        raise ValueError("model has no spatial model; pass one, PointSpatialModel() for instance.")
-    no_effect = value is None or (name == "downsampling_factor" and value == 1)
-    if name in _LATER and not no_effect:
-        raise ValueError(
-            f"{name}={value!r} is not available in this version of gammagrad; "
-            f"leave it None ({_LATER[name]})."
-        )
-    if name == "n_jobs" and value not in (None, 1):
-        raise ValueError(
-            f"n_jobs={value!r} is not available in this version of gammagrad; leave it None: one "
-            "process uses every core."
-        )
-    if name == "selection_optional":
-        selection = parse_selection(value)
-        if selection:
-            raise ValueError(
-                f"selection_optional={selection} is not available in this version of gammagrad; "
-                "leave it None."
-            )
-        return selection
-    return value
+    if (value is None and name in _MAY_BE_NONE) or name not in _CHECKS:
+        return value
+    return _CHECKS[name](value, name)

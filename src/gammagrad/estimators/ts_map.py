@@ -1,27 +1,26 @@
-"""The map estimator: a norm fit at every sky position of a dataset."""
+"""The map estimator: a norm fit at every sky position of one dataset, or of several jointly."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import astropy.units as u
-import numpy as np
 
-from gammagrad.core.solve import N_SWEEPS
+from gammagrad.core.options import parse_selection
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.groups import (
     FITTED_MAPS,
-    FitSettings,
+    OPTIONAL_MAPS,
     energy_groups,
     fit_group,
     fit_groups,
-    one_dataset,
 )
-from gammagrad.estimators.inputs import FitInputs, fit_inputs, matched_filter
-from gammagrad.estimators.settings import CONFIG_PARAMETERS, check_settings, plain_setting
-from gammagrad.evaluate import KernelEstimate, estimate_kernel
+from gammagrad.estimators.joint import JointInputs, as_datasets, share_groups
+from gammagrad.estimators.positions import positions_mask
+from gammagrad.estimators.result import as_maps, scanned_fluxes
+from gammagrad.estimators.run_parts import RunParts
+from gammagrad.estimators.times import union_of_times
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.geom import warn_if_uneven
 from gammagrad.maps.map import Map
@@ -31,12 +30,12 @@ from gammagrad.progress import progress_bar
 __all__ = ["TSMapEstimator"]
 
 
-class TSMapEstimator:
+class TSMapEstimator(RunParts):
     """Test-statistic map: is there a source, how bright, how sure, at every position.
 
-    At each pixel the norm of `model`, placed there, is fitted to the counts; everything already
-    modelled on the dataset counts as background. So the TS of a source is found by leaving it out
-    of the dataset's models.
+    At each pixel the norm of `model`, placed there, is fitted to the counts of one dataset, or of
+    several at once; everything already modelled on a dataset counts as background. So the TS of a
+    source is found by leaving it out of the dataset's models.
 
     Parameters
     ----------
@@ -45,27 +44,62 @@ class TSMapEstimator:
         of index 2. `kernel_model` is another name.
     kernel_width : str or Quantity, optional
         Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
-        spread function, 99.9 % of which it holds, but no wider than the map. The kernel is
-        normalised after truncation, as gammapy's is: norm and flux come out low by the part of
-        the source that it leaves out, which ``maps.meta["containment"]`` has for each energy.
-    downsampling_factor, threshold, selection_optional, n_jobs, parallel_backend, norm : None
-        Not available yet. One process uses every core.
+        spread function, 99.9 % of which it holds, but no wider than the map. See `renormalise`.
+    downsampling_factor : int, optional
+        Fit the map in blocks of so many by so many pixels, and interpolate. An even number; maps
+        of any size will do. None or 1 fits every pixel.
     n_sigma : float
-        Standard deviations of `norm_err`.
-    n_sigma_ul, n_sigma_sensitivity : float
-        Standard deviations of limits and sensitivity, recorded for outputs to come.
+        Standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
+    n_sigma_ul : float
+        Standard deviations of the upper limit, one-sided: 2 is a limit at 97.7 % confidence,
+        1.645 one at 95 %.
+    threshold : float, optional
+        Where the TS at a matched filter's guess of the norm is not above this, the guess is kept
+        (status "guess kept"), which saves time. None fits every pixel.
     rtol : float
         Size of the last Newton step, in units of the error, above which the fit counts as not
-        converged. The norm itself is solved to rounding whatever `rtol` says.
+        converged. It decides status and niter only: the norm itself is solved to rounding.
+    selection_optional : str or list of str, optional
+        Maps to add: "errn-errp" (`norm_errp`, `norm_errn`: errors upwards and downwards, where
+        the statistic has risen by n_sigma squared), "ul" (`norm_ul`: upper limit), "stat_scan"
+        (`stat_scan`, `dnde_scan_values`: statistic along the norms of `norm`, less that without a
+        source), "sensitivity" (`norm_sensitivity`: norm that the background would let us see at
+        `n_sigma_sensitivity`); or "all". None adds none. No other map changes.
     energy_edges : Quantity, list, str or None
-        Edges of the energy groups; each group gets a map. They snap to the edges of the dataset's
-        energy axis, and the result's axis has the snapped ones. None: one group over the whole
-        axis. "all": one group per bin.
+        Edges of the energy groups; each group gets a map. They snap to the edges of the (first)
+        dataset's energy axis, and the result's axis has the snapped ones. None: one group over
+        the whole axis. "all": one group per bin.
     sum_over_energy_groups : bool
         True fits the image summed over each group, False the cube: the cube uses more of the
         data.
+    n_jobs, parallel_backend : None
+        Not available yet. One process uses every core.
+    norm : dict, sequence of float or object with scan_values, optional
+        Norms at which "stat_scan" takes the statistic: the norms themselves, or any of scan_min,
+        scan_max, scan_n_values, scan_values and interp ("lin" or "log"). Default: -100 to 100,
+        16 norms a decade on both sides of 0.
     max_niter : int
         Most Newton sweeps; eight suffice.
+    n_sigma_sensitivity : float
+        Significance that the sensitivity is for.
+    norm_min : {None, 0}
+        0 starts the likelihood profile of a limit at norm 0 where the fit is negative, so that no
+        limit is negative. None starts it at the fit, as gammapy does.
+    gamma_min : float
+        Least number of counts of a source at the sensitivity. 0 asks for none.
+    bkg_syst_fraction : float
+        Part of the background that a source at the sensitivity must exceed. 0 asks for none.
+    background_floor : float, optional
+        Least background of every bin that is fitted, in counts. It makes significances finite
+        where the background is zero. None leaves the background as it is.
+    kernel_containment : float, optional
+        Instead of `kernel_width`: the smallest kernel that holds this part of the source in every
+        energy bin, such as 0.95.
+    renormalise : bool
+        True normalises the kernel after truncation, as gammapy does: norm and flux come out low
+        by the part of the source that it leaves out. False keeps the flux right. Either way
+        ``maps.meta`` has ``"containment"``, what the kernel holds in each energy bin, and
+        ``"containment_per_group"``; less than 0.95 is warned of.
     kernel_weighting : {"counts", "equal"}
         How the kernel of a summed image comes about. "counts" weights each energy's kernel with
         the counts expected there, which is exact. "equal" averages them plainly, as gammapy does,
@@ -81,7 +115,8 @@ class TSMapEstimator:
     Raises
     ------
     ValueError, TypeError
-        If a setting cannot be used.
+        If a setting cannot be used. Settings may be changed later, and take effect at the next
+        run.
 
     References
     ----------
@@ -92,26 +127,22 @@ class TSMapEstimator:
     >>> from gammagrad import TSMapEstimator
     >>> from gammagrad.simulate import simulate_field
     >>> field = simulate_field(seed=1, npix=40)
-    >>> maps = TSMapEstimator(kernel_width="0.6 deg").run(field.dataset)
+    >>> estimator = TSMapEstimator(kernel_width="0.6 deg", selection_optional=["ul"])
+    >>> maps = estimator.run(field.dataset)
     >>> maps["sqrt_ts"].data.shape
     (1, 40, 40)
+
+    A limit is above the fit everywhere:
+
+    >>> bool((maps["flux_ul"].data > maps["flux"].data).all())
+    True
     """
 
     tag = "TSMapEstimator"
-    config_parameters = CONFIG_PARAMETERS
 
-    model: SkyModel
-    kernel_width: u.Quantity | None
-    n_sigma: float
-    n_sigma_ul: float
-    n_sigma_sensitivity: float
-    rtol: float
-    selection_optional: list[str]
     energy_edges: u.Quantity | str | None
-    sum_over_energy_groups: bool
-    max_niter: int
-    kernel_weighting: str
-    kernel_sampling: str
+    downsampling_factor: int | None
+    show_progress: bool | None
 
     def __init__(
         self,
@@ -131,41 +162,25 @@ class TSMapEstimator:
         max_niter: int = 100,
         *,
         n_sigma_sensitivity: float = 5,
+        norm_min: float | None = None,
+        gamma_min: float = 0,
+        bkg_syst_fraction: float = 0,
+        background_floor: float | None = None,
+        kernel_containment: float | None = None,
+        renormalise: bool = True,
         kernel_weighting: str = "counts",
         kernel_sampling: str = "fine",
         kernel_model: SkyModel | None = None,
         show_progress: bool | None = None,
     ) -> None:
+        given = dict(locals())
         if model is not None and kernel_model is not None:
             raise TypeError("model and kernel_model are two names of one thing; pass one of them.")
         model = kernel_model if model is None else model
         self.model = default_kernel_model() if model is None else model
-        self.kernel_width = kernel_width
-        self.downsampling_factor = downsampling_factor
-        self.n_sigma = n_sigma
-        self.n_sigma_ul = n_sigma_ul
-        self.threshold = threshold
-        self.rtol = rtol
-        self.selection_optional = selection_optional
-        self.energy_edges = energy_edges
-        self.sum_over_energy_groups = sum_over_energy_groups
-        self.n_jobs = n_jobs
-        self.parallel_backend = parallel_backend
-        self.norm = norm
-        self.max_niter = max_niter
-        self.n_sigma_sensitivity = n_sigma_sensitivity
-        self.kernel_weighting = kernel_weighting
-        self.kernel_sampling = kernel_sampling
-        self.show_progress = show_progress
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        name = "model" if name == "kernel_model" else name
-        if name not in (*self.config_parameters, "show_progress"):
-            raise AttributeError(
-                f"{self.tag} has no setting {name!r}; there are "
-                f"{', '.join((*self.config_parameters, 'show_progress'))}."
-            )
-        object.__setattr__(self, name, check_settings(name, value))
+        for name in (*self.config_parameters, "show_progress"):
+            if name != "model":
+                setattr(self, name, given[name])
 
     @property
     def kernel_model(self) -> SkyModel:
@@ -175,168 +190,55 @@ class TSMapEstimator:
     @property
     def selection_all(self) -> list[str]:
         """Names of the maps that a run computes."""
-        return [*FITTED_MAPS, "success", "status"]
+        asked = parse_selection(self.selection_optional)
+        optional = [name for key in OPTIONAL_MAPS if key in asked for name in OPTIONAL_MAPS[key]]
+        scan = ["dnde_scan_values"] if "stat_scan" in asked else []
+        return [*FITTED_MAPS, "success", *scan, *optional, "status"]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Every setting by name, as plain text and numbers."""
-        return {name: plain_setting(getattr(self, name)) for name in self.config_parameters}
-
-    def __str__(self) -> str:
-        rows = [f"  {name:<24}: {value}" for name, value in self.settings.items()]
-        return "\n".join([self.tag, "-" * len(self.tag), "", *rows])
-
-    __repr__ = __str__
-
-    def copy(self) -> TSMapEstimator:
-        """Return an estimator with the same settings, independent of this one."""
-        return copy.copy(self)
-
-    # -- the parts of a run, each of use by itself ------------------------------------------------
-
-    def estimate_kernel(self, dataset: MapDataset) -> Map:
-        """Fold the model with the response at the map's centre, or where exposure is nearest.
-
-        Parameters
-        ----------
-        dataset
-            Exposure, point spread function, energy dispersion and geometry.
-
-        Returns
-        -------
-        Map
-            The kernel, normalised to 1 in each reconstructed energy bin.
-
-        Raises
-        ------
-        ValueError
-            If there is no exposure anywhere.
-        """
-        return self._kernel(dataset).kernel
-
-    @staticmethod
-    def estimate_mask_default(dataset: MapDataset) -> Map:
-        """Return the bins that enter a fit: inside both masks, with a finite prediction.
-
-        Parameters
-        ----------
-        dataset
-            The dataset.
-
-        Returns
-        -------
-        Map
-            Mask with the axes of the counts.
-        """
-        finite = np.isfinite(dataset.npred().data)
-        return Map(dataset.geom, finite if dataset.mask is None else dataset.mask.data & finite)
-
-    def estimate_pad_width(self, dataset: MapDataset, kernel: Map | None = None) -> tuple[int, int]:
-        """Return half the kernel's size: how far beyond the map a kernel at its edge reaches.
-
-        Parameters
-        ----------
-        dataset
-            The dataset.
-        kernel
-            Its kernel, if known already.
-
-        Returns
-        -------
-        tuple of int
-            Pixels along rows and columns. `run` needs no padding: what lies outside the map has
-            no weight.
-        """
-        shape = (self.estimate_kernel(dataset) if kernel is None else kernel).data.shape
-        return shape[-2] // 2, shape[-1] // 2
-
-    def estimate_fit_input_maps(self, dataset: MapDataset) -> dict[str, Map | None]:
-        """Return the maps that enter the fit of a dataset taken as one energy group.
-
-        Parameters
-        ----------
-        dataset
-            The dataset.
-
-        Returns
-        -------
-        dict of str to Map
-            counts, background, exposure (counts that the reference spectrum would give), norm
-            (the matched filter's guess), mask, weights and kernel. Counts, background and
-            exposure are summed if the estimator sums; then weights is the mask, otherwise None,
-            being applied already.
-        """
-        inputs = self._inputs(dataset)
-        mask = Map(dataset.geom, inputs.mask)
-        cubes = {
-            name: Map(dataset.geom, getattr(inputs, name))
-            for name in ("counts", "background", "exposure")
-        }
-        if self.sum_over_energy_groups:
-            cubes = {name: cube.sum_over_axes(keepdims=True) for name, cube in cubes.items()}
-        energies = dataset.energy_axis.edges_in("TeV")
-        flux_ref = float(self.model.spectral_model.integral(energies[0], energies[-1]))
-        guess = self.estimate_flux_default(dataset, kernel=inputs.kernel)
-        return {
-            **cubes,
-            "norm": Map(guess.geom, guess.quantity.to_value("cm-2 s-1") / flux_ref),
-            "mask": mask,
-            "weights": mask if self.sum_over_energy_groups else None,
-            "kernel": inputs.kernel,
-        }
-
-    def estimate_flux_default(
-        self, dataset: MapDataset, kernel: Map | None = None, exposure: Map | None = None
-    ) -> Map:
-        """Guess the flux at every pixel with a matched filter, averaged over energies.
-
-        Parameters
-        ----------
-        dataset
-            The dataset.
-        kernel
-            Its kernel, if known already.
-        exposure
-            Exposure in reconstructed energy, in an area times time unit; default: that of the
-            model's spectrum.
-
-        Returns
-        -------
-        Map
-            Integral flux in cm-2 s-1, one image. Zero where there is no exposure.
-        """
-        kernel = self.estimate_kernel(dataset) if kernel is None else kernel
-        return matched_filter(dataset, self.model, kernel, exposure)
-
-    def estimate_flux_map(self, datasets: MapDataset | Sequence[MapDataset]) -> dict[str, Map]:
-        """Fit the norm at every pixel of a dataset taken as one energy group.
+    def estimate_flux_map(
+        self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
+    ) -> dict[str, Map]:
+        """Fit the norm at every pixel, all of the (first) dataset's energies as one group.
 
         Parameters
         ----------
         datasets
-            The dataset, or a sequence holding one.
+            A dataset, or several to fit jointly, as for `run`. The maps are not downsampled.
+        positions
+            Pixels to fit, as for `run`.
 
         Returns
         -------
         dict of str to Map
             The quantities of `selection_all`.
         """
-        dataset = one_dataset(datasets)
-        inputs = self._inputs(dataset)
+        found = as_datasets(datasets)
+        wanted = positions_mask(positions, found[0].geom)
+        joint = self._joint(found, *energy_groups(found[0].energy_axis, None))
+        settings = self._fit_settings
         with progress_bar(1, self.tag, self.show_progress) as bar:
-            arrays = fit_group(inputs, slice(None), self._fit_settings, bar)
-        geom = dataset.geom.squash("energy")
-        return {name: Map(geom, array[None]) for name, array in arrays.items()}
+            arrays = fit_group(joint.groups[0], settings, wanted, bar)
+        arrays = {name: array[None] for name, array in arrays.items()}
+        names, image = self.selection_all, found[0].geom.to_image()
+        maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
+        if "stat_scan" in maps:
+            maps["dnde_scan_values"] = scanned_fluxes(maps["stat_scan"], self.model.spectral_model)
+        return {name: maps[name] for name in names}
 
-    # -- the run ----------------------------------------------------------------------------------
-
-    def run(self, datasets: MapDataset | Sequence[MapDataset]) -> FluxMaps:
+    def run(self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None) -> FluxMaps:
         """Fit the norm at every pixel, for every energy group.
 
         Parameters
         ----------
         datasets
-            The dataset, or a sequence holding one. It is not changed.
+            A dataset, or several to fit jointly: one norm over all of them. They have the same
+            pixels; energy axes and responses may differ. Energy groups are those of the first;
+            the others give the bins that lie wholly inside, and one that has none in a group is
+            left out there, which is logged and stands in ``meta``. Nothing is changed.
+        positions
+            Pixels to fit; None fits all. A mask on the pixels of the map (a Map or an array; with
+            energies, any of them counts), or a sky box, ``(SkyCoord, width)`` as for a cutout.
+            The data around the pixels enter all the same.
 
         Returns
         -------
@@ -346,54 +248,36 @@ class TSMapEstimator:
         Raises
         ------
         ValueError
-            If the dataset lacks what a fit needs, or no position can be fitted.
+            If a dataset lacks what a fit needs, their pixels differ, or no position can be fitted.
+        TypeError
+            If something else than datasets is passed.
         """
-        dataset = one_dataset(datasets)
-        warn_if_uneven(dataset.geom)
-        groups, axis = energy_groups(dataset.energy_axis, self.energy_edges)
-        inputs = self._inputs(dataset)
-        with progress_bar(len(groups), self.tag, self.show_progress) as bar:
-            arrays = fit_groups(inputs, groups, self._fit_settings, bar)
-        geom = dataset.geom.to_image().to_cube([axis])
-        data = {name: Map(geom, arrays[name]) for name in self.selection_all}
+        found = as_datasets(datasets)
+        warn_if_uneven(found[0].geom)
+        wanted = positions_mask(positions, found[0].geom)
+        joint = self._joint(found, *energy_groups(found[0].energy_axis, self.energy_edges))
+        settings = self._fit_settings
+        with progress_bar(len(joint.groups), self.tag, self.show_progress) as bar:
+            arrays = fit_groups(joint.groups, settings, wanted, bar)
+        image, names = found[0].geom.to_image(), self.selection_all
+        maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
         meta = {
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,
             "n_sigma_sensitivity": self.n_sigma_sensitivity,
+            "norm_min": self.norm_min,
             "precision": "float64",
-            "dataset": dataset.name,
-            "energy_edges": [f"{edge:.6g}" for edge in axis.edges],
-            "kernel_shape": list(inputs.kernel.data.shape[-2:]),
-            "containment": [round(float(c), 6) for c in inputs.containment],
+            **joint.meta(),
             "settings": self.settings,
         }
-        return FluxMaps(data, reference_model=self.model, meta=meta, gti=dataset.gti)
+        if wanted is not None:
+            meta["positions"] = int(wanted.sum())
+        gti = union_of_times([d.gti for d in found], [d.name for d in found])
+        return FluxMaps(maps, reference_model=self.model, meta=meta, gti=gti)
 
-    @property
-    def _fit_settings(self) -> FitSettings:
-        """What the fit of an energy group depends on, frozen."""
-        return FitSettings(
-            sum_energies=self.sum_over_energy_groups,
-            kernel_weighting=self.kernel_weighting,
-            n_sigma=self.n_sigma,
-            rtol=self.rtol,
-            n_sweeps=min(self.max_niter, N_SWEEPS),
-        )
-
-    def _inputs(self, dataset: MapDataset) -> FitInputs:
-        """Collect the arrays of a dataset."""
-        dataset.check(for_fit=True)
-        mask = self.estimate_mask_default(dataset)
-        return fit_inputs(dataset, self.model, mask.data, self._kernel(dataset))
-
-    def _kernel(self, dataset: MapDataset) -> KernelEstimate:
-        """Fold the model with a dataset's response."""
-        return estimate_kernel(
-            self.model,
-            dataset.require("exposure"),
-            dataset.psf,
-            dataset.edisp,
-            dataset.geom,
-            kernel_width=self.kernel_width,
-            sampling=self.kernel_sampling,
-        )
+    def _joint(self, datasets: list[MapDataset], groups: Any, axis: Any) -> JointInputs:
+        """Collect the arrays of all datasets, and what each gives to each energy group."""
+        bins = share_groups(datasets, groups, axis)
+        joint = JointInputs([self._inputs(d) for d in datasets], bins, axis)
+        joint.warn_of_cut_kernels(self.renormalise)
+        return joint
