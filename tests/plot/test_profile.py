@@ -109,6 +109,28 @@ def test_the_curve_is_the_statistic_between_the_values_of_the_scan(counts: float
     assert np.isnan(curve.at(curve.norm[-1] + 1))
 
 
+def test_errors_and_limit_are_points_of_the_curve() -> None:
+    """A scan that is far away does not matter then."""
+    pixel = Pixel(3.0)
+    up, limit = pixel.crossing(1.0) - pixel.norm, pixel.crossing(4.0)
+    below = optimize.brentq(
+        lambda x: pixel.stat(x) - pixel.stat(pixel.norm) - 1, pixel.bound + 1e-9, pixel.norm
+    )
+    marks = {"norm_errp": up, "norm_errn": pixel.norm - below, "norm_ul": limit}
+    values = np.array([-0.05, 0.0, 0.1])
+    fitted = make_maps(pixel, values, status=0, **marks)
+    curve = profile_curve(fitted, GROUP, ROW, COL)
+    assert curve.span(1.0) == pytest.approx((below, pixel.norm + up))
+    x = np.linspace(below, limit, 20)
+    expected = np.array([pixel.stat(v) - pixel.stat(pixel.norm) for v in x])
+    assert curve.at(x) == pytest.approx(expected, abs=0.06)
+    # where the lower error ends at the bound, or the limit starts at norm 0, it is no such point
+    bounded = profile_curve(make_maps(pixel, values, status=8, **marks), GROUP, ROW, COL)
+    assert len(bounded.norm) == len(curve.norm) - 1
+    maps = FluxMaps(fitted._data, meta={"n_sigma": 1, "n_sigma_ul": 2, "norm_min": 100})
+    assert len(profile_curve(maps, GROUP, ROW, COL).norm) == len(curve.norm) - 1
+
+
 def test_at_the_physical_bound_it_is_a_line() -> None:
     pixel = Pixel(0.0)
     assert pixel.norm == pixel.bound < 0

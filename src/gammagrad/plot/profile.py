@@ -9,6 +9,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from gammagrad.core.solve import Status
 from gammagrad.derive import reference_values, scan_norms
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.plot.scales import pyplot
@@ -22,6 +23,11 @@ Floats = NDArray[np.float64]
 _CURVE = "#08519c"
 _ERRORS = "#9ecae1"
 _LIMIT = "#d94801"
+# fits whose lower error may end at the physical bound
+_BOUNDED = (
+    *(Status.NO_COUNTS, Status.AT_BOUND, Status.ZERO_BACKGROUND_BOUND),
+    Status.LOWER_ERROR_AT_BOUND,
+)
 _POINTS = 400
 _HEIGHT = 1.9  # of the picture, in units of the rise at the highest limit drawn
 
@@ -32,12 +38,12 @@ class ProfileCurve(NamedTuple):
     Attributes
     ----------
     norm
-        Norms, increasing, shape (n,): those of the scan where the statistic is finite, and the
-        best fit.
+        Norms, increasing, shape (n,): those of the scan where the statistic is finite, the best
+        fit, and the ends of the errors and the limit.
     rise
         Fit statistic less that of the best fit, shape (n,).
     scanned
-        True for the values of the scan, false for the best fit.
+        True for the values of the scan, false for the others.
     """
 
     norm: Floats
@@ -129,14 +135,32 @@ def profile_curve(maps: FluxMaps, group: int, row: int, col: int) -> ProfileCurv
             f"The pixel in row {row}, column {col} has no likelihood profile: it was not fitted, "
             "or fewer than two values of the scan lie above its physical bound."
         )
-    scanned = np.ones(len(x), dtype=bool)
-    if "norm" in maps and "ts" in maps:
-        best = [float(maps[name].data[group, row, col]) for name in ("norm", "ts")]
-        if np.all(np.isfinite(best)) and best[0] not in x:
-            x, scan = np.append(x, best[0]), np.append(scan, -abs(best[1]))
-            scanned = np.append(scanned, False)
+    known = [(norm, stat) for norm, stat in _known(maps, (group, row, col)) if norm not in x]
+    scanned = np.arange(len(x) + len(known)) < len(x)
+    x = np.append(x, [norm for norm, _ in known])
+    scan = np.append(scan, [stat for _, stat in known])
     order = np.argsort(x)
     return ProfileCurve(x[order], scan[order] - scan.min(), scanned[order])
+
+
+def _known(maps: FluxMaps, pixel: tuple[int, int, int]) -> list[tuple[float, float]]:
+    """Return what is known of the statistic besides the scan, with that at norm 0 as zero.
+
+    That is the best fit, and where the status says so the ends of the errors and the limit, which
+    are where the statistic has risen by the square of their standard deviations.
+    """
+    best, lowest = _value(maps, "norm", pixel), -abs(_value(maps, "ts", pixel))
+    if not np.isfinite([best, lowest]).all():
+        return []
+    points = [(best, 0.0)]
+    status = _value(maps, "status", pixel)
+    if status in (*_BOUNDED, Status.FITTED):
+        points.append((best + _value(maps, "norm_errp", pixel), maps.n_sigma**2))
+        if maps.n_sigma_ul is not None and (maps.norm_min is None or best >= maps.norm_min):
+            points.append((_value(maps, "norm_ul", pixel), maps.n_sigma_ul**2))
+    if status == Status.FITTED:
+        points.append((best - _value(maps, "norm_errn", pixel), maps.n_sigma**2))
+    return [(norm, lowest + rise) for norm, rise in points if np.isfinite(norm)]
 
 
 def _pixel(maps: FluxMaps, position: Any) -> tuple[int, int]:
@@ -219,7 +243,7 @@ def plot_profile(
 
     The statistic is drawn less that of the best fit, so that errors and limits are where it has
     risen by the square of their number of standard deviations. Points are the values of the scan;
-    the line between them is interpolated.
+    the line between them, the best fit, errors and limit is interpolated.
 
     Parameters
     ----------
