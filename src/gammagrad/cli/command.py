@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,6 +15,7 @@ from gammagrad.cli.demo import add_parser as add_demo
 from gammagrad.cli.info import add_parser as add_info
 from gammagrad.cli.parser import Parser
 from gammagrad.cli.ts_map import add_parser as add_ts_map
+from gammagrad.cli.words import option_words
 
 __all__ = ["main"]
 
@@ -92,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.parser.error(f"unknown: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
-    with _reports(args.verbose, args.quiet):
+    words = option_words if args.command == "ts-map" else str
+    with _reports(args.verbose, args.quiet, words):
         try:
             args.run(args)
         except BrokenPipeError:
@@ -109,17 +111,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Lines(logging.Formatter):
+    """One line for a message, in words; with details it says where the message comes from."""
+
+    def __init__(self, words: Callable[[str], str], details: bool) -> None:
+        place = "%(name)s: %(levelname)s" if details else "gammagrad: warning"
+        super().__init__(f"{place}: %(message)s")
+        self.words = words
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line.
+
+        Parameters
+        ----------
+        record
+            The message.
+
+        Returns
+        -------
+        str
+            The line; of an error's origin there are more.
+        """
+        return self.words(super().format(record))
+
+
 @contextmanager
-def _reports(verbose: int, quiet: bool) -> Iterator[None]:
-    """Send log messages and warnings to the standard error stream, one line each."""
+def _reports(verbose: int, quiet: bool, words: Callable[[str], str]) -> Iterator[None]:
+    """Send log messages and warnings to the standard error stream, one line each, in words."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         # what libraries say to programmers is nothing that a user can act on
         if not quiet and not issubclass(category, DeprecationWarning | PendingDeprecationWarning):
-            print(f"gammagrad: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            text = words(" ".join(str(message).split()))
+            print(f"gammagrad: warning: {text}", file=sys.stderr)
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
+    handler.setFormatter(_Lines(words, details=verbose > 0))
     logger = logging.getLogger("gammagrad")
     before = logger.level
     levels = [logging.ERROR if quiet else logging.WARNING, logging.INFO, logging.DEBUG]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 
-from gammagrad.cli.report import align, energy_groups, print_lines, source_table, status_line
+from gammagrad.cli.report import align, energy_groups, print_lines, source_table
 from gammagrad.dataset import MapDataset
 from gammagrad.dataset.info import nice_energy
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io.fits_file import hdu_names, read_hdus
+from gammagrad.io.paths import expand_path
 from gammagrad.io.plain_fits import read_plain
 from gammagrad.io.psf_fits import read_psf
 from gammagrad.io.tables import read_peaks
@@ -96,7 +96,7 @@ def describe_file(name: str) -> list[str]:
         If it holds none of the things this library reads.
     """
     if name.lower().endswith(".ecsv"):
-        if not Path(name).is_file():
+        if not expand_path(name).is_file():
             raise FileNotFoundError(f"{name}: no such file.")
         return [f"{name}: a table of sources", *source_table(read_peaks(name))]
     if name.endswith("]"):
@@ -174,8 +174,8 @@ def _describe_flux_maps(name: str) -> list[str]:
     for key, value in dict(maps.meta.get("settings") or {}).items():
         if value not in (None, [], "") and key not in maps.meta:
             lines.append(f"  {key:<22} : {_text(value)}")
-    if "status" in maps.available_quantities:
-        lines.append(f"  {'pixels':<22} : {status_line(maps)}")
+    if "status" in maps:
+        lines += ["", *str(maps.status_table()).splitlines()]
     shown = [*maps.available_quantities, *(n for n in ("sqrt_ts", "flux") if n in maps)]
     return [*lines, "", *_values([(n, maps[n]) for n in dict.fromkeys(shown)])]
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gammagrad.cli.parser import angle, texts
+from gammagrad.cli.words import speaking_of_options
 from gammagrad.dataset import MapDataset
 from gammagrad.io.fits_file import file_sha256
+from gammagrad.io.paths import expand_path
 
-__all__ = ["add_input_options", "input_meta", "load_dataset", "output_folder"]
+__all__ = ["add_input_options", "input_meta", "load_datasets", "output_folder"]
 
 _PLAIN_FILES = ("counts", "background", "exposure", "psf", "mask")
 _PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")
@@ -25,7 +27,10 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         The command's parser.
     """
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="map dataset in gammapy's FITS layout"
+        *("files",),
+        metavar="FILE",
+        nargs="*",
+        help="map dataset in gammapy's FITS layout; several are fitted together, with one norm",
     )
     group = parser.add_argument_group("plain FITS maps instead of FILE")
     texts_of = {
@@ -56,7 +61,7 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_dataset(args: argparse.Namespace) -> MapDataset:
+def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
     """Read the data that the options name.
 
     Parameters
@@ -66,8 +71,8 @@ def load_dataset(args: argparse.Namespace) -> MapDataset:
 
     Returns
     -------
-    MapDataset
-        The data.
+    list of MapDataset
+        The data: one dataset for each file, or one made of plain maps.
 
     Raises
     ------
@@ -78,22 +83,21 @@ def load_dataset(args: argparse.Namespace) -> MapDataset:
     """
     given = {name: getattr(args, name) for name in _PLAIN_OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
-    if args.file is not None:
+    if args.files:
         if given:
             raise ValueError(
-                f"{_option(next(iter(given)))} goes with --counts, not with {args.file}, which "
+                f"{_option(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
-        return MapDataset.read(args.file)
+        with speaking_of_options():
+            return [MapDataset.read(name) for name in args.files]
     if "counts" not in given:
         raise ValueError("no data: give a FILE, or --counts with --background and --exposure.")
     if "exposure" not in given:
         raise ValueError("--counts alone will not do: give --exposure, and --background.")
     given["energy_edges"] = given.pop("energy_bins", None)
-    try:
-        return MapDataset.from_files(**given, name=_stem(given["counts"]))
-    except ValueError as error:
-        raise ValueError(_in_words_of_options(str(error))) from error
+    with speaking_of_options(plain=True):
+        return [MapDataset.from_files(**given, name=_stem(given["counts"]))]
 
 
 def input_meta(args: argparse.Namespace) -> dict[str, Any]:
@@ -110,12 +114,12 @@ def input_meta(args: argparse.Namespace) -> dict[str, Any]:
         ``input`` and ``input_sha256``: texts for one file, lists for several. Files that are not
         there are left out: reading them says so.
     """
-    if args.file is not None:
-        names = [args.file]
-    else:
+    names = list(args.files)
+    if not names:
         given = [getattr(args, name) for name in _PLAIN_FILES]
         names = [name for name in given if name is not None]
-    paths = [Path(name.partition("[")[0]) if name.endswith("]") else Path(name) for name in names]
+    names = [name.partition("[")[0] if name.endswith("]") else name for name in names]
+    paths = [expand_path(name) for name in names]
     paths = [path for path in paths if path.is_file()]
     if not paths:
         return {}
@@ -143,7 +147,7 @@ def output_folder(name: str | Path) -> Path:
     OSError
         If it cannot be made, or a file is in its place.
     """
-    folder = Path(name)
+    folder = expand_path(name)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; expected a folder to write into.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,12 +163,3 @@ def _stem(name: str) -> str:
     for suffix in (".gz", ".fits", ".fit", ".fts"):
         stem = stem.removesuffix(suffix)
     return stem
-
-
-def _in_words_of_options(message: str) -> str:
-    """Return an error of `MapDataset.from_files` with options in place of its arguments."""
-    message = message.replace("energy_edges=['1 TeV', '10 TeV']", '--energy-bins "1 TeV, 10 TeV"')
-    for argument, option in (("energy_edges", "--energy-bins"), ("psf_sigma", "--psf-sigma"),
-                             ("exposure_unit", "--exposure-unit")):  # fmt: skip
-        message = message.replace(argument, option)
-    return message

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from gammagrad.cli.words import option_words
 from gammagrad.estimators.settings import check_settings
 from gammagrad.maps.units import to_value
 
-__all__ = ["Parser", "angle", "number_or_angle", "setting", "texts"]
+__all__ = ["Parser", "angle", "finite", "number_or_angle", "numbers", "setting", "texts"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def setting(name: str, example: str) -> Callable[[str], Any]:
+def setting(name: str, example: str, kind: Callable[[str], Any] = str) -> Callable[[str], Any]:
     """Return the type of an option that is a setting of the estimator.
 
     Parameters
@@ -43,6 +45,8 @@ def setting(name: str, example: str) -> Callable[[str], Any]:
         The setting's name.
     example
         A value that would do, for the error message.
+    kind
+        What the setting is made of: a text, or a number that the text says.
 
     Returns
     -------
@@ -52,10 +56,11 @@ def setting(name: str, example: str) -> Callable[[str], Any]:
 
     def convert(text: str) -> Any:
         try:
-            return check_settings(name, text)
+            return check_settings(name, kind(text))
         except (TypeError, ValueError) as error:
-            # astropy's errors, about texts that are no quantities, do not name the setting
-            own = str(error).rstrip(".") if str(error).startswith(name) else ""
+            # Python's and astropy's errors, about texts that are no numbers or quantities, do not
+            # name the setting
+            own = option_words(str(error).rstrip(".")) if str(error).startswith(name) else ""
             raise argparse.ArgumentTypeError(
                 own or f"cannot read {text!r}; expected such as {example}"
             ) from error
@@ -90,6 +95,28 @@ def angle(text: str) -> float:
     return value
 
 
+def finite(text: str) -> float:
+    """Return a finite number.
+
+    Parameters
+    ----------
+    text
+        The number.
+
+    Returns
+    -------
+    float
+        The same.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; expected such as 5")
+    return value
+
+
 def number_or_angle(text: str) -> float | str:
     """Return a number of pixels, or an angle as text.
 
@@ -110,6 +137,22 @@ def number_or_angle(text: str) -> float | str:
     if not (0 <= value < float("inf")):
         raise argparse.ArgumentTypeError(f"{text!r} is no distance; expected a positive number")
     return value
+
+
+def numbers(text: str) -> list[float]:
+    """Return the numbers of a text between commas.
+
+    Parameters
+    ----------
+    text
+        Such as "0, 0.5, 1".
+
+    Returns
+    -------
+    list of float
+        The numbers.
+    """
+    return [float(part) for part in texts(text)]
 
 
 def texts(text: str) -> list[str]:

@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import astropy.units as u
-import numpy as np
 from astropy.table import Table
 
-from gammagrad.core.solve import STATUS
+from gammagrad.core.solve import Status
 from gammagrad.dataset.info import nice_energy
 from gammagrad.flux_maps import FluxMaps
 
 __all__ = ["align", "energy_groups", "print_lines", "seconds", "source_table", "status_line"]
+
+_SHORT: dict[int, str] = {
+    Status.FITTED: "fitted",
+    Status.NO_COUNTS: "without counts",
+    Status.AT_BOUND: "at the physical bound",
+    Status.ZERO_BACKGROUND_BOUND: "at a bound set by a bin without background",
+    Status.COUNTS_WITHOUT_BACKGROUND: "with counts where there is no background",
+    Status.GUESS_KEPT: "below the threshold",
+    Status.NOT_FITTED: "not fitted",
+    Status.NOT_CONVERGED: "not converged",
+    Status.LOWER_ERROR_AT_BOUND: "fitted with a lower error that ends at the physical bound",
+}
 
 
 def print_lines(lines: Sequence[str], quiet: bool = False) -> None:
@@ -103,16 +114,14 @@ def status_line(maps: FluxMaps) -> str:
     Returns
     -------
     str
-        Such as "40000 fitted, 12 at the physical bound".
+        Such as "40000 fitted, 12 at the physical bound"; `FluxMaps.status_table` says more.
     """
-    codes, numbers = np.unique(maps["status"].data, return_counts=True)
-    order = np.argsort(-numbers, kind="stable")
-    return ", ".join(f"{numbers[i]} {_short(STATUS[int(codes[i])])}" for i in order)
-
-
-def _short(sentence: str) -> str:
-    """Return the part of a status's sentence that says what happened."""
-    return sentence.partition(":")[0].partition(",")[0]
+    table = maps.status_table()
+    numbers: dict[int, int] = {}
+    for code, pixels in zip(table["code"], table["pixels"], strict=True):
+        numbers[int(code)] = numbers.get(int(code), 0) + int(pixels)
+    order = sorted(numbers, key=lambda code: -numbers[code])
+    return ", ".join(f"{numbers[code]} {_SHORT.get(code, f'of code {code}')}" for code in order)
 
 
 def source_table(peaks: Table) -> list[str]:

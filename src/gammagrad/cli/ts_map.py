@@ -5,25 +5,24 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gammagrad.cli.load import add_input_options, input_meta, load_dataset, output_folder
-from gammagrad.cli.parser import angle, number_or_angle, setting
+import astropy.units as u
+from astropy.coordinates import SkyCoord
+
+from gammagrad.cli.fit_options import add_fit_options, make_estimator
+from gammagrad.cli.load import add_input_options, input_meta, load_datasets, output_folder
+from gammagrad.cli.parser import finite, number_or_angle
 from gammagrad.cli.report import energy_groups, print_lines, seconds, source_table, status_line
-from gammagrad.estimators.config import read_config, read_model, write_config
+from gammagrad.cli.words import speaking_of_options
+from gammagrad.estimators.config import write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io.flux_maps import model_filename
 from gammagrad.io.tables import write_peaks
-from gammagrad.models import (
-    DiskSpatialModel,
-    GaussianSpatialModel,
-    PointSpatialModel,
-    PowerLawSpectralModel,
-    SkyModel,
-)
-from gammagrad.plot.overview import PICTURES, draw_to_files, write_pictures
+from gammagrad.plot.overview import draw_to_files, picture_names, write_pictures
 
 __all__ = ["add_parser", "run"]
 
@@ -35,7 +34,7 @@ _DESCRIPTION = """\
 Fit, at every pixel, the norm of a source placed there, and write what follows into a folder:
 
   ts-map.fits                           maps of TS, norm, flux, ..., which gammapy reads too
-  sqrt_ts.png, flux.png, histogram.png  pictures (they need matplotlib)
+  sqrt_ts.png, flux.png, histogram.png  pictures (they need matplotlib), and those of further maps
   sources.ecsv, sources.reg             the sources found, as a table and as DS9 regions
   config.yaml                           the settings, for --config
 """
@@ -46,12 +45,12 @@ examples:
   gammagrad ts-map dataset.fits.gz --kernel-width "1 deg" --energy-edges "10 GeV, 500 GeV" -o maps
   gammagrad ts-map dataset.fits.gz --model gauss:0.2 --index 2.3 -o extended
   gammagrad ts-map dataset.fits.gz --config maps/config.yaml --energy-edges all -o bands
+  gammagrad ts-map dataset.fits.gz --selection "ul, sensitivity" --n-sigma-ul 1.645 -o limits
+  gammagrad ts-map dataset.fits.gz --selection all --around 266.4 -29.0 1.5 -o centre
+  gammagrad ts-map first.fits.gz second.fits.gz --kernel-containment 0.95 -o joint
   gammagrad ts-map --counts counts.fits --background background.fits --exposure exposure.fits \\
       --psf-sigma "0.1 deg" -o maps
 """
-
-# options that are settings of the estimator, by the name of the setting
-_SETTINGS = ("kernel_width", "energy_edges", "kernel_weighting", "n_sigma", "rtol")
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -80,11 +79,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     output.add_argument("--overwrite", action="store_true", help="replace files that are there")
     output.add_argument("--no-pictures", action="store_true", help="write no PNG files")
-    _add_fit_options(parser.add_argument_group("source and fit"))
+    add_fit_options(parser)
     peaks = parser.add_argument_group("source list")
     peaks.add_argument(
         "--peak-threshold",
-        type=float,
+        type=finite,
         default=5.0,
         metavar="SIGMA",
         help="significance above which a peak is a source (default: 5)",
@@ -100,59 +99,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_fit_options(group: Any) -> None:
-    """Add the options that become settings of the estimator."""
-    group.add_argument(
-        "--config",
-        metavar="FILE",
-        help="YAML or JSON file of settings, as written by this command; other options override it",
-    )
-    group.add_argument(
-        "--model",
-        metavar="SHAPE",
-        help="shape of the source: point (default), gauss:SIGMA, disk:RADIUS (such as gauss:0.2 or "
-        '"gauss:12 arcmin"), or a YAML file with one SkyModel',
-    )
-    group.add_argument(
-        "--index", type=float, help="index of the source's power law (default: 2), as in E^-2"
-    )
-    group.add_argument(
-        "--kernel-width",
-        type=setting("kernel_width", "'1 deg'"),
-        metavar="ANGLE",
-        help='full width of the kernel, such as "1 deg" (default: 99.9 %% of the source)',
-    )
-    group.add_argument(
-        "--energy-edges",
-        type=setting("energy_edges", "'10 GeV, 500 GeV', or all"),
-        metavar="EDGES",
-        help='energy groups, such as "10 GeV, 50 GeV, 500 GeV", moved to the edges of the data; '
-        "all: a map for each bin (default: one group)",
-    )
-    group.add_argument(
-        "--sum-over-energy",
-        action=argparse.BooleanOptionalAction,
-        help="fit one image per group, summed over its energies (default: fit the cube)",
-    )
-    group.add_argument(
-        "--kernel-weighting",
-        choices=("counts", "equal"),
-        help="how kernels are averaged when summing: by expected counts (default), or equally",
-    )
-    group.add_argument(
-        "--n-sigma",
-        type=setting("n_sigma", "1"),
-        metavar="N",
-        help="standard deviations of the errors (default: 1)",
-    )
-    group.add_argument(
-        "--rtol",
-        type=setting("rtol", "0.01"),
-        metavar="R",
-        help="last step, in errors, above which a fit counts as not converged (default: 0.01)",
-    )
-
-
 def run(args: argparse.Namespace) -> None:
     """Read, fit, write and print.
 
@@ -163,27 +109,31 @@ def run(args: argparse.Namespace) -> None:
     """
     estimator = make_estimator(args)
     estimator.show_progress = False if args.quiet else None
-    pictures, note = _can_draw(args.no_pictures)
+    where = _positions(args.positions)
+    can_draw, note = _can_draw(args.no_pictures)
+    pictures = picture_names(estimator.selection_optional) if can_draw else ()
     _check_replaced(Path(args.output), pictures, args.overwrite)
 
     start = time.perf_counter()
-    dataset = load_dataset(args)
+    datasets = load_datasets(args)
     meta = input_meta(args)
     read = time.perf_counter() - start
     folder = output_folder(args.output)
-    print_lines([str(dataset), ""], args.quiet)
+    for dataset in datasets:
+        print_lines([str(dataset), ""], args.quiet)
 
-    log.info("read %s in %s; fitting with\n%s", dataset.name, seconds(read), estimator)
+    names = ", ".join(dataset.name for dataset in datasets)
+    log.info("read %s in %s; fitting with\n%s", names, seconds(read), estimator)
     start = time.perf_counter()
-    maps = estimator.run(dataset)
+    with speaking_of_options(plain=not args.files):
+        maps = estimator.run(datasets if len(datasets) > 1 else datasets[0], **where)
     fitted = time.perf_counter() - start
     log.info("fitted in %s; writing into %s", seconds(fitted), folder)
     maps.meta |= meta
     peaks = maps.find_peaks(args.peak_threshold, args.min_distance)
 
     written = _write(maps, peaks, estimator, folder, args.overwrite)
-    if pictures:
-        written += write_pictures(maps, folder, peaks, args.overwrite)
+    written += write_pictures(maps, folder, peaks, args.overwrite, pictures)
     lines = [
         f"energy groups : {energy_groups(maps.energy_axis.edges)}",
         f"kernel        : {_kernel_text(maps)}",
@@ -198,78 +148,24 @@ def run(args: argparse.Namespace) -> None:
     print_lines(lines, args.quiet)
 
 
+def _positions(box: list[float] | None) -> dict[str, Any]:
+    """Return the argument of the run for a box of the sky, if there is one."""
+    if box is None:
+        return {}
+    lon, lat, width = box
+    if not (-90 <= lat <= 90 and 0 < width < 360 and -360 <= lon <= 360):
+        raise ValueError(
+            f"--around {lon:g} {lat:g} {width:g}: expected right ascension, declination and a "
+            "positive width, in deg."
+        )
+    return {"positions": (SkyCoord(lon, lat, unit="deg"), width * u.deg)}
+
+
 def _kernel_text(maps: FluxMaps) -> str:
+    """Return how large the kernel is, and what it holds."""
     rows, cols = maps.meta["kernel_shape"]
     least = 100 * min(maps.meta["containment"])
     return f"{cols} x {rows} pixels, which hold at least {least:.4g} % of a source"
-
-
-def make_estimator(args: argparse.Namespace) -> TSMapEstimator:
-    """Return the estimator that options and a file of settings describe.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-
-    Returns
-    -------
-    TSMapEstimator
-        The estimator.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is not there or cannot be used.
-    """
-    if args.config is None:
-        estimator = TSMapEstimator(sum_over_energy_groups=False)
-    else:
-        estimator = read_config(args.config, sum_over_energy_groups=False)
-    if args.sum_over_energy is not None:
-        estimator.sum_over_energy_groups = args.sum_over_energy
-    for name in _SETTINGS:
-        value = getattr(args, name)
-        if value is not None:
-            setattr(estimator, name, value)
-    estimator.model = _model(estimator.model, args.model, args.index)
-    return estimator
-
-
-def _model(model: SkyModel, shape: str | None, index: float | None) -> SkyModel:
-    """Return a model with another shape or spectrum, where these are given."""
-    spectrum, spatial = model.spectral_model, model.spatial_model
-    if shape is None and index is None:
-        return model
-    if shape is not None and shape.lower().endswith((".yaml", ".yml", ".json")):
-        read = read_model(shape)
-        if index is None:
-            return read
-        spatial = read.spatial_model
-    elif shape is not None:
-        spatial = _shape(shape)
-    if index is not None:
-        spectrum = PowerLawSpectralModel(index)
-    return SkyModel(spectrum, spatial, name="ts-kernel")
-
-
-def _shape(text: str) -> Any:
-    """Return the spatial model of a text such as "gauss:0.2 deg"."""
-    kind, _, size = text.partition(":")
-    kind = kind.strip().lower()
-    shapes = {"gauss": ("sigma", GaussianSpatialModel), "disk": ("r_0", DiskSpatialModel)}
-    if kind == "point" and not size:
-        return PointSpatialModel()
-    if kind not in shapes or not size:
-        raise ValueError(
-            f"--model {text!r}: expected point, gauss:SIGMA or disk:RADIUS, such as gauss:0.2, or "
-            "a YAML file with a model."
-        )
-    name, shape = shapes[kind]
-    try:
-        return shape(**{name: angle(size)})
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(f"--model {text!r}: {error}.") from error
 
 
 def _can_draw(unwanted: bool) -> tuple[bool, list[str]]:
@@ -283,11 +179,11 @@ def _can_draw(unwanted: bool) -> tuple[bool, list[str]]:
     return True, []
 
 
-def _check_replaced(folder: Path, pictures: bool, overwrite: bool) -> None:
+def _check_replaced(folder: Path, pictures: Sequence[str], overwrite: bool) -> None:
     """Raise before any work if files are there that may not be replaced."""
     maps = folder / MAPS
     files = [maps, model_filename(maps), *(folder / name for name in (CONFIG, *TABLES))]
-    files += [folder / f"{name}.png" for name in PICTURES] if pictures else []
+    files += [folder / f"{name}.png" for name in pictures]
     there = [file.name for file in files if file.exists()]
     if there and not overwrite:
         raise FileExistsError(

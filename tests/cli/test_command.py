@@ -21,48 +21,14 @@ from astropy.table import QTable
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator
 from gammagrad.cli import main
 from gammagrad.cli.command import make_parser
-from gammagrad.cli.load import load_dataset
-from gammagrad.cli.ts_map import make_estimator
+from gammagrad.cli.fit_options import make_estimator
+from gammagrad.cli.load import load_datasets
 from gammagrad.demo import GALACTIC_CENTRE
 from gammagrad.io.fits_file import file_sha256
 from gammagrad.simulate import simulate_field
 
 COMMANDS = ("ts-map", "info", "demo")
 KERNEL = ("--kernel-width", "0.4 deg")
-
-Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a dataset, and its parts as plain maps."""
-    path = tmp_path_factory.mktemp("cli")
-    dataset = simulate_field(seed=1, npix=40, nbin=2).dataset
-    dataset.write(path / "dataset.fits.gz")
-    for name in ("counts", "background", "exposure"):
-        getattr(dataset, name).write(path / f"{name}.fits")
-    return path
-
-
-@pytest.fixture(scope="module")
-def result(folder: Path) -> Path:
-    """Return the folder that a first run wrote."""
-    out = folder / "maps"
-    assert main(["ts-map", str(folder / "dataset.fits.gz"), "-o", str(out), "-q", *KERNEL]) == 0
-    return out
-
-
-@pytest.fixture
-def run(capsys: Captured) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs a command: exit code, output, errors."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return (code, *capsys.readouterr())
-
-    return call
-
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -204,7 +170,7 @@ def test_one_image_and_a_gaussian_psf_will_do(folder: Path, run: Run, tmp_path: 
     assert code == 2
     assert '--energy-bins "1 TeV, 10 TeV"' in errors
     words = [str(word) for word in ("ts-map", *options, "--energy-bins", "1 TeV, 30 TeV")]
-    dataset = load_dataset(make_parser().parse_args(words))
+    (dataset,) = load_datasets(make_parser().parse_args(words))
     assert dataset.energy_axis.edges_in("TeV") == pytest.approx([1, 30])
     assert dataset.name == "counts"
     assert dataset.psf.containment_radius(0.393).to_value("deg") == pytest.approx(0.06, rel=0.02)
@@ -285,8 +251,31 @@ def _is_one_line(errors: str, command: str = "ts-map") -> bool:
         ("ts-map dataset.fits.gz --energy-edges '1 foo, 2 TeV' -o out", "10 GeV, 500 GeV"),
         ("ts-map dataset.fits.gz --energy-edges '9 PeV, 10 PeV' -o out", "from 1 to 30"),
         ("ts-map dataset.fits.gz --n-sigma 0 -o out", "positive"),
-        ("ts-map dataset.fits.gz --rtol x -o out", "positive"),
+        ("ts-map dataset.fits.gz --rtol x -o out", "expected such as 0.01"),
         ("ts-map dataset.fits.gz --peak-threshold x -o out", "--peak-threshold"),
+        ("ts-map dataset.fits.gz --peak-threshold nan -o out", "--peak-threshold"),
+        ("ts-map dataset.fits.gz --selection uls -o out", "--selection"),
+        ("ts-map dataset.fits.gz --n-sigma-ul 2 -o out", "goes with --selection ul"),
+        ("ts-map dataset.fits.gz --gamma-min 2 --selection ul -o out", "--selection sensitivity"),
+        ("ts-map dataset.fits.gz --scan-values 0,1 -o out", "--selection stat_scan"),
+        ("ts-map dataset.fits.gz --scan-values 0,x --selection all -o out", "'0, 0.5, 1'"),
+        ("ts-map dataset.fits.gz --selection ul --n-sigma-ul 0 -o out", "--n-sigma-ul is"),
+        ("ts-map dataset.fits.gz --selection ul --norm-min 3 -o out", "--norm-min is"),
+        ("ts-map dataset.fits.gz --downsampling-factor 3 -o out", "--downsampling-factor is"),
+        ("ts-map dataset.fits.gz --downsampling-factor x -o out", "--downsampling-factor"),
+        ("ts-map dataset.fits.gz --threshold x -o out", "--threshold"),
+        ("ts-map dataset.fits.gz --kernel-containment 2 -o out", "--kernel-containment is"),
+        ("ts-map dataset.fits.gz --background-floor -1 -o out", "--background-floor is"),
+        (
+            "ts-map dataset.fits.gz --kernel-containment 0.9 --kernel-width '1 deg' -o out",
+            "not allowed with argument",
+        ),
+        ("ts-map dataset.fits.gz --around 1 2 -o out", "--around"),
+        ("ts-map dataset.fits.gz --around 1 99 1 -o out", "--around 1 99 1: expected"),
+        ("ts-map dataset.fits.gz --around 1 1 0 -o out", "--around"),
+        ("ts-map dataset.fits.gz --around 190 -20 1 -o out", "--around"),
+        ("ts-map dataset.fits.gz nothing.fits -o out", "nothing.fits"),
+        ("ts-map $GAMMAGRAD_NONE/dataset.fits.gz -o out", "GAMMAGRAD_NONE is not set"),
         ("ts-map dataset.fits.gz --min-distance '1 TeV' -o out", "--min-distance"),
         ("ts-map dataset.fits.gz --min-distance -1 -o out", "--min-distance"),
         ("ts-map dataset.fits.gz --frobnicate -o out", "--frobnicate"),
@@ -463,7 +452,7 @@ def test_help_has_examples_that_parse(command: str, run: Run) -> None:
 
 def test_the_documentation_names_every_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "1000")  # so that no line breaks at a hyphen
-    page = Path(__file__).parent.parent / "docs" / "command_line.md"
+    page = Path(__file__).parent.parent.parent / "docs" / "command_line.md"
     text = page.read_text(encoding="utf-8")
     for command in COMMANDS:
         for word in run(command, "--help")[1].replace(",", " ").split():
