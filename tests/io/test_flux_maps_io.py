@@ -32,7 +32,7 @@ META = {
     "n_sigma_ul": 2.5,
     "n_sigma_sensitivity": 4.5,
     "norm_min": 0,
-    "containment": [0.912345, 0.987654],
+    "containment_per_group": [[0.912345, None], [0.987654, 0.95]],
     "sqrt_ts_threshold_ul": 3.0,
     "input": ["it's a 'name' & more.fits", "b" * 90 + ".fits.gz"],
     "input_sha256": "0123456789abcdef" * 4,

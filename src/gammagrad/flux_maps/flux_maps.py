@@ -43,8 +43,9 @@ class FluxMaps(NamedMaps):
         norms but no fluxes.
     meta : dict, optional
         What is known about the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
-        ``norm_min``, ``containment``, ``sqrt_ts_threshold_ul``, ``settings`` (a dict), ``input``
-        (file name or names), ``input_sha256``, and whatever else can be written as JSON. Copied.
+        ``norm_min``, ``containment_per_group``, ``sqrt_ts_threshold_ul``, ``settings`` (a dict),
+        ``input`` (file name or names), ``input_sha256``, and whatever else can be written as
+        JSON. Copied.
     gti : astropy.table.Table, optional
         Good time intervals of the data.
 
