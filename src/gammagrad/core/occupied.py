@@ -18,16 +18,19 @@ from jax import Array
 
 from gammagrad.core.blocks import BlockList, chunks, list_blocks, tile_batches
 from gammagrad.core.bound import kernel_reach, local_max, steepest_ratio
-from gammagrad.core.chunk import FlatBins, TileInputs, fit_chunk, flat_bins, try_chunk
+from gammagrad.core.chunk import PIXELS, FlatBins, TileInputs, fit_chunk, flat_bins, try_chunk
 from gammagrad.core.convolve import box_sum, correlate
 from gammagrad.core.norm import NormFit, fit_status
 from gammagrad.core.options import FitOptions, make_options
-from gammagrad.core.sensitivity import sensitivity_map
+from gammagrad.core.sensitivity import sensitivity_tiles
 from gammagrad.core.solve import N_SWEEPS, Status
 from gammagrad.core.stats import cash
 from gammagrad.core.windows import BinImages, TilePlan, from_tiles, to_tiles
 
 __all__ = ["fit_occupied"]
+
+SENSITIVITY_TILES = 512
+"""Tiles whose sensitivity is found at a time: a fixed number, so that it compiles once."""
 
 
 class WholeMap(NamedTuple):
@@ -136,9 +139,22 @@ def fit_occupied(
     for name in ("background_sum", "stat_null"):
         maps[name] = np.asarray(sum(getattr(s, name) for s in sums))
     if "sensitivity" in selection:
-        needed = jnp.asarray(np.where(has_model, model_sum, 0.0))
-        maps["norm_sensitivity"] = np.asarray(sensitivity_map(datasets, needed, steer))
+        maps["norm_sensitivity"] = _sensitivity(datasets, lists.plan, has_model, steer)
     return _assemble(maps, steer)
+
+
+def _sensitivity(
+    datasets: Sequence[BinImages], plan: TilePlan, needed: np.ndarray, options: FitOptions
+) -> np.ndarray:
+    """Return the sensitivity at the pixels that need it."""
+    found = np.zeros((plan.n_tiles, PIXELS))
+    wanted = np.flatnonzero(to_tiles(needed, plan).any(axis=1))
+    for begin in range(0, wanted.size, SENSITIVITY_TILES):
+        tiles = wanted[begin : begin + SENSITIVITY_TILES]
+        filled = np.resize(tiles, SENSITIVITY_TILES).astype(np.int32)
+        norms = sensitivity_tiles(datasets, filled, options)
+        found[tiles] = np.asarray(norms)[: tiles.size]
+    return np.asarray(from_tiles(found, plan))
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,10 @@ from jax import Array
 from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import climb
 from gammagrad.core.stats import BACKGROUND_FLOOR
+from gammagrad.core.tiles import map_tiles
 from gammagrad.core.windows import BinImages
 
-__all__ = ["AsimovSums", "asimov_terms", "curvature_term", "sensitivity", "sensitivity_map"]
+__all__ = ["AsimovSums", "asimov_terms", "curvature_term", "sensitivity", "sensitivity_tiles"]
 
 N_SWEEPS = 6
 """Sweeps to a sensitivity: one more than to a limit, for bins that have no background."""
@@ -113,13 +115,17 @@ def sensitivity(
     seen = (model_sum > 0) & (curvature > 0)
     curvature = jnp.where(seen, curvature, jnp.ones_like(curvature))
     model_sum = jnp.where(seen, model_sum, jnp.ones_like(model_sum))
-    b, m = jax.lax.stop_gradient((background, model))
+    b, m, level, steepness = jax.lax.stop_gradient((background, model, target, curvature))
+    root = jnp.sqrt(2 * level / steepness)
+    # single precision leads to within its rounding of the root, one sweep more to within ours
+    for dtype, sweeps in ((jnp.float32, n_sweeps), (root.dtype, 1)):
+        data = tuple(a.astype(dtype) for a in (b, m))
 
-    def sums(norm: Array) -> tuple[Array, Array]:
-        return AsimovSums(*(term.sum() for term in asimov_terms(norm, b, m)))
+        def sums(norm: Array, data: tuple[Array, ...] = data) -> tuple[Array, Array]:
+            return AsimovSums(*(term.sum() for term in asimov_terms(norm, *data)))
 
-    start = jnp.sqrt(2 * target / jax.lax.stop_gradient(curvature))
-    root = climb(sums, start, jax.lax.stop_gradient(target), n_sweeps)
+        root = climb(sums, root.astype(dtype), level.astype(dtype), sweeps)
+    root = root.astype(background.dtype)
     # one differentiable step: the implicit function theorem
     at_root = AsimovSums(*(term.sum() for term in asimov_terms(root, background, model)))
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
@@ -127,60 +133,31 @@ def sensitivity(
     return jnp.where(seen, _required(root, model_sum, curvature, options), jnp.zeros_like(root))
 
 
-def _visit_offsets(images: BinImages, shape: tuple[int, int], norm: Array | None) -> AsimovSums:
-    """Sum over the kernel's offsets: the Asimov statistic of a norm, or the curvature at 0."""
-    ky, kx = images.kernel.shape[-2:]
-    pads = ((ky // 2, ky // 2), (kx // 2, kx // 2))
-    background = jnp.pad(images.background, ((0, 0), *pads))
-    exposure = jnp.pad(images.exposure, ((0, 0), (0, 0), *pads))
-    kernels = jnp.moveaxis(images.kernel.reshape(*images.kernel.shape[:2], -1), -1, 0)
-
-    def visit(total: AsimovSums, nth: tuple[Array, Array]) -> tuple[AsimovSums, None]:
-        offset, kernel = nth
-        start = (jnp.zeros_like(offset), offset // kx, offset % kx)
-        b = jax.lax.dynamic_slice(background, start, (background.shape[0], *shape))
-        model = jnp.zeros_like(b)
-        for component in range(exposure.shape[1]):
-            there = jax.lax.dynamic_slice(exposure[:, component], start, b.shape)
-            model = model + kernel[:, component, None, None] * there
-        if norm is None:
-            return AsimovSums(total.value + curvature_term(b, model).sum(axis=0), total.slope), None
-        value, slope = asimov_terms(norm[None], b, model)
-        return AsimovSums(total.value + value.sum(axis=0), total.slope + slope.sum(axis=0)), None
-
-    zero = jnp.zeros(shape, background.dtype)
-    offsets = jnp.arange(ky * kx, dtype=jnp.int32)
-    return jax.lax.scan(visit, AsimovSums(zero, zero), (offsets, kernels))[0]
-
-
-@jax.jit
-def sensitivity_map(datasets: Sequence[BinImages], model_sum: Array, options: FitOptions) -> Array:
-    """Return the sensitivity at every pixel of a map, all bins visited.
+@partial(jax.jit, static_argnames="memory")
+def sensitivity_tiles(
+    datasets: Sequence[BinImages], tiles: Array, options: FitOptions, memory: int = 2**27
+) -> Array:
+    """Return the sensitivity at every pixel of some tiles, all bins visited.
 
     Parameters
     ----------
     datasets
         Bins of each dataset of a joint fit, on one pixel grid.
-    model_sum
-        Sum of the model counts in each pixel's window, > 0 where wanted, shape (rows, cols).
+    tiles
+        Indices of the tiles, shape (tiles,).
     options
         `n_sigma_sensitivity`, `gamma_min` and `bkg_syst_fraction`.
+    memory
+        Working memory to aim at, in bytes.
 
     Returns
     -------
     Array
-        Norms, shape (rows, cols); 0 where `model_sum` is not positive.
+        Norms, shape (tiles, pixels); 0 where there is no model.
     """
-    shape = (model_sum.shape[0], model_sum.shape[1])
-    target = options.n_sigma_sensitivity**2 / 2 * jnp.ones_like(model_sum)
 
-    def total(norm: Array | None) -> Any:
-        parts = [_visit_offsets(d, shape, norm) for d in datasets]
-        return jax.tree.map(lambda *terms: sum(terms[1:], terms[0]), *parts)
+    def of_pixel(counts: Array, background: Array, model: Array) -> Array:
+        del counts
+        return sensitivity(background, model, options)
 
-    curvature, _ = total(None)
-    seen = (model_sum > 0) & (curvature > 0)
-    curvature = jnp.where(seen, curvature, jnp.ones_like(curvature))
-    safe_sum = jnp.where(seen, model_sum, jnp.ones_like(model_sum))
-    root = climb(total, jnp.sqrt(2 * target / curvature), target, N_SWEEPS)
-    return jnp.where(seen, _required(root, safe_sum, curvature, options), jnp.zeros_like(root))
+    return map_tiles(of_pixel, datasets, tiles, memory)

@@ -14,41 +14,17 @@ from jax.typing import ArrayLike
 from gammagrad.core.norm import NormFit, checked_selection, fit_bins, floating
 from gammagrad.core.options import FitOptions, make_options
 from gammagrad.core.solve import N_SWEEPS
+from gammagrad.core.tiles import map_tiles
 from gammagrad.core.windows import (
     KERNEL_WEIGHTINGS,
-    TILE,
     BinImages,
     TilePlan,
     cube_bins,
     from_tiles,
-    kernel_table,
     summed_bins,
 )
 
 __all__ = ["fit_images", "ts_map"]
-
-
-def _tile_bins(images: BinImages, table: Array, plan: TilePlan, tile: Array) -> tuple[Array, ...]:
-    """Gather one tile's bins: counts and background (bins,), model (bins, pixels)."""
-    row, col = (tile // plan.grid[1]) * TILE, (tile % plan.grid[1]) * TILE
-    zero = jnp.zeros_like(row)
-
-    def window(array: Array) -> Array:
-        start = (zero,) * (array.ndim - 2) + (row, col)
-        return jax.lax.dynamic_slice(array, start, array.shape[:-2] + plan.window)
-
-    model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table)
-    counts, background = window(images.counts), window(images.background)
-    return counts.reshape(-1), background.reshape(-1), model.reshape(-1, TILE * TILE)
-
-
-def _pad_for_tiles(array: Array, plan: TilePlan) -> Array:
-    """Pad the last two axes by the halo, and up to whole tiles."""
-    pads = [
-        (halo, grid * TILE - size + halo)
-        for halo, grid, size in zip(plan.halo, plan.grid, plan.shape, strict=True)
-    ]
-    return jnp.pad(array, [(0, 0)] * (array.ndim - 2) + pads)
 
 
 def fit_images(
@@ -76,18 +52,6 @@ def fit_images(
     NormFit
         Maps of shape (rows, cols).
     """
-    shape = datasets[0].counts.shape
-    plans = [TilePlan.create(shape, d.kernel.shape) for d in datasets]
-    tables = [kernel_table(d.kernel) for d in datasets]
-    padded = [
-        BinImages(
-            counts=_pad_for_tiles(d.counts, p),
-            background=_pad_for_tiles(d.background, p),
-            exposure=_pad_for_tiles(d.exposure, p),
-            kernel=d.kernel,
-        )
-        for d, p in zip(datasets, plans, strict=True)
-    ]
     fit = partial(
         fit_bins,
         options=options,
@@ -95,41 +59,15 @@ def fit_images(
         scan_values=scan_values,
         n_sweeps=n_sweeps,
     )
-
-    # a bin counts for a pixel where that pixel's own kernel rectangle reaches it
-    footprints = [
-        jnp.tile(_footprint(p, d.counts.dtype).reshape(-1, TILE * TILE), (d.counts.shape[0], 1))
-        for d, p in zip(datasets, plans, strict=True)
-    ]
-
-    @jax.checkpoint
-    def fit_tile(tile: Array) -> NormFit:
-        parts = [_tile_bins(d, t, p, tile) for d, t, p in zip(padded, tables, plans, strict=True)]
-        counts, background, model = (jnp.concatenate(part) for part in zip(*parts, strict=True))
-        inside = jnp.concatenate(footprints)
-        return jax.vmap(fit, in_axes=1)(
-            counts[:, None] * inside, background[:, None] * inside, model
-        )
-
-    n_tiles = plans[0].n_tiles
-    bins = sum(
-        d.counts.shape[0] * p.window[0] * p.window[1] for d, p in zip(datasets, plans, strict=True)
-    )
-    batch = max(1, min(n_tiles, memory // (bins * TILE * TILE * 8 * 8)))
-    tiles = jnp.arange(-(-n_tiles // batch) * batch, dtype=jnp.int32) % n_tiles
-    result = jax.lax.map(fit_tile, tiles, batch_size=batch)
+    plan = TilePlan.create(datasets[0].counts.shape, datasets[0].kernel.shape)
+    tiles = jnp.arange(plan.n_tiles, dtype=jnp.int32)
+    result = map_tiles(fit, datasets, tiles, memory)
 
     def to_map(array: Array) -> Any:
         # a scan has its norms behind the pixels of a tile
-        return from_tiles(jnp.moveaxis(array[:n_tiles], (0, 1), (-2, -1)), plans[0])
+        return from_tiles(jnp.moveaxis(array, (0, 1), (-2, -1)), plan)
 
     return jax.tree.map(to_map, result)
-
-
-def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
-    """Which bins of a window lie in each pixel's own kernel rectangle, as 0 and 1."""
-    ky, kx = 2 * plan.halo[0] + 1, 2 * plan.halo[1] + 1
-    return kernel_table(jnp.ones((1, 1, ky, kx), dtype))[0, :, :, 0]
 
 
 def ts_map(

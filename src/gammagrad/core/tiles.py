@@ -1,0 +1,103 @@
+"""All bins of every tile's pixels, in traced code, a batch of tiles at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gammagrad.core.windows import TILE, BinImages, TilePlan, kernel_table
+
+__all__ = ["map_tiles"]
+
+
+def _tile_bins(images: BinImages, table: Array, plan: TilePlan, tile: Array) -> tuple[Array, ...]:
+    """Gather one tile's bins: counts and background (bins,), model (bins, pixels)."""
+    row, col = (tile // plan.grid[1]) * TILE, (tile % plan.grid[1]) * TILE
+    zero = jnp.zeros_like(row)
+
+    def window(array: Array) -> Array:
+        start = (zero,) * (array.ndim - 2) + (row, col)
+        return jax.lax.dynamic_slice(array, start, array.shape[:-2] + plan.window)
+
+    model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table)
+    counts, background = window(images.counts), window(images.background)
+    return counts.reshape(-1), background.reshape(-1), model.reshape(-1, TILE * TILE)
+
+
+def _pad_for_tiles(array: Array, plan: TilePlan) -> Array:
+    """Pad the last two axes by the halo, and up to whole tiles."""
+    pads = [
+        (halo, grid * TILE - size + halo)
+        for halo, grid, size in zip(plan.halo, plan.grid, plan.shape, strict=True)
+    ]
+    return jnp.pad(array, [(0, 0)] * (array.ndim - 2) + pads)
+
+
+def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
+    """Which bins of a window lie in each pixel's own kernel rectangle, as 0 and 1."""
+    ky, kx = 2 * plan.halo[0] + 1, 2 * plan.halo[1] + 1
+    return kernel_table(jnp.ones((1, 1, ky, kx), dtype))[0, :, :, 0]
+
+
+def map_tiles(
+    function: Callable[[Array, Array, Array], Any],
+    datasets: Sequence[BinImages],
+    tiles: Array,
+    memory: int,
+) -> Any:
+    """Apply a function to the bins of every pixel of some tiles.
+
+    Parameters
+    ----------
+    function
+        Takes counts, background and model of one pixel's bins, shape (bins,) each; returns a
+        pytree of arrays.
+    datasets
+        Bins of each dataset of a joint fit, on one pixel grid.
+    tiles
+        Indices of the tiles, shape (tiles,).
+    memory
+        Working memory to aim at, in bytes.
+
+    Returns
+    -------
+    pytree
+        What the function returns, each array with axes (tiles, pixels) in front.
+    """
+    shape = datasets[0].counts.shape
+    plans = [TilePlan.create(shape, d.kernel.shape) for d in datasets]
+    tables = [kernel_table(d.kernel) for d in datasets]
+    padded = [
+        BinImages(
+            counts=_pad_for_tiles(d.counts, p),
+            background=_pad_for_tiles(d.background, p),
+            exposure=_pad_for_tiles(d.exposure, p),
+            kernel=d.kernel,
+        )
+        for d, p in zip(datasets, plans, strict=True)
+    ]
+    # a bin counts for a pixel where that pixel's own kernel rectangle reaches it
+    footprints = [
+        jnp.tile(_footprint(p, d.counts.dtype).reshape(-1, TILE * TILE), (d.counts.shape[0], 1))
+        for d, p in zip(datasets, plans, strict=True)
+    ]
+    inside = jnp.concatenate(footprints)
+
+    @jax.checkpoint
+    def one_tile(tile: Array) -> Any:
+        parts = [_tile_bins(d, t, p, tile) for d, t, p in zip(padded, tables, plans, strict=True)]
+        counts, background, model = (jnp.concatenate(part) for part in zip(*parts, strict=True))
+        return jax.vmap(function, in_axes=1)(
+            counts[:, None] * inside, background[:, None] * inside, model
+        )
+
+    number = tiles.shape[0]
+    batch = max(1, min(number, memory // (inside.size * 8 * 8)))
+    # whole batches: a remainder would compile a second time
+    filled = jnp.pad(tiles, (0, -number % batch), mode="edge")
+    result = jax.lax.map(one_tile, filled, batch_size=batch)
+    return jax.tree.map(lambda a: a[:number], result)
