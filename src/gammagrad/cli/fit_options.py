@@ -105,7 +105,8 @@ def _add_data_options(group: Any) -> None:
         nargs=3,
         type=float,
         metavar=("RA", "DEC", "WIDTH"),
-        help="fit only the positions in a box of the sky, in deg; all data are used",
+        help="fit only the positions in a box of the sky, in deg, and write maps of it; the data "
+        "around it are used all the same",
     )
     group.add_argument(
         "--downsampling-factor",

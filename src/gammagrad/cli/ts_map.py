@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import astropy.units as u
+import numpy as np
 from astropy.coordinates import SkyCoord
 
 from gammagrad.cli.fit_options import add_fit_options, make_estimator
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
     """
     estimator = make_estimator(args)
     estimator.show_progress = False if args.quiet else None
-    where = _positions(args.positions)
+    box = _box(args.positions)
     can_draw, note = _can_draw(args.no_pictures)
     pictures = picture_names(estimator.selection_optional) if can_draw else ()
     _check_replaced(Path(args.output), pictures, args.overwrite)
@@ -126,7 +127,8 @@ def run(args: argparse.Namespace) -> None:
     log.info("read %s in %s; fitting with\n%s", names, seconds(read), estimator)
     start = time.perf_counter()
     with speaking_of_options(plain=not args.files):
-        maps = estimator.run(datasets if len(datasets) > 1 else datasets[0], **where)
+        maps = estimator.run(datasets, positions=box)
+    maps = maps if box is None else maps.cutout(*box)
     fitted = time.perf_counter() - start
     log.info("fitted in %s; writing into %s", seconds(fitted), folder)
     maps.meta |= meta
@@ -148,24 +150,26 @@ def run(args: argparse.Namespace) -> None:
     print_lines(lines, args.quiet)
 
 
-def _positions(box: list[float] | None) -> dict[str, Any]:
-    """Return the argument of the run for a box of the sky, if there is one."""
-    if box is None:
-        return {}
-    lon, lat, width = box
+def _box(numbers: list[float] | None) -> tuple[SkyCoord, u.Quantity] | None:
+    """Return the position and the width of a box of the sky, if there is one."""
+    if numbers is None:
+        return None
+    lon, lat, width = numbers
     if not (-90 <= lat <= 90 and 0 < width < 360 and -360 <= lon <= 360):
         raise ValueError(
             f"--around {lon:g} {lat:g} {width:g}: expected right ascension, declination and a "
             "positive width, in deg."
         )
-    return {"positions": (SkyCoord(lon, lat, unit="deg"), width * u.deg)}
+    return SkyCoord(lon, lat, unit="deg"), u.Quantity(width, "deg")
 
 
 def _kernel_text(maps: FluxMaps) -> str:
     """Return how large the kernel is, and what it holds."""
     rows, cols = maps.meta["kernel_shape"]
-    least = 100 * min(maps.meta["containment"])
-    return f"{cols} x {rows} pixels, which hold at least {least:.4g} % of a source"
+    parts = [part for group in maps.meta["containment_per_group"] for part in group]
+    known = [100 * part for part in parts if part is not None and np.isfinite(part)]
+    held = f", which hold at least {min(known):.4g} % of a source" if known else ""
+    return f"{cols} x {rows} pixels{held}"
 
 
 def _can_draw(unwanted: bool) -> tuple[bool, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+import numpy as np
 from astropy.table import QTable
 
 from gammagrad._plots import call_plot
@@ -224,6 +225,9 @@ class FluxMaps(NamedMaps):
             )
         written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy looks for the last two
         maps = {name: self[name] for name in self if name in written}
+        if "dnde_scan_values" in maps.keys() - self._data.keys():
+            m = maps["dnde_scan_values"]  # the scan's axis has every digit
+            maps["dnde_scan_values"] = Map(m.geom, m.data.astype(np.float32), unit=m.unit)
         if sed_type is not None and sed_type in FLUXES:
             maps = fluxes_from_norms(maps, sed_type, self._spectrum)
         write_flux_maps(
