@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gammagrad.core.place import block_sum, narrow_psf, place_kernel
+from gammagrad.core.convolve import convolve
+from gammagrad.core.place import block_sum, place_kernel, shared_sum
 
 place = jax.jit(place_kernel, static_argnums=(3, 4))
 
@@ -92,10 +93,34 @@ def test_the_position_has_the_right_derivative() -> None:
         np.testing.assert_allclose(gradient[i], slope, rtol=2e-3, atol=1e-5)
 
 
-def test_narrowing_takes_a_twelfth_of_a_pixel_off_the_variance() -> None:
-    kernel = gaussian(31, 1, 2.5)[None]
-    total, centroid, variance = moments(kernel[0])
-    narrow = moments(np.asarray(narrow_psf(kernel))[0])
-    np.testing.assert_allclose(narrow[0], total, rtol=1e-6)
-    np.testing.assert_allclose(narrow[1], centroid, rtol=1e-5)
-    np.testing.assert_allclose(narrow[2], variance - 1 / 12, rtol=1e-5)
+@pytest.mark.parametrize("factor", [1, 2, 3, 7])
+def test_shares_keep_where_the_samples_are(factor: int) -> None:
+    samples = np.random.default_rng(3).random((2, 3 * factor, 4 * factor))
+    shared = np.asarray(shared_sum(samples, factor))
+    assert shared.shape == (2, 7, 8)
+    y, x = ((np.arange(n * factor) + 0.5) / factor - 0.5 for n in (3, 4))
+    rows, columns = np.arange(-2.0, 5.0), np.arange(-2.0, 6.0)
+    for a in range(5):
+        for b in range(5):
+            found = np.einsum("nyx,y,x->n", shared, rows**a, columns**b)
+            expected = np.einsum("nyx,y,x->n", samples, y**a, x**b)
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if factor == 1:
+        np.testing.assert_allclose(shared[:, 2:-2, 2:-2], samples, rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", [-0.4, 0.0, 0.2])
+def test_a_shared_sample_is_smoothed_where_it_is(place: float) -> None:
+    factor, sigma = 5, 2.0
+    samples = np.zeros((1, 9 * factor, 9 * factor))
+    samples[0, 22, 22 + round(factor * place)] = 1.0
+    kernel = gaussian(17, 1, sigma)
+    shared = np.asarray(shared_sum(samples, factor))[0]
+    expected = gaussian(13, 1, sigma, 0.0, place)
+    smooth, moved = (
+        np.asarray(convolve(image.astype(float), kernel))
+        for image in (shared, np.pad(np.asarray(block_sum(samples, factor))[0], 2))
+    )
+    assert np.abs(smooth - expected).max() < 3e-3 * expected.max()
+    if place:
+        assert np.abs(moved - expected).max() > 0.04 * expected.max()

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, static_field
 from gammagrad.core.convolve import convolve_stack
-from gammagrad.core.place import block_sum, narrow_psf, place_kernel
+from gammagrad.core.place import block_sum, place_kernel, shared_sum
 
 __all__ = [
     "FoldInputs",
@@ -58,9 +58,9 @@ class FoldInputs:
         Samples along the side of each such finer pixel; static.
     psf_after_edisp
         Whether the PSF is one of reconstructed energy; static.
-    narrow
-        Whether to take the width of the finer pixels, over which the model is integrated, off the
-        PSF, see `narrow_psf`; static.
+    share
+        Whether samples are shared by the pixels around them, see `shared_sum`, else they count
+        in the middle of their own; static.
     """
 
     x: Any
@@ -74,7 +74,7 @@ class FoldInputs:
     oversampling: int = static_field(default=1)
     subsampling: int = static_field(default=1)
     psf_after_edisp: bool = static_field(default=False)
-    narrow: bool = static_field(default=False)
+    share: bool = static_field(default=False)
 
 
 def _spread(images: Array, factor: int) -> Array:
@@ -249,10 +249,13 @@ def spatial_image(spatial: Any, inputs: FoldInputs) -> Array:
         values = spatial.evaluate(inputs.x, inputs.y)
     values = jnp.asarray(values)
     values = values if values.ndim == 3 else values[None]
-    image = block_sum(values * jnp.asarray(inputs.solid_angle)[None], inputs.subsampling)
+    values = values * jnp.asarray(inputs.solid_angle)[None]
+    add = shared_sum if inputs.share else block_sum
+    image = add(values, inputs.subsampling)
     ny, nx = (n * inputs.oversampling for n in inputs.exposure.shape[1:])
     rows, columns = (ny - image.shape[1]) // 2, (nx - image.shape[2]) // 2
-    return jnp.pad(image, ((0, 0), (rows, rows), (columns, columns)))
+    edges = ((0, 0, 0), (rows, rows, 0), (columns, columns, 0))
+    return lax.pad(image, jnp.zeros((), image.dtype), edges)
 
 
 @jax.jit
@@ -285,7 +288,7 @@ def fold_model(spectral: Any, spatial: Any, inputs: FoldInputs) -> Array:
         spectrum,
         image,
         inputs.exposure,
-        narrow_psf(inputs.psf) if inputs.narrow else inputs.psf,
+        inputs.psf,
         inputs.edisp,
         psf_after_edisp=inputs.psf_after_edisp,
         oversampling=inputs.oversampling,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-__all__ = ["block_sum", "narrow_psf", "place_kernel"]
+__all__ = ["block_sum", "place_kernel", "shared_sum"]
 
 
 def block_sum(images: ArrayLike, factor: int) -> Array:
@@ -38,30 +39,44 @@ def block_sum(images: ArrayLike, factor: int) -> Array:
     return images.reshape(*lead, ny // factor, factor, nx // factor, factor).sum(axis=(-3, -1))
 
 
-def narrow_psf(psf: ArrayLike) -> Array:
-    """Take the width of a pixel off PSF kernels.
+def shared_sum(values: ArrayLike, factor: int) -> Array:
+    """Sum samples into pixels, each shared by the five pixels around it along either side.
 
-    A model integrated over pixels and then put at their centres is broader than it is, by the
-    variance 1/12 of a pixel along each side. Convolved with these kernels its variance is right,
-    and what is left is below ``0.005 (h / sigma)^4`` of the peak for a Gaussian PSF in pixels h.
+    A sum over blocks moves every sample to the middle of its pixel, and what a kernel then makes
+    of the image depends on where in the pixel a source lies. Here the shares keep the first four
+    moments of every sample's position: the weights of Lagrange interpolation on five nodes, so
+    that a convolution with a smooth kernel is that of the samples where they are.
 
     Parameters
     ----------
-    psf
-        Kernels, shape (n, ky, kx).
+    values
+        Samples, `factor` along the side of a pixel at equal steps from edge to edge; shape
+        (n, ny * factor, nx * factor).
+    factor
+        Samples along the side of a pixel; static.
 
     Returns
     -------
     Array
-        Kernels less 1/24 of their second differences; same shape, and same sums but for the
-        values at the border.
+        Shape (n, ny + 4, nx + 4): the pixels, and two more on every side.
     """
-    psf = jnp.asarray(psf)
-    framed = jnp.pad(psf, ((0, 0), (1, 1), (1, 1)))
-    neighbours = (
-        framed[:, 2:, 1:-1] + framed[:, :-2, 1:-1] + framed[:, 1:-1, 2:] + framed[:, 1:-1, :-2]
-    )
-    return psf - (neighbours - 4.0 * psf) / 24.0
+    values = jnp.asarray(values)
+    place = (np.arange(factor) + 0.5) / factor - 0.5
+    nodes = np.arange(-2, 3)
+    shares = np.ones((factor, 5))
+    for k, node in enumerate(nodes):
+        for other in nodes[nodes != node]:
+            shares[:, k] *= (place - other) / (node - other)
+    weights = jnp.asarray(shares, values.dtype)
+    for _ in range(2):
+        # the last axis, then the one before: each pass swaps them
+        n, first, last = values.shape
+        parts = values.reshape(n, first, last // factor, factor) @ weights
+        total = jnp.zeros((n, first, last // factor + 4), values.dtype)
+        for k in range(5):
+            total = total.at[:, :, k : k + last // factor].add(parts[..., k])
+        values = total.swapaxes(1, 2)
+    return values
 
 
 def _cubic(distance: Array) -> Array:

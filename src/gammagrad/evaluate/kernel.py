@@ -134,7 +134,7 @@ def estimate_kernel(
     cube = np.broadcast_to(values[:, None, None], (len(values), *grid.shape_image)).copy()
     moved, core = _centred(spatial, grid)
     window = Block(grid, 0, 0, grid.shape_image)
-    inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix)
+    inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix, sampling)
     if kind_of(spatial) == "template":
         inputs = _centred_template(spatial, inputs, core, choice)
     counts = _without_noise(predict(model.spectral_model, moved, inputs))
@@ -206,9 +206,10 @@ def _sizes(
     npix = _odd(min(limit, whole))
     if kind_of(spatial) == "point":
         return npix, max(npix, 3)  # a point source is placed among 3 x 3 pixels
-    # what the PSF brings into the kernel from outside
-    margin = n_psf // 2 if sampling == "fine" else 0
-    return npix, max(npix, _odd(min(npix + 2 * margin, whole)))
+    if sampling == "gammapy" or psf_kernel is None:
+        return npix, npix
+    # what the PSF, and the sharing of samples, bring into the kernel from outside
+    return npix, max(npix, _odd(min(npix + 2 * (n_psf // 2 + 1), whole)))
 
 
 def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
@@ -244,7 +245,7 @@ def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None
         inputs,
         kind="uniform",
         psf=None,
-        narrow=False,
+        share=False,
         exposure=inputs.exposure[:, :1, :1],
         oversampling=1,
     )

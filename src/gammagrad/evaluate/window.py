@@ -25,6 +25,7 @@ from gammagrad.evaluate.sampling import (
     choose_sampling,
     kind_of,
     lonlat,
+    psf_for_samples,
 )
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
@@ -118,15 +119,14 @@ def prepare(
     if is_compact(spatial):
         window, core = _compact_blocks(image, spatial, position, kernel)
     else:
-        margin = 0 if kernel is None or sampling == "gammapy" else kernel.npix // 2
+        margin = 0 if kernel is None or sampling == "gammapy" else kernel.npix // 2 + 1
         ny, nx = image.shape_image
         window = core = Block(image, -margin, -margin, (ny + 2 * margin, nx + 2 * margin))
     overlap = _overlap(window)
     if overlap is None:
         return None
     values = exposure_of(model, exposure, window)
-    shared = sampling == "gammapy"
-    inputs = fold_inputs(spatial, window, core, choice, values, axis_true, kernel, matrix, shared)
+    inputs = fold_inputs(spatial, window, core, choice, values, axis_true, kernel, matrix, sampling)
     return Window(inputs, *overlap)
 
 
@@ -219,7 +219,7 @@ def fold_inputs(
     axis_true: MapAxis,
     kernel: PSFKernel | None,
     matrix: Floats,
-    shared: bool = False,
+    sampling: str,
 ) -> FoldInputs:
     """Put the arrays of a window together.
 
@@ -237,8 +237,8 @@ def fold_inputs(
         True energies.
     kernel, matrix
         PSF and energy dispersion.
-    shared
-        Whether a point source is shared by four pixels before the PSF acts.
+    sampling
+        "fine" or "gammapy": a point source is shared by four pixels before the PSF acts.
 
     Returns
     -------
@@ -249,7 +249,7 @@ def fold_inputs(
     here = choice
     if kind == "point":
         core, here = window, Sampling()
-        kind = "shared" if shared else kind
+        kind = "shared" if sampling == "gammapy" else kind
     x = y = solid_angle = np.zeros((1, 1))
     if kind != "uniform":
         sky = core.sky(here)
@@ -262,17 +262,20 @@ def fold_inputs(
             known = np.isfinite(x) & np.isfinite(y)
             solid_angle = np.where(known, solid_angle, 0.0)
             x, y = (np.where(known, c, 0.0) for c in (x, y))
+    data = None if kernel is None else kernel.data
+    if data is not None and kind in ("extended", "template") and sampling == "fine":
+        data = data if choice.integrates else psf_for_samples(data)
     return FoldInputs(
         x=x,
         y=y,
         solid_angle=solid_angle,
         exposure=exposure,
         energy_edges=axis_true.edges_in("TeV"),
-        psf=None if kernel is None else kernel.data,
+        psf=data,
         edisp=matrix,
         kind=kind,
         oversampling=choice.oversampling,
         subsampling=choice.subsampling,
         psf_after_edisp=kernel is not None and kernel.after_edisp,
-        narrow=choice.narrow,
+        share=choice.share,
     )
