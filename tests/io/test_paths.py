@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gammagrad import Map
+from gammagrad import FluxMaps, Map
 from gammagrad.dataset import MapDataset
+from gammagrad.estimators.config import read_model
 from gammagrad.io.paths import expand_path
 from gammagrad.io.yaml_file import read_yaml, write_yaml
+from gammagrad.maps.axes import MapAxis
+from gammagrad.models import (
+    PowerLawSpectralModel,
+    SkyModel,
+    TemplateSpatialModel,
+    models_to_dict,
+)
 from gammagrad.simulate import simulate_field
+
+AXIS = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
 
 
 def test_variables_and_the_tilde_are_filled_in(
@@ -67,3 +78,21 @@ def test_everything_that_reads_takes_such_names(
     assert (again.counts.data == dataset.counts.data).all()
     write_yaml({"a": 1}, "$GAMMAGRAD_TEST/a.json")
     assert read_yaml("$GAMMAGRAD_TEST/a.json") == {"a": 1}
+
+
+def test_the_map_of_a_template_may_have_such_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAMMAGRAD_TEST", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    image = Map.create(npix=(7, 5), binsz=0.1, unit="sr-1", data=np.ones((5, 7)))
+    image.write("$GAMMAGRAD_TEST/shape.fits")
+    shape = TemplateSpatialModel.from_map(image, filename="$GAMMAGRAD_TEST/shape.fits")
+    model = SkyModel(PowerLawSpectralModel(), shape, name="template")
+    write_yaml(models_to_dict([model]), tmp_path / "model.json")
+    assert np.array_equal(read_model(tmp_path / "model.json").spatial_model.data, shape.data)
+    maps = FluxMaps({"norm": Map.create(npix=(4, 3), axes=[AXIS])}, model)
+    maps.write(tmp_path / "maps.fits")
+    assert FluxMaps.read(tmp_path / "maps.fits").reference_model.spatial_model is not None
+    monkeypatch.delenv("GAMMAGRAD_TEST")  # the spectrum is all that fluxes need
+    assert FluxMaps.read(tmp_path / "maps.fits").reference_model.spatial_model is None

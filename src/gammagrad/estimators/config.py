@@ -9,6 +9,7 @@ from typing import Any
 
 from gammagrad.estimators.settings import choices
 from gammagrad.estimators.ts_map import TSMapEstimator
+from gammagrad.io.paths import expand_path
 from gammagrad.io.yaml_file import read_yaml, write_yaml
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel, model_from_dict, model_to_dict, models_from_dict
@@ -140,4 +141,4 @@ def read_model(filename: str | PathLike[str]) -> SkyModel:
 def _beside(filename: str | PathLike[str]) -> Any:
     """Return a function that reads the map of a template, by its name relative to a file."""
     folder = Path(filename).parent
-    return lambda name: Map.read(folder / name)
+    return lambda name: Map.read(folder / expand_path(name))
