@@ -91,6 +91,8 @@ def _relative_to(first: Table, table: Table) -> np.ndarray | None:
 
 def _merged(spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Merge intervals, shape (2, n), that overlap or touch."""
+    if spans.shape[1] == 0:
+        return spans[0], spans[1]
     start, stop = spans[:, np.argsort(spans[0], kind="stable")]
     reach = np.maximum.accumulate(stop)
     # a microsecond is rounding of times that are many years long
