@@ -50,16 +50,19 @@ def other() -> MapDataset:
     return other_dataset([0.5, 1.0, 3.0, 10.0, 20.0])
 
 
-def bins_of(estimator: TSMapEstimator, dataset: MapDataset, bins: slice, row: int, col: int):
-    """Return one dataset's counts, background and model around a pixel, flat."""
-    cube = estimator.copy()
-    cube.sum_over_energy_groups = False
-    inputs = cube.estimate_fit_input_maps(dataset)
+def cubes_of(dataset: MapDataset, bins: slice) -> list[np.ndarray]:
+    """Return a dataset's counts, background, reference counts and kernel."""
+    estimator = TSMapEstimator(kernel_width=WIDTH, sum_over_energy_groups=False)
+    inputs = estimator.estimate_fit_input_maps(dataset)
     names = ("counts", "background", "exposure", "kernel")
-    *cubes, kernel = (np.asarray(inputs[name].data[bins], float) for name in names)
-    (n, b, e), k = windows_at(cubes, kernel, row, col)
+    return [np.asarray(inputs[name].data[bins], float) for name in names]
+
+
+def bins_at(cubes: list[np.ndarray], row: int, col: int, summed: bool) -> list[np.ndarray]:
+    """Return counts, background and model around a pixel, flat."""
+    (n, b, e), k = windows_at(cubes[:3], cubes[3], row, col)
     parts = (n, b, k * e)
-    if estimator.sum_over_energy_groups:
+    if summed:
         parts = tuple(part.sum(axis=0) for part in parts)
     return [part.ravel() for part in parts]
 
@@ -71,12 +74,10 @@ def test_a_joint_fit_is_one_profile_over_all_bins(
     estimator = TSMapEstimator(kernel_width=WIDTH, sum_over_energy_groups=summed)
     maps = estimator.run([first, other])
     alone = [estimator.run(d) for d in (first, other)]
-    for row, col in ((0, 0), (5, 6), (5, 8), (10, 3), (7, 12)):
-        parts = [
-            bins_of(estimator, first, slice(None), row, col),
-            # of the second, the bins inside the axis of the first
-            bins_of(estimator, other, slice(1, 3), row, col),
-        ]
+    # of the second, the bins inside the axis of the first
+    cubes = [cubes_of(first, slice(None)), cubes_of(other, slice(1, 3))]
+    for row, col in ((0, 2), (5, 6), (5, 8), (10, 3), (7, 12)):
+        parts = [bins_at(c, row, col, summed) for c in cubes]
         slow = slow_fit(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         assert maps["norm"].data[0, row, col] == pytest.approx(slow.norm, abs=1e-7 * slow.norm_err)
         for name in ("norm_err", "ts", "stat", "stat_null", "npred"):
@@ -187,6 +188,9 @@ def test_times_are_united() -> None:
     assert both.meta["MJDREFI"] == 51544
     assert union_of_times([None, None], ["a", "b"]) is None
     assert union_of_times([None, one], ["a", "b"]) is one
+    empty = intervals([], [])
+    assert len(union_of_times([empty, empty], ["a", "b"])) == 0
+    assert len(union_of_times([empty, one], ["a", "b"])) == 3
 
 
 def test_times_with_other_references_are_converted() -> None:

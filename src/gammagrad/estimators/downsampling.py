@@ -162,6 +162,24 @@ class CoarseGrid(NamedTuple):
         """
         return np.asarray(self.sum(np.asarray(mask, dtype=np.int64)) > 0)
 
+    def needed(self, mask: Array) -> NDArray[np.bool_]:
+        """Return the blocks that results at some pixels are interpolated from.
+
+        Parameters
+        ----------
+        mask
+            The pixels, shape (rows, cols).
+
+        Returns
+        -------
+        ndarray
+            Mask of shape (coarse rows, coarse cols): their blocks, and those beside these.
+        """
+        own = np.pad(self.any(mask), 1)
+        rows, cols = own.shape
+        shifts = (own[r : rows - 2 + r, c : cols - 2 + c] for r in range(3) for c in range(3))
+        return np.asarray(np.logical_or.reduce(list(shifts)))
+
     def mean_weights(self, weights: Array) -> NDArray[np.float64]:
         """Return weights of blocks: the means over their pixels of positive weight.
 

@@ -26,6 +26,7 @@ __all__ = [
     "energy_groups",
     "fit_group",
     "fit_groups",
+    "only_at",
 ]
 
 log = logging.getLogger(__name__)
@@ -257,6 +258,30 @@ def _unfitted(shape: tuple[int, ...], settings: FitSettings) -> dict[str, np.nda
     if settings.scan_values is not None and "stat_scan" in arrays:
         arrays["stat_scan"] = np.full((len(settings.scan_values), *shape), np.nan)
     return arrays
+
+
+def only_at(wanted: np.ndarray | None, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keep the results at some positions; the others become unfitted.
+
+    Parameters
+    ----------
+    wanted
+        Positions to keep, bool, shape (rows, cols); None for all.
+    arrays
+        Maps as of `fit_groups`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The maps.
+    """
+    if wanted is None:
+        return arrays
+    other = {"niter": 0, "status": int(Status.NOT_FITTED), "success": False}
+    return {
+        name: np.where(wanted, array, np.asarray(other.get(name, np.nan), array.dtype))
+        for name, array in arrays.items()
+    }
 
 
 def _no_position(shares: Sequence[Share], elsewhere: bool) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from gammagrad.core.convolve import box_sum
 from gammagrad.core.windows import BinImages, cube_bins, summed_bins
 from gammagrad.dataset import MapDataset
+from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes
 from gammagrad.evaluate import (
     KernelEstimate,
     flux_of_reference,
@@ -47,9 +48,8 @@ class FitInputs(NamedTuple):
         Shape of the source per reconstructed energy.
     containment
         Fraction of the source that the kernel holds, per reconstructed energy.
-    trim
-        Whether an energy group's kernel may be cut to its own support: true where the point
-        spread function depends on reconstructed energy.
+    sizes
+        Pixels along the side of a kernel made for each energy bin alone, shape (energies,).
     """
 
     name: str
@@ -60,7 +60,7 @@ class FitInputs(NamedTuple):
     flux: np.ndarray
     kernel: Map
     containment: np.ndarray
-    trim: bool
+    sizes: np.ndarray
 
     def fitted(self, bins: slice) -> np.ndarray:
         """Return the positions where an energy group of this dataset asks for a fit.
@@ -92,7 +92,7 @@ class FitInputs(NamedTuple):
             Shape (energies, kernel rows, kernel cols).
         """
         kernel = self.kernel.data[bins].astype(np.float64)
-        return _support(kernel) if self.trim else kernel
+        return cut_to_size(kernel, int(self.sizes[bins].max()))
 
     def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
         """Return the bins of an energy group as images.
@@ -174,15 +174,6 @@ _cube = jax.jit(cube_bins)
 _summed = partial(jax.jit, static_argnames="kernel_weighting")(summed_bins)
 
 
-def _support(kernel: np.ndarray) -> np.ndarray:
-    """Cut a kernel to the smallest centred square that holds all of it."""
-    ky, kx = kernel.shape[-2:]
-    rows, cols = np.nonzero((kernel > 0).any(axis=0))
-    reach = max(np.abs(rows - ky // 2).max(initial=0), np.abs(cols - kx // 2).max(initial=0))
-    cut_y, cut_x = max(ky // 2 - reach, 0), max(kx // 2 - reach, 0)
-    return kernel[:, cut_y : ky - cut_y, cut_x : kx - cut_x]
-
-
 def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
     """Return the weight of each bin of a dataset: its masks, and 0 where nothing is predicted.
 
@@ -257,5 +248,5 @@ def fit_inputs(
         flux=flux_of_reference(model.spectral_model, dataset.energy_axis),
         kernel=kernel.kernel,
         containment=np.asarray(kernel.containment, dtype=np.float64),
-        trim=dataset.psf is not None and dataset.psf.energy_name == "energy",
+        sizes=kernel_sizes(dataset, model.spatial_model, kernel.kernel.data.shape[-1]),
     )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import astropy.units as u
+import numpy as np
 
 from gammagrad.core.options import FitOptions, parse_selection
 from gammagrad.core.solve import N_SWEEPS
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.configurable import Configurable
+from gammagrad.estimators.downsampling import (
+    CoarseGrid,
+    check_downsampling_factor,
+    coarse_grid,
+)
 from gammagrad.estimators.groups import FitSettings
 from gammagrad.estimators.input_maps import default_flux, default_mask, fit_input_maps
 from gammagrad.estimators.inputs import FitInputs, fit_inputs
+from gammagrad.estimators.kernel_sizes import kernel_sizes
 from gammagrad.estimators.scan import scan_values
 from gammagrad.evaluate import KernelEstimate, estimate_kernel
 from gammagrad.maps.map import Map
@@ -23,7 +33,8 @@ class RunParts(Configurable):
     """The steps before the fit of `TSMapEstimator`, which is the class to use."""
 
     model: SkyModel
-    kernel_width: Any
+    kernel_width: u.Quantity | None
+    downsampling_factor: int | None
     n_sigma: float
     n_sigma_ul: float
     n_sigma_sensitivity: float
@@ -170,7 +181,38 @@ class RunParts(Configurable):
             dataset, self.model, self._kernel(dataset), self.background_floor, self.kernel_sampling
         )
 
-    def _kernel(self, dataset: MapDataset) -> KernelEstimate:
+    def _all_inputs(
+        self, datasets: Sequence[MapDataset]
+    ) -> tuple[list[FitInputs], CoarseGrid | None]:
+        """Collect the arrays of datasets, merged as `downsampling_factor` says."""
+        factor = check_downsampling_factor(self.downsampling_factor)
+        if factor is None:
+            return [self._inputs(dataset) for dataset in datasets], None
+        kernels = [self._kernel(dataset) for dataset in datasets]
+        halves = np.array([k.kernel.data.shape[-2:] for k in kernels]) // 2
+        rows, cols = (int(half) for half in halves.max(axis=0))
+        grid = coarse_grid(datasets[0].geom.shape_image, (rows, cols), factor)
+        pairs = zip(datasets, kernels, strict=True)
+        return [self._merged_inputs(dataset, kernel, grid) for dataset, kernel in pairs], grid
+
+    def _merged_inputs(
+        self, dataset: MapDataset, fine: KernelEstimate, grid: CoarseGrid
+    ) -> FitInputs:
+        """Collect the arrays of a dataset on blocks of pixels."""
+        dataset.check(for_fit=True)
+        merged = grid.dataset(dataset)
+        width = self.kernel_width
+        if width is None and self.kernel_containment is None:
+            width = fine.kernel.geom.width.max()
+        kernel = self._kernel(merged, width)
+        options = (self.background_floor, self.kernel_sampling)
+        if self.kernel_sampling == "gammapy":
+            return fit_inputs(merged, self.model, kernel, *options)
+        inputs = grid.inputs(fit_inputs(dataset, self.model, fine, *options), kernel)
+        npix = kernel.kernel.data.shape[-1]
+        return inputs._replace(sizes=kernel_sizes(merged, self.model.spatial_model, npix))
+
+    def _kernel(self, dataset: MapDataset, width: u.Quantity | None = None) -> KernelEstimate:
         """Fold the model with a dataset's response."""
         return estimate_kernel(
             self.model,
@@ -178,7 +220,7 @@ class RunParts(Configurable):
             dataset.psf,
             dataset.edisp,
             dataset.geom,
-            kernel_width=self.kernel_width,
+            kernel_width=self.kernel_width if width is None else width,
             sampling=self.kernel_sampling,
             containment=self.kernel_containment,
             renormalise=self.renormalise,

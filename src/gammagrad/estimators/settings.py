@@ -154,8 +154,6 @@ def _downsampling(value: Any, name: str) -> int:
     """Return the factor: 1, or an even number."""
     if not _is_whole(value) or value < 1:
         raise ValueError(f"{name} is {value!r}; expected an even number such as 2, or None.")
-    if value > 1:
-        raise ValueError(f"{name}={value} is not available in this version of gammagrad.")
     if value > 1 and value % 2:
         raise ValueError(
             f"{name} is {value}, which is odd; expected an even number, such as {value - 1} or "

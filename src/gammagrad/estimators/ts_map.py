@@ -15,6 +15,7 @@ from gammagrad.estimators.groups import (
     energy_groups,
     fit_group,
     fit_groups,
+    only_at,
 )
 from gammagrad.estimators.joint import JointInputs, as_datasets, share_groups
 from gammagrad.estimators.positions import positions_mask
@@ -46,8 +47,8 @@ class TSMapEstimator(RunParts):
         Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
         spread function, 99.9 % of which it holds, but no wider than the map. See `renormalise`.
     downsampling_factor : int, optional
-        Fit the map in blocks of so many by so many pixels, and interpolate. An even number; maps
-        of any size will do. None or 1 fits every pixel.
+        Fit the map in blocks of so many by so many pixels, and interpolate the results, which
+        saves time. An even number; maps of any size will do. None or 1 fits every pixel.
     n_sigma : float
         Standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
     n_sigma_ul : float
@@ -105,8 +106,8 @@ class TSMapEstimator(RunParts):
         the counts expected there, which is exact. "equal" averages them plainly, as gammapy does,
         and biases the norm where the kernel depends on energy.
     kernel_sampling : {"fine", "gammapy"}
-        How the kernel is integrated over pixels: accurately, or with the samples that gammapy 2.1
-        takes, to compare with its results.
+        How models are integrated over pixels, and blocks made of pixels that are partly masked:
+        accurately, or as gammapy 2.1 does, to compare with its results.
     kernel_model : SkyModel, optional
         Another name of `model`.
     show_progress : bool, optional
@@ -141,7 +142,6 @@ class TSMapEstimator(RunParts):
     tag = "TSMapEstimator"
 
     energy_edges: u.Quantity | str | None
-    downsampling_factor: int | None
     show_progress: bool | None
 
     def __init__(
@@ -214,7 +214,9 @@ class TSMapEstimator(RunParts):
         """
         found = as_datasets(datasets)
         wanted = positions_mask(positions, found[0].geom)
-        joint = self._joint(found, *energy_groups(found[0].energy_axis, None))
+        groups, axis = energy_groups(found[0].energy_axis, None)
+        inputs = [self._inputs(dataset) for dataset in found]
+        joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
         settings = self._fit_settings
         with progress_bar(1, self.tag, self.show_progress) as bar:
             arrays = fit_group(joint.groups[0], settings, wanted, bar)
@@ -255,10 +257,17 @@ class TSMapEstimator(RunParts):
         found = as_datasets(datasets)
         warn_if_uneven(found[0].geom)
         wanted = positions_mask(positions, found[0].geom)
-        joint = self._joint(found, *energy_groups(found[0].energy_axis, self.energy_edges))
+        groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
+        bins = share_groups(found, groups, axis)
         settings = self._fit_settings
-        with progress_bar(len(joint.groups), self.tag, self.show_progress) as bar:
-            arrays = fit_groups(joint.groups, settings, wanted, bar)
+        inputs, grid = self._all_inputs(found)
+        joint = JointInputs(inputs, bins, axis)
+        joint.warn_of_cut_kernels(self.renormalise)
+        blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
+        with progress_bar(len(groups), self.tag, self.show_progress) as bar:
+            arrays = fit_groups(joint.groups, settings, blocks, bar)
+        if grid is not None:
+            arrays = only_at(wanted, grid.upsampled(arrays))
         image, names = found[0].geom.to_image(), self.selection_all
         maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
         meta = {
@@ -274,10 +283,3 @@ class TSMapEstimator(RunParts):
             meta["positions"] = int(wanted.sum())
         gti = union_of_times([d.gti for d in found], [d.name for d in found])
         return FluxMaps(maps, reference_model=self.model, meta=meta, gti=gti)
-
-    def _joint(self, datasets: list[MapDataset], groups: Any, axis: Any) -> JointInputs:
-        """Collect the arrays of all datasets, and what each gives to each energy group."""
-        bins = share_groups(datasets, groups, axis)
-        joint = JointInputs([self._inputs(d) for d in datasets], bins, axis)
-        joint.warn_of_cut_kernels(self.renormalise)
-        return joint
