@@ -346,7 +346,7 @@ def test_without_a_command_it_says_which_there_are(arguments: tuple[str, ...], r
 def test_an_error_of_the_program_itself_is_not_hidden(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(TSMapEstimator, "run", fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
@@ -47,7 +48,7 @@ def status_table(status: Map) -> StatusTable:
        0      8 fitted: the derivative of the fit statistic vanishes at the norm
        1      4 no counts in the kernel's window: the norm is the physical bound
     """
-    edges = status.geom.axes["energy"].edges
+    edges = _readable(status.geom.axes["energy"].edges)
     rows = []
     for group, plane in enumerate(status.data):
         codes, numbers = np.unique(plane, return_counts=True)
@@ -62,6 +63,14 @@ def status_table(status: Map) -> StatusTable:
     table["pixels"] = [number for _, _, number in rows]
     table["meaning"] = [_sentence(code) for _, code, _ in rows]
     return table
+
+
+def _readable(edges: u.Quantity) -> u.Quantity:
+    """Return energies in the largest unit in which none is below 0.1."""
+    for unit in ("TeV", "GeV", "MeV", "keV"):
+        if edges[0].to_value(unit) >= 0.1:
+            break
+    return edges.to(unit)
 
 
 def _sentence(code: int) -> str:
