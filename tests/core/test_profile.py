@@ -301,3 +301,15 @@ def test_unknown_outputs_are_named(value: str | list[str], message: str) -> None
         parse_selection(value)
     with pytest.raises(ValueError, match="scan_values"):
         fit_norm([1.0], [1.0], [1.0], selection_optional="all")
+
+
+@double_only
+def test_a_threshold_leaves_the_intervals_of_bright_pixels_alone() -> None:
+    field = random_field(11, special=False)
+    bright = field._replace(counts=field.counts * 300.0)
+    full = listed(bright, selection=("errn-errp", "ul"))
+    kept = listed(bright, selection=("errn-errp", "ul"), guess=np.zeros((14, 11)), threshold=1.0)
+    same = kept.status != Status.GUESS_KEPT
+    assert same.sum() > 100
+    for name in ("norm_errp", "norm_errn", "norm_ul"):
+        np.testing.assert_allclose(getattr(kept, name)[same], getattr(full, name)[same], rtol=1e-9)

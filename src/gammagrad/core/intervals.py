@@ -116,16 +116,15 @@ def interval_steps(
     if "errn-errp" in selection:
         target = options.n_sigma**2 * jnp.ones_like(norm)
         steps = steps._replace(up=above(norm, target))
-        base = norm if best is None else jnp.minimum(best, norm)
+        base = norm if best is None else best
         sums = sums_from(base)
         if best is not None:
             ahead = norm - base
             target = target + rise(ahead, sums(ahead).gain, model_sum)
+        # the curvature grows downwards: the parabola at the best fit rises less, its root is beyond
         s2 = sums(jnp.zeros_like(base)).s2
         parabola = -jnp.sqrt(target / jnp.maximum(s2, jnp.finfo(s2.dtype).tiny))
-        # below another base than the best fit the statistic falls first: no parabola lies below
-        start = lowest_from(base, target)
-        start = jnp.maximum(start, parabola) if best is None else start
+        start = jnp.maximum(lowest_from(base, target), parabola)
         down = lower_step(sums, start, bound - base, model_sum, target)
         steps = steps._replace(down=(base, down))
     if "ul" in selection:

@@ -1,0 +1,414 @@
+"""What holds for any counts, background, kernel and weights, in all three ways to fit a norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from fields import Field
+from gammagrad import fit_norm, ts_map
+from gammagrad.core.norm import NormFit
+from gammagrad.core.occupied import fit_occupied
+from gammagrad.core.options import FitOptions
+from gammagrad.core.solve import Status
+from gammagrad.core.windows import cube_bins
+from precision import DOUBLE
+
+pytestmark = pytest.mark.skipif(not DOUBLE, reason="states double precision")
+
+Floats = NDArray[np.floating]
+
+SELECTION = ("errn-errp", "ul", "sensitivity")
+IN_NORMS = ("norm", "norm_err", "norm_errp", "norm_errn", "norm_ul", "norm_sensitivity")
+OTHERS = ("ts", "npred", "npred_excess")
+FLOOR = 1e-25
+SHAPE = (4, 9, 8)
+KERNEL = (3, 5)
+
+
+# -- what is fitted: one shape of each, so that little is compiled ---------------------------------
+
+
+class Bins(NamedTuple):
+    """Six bins of one pixel, as `fit_norm` takes them."""
+
+    counts: Floats
+    background: Floats
+    model: Floats
+    weights: Floats
+
+
+def tens(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high).map(lambda power: 10.0**power)
+
+
+def six(elements: st.SearchStrategy[float]) -> st.SearchStrategy[Floats]:
+    return arrays(float, 6, elements=elements)
+
+
+COUNTS = st.one_of(st.just(0.0), st.integers(1, 30).map(float), st.just(1e6), tens(-2, 3))
+any_bins = st.builds(
+    Bins,
+    counts=six(COUNTS),
+    background=six(st.one_of(st.just(0.0), tens(-6, 4))),
+    model=six(st.one_of(st.just(0.0), tens(-6, 4))),
+    weights=six(st.sampled_from([0.0, 1.0, 1.0, 0.3, 2.0])),
+)
+
+
+class AnyField(NamedTuple):
+    """The scales of a field, and how special it is; the seed does the rest."""
+
+    seed: int
+    expected: float
+    decades: float
+    scale: float
+    falling: float
+    peaked: float
+    sparse: bool
+    burst: int
+    weight: float
+    holes: bool
+
+    def draw(self) -> Field:
+        rng = np.random.default_rng(self.seed)
+        background = self.expected * 10.0 ** (self.decades * rng.uniform(-1, 0, SHAPE))
+        exposure = self.scale * 10.0 ** (self.falling * rng.uniform(-1, 0, SHAPE))
+        kernel = rng.uniform(0, 1, (SHAPE[0], *KERNEL)) ** self.peaked
+        if self.sparse:
+            kernel[rng.random(kernel.shape) < 0.5] = 0.0
+        kernel /= np.maximum(kernel.sum(axis=(1, 2), keepdims=True), 1e-300)
+        counts = rng.poisson(background).astype(float)
+        counts[tuple(rng.integers(SHAPE))] += self.burst
+        special = rng.random(SHAPE)
+        weights = np.ones(SHAPE)
+        if self.holes:
+            weights[special < 0.1] = 0.0
+            background[(special > 0.1) & (special < 0.15)] = 0.0
+            exposure[(special > 0.15) & (special < 0.2)] = 0.0
+        weights[special > 0.8] = self.weight
+        return Field(counts, background, exposure, kernel, weights)
+
+
+any_field = st.builds(
+    AnyField,
+    seed=st.integers(0, 2**32 - 1),
+    expected=st.sampled_from([1e-3, 0.03, 0.5, 5.0, 1e3]),
+    decades=st.sampled_from([0.0, 0.5, 3.0]),
+    scale=st.sampled_from([1e-9, 1.0, 50.0, 1e6]),
+    falling=st.sampled_from([0.0, 3.0]),
+    peaked=st.sampled_from([0.0, 1.0, 8.0]),
+    sparse=st.booleans(),
+    burst=st.sampled_from([0, 3, 10**5]),
+    weight=st.sampled_from([1.0, 0.4, 2.0]),
+    holes=st.booleans(),
+)
+
+
+def pixel_fit(bins: Bins, norm_min: float | None = None, **options: float) -> NormFit:
+    return numpy_fit(
+        fit_norm(*bins, selection_optional=SELECTION, norm_min=norm_min, **options)  # type: ignore
+    )
+
+
+def dense(field: Field, norm_min: float | None = None) -> NormFit:
+    return numpy_fit(ts_map(*field, selection_optional=SELECTION, norm_min=norm_min))
+
+
+def listed(field: Field, norm_min: float | None = None) -> NormFit:
+    images = cube_bins(*(jnp.asarray(a) for a in field))
+    lowest = -np.inf if norm_min is None else norm_min
+    everywhere = np.ones(field.counts.shape[1:], bool)
+    options = FitOptions(norm_min=lowest)
+    return fit_occupied([images], everywhere, options=options, selection=SELECTION)
+
+
+def numpy_fit(fit: NormFit) -> NormFit:
+    return NormFit(**{k: None if v is None else np.asarray(v) for k, v in vars(fit).items()})
+
+
+ENGINES = pytest.mark.parametrize("engine", [dense, listed])
+few = settings(max_examples=12)
+FLIP = st.sampled_from([1, -1])
+Engine = Callable[..., NormFit]
+
+
+def at(fit: NormFit, pixels: tuple[Floats, Floats]) -> NormFit:
+    return NormFit(**{k: None if v is None else v[pixels] for k, v in vars(fit).items()})
+
+
+def with_background(data: Any) -> Any:
+    """Give every bin some: the floor under it is per bin, and a weighted bin is one bin."""
+    return data._replace(background=np.maximum(data.background, 1e-5))
+
+
+def assert_identical(one: NormFit, other: NormFit) -> None:
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
+
+
+# -- an independent look at a result, in extended precision ----------------------------------------
+
+
+def bins_of(field: Field) -> Bins:
+    """Return each pixel's weighted bins, zeros outside the map, shape (rows, cols, bins)."""
+    used = (field.weights > 0) & np.isfinite(field.background) & np.isfinite(field.counts)
+    weights = np.where(used, field.weights, 0.0)
+    pads = [(0, 0), *((n // 2, n // 2) for n in KERNEL)]
+
+    def windows(image: Floats) -> Floats:
+        clean = np.where(used, image, 0.0).astype(np.longdouble)
+        cut = np.lib.stride_tricks.sliding_window_view(np.pad(clean, pads), KERNEL, axis=(1, 2))
+        return np.moveaxis(cut, 0, 2)
+
+    def flat(cube: Floats) -> Floats:
+        return cube.reshape(*cube.shape[:2], -1)
+
+    model = windows(weights * field.exposure) * field.kernel.astype(np.longdouble)
+    model = np.where(field.kernel > 1e-12 * field.kernel.max(axis=(1, 2), keepdims=True), model, 0)
+    images = (weights * np.where(used, a, 0.0) for a in (field.counts, field.background))
+    return Bins(*(flat(windows(a)) for a in images), flat(model), flat(windows(weights)))
+
+
+def weighted(bins: Bins) -> Bins:
+    n, b, m, w = (a.astype(np.longdouble) for a in bins)
+    return Bins(w * n, w * b, w * m, w)
+
+
+def bound_of(bins: Bins) -> Floats:
+    """Return the physical bound; 0 without a model."""
+    seen = bins.model.sum(-1) > 0
+    return np.where(seen, -np.where(seen, ratio_of(bins.background, bins.model).min(-1), 0), 0)
+
+
+def ratio_of(background: Floats, model: Floats, floor: float = 0.0) -> Floats:
+    safe = np.where(model > 0, model, 1)
+    return np.where(model > 0, np.maximum(background, floor) / safe, np.inf)
+
+
+def scores(norm: Floats, bins: Bins) -> tuple[Floats, Floats]:
+    """Return S1 and S2 of the documentation."""
+    above = np.asarray(norm, np.longdouble)[..., None]
+    above = above + ratio_of(bins.background, bins.model, FLOOR)
+    seen = (bins.counts > 0) & (bins.model > 0)
+    inverse = np.where(seen, 1 / np.where(seen, above, 1), 0)
+    return (bins.counts * inverse).sum(-1), (bins.counts * inverse**2).sum(-1)
+
+
+def rises(base: Floats, end: Floats, bins: Bins) -> Floats:
+    """Return C(end) - C(base)."""
+    base, end = (np.asarray(x, np.longdouble)[..., None] for x in (base, end))
+    seen = (bins.counts > 0) & (bins.model > 0)
+    ratio = np.where(seen, ratio_of(bins.background, bins.model, FLOOR), np.inf)
+    inside = np.where(seen, np.maximum(end + ratio, 1e-300) / np.where(seen, base + ratio, 1), 1)
+    step = np.where(seen, (end - base) / np.where(seen, base + ratio, 1), 0)
+    gain = np.where(np.abs(step) < 0.5, np.log1p(np.clip(step, -0.5, 0.5)), np.log(inside))
+    return 2 * ((end - base) * bins.model - bins.counts * gain).sum(-1)
+
+
+def unresolved(norm: Floats, bins: Bins) -> Floats:
+    """Return what a norm's last digit is worth, in units of its error."""
+    return np.finfo(float).eps * np.abs(norm) * np.sqrt(scores(norm, bins)[1])
+
+
+def assert_solved(fit: NormFit, bins: Bins) -> None:
+    """The norm solves the equation, or is the bound and the equation's root lies below."""
+    model_sum = bins.model.sum(-1)
+    seen = model_sum > 0
+    np.testing.assert_array_equal(fit.status == Status.NOT_FITTED, ~seen)
+    bound = bound_of(bins)
+    assert np.all((fit.norm >= bound - 1e-15 * np.abs(bound)) | ~seen)
+    s1, s2 = scores(fit.norm, bins)
+    at_bound = fit.norm <= bound + 1e-15 * np.abs(bound)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.where(at_bound, np.maximum(s1 - model_sum, 0), np.abs(s1 - model_sum))
+        off = np.where(s2 > 0, off / np.sqrt(s2), np.where(at_bound, 0, np.inf))
+    assert np.all((off < 1e-8 + 8 * unresolved(fit.norm, bins)) | ~seen)
+    converged = (fit.status != Status.NOT_CONVERGED) | (unresolved(fit.norm, bins) > 1e-3)
+    assert np.all(converged)
+
+
+def assert_signed(fit: NormFit, bins: Bins) -> None:
+    """TS has the sign of the norm, and is what the statistic falls by."""
+    assert np.all(fit.ts * np.sign(fit.norm) >= 0)
+    fallen = rises(fit.norm, np.zeros_like(fit.norm), bins)
+    fallen = np.where(bins.model.sum(-1) > 0, fallen, 0)
+    assert np.all(fallen > -1e-9 * (1 + np.abs(fit.stat)))
+    unsure = 1e-9 * (1 + np.abs(fallen)) + 1e-13 * bins.counts.sum(-1) * (1 + np.abs(fit.norm))
+    resolved = fit.norm > bound_of(bins) * (1 - 1e-9)
+    assert np.all((np.abs(np.abs(fit.ts) - fallen) < unsure) | ~resolved)
+    np.testing.assert_allclose(fit.stat, fit.stat_null - np.abs(fit.ts), rtol=1e-12, atol=1e-12)
+
+
+def assert_limited(fit: NormFit, above_zero: NormFit, bins: Bins) -> None:
+    """Limits lie above the fit, where the statistic has risen by what was asked for."""
+    seen = bins.model.sum(-1) > 0
+    for limit, base in ((fit.norm_ul, fit.norm), (above_zero.norm_ul, np.maximum(fit.norm, 0))):
+        assert np.all(np.isfinite(limit))
+        assert np.all((limit > base) | ~seen)
+        slope = np.abs(bins.model.sum(-1) - scores(limit, bins)[0])
+        unsure = 1e-7 + 1e-15 * np.abs(limit) * slope
+        assert np.all((np.abs(rises(base, limit, bins) - 4) < unsure) | ~seen)
+    assert np.all(above_zero.norm_ul >= 0)
+    assert np.all(above_zero.norm_ul >= fit.norm_ul)
+    np.testing.assert_array_equal(above_zero.norm, fit.norm)
+    np.testing.assert_array_equal(above_zero.norm_errn, fit.norm_errn)
+    assert np.all((fit.norm_errp > 0) | ~seen)
+    assert np.all(fit.norm_errn >= 0)
+    bound = bound_of(bins)
+    below = fit.norm - fit.norm_errn >= bound - 1e-14 * (np.abs(bound) + fit.norm_errn)
+    assert np.all(below | ~seen)
+    assert np.all((fit.norm_sensitivity > 0) | ~seen)
+
+
+def assert_close(one: NormFit, other: NormFit, in_norms: float = 1.0, rtol: float = 1e-9) -> None:
+    """Compare fits of the same data: norms to a part of the errors, the rest to a part of it."""
+    np.testing.assert_array_equal(one.status, other.status)
+    error = np.where(np.isfinite(one.norm_err), one.norm_err, one.norm_errp)
+    for name in IN_NORMS:
+        value, expected = getattr(one, name), getattr(other, name) / in_norms
+        with np.errstate(invalid="ignore"):
+            off = np.abs(value - expected) <= rtol * (error + np.abs(value))
+        same = (value == expected) | off
+        assert np.all(same), name
+    for name in OTHERS:
+        value, expected = getattr(one, name), getattr(other, name)
+        scale = 1 + np.abs(one.stat) * 1e-3 + np.abs(value)
+        assert np.all(np.abs(value - expected) <= rtol * scale), name
+
+
+# -- the properties --------------------------------------------------------------------------------
+
+
+@given(bins=any_bins)
+def test_a_pixel_is_solved(bins: Bins) -> None:
+    fit = pixel_fit(bins)
+    assert_solved(fit, weighted(bins))
+    assert_signed(fit, weighted(bins))
+    assert_limited(fit, pixel_fit(bins, norm_min=0.0), weighted(bins))
+
+
+@ENGINES
+@few
+@given(drawn=any_field)
+def test_a_map_is_solved(engine: Engine, drawn: AnyField) -> None:
+    field = drawn.draw()
+    fit, bins = engine(field), bins_of(field)
+    assert_solved(fit, bins)
+    assert_signed(fit, bins)
+    assert_limited(fit, engine(field, norm_min=0.0), bins)
+
+
+@few
+@given(drawn=any_field)
+def test_both_engines_find_the_same(drawn: AnyField) -> None:
+    field = drawn.draw()
+    assert_close(dense(field), listed(field))
+
+
+@given(bins=any_bins, factor=tens(-9, 9))
+def test_more_exposure_gives_a_smaller_norm_of_one_pixel(bins: Bins, factor: float) -> None:
+    more = pixel_fit(bins._replace(model=factor * bins.model))
+    assert_close(more, pixel_fit(bins), in_norms=factor)
+
+
+@ENGINES
+@few
+@given(drawn=any_field, factor=tens(-9, 9))
+def test_more_exposure_gives_smaller_norms(engine: Engine, drawn: AnyField, factor: float) -> None:
+    field = drawn.draw()
+    more = engine(field._replace(exposure=factor * field.exposure))
+    assert_close(more, engine(field), in_norms=factor)
+
+
+@given(bins=any_bins, order=st.permutations(range(6)))
+def test_the_order_of_bins_does_not_matter(bins: Bins, order: list[int]) -> None:
+    assert_close(pixel_fit(Bins(*(a[order] for a in bins))), pixel_fit(bins))
+
+
+@ENGINES
+@few
+@given(drawn=any_field, order=st.permutations(range(SHAPE[0])), ways=st.tuples(*[FLIP] * 2))
+def test_the_order_of_energies_and_the_orientation_do_not_matter(
+    engine: Engine, drawn: AnyField, order: list[int], ways: tuple[int, int]
+) -> None:
+    field = drawn.draw()
+    mirror = (..., slice(None, None, ways[0]), slice(None, None, ways[1]))
+    turned = engine(Field(*(a[order][mirror] for a in field)))
+    upright = NormFit(**{k: None if v is None else v[mirror] for k, v in vars(turned).items()})
+    assert_close(upright, engine(field))
+
+
+JUNK = st.sampled_from([np.nan, np.inf, -np.inf, -3.0, 1e300, 7.0])
+
+
+@given(bins=any_bins, junk=st.tuples(JUNK, JUNK, JUNK), where=st.integers(0, 5))
+def test_a_bin_without_weight_may_hold_anything(
+    bins: Bins, junk: tuple[float, float, float], where: int
+) -> None:
+    clean = Bins(*(np.where(np.arange(6) == where, 0.0, a) for a in bins))
+    dirty = [np.where(np.arange(6) == where, j, a) for a, j in zip(clean, junk, strict=False)]
+    assert_identical(pixel_fit(Bins(*dirty, clean.weights)), pixel_fit(clean))
+
+
+@ENGINES
+@few
+@given(drawn=any_field, junk=st.tuples(JUNK, JUNK, JUNK), seed=st.integers(0, 99))
+def test_bins_without_weight_may_hold_anything(
+    engine: Engine, drawn: AnyField, junk: tuple[float, float, float], seed: int
+) -> None:
+    field = drawn.draw()
+    out = np.random.default_rng(seed).random(SHAPE) < 0.15
+    weights = np.where(out, 0.0, field.weights)
+    dirty = [np.where(out, j, a) for a, j in zip(field, junk, strict=False)]
+    clean = [np.where(out, 0.0, a) for a in field[:3]]
+    one, other = (engine(Field(*a, field.kernel, weights)) for a in (dirty, clean))
+    assert_identical(one, other)
+
+
+@given(bins=any_bins, copies=arrays(int, 6, elements=st.integers(0, 3)))
+def test_a_weight_is_a_number_of_equal_bins(bins: Bins, copies: NDArray[np.int_]) -> None:
+    plain = with_background(bins)._replace(weights=copies.astype(float))
+    spread = (np.arange(3)[:, None] < copies[None, :]).astype(float).ravel()
+    threefold = Bins(*(np.tile(a, 3) for a in plain[:3]), spread)
+    assert_close(pixel_fit(plain), pixel_fit(threefold))
+
+
+@ENGINES
+@few
+@given(drawn=any_field)
+def test_a_weight_is_a_number_of_equal_images(engine: Engine, drawn: AnyField) -> None:
+    field = drawn.draw()
+    # two energies, and copies of them where a weight is two
+    weights = np.tile(np.minimum(field.weights[:2], 1) * 1.0, (2, 1, 1))
+    weights[2:] *= field.weights[2:] > 0
+    twice = [np.concatenate([a[:2], a[:2]]) for a in with_background(field)[:4]]
+    once = np.concatenate([weights[:2] + weights[2:], np.zeros_like(weights[:2])])
+    one, other = (engine(Field(*twice, w)) for w in (once, weights))
+    assert_close(one, other)
+
+
+@ENGINES
+@few
+@given(drawn=any_field, by=st.tuples(st.integers(-2, 2), st.integers(-1, 1)))
+def test_a_shifted_field_has_a_shifted_map(
+    engine: Engine, drawn: AnyField, by: tuple[int, int]
+) -> None:
+    field = drawn.draw()
+    # nothing but zero weights is moved across an edge
+    inside = np.zeros(SHAPE)
+    inside[:, 2:-2, 1:-1] = 1
+    still = field._replace(weights=field.weights * inside)
+    moved = Field(*(np.roll(a, by, axis=(1, 2)) for a in still[:3]), *still[3:])
+    moved = moved._replace(weights=np.roll(still.weights, by, axis=(1, 2)))
+    rows, cols = np.indices(SHAPE[1:])[:, 2:-2, 1:-1]
+    one = at(engine(still), (rows, cols))
+    assert_close(one, at(engine(moved), (rows + by[0], cols + by[1])))
