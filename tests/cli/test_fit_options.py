@@ -81,7 +81,12 @@ def test_further_maps_have_pictures_and_are_those_of_the_estimator(
         np.testing.assert_allclose(maps[name].data, expected[name].data, rtol=1e-6, atol=1e-9)
     assert maps.n_sigma_ul == 1.645
     text = run("info", out / "ts-map.fits")[1]
-    for words in ("norm_ul", "n_sigma_ul             : 1.645", "meaning", "stat_scan"):
+    wanted = (
+        "n_sigma_ul             : 1.645",
+        "n_sigma_sensitivity    : 5",
+        "containment_per_group",
+    )
+    for words in (*wanted, "norm_ul", "meaning", "stat_scan"):
         assert words in text
     code, _, errors = run("ts-map", data, "-o", out, *options)
     assert code == 2

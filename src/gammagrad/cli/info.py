@@ -27,6 +27,12 @@ __all__ = ["add_parser", "run"]
 
 _DATASET_PARTS = {"COUNTS", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
 
+# what is said of flux maps besides their settings
+_META = (
+    *("creator", "input", "input_sha256", "dataset", "precision"),
+    *("n_sigma_sensitivity", "norm_min", "containment_per_group"),
+)
+
 _EXAMPLES = """\
 examples:
   gammagrad info dataset.fits.gz          a map dataset
@@ -168,8 +174,8 @@ def _describe_flux_maps(name: str) -> list[str]:
     maps = FluxMaps.read(name)
     lines = [f"{name}: flux maps", *str(maps).rstrip().splitlines()]
     lines.append(f"  {'energy groups':<22} : {energy_groups(maps.energy_axis.edges)}")
-    for key in ("creator", "input", "input_sha256", "dataset", "precision"):
-        if key in maps.meta:
+    for key in _META:
+        if maps.meta.get(key) is not None:
             lines.append(f"  {key:<22} : {_text(maps.meta[key])}")
     for key, value in dict(maps.meta.get("settings") or {}).items():
         if value not in (None, [], "") and key not in maps.meta:
