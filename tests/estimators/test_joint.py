@@ -115,7 +115,7 @@ def test_edges_are_those_of_the_first_dataset(first: MapDataset, caplog) -> None
     left_out = [r.message for r in caplog.records if "left out" in r.message]
     assert len(left_out) == 1
     assert "'other'" in left_out[0]
-    assert "1 to 2.154 TeV" in left_out[0]
+    assert "1 TeV to 2.154 TeV" in left_out[0]
     alone = estimator.run(first)
     for group in (0, 2):
         np.testing.assert_array_equal(maps["norm"].data[group], alone["norm"].data[group])

@@ -21,6 +21,7 @@ POINT = SkyModel(PowerLawSpectralModel(index=2.0, amplitude=1e-12), PointSpatial
 CHANGES: dict[str, Any] = {
     "model": SkyModel(PowerLawSpectralModel(index=3.0), PointSpatialModel(), name="steep"),
     "kernel_width": "0.3 deg",
+    "downsampling_factor": 2,
     "n_sigma": 2,
     "n_sigma_ul": 1.645,
     "threshold": 1.0,
@@ -118,7 +119,7 @@ def test_a_run_changes_neither_estimator_nor_dataset(dataset: MapDataset) -> Non
 
 
 def test_every_setting_comes_back_from_a_file(tmp_path) -> None:
-    estimator = TSMapEstimator(**CHANGES, downsampling_factor=1, n_jobs=1)
+    estimator = TSMapEstimator(**CHANGES, n_jobs=1)
     write_config(estimator, tmp_path / "config.yaml")
     again = read_config(tmp_path / "config.yaml")
     assert again.settings == estimator.settings
@@ -170,7 +171,9 @@ def test_the_signature_is_that_of_gammapy_with_additions_by_keyword() -> None:
         ({"kernel_weighting": "mean"}, "kernel_weighting is 'mean'; there are counts, equal"),
         ({"kernel_weighting": "count"}, "did you mean 'counts'"),
         ({"kernel_sampling": "coarse"}, "sampling is 'coarse'"),
-        ({"downsampling_factor": 2}, "downsampling_factor=2 is not available"),
+        ({"downsampling_factor": 3}, "downsampling_factor is 3, which is odd; .* such as 2 or 4"),
+        ({"downsampling_factor": 2.0}, "downsampling_factor is 2.0; expected an even number"),
+        ({"downsampling_factor": 0}, "downsampling_factor is 0; expected an even number"),
         ({"threshold": "high"}, "threshold is 'high'; expected a number, or None"),
         ({"threshold": np.nan}, "threshold is nan"),
         ({"norm_min": 1}, "norm_min is 1; expected None .* or 0"),

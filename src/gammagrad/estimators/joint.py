@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gammagrad.dataset import MapDataset
+from gammagrad.dataset.info import nice_energy
 from gammagrad.estimators.groups import Share
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.maps.axes import MapAxis
@@ -92,9 +93,8 @@ class JointInputs(NamedTuple):
         renormalised
             Whether kernels are normalised after truncation.
         """
-        edges = self.axis.edges
         cut = [
-            f"dataset {i.name!r}, {edges[group]:.4g} to {edges[group + 1]:.4g}: {100 * c:.3g} %"
+            f"dataset {i.name!r}, {_range(self.axis, group)}: {100 * c:.3g} %"
             for group, row in enumerate(self.containment())
             for i, c in zip(self.inputs, row, strict=True)
             if c is not None and c < _CONTAINMENT
@@ -108,6 +108,12 @@ class JointInputs(NamedTuple):
             else "the counts outside are not used; a wider kernel_width uses them"
         )
         log.warning("kernels hold less than 95 %% of a source (%s): %s", "; ".join(cut), effect)
+
+
+def _range(axis: MapAxis, group: int) -> str:
+    """Return an energy group as text."""
+    low, high = axis.edges[group], axis.edges[group + 1]
+    return f"{nice_energy(low)} to {nice_energy(high)}"
 
 
 def as_datasets(datasets: Any) -> list[MapDataset]:
@@ -225,7 +231,7 @@ def share_groups(
     for which, dataset in enumerate(datasets):
         absent = [group for group, share in enumerate(shares) if share[which] is None]
         if absent:
-            ranges = ", ".join(f"{edges[g]:.4g} to {edges[g + 1]:.4g} TeV" for g in absent)
+            ranges = ", ".join(_range(axis, group) for group in absent)
             log.warning(
                 "dataset %r has no energy bin wholly inside %s and is left out there",
                 dataset.name,

@@ -91,9 +91,11 @@ def _relative_to(first: Table, table: Table) -> np.ndarray | None:
 
 def _merged(spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Merge intervals, shape (2, n), that overlap or touch."""
+    if spans.shape[1] == 0:
+        return spans[0], spans[1]
     start, stop = spans[:, np.argsort(spans[0], kind="stable")]
     reach = np.maximum.accumulate(stop)
     # a microsecond is rounding of times that are many years long
     gaps = np.flatnonzero(start[1:] > reach[:-1] + 1e-6)
     first, last = np.append(0, gaps + 1), np.append(gaps, start.size - 1)
-    return (start[first], reach[last]) if start.size else (start, stop)
+    return start[first], reach[last]
