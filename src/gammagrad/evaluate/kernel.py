@@ -179,9 +179,9 @@ def exposure_at_centre(exposure: Map) -> Floats:
     return data[:, row, column] * exposure.unit.to("cm2 s")
 
 
-def _odd(size: float) -> int:
-    """Return the odd number of pixels that a width in pixels takes."""
-    return 2 * (math.ceil(size - 1e-6) // 2) + 1
+def _odd(size: float, noise: float = 1e-6) -> int:
+    """Return the odd number of pixels that a width in pixels takes, but for rounding noise."""
+    return 2 * (math.ceil(size - noise) // 2) + 1
 
 
 def _sizes(
@@ -202,7 +202,11 @@ def _sizes(
     n_psf = 0 if psf_kernel is None else psf_kernel.npix
     whole = math.inf
     if is_compact(spatial):
-        whole = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / pixel + n_psf
+        extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN)
+        whole = extent / pixel + n_psf
+        if sampling == "gammapy":
+            # which adds in degrees and lets the sum's rounding make the kernel larger
+            whole = _odd((n_psf * pixel + extent) / pixel, noise=0)
     npix = _odd(min(limit, whole))
     if kind_of(spatial) == "point":
         return npix, max(npix, 3)  # a point source is placed among 3 x 3 pixels
