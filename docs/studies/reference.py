@@ -24,8 +24,10 @@ import yaml
 
 from gammagrad import MapDataset, TSMapEstimator
 from gammagrad.core.solve import Status
+from gammagrad.estimators import run_parts
+from gammagrad.estimators.downsampling import CoarseGrid
 from gammagrad.io.text_file import write_text
-from gammagrad.models import models_from_dict
+from gammagrad.models import ConstantSpatialModel, SkyModel, models_from_dict
 
 LIMITS = ("norm_ul", "norm_errp", "norm_errn", "norm_sensitivity")
 QUANTITIES = ("ts", "norm", "norm_err", "npred", "npred_excess", "stat", "stat_null", *LIMITS)
@@ -97,10 +99,21 @@ def explanations(
         yield "5 read off a scan", everywhere
     if settings.get("threshold") is not None:
         yield "7 kept guess", (status == Status.GUESS_KEPT) | (expected["niter"] == 0)
-    if settings.get("downsampling_factor"):
+    if settings.get("downsampling_factor") and "fit grid" not in about["case"]:
         yield "11 merged pixels", everywhere if quantity == "ts" else ~np.isfinite(value)
+        if quantity == "norm_errn":
+            # interpolated between blocks, some of which are at the bound
+            yield "4 below the physical bound", _beside(np.isin(status, AT_BOUND))
     if "nan" in about["case"] and not settings.get("sum_over_energy_groups", True):
         yield "14 background that is not a number", ~np.isfinite(value)
+
+
+def _beside(mask: np.ndarray, reach: int = 4) -> np.ndarray:
+    """Return a mask with what is beside it, along rows and columns."""
+    grown = mask.copy()
+    for axis in (-2, -1):
+        grown = np.any([np.roll(grown, n, axis) for n in range(-reach, reach + 1)], axis=0)
+    return grown
 
 
 def load(
@@ -121,6 +134,9 @@ def load(
     settings = about["settings"]
     selection = str(settings.get("selection_optional"))
     (model,) = models_from_dict({"components": [about["kernel_model"]]})
+    if case == "fermicut_constant0":
+        # a model without counts: its value is not among what was stored
+        model = SkyModel(model.spectral_model, ConstantSpatialModel(value="0 sr-1"))
     estimator = TSMapEstimator(
         model,
         settings.get("kernel_width"),
@@ -140,13 +156,44 @@ def compare(data: Path, folder: Path, case: str) -> Iterator[Row]:
     """Run a case and compare what it has in common with the stored results."""
     datasets, estimator, about, stored = load(data, folder, case)
     maps = estimator.run(datasets)
-    status = maps["status"].data
+    arrays = {name: maps[name].data for name in (*maps.available_quantities, "status")}
     prefix = "precise__"
     expected = {k.removeprefix(prefix): stored[k] for k in stored.files if k.startswith(prefix)}
+    yield from _rows(about, arrays, expected)
+    if estimator.downsampling_factor is not None:
+        yield from _rows(*_on_fit_grid(datasets, estimator, about, stored))
+
+
+def _on_fit_grid(
+    datasets: list[MapDataset], estimator: TSMapEstimator, about: dict[str, Any], stored: Any
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return a case's maps on merged pixels, before they are interpolated."""
+    found: dict[str, np.ndarray] = {}
+
+    class Kept(CoarseGrid):
+        def upsampled(self, arrays: Any) -> Any:
+            found.update(arrays)
+            return super().upsampled(arrays)
+
+    original = run_parts.coarse_grid
+    run_parts.coarse_grid = lambda *given: Kept(*original(*given))
+    try:
+        estimator.run(datasets)
+    finally:
+        run_parts.coarse_grid = original
+    start = "fitgrid_precise__g0__"
+    expected = {k.removeprefix(start): stored[k] for k in stored.files if k.startswith(start)}
+    return about | {"case": about["case"] + ", fit grid"}, found, expected
+
+
+def _rows(
+    about: dict[str, Any], maps: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+) -> Iterator[Row]:
+    """Compare all quantities of a case."""
     for quantity in QUANTITIES:
         if quantity not in expected or quantity not in maps:
             continue
-        value, there = maps[quantity].data, expected[quantity]
+        value, there = maps[quantity], expected[quantity]
         with np.errstate(all="ignore"):
             off = deviation(quantity, value, there, expected["norm_err"])
         # neither has a number: they agree
@@ -156,13 +203,13 @@ def compare(data: Path, folder: Path, case: str) -> Iterator[Row]:
             left &= np.isfinite(expected["norm_err"])
         wrong = left & ~(off <= 1)
         explained: dict[str, int] = {}
-        for item, where in explanations(quantity, about, status, expected):
+        for item, where in explanations(quantity, about, maps["status"], expected):
             if (wrong & where).any():
                 explained[item] = int((wrong & where).sum())
             left &= ~(wrong & where)
             wrong &= ~where
         worst = float(np.max(off[left & np.isfinite(off)], initial=0.0))
-        yield Row(case, quantity, int(left.sum()), worst, int(wrong.sum()), explained)
+        yield Row(about["case"], quantity, int(left.sum()), worst, int(wrong.sum()), explained)
 
 
 def main() -> None:
