@@ -26,7 +26,7 @@ CHANGES: dict[str, Any] = {
     "n_sigma_ul": 1.645,
     "threshold": 1.0,
     "rtol": 1e-300,
-    "selection_optional": ["ul", "errn-errp", "sensitivity"],
+    "selection_optional": ["ul", "errn-errp"],
     "energy_edges": "all",
     "sum_over_energy_groups": False,
     "norm": [-1.0, 0.5],
@@ -51,9 +51,10 @@ def dataset() -> MapDataset:
 
 
 def make(**settings: Any) -> TSMapEstimator:
-    """Return an estimator with every optional output."""
-    given = {"kernel_width": "0.5 deg", "selection_optional": "all", "norm": [0.0, 1.0], **settings}
-    return TSMapEstimator(**given)
+    """Return an estimator whose outputs depend on every setting."""
+    optional = ["ul", "stat_scan", "sensitivity"]
+    given = {"kernel_width": "0.5 deg", "selection_optional": optional, "norm": [0.0, 1.0]}
+    return TSMapEstimator(**(given | settings))
 
 
 @pytest.fixture(scope="module")
