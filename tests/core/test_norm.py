@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from gammagrad import fit_norm
+from gammagrad import fit_norm, ts_map
 from gammagrad.core.norm import _fit_norm
 from gammagrad.core.solve import Status
+from gammagrad.core.stats import cash
 from oracles import slow_cash, slow_fit
 from precision import DOUBLE
 
@@ -203,3 +204,19 @@ def test_arrays_of_different_shapes_are_refused(background: object) -> None:
 def test_counts_that_are_not_known_have_no_weight() -> None:
     known, unknown = fit_norm([2.0], [1.0], [3.0]), fit_norm([2.0, np.nan], [1.0, 1.0], [3.0, 1.0])
     assert float(known.norm) == float(unknown.norm)
+
+
+def test_the_statistic_of_weighted_bins_is_the_weighted_statistic() -> None:
+    counts, background = np.array([3.0, 0.0, 5.0]), np.array([2.0, 1.0, 4.0])
+    weights = np.array([0.5, 2.0, 3.0])
+    fit = fit_norm(counts, background, np.ones(3), weights)
+    expected = (weights * np.asarray(cash(counts, background))).sum()
+    assert float(fit.stat_null) == pytest.approx(expected, rel=1e-6)
+    maps = ts_map(
+        *(a[None, None] for a in (counts, background, np.ones(3))),
+        np.ones((1, 1, 1)),
+        weights[None, None],
+    )
+    np.testing.assert_allclose(
+        maps.stat_null[0], weights * np.asarray(cash(counts, background)), rtol=1e-6
+    )

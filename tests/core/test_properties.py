@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ SELECTION = ("errn-errp", "ul", "sensitivity")
 IN_NORMS = ("norm", "norm_err", "norm_errp", "norm_errn", "norm_ul", "norm_sensitivity")
 OTHERS = ("ts", "npred", "npred_excess")
 FLOOR = 1e-25
+# part of an error that eight Newton sweeps have left of the way at the worst, in millions of fits
+SOLVED = 5e-6
 SHAPE = (4, 9, 8)
 KERNEL = (3, 5)
 
@@ -113,22 +115,22 @@ any_field = st.builds(
 )
 
 
-def pixel_fit(bins: Bins, norm_min: float | None = None, **options: float) -> NormFit:
-    return numpy_fit(
-        fit_norm(*bins, selection_optional=SELECTION, norm_min=norm_min, **options)  # type: ignore
-    )
+def pixel_fit(bins: Bins, norm_min: float | None = None) -> NormFit:
+    return numpy_fit(fit_norm(*bins, selection_optional=SELECTION, norm_min=norm_min))
 
 
 def dense(field: Field, norm_min: float | None = None) -> NormFit:
     return numpy_fit(ts_map(*field, selection_optional=SELECTION, norm_min=norm_min))
 
 
-def listed(field: Field, norm_min: float | None = None) -> NormFit:
+def listed(
+    field: Field, norm_min: float | None = None, selection: tuple[str, ...] = SELECTION[:2]
+) -> NormFit:
     images = cube_bins(*(jnp.asarray(a) for a in field))
     lowest = -np.inf if norm_min is None else norm_min
     everywhere = np.ones(field.counts.shape[1:], bool)
     options = FitOptions(norm_min=lowest)
-    return fit_occupied([images], everywhere, options=options, selection=SELECTION)
+    return fit_occupied([images], everywhere, options=options, selection=selection)
 
 
 def numpy_fit(fit: NormFit) -> NormFit:
@@ -136,7 +138,6 @@ def numpy_fit(fit: NormFit) -> NormFit:
 
 
 ENGINES = pytest.mark.parametrize("engine", [dense, listed])
-few = settings(max_examples=12)
 FLIP = st.sampled_from([1, -1])
 Engine = Callable[..., NormFit]
 
@@ -231,7 +232,7 @@ def assert_solved(fit: NormFit, bins: Bins) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         off = np.where(at_bound, np.maximum(s1 - model_sum, 0), np.abs(s1 - model_sum))
         off = np.where(s2 > 0, off / np.sqrt(s2), np.where(at_bound, 0, np.inf))
-    assert np.all((off < 1e-8 + 8 * unresolved(fit.norm, bins)) | ~seen)
+    assert np.all((off < SOLVED + 8 * unresolved(fit.norm, bins)) | ~seen)
     converged = (fit.status != Status.NOT_CONVERGED) | (unresolved(fit.norm, bins) > 1e-3)
     assert np.all(converged)
 
@@ -258,31 +259,34 @@ def assert_limited(fit: NormFit, above_zero: NormFit, bins: Bins) -> None:
         unsure = 1e-7 + 1e-15 * np.abs(limit) * slope
         assert np.all((np.abs(rises(base, limit, bins) - 4) < unsure) | ~seen)
     assert np.all(above_zero.norm_ul >= 0)
-    assert np.all(above_zero.norm_ul >= fit.norm_ul)
+    assert np.all(above_zero.norm_ul >= fit.norm_ul - 1e-12 * np.abs(fit.norm_errp))
     np.testing.assert_array_equal(above_zero.norm, fit.norm)
     np.testing.assert_array_equal(above_zero.norm_errn, fit.norm_errn)
     assert np.all((fit.norm_errp > 0) | ~seen)
     assert np.all(fit.norm_errn >= 0)
     bound = bound_of(bins)
-    below = fit.norm - fit.norm_errn >= bound - 1e-14 * (np.abs(bound) + fit.norm_errn)
+    below = fit.norm - fit.norm_errn >= bound - 1e-12 * (np.abs(bound) + fit.norm_errn)
     assert np.all(below | ~seen)
-    assert np.all((fit.norm_sensitivity > 0) | ~seen)
+    if fit.norm_sensitivity is not None:
+        assert np.all((fit.norm_sensitivity > 0) | ~seen)
 
 
-def assert_close(one: NormFit, other: NormFit, in_norms: float = 1.0, rtol: float = 1e-9) -> None:
-    """Compare fits of the same data: norms to a part of the errors, the rest to a part of it."""
+def assert_close(one: NormFit, other: NormFit, in_norms: float = 1.0) -> None:
+    """Compare fits of the same data: norms to a part of the errors, the rest to rounding."""
     np.testing.assert_array_equal(one.status, other.status)
     error = np.where(np.isfinite(one.norm_err), one.norm_err, one.norm_errp)
     for name in IN_NORMS:
+        if getattr(one, name) is None:
+            continue
         value, expected = getattr(one, name), getattr(other, name) / in_norms
         with np.errstate(invalid="ignore"):
-            off = np.abs(value - expected) <= rtol * (error + np.abs(value))
+            off = np.abs(value - expected) <= 2 * SOLVED * error + 1e-9 * np.abs(value)
         same = (value == expected) | off
         assert np.all(same), name
     for name in OTHERS:
         value, expected = getattr(one, name), getattr(other, name)
         scale = 1 + np.abs(one.stat) * 1e-3 + np.abs(value)
-        assert np.all(np.abs(value - expected) <= rtol * scale), name
+        assert np.all(np.abs(value - expected) <= 1e-9 * scale), name
 
 
 # -- the properties --------------------------------------------------------------------------------
@@ -297,7 +301,6 @@ def test_a_pixel_is_solved(bins: Bins) -> None:
 
 
 @ENGINES
-@few
 @given(drawn=any_field)
 def test_a_map_is_solved(engine: Engine, drawn: AnyField) -> None:
     field = drawn.draw()
@@ -307,11 +310,10 @@ def test_a_map_is_solved(engine: Engine, drawn: AnyField) -> None:
     assert_limited(fit, engine(field, norm_min=0.0), bins)
 
 
-@few
 @given(drawn=any_field)
 def test_both_engines_find_the_same(drawn: AnyField) -> None:
     field = drawn.draw()
-    assert_close(dense(field), listed(field))
+    assert_close(dense(field), listed(field, selection=SELECTION))
 
 
 @given(bins=any_bins, factor=tens(-9, 9))
@@ -321,7 +323,6 @@ def test_more_exposure_gives_a_smaller_norm_of_one_pixel(bins: Bins, factor: flo
 
 
 @ENGINES
-@few
 @given(drawn=any_field, factor=tens(-9, 9))
 def test_more_exposure_gives_smaller_norms(engine: Engine, drawn: AnyField, factor: float) -> None:
     field = drawn.draw()
@@ -335,7 +336,6 @@ def test_the_order_of_bins_does_not_matter(bins: Bins, order: list[int]) -> None
 
 
 @ENGINES
-@few
 @given(drawn=any_field, order=st.permutations(range(SHAPE[0])), ways=st.tuples(*[FLIP] * 2))
 def test_the_order_of_energies_and_the_orientation_do_not_matter(
     engine: Engine, drawn: AnyField, order: list[int], ways: tuple[int, int]
@@ -360,7 +360,6 @@ def test_a_bin_without_weight_may_hold_anything(
 
 
 @ENGINES
-@few
 @given(drawn=any_field, junk=st.tuples(JUNK, JUNK, JUNK), seed=st.integers(0, 99))
 def test_bins_without_weight_may_hold_anything(
     engine: Engine, drawn: AnyField, junk: tuple[float, float, float], seed: int
@@ -383,7 +382,6 @@ def test_a_weight_is_a_number_of_equal_bins(bins: Bins, copies: NDArray[np.int_]
 
 
 @ENGINES
-@few
 @given(drawn=any_field)
 def test_a_weight_is_a_number_of_equal_images(engine: Engine, drawn: AnyField) -> None:
     field = drawn.draw()
@@ -397,7 +395,6 @@ def test_a_weight_is_a_number_of_equal_images(engine: Engine, drawn: AnyField) -
 
 
 @ENGINES
-@few
 @given(drawn=any_field, by=st.tuples(st.integers(-2, 2), st.integers(-1, 1)))
 def test_a_shifted_field_has_a_shifted_map(
     engine: Engine, drawn: AnyField, by: tuple[int, int]

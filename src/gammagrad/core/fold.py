@@ -254,8 +254,8 @@ def spatial_image(spatial: Any, inputs: FoldInputs) -> Array:
     image = add(values, inputs.subsampling)
     ny, nx = (n * inputs.oversampling for n in inputs.exposure.shape[1:])
     rows, columns = (ny - image.shape[1]) // 2, (nx - image.shape[2]) // 2
-    edges = ((0, 0, 0), (rows, rows, 0), (columns, columns, 0))
-    return lax.pad(image, jnp.zeros((), image.dtype), edges)
+    margins = ((0, 0, 0), (rows, rows, 0), (columns, columns, 0))
+    return lax.pad(image, jnp.zeros((), image.dtype), margins)
 
 
 @jax.jit

@@ -150,6 +150,11 @@ class PixelProfile(NamedTuple):
 
         return sums
 
+    def ends_at(self, bound: Array, norm: Array, n_sigma: Array | float) -> Array:
+        """Tell whether the physical bound lies within `n_sigma` below a best fit."""
+        profile, base, step = jax.lax.stop_gradient((self, norm, bound - norm))
+        return ends_at_bound(profile.sums_from(base), step, profile.model_sum, n_sigma**2)
+
     def lowest_from(self, base: Array, target: Array) -> Array:
         """Return the pixel's proven step to the lower end of an interval."""
         steps = lowest_step(self.counts, base + self.ratio, self.model_sum, target)

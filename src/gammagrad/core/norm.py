@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from gammagrad._pytree import pytree
-from gammagrad.core.intervals import PixelProfile, ends_at_bound, pixel_intervals
+from gammagrad._pytree import pytree, replace
+from gammagrad.core.intervals import PixelProfile, pixel_intervals
 from gammagrad.core.options import FitOptions, make_options, parse_selection
 from gammagrad.core.sensitivity import sensitivity
 from gammagrad.core.solve import N_SWEEPS, Root, Status, lower_start, newton
@@ -164,16 +164,7 @@ def fit_bins(
     occupied = seen > 0
     root = _solve_root(seen, ratio, safe_sum, bound, options.rtol, n_sweeps)
 
-    # one differentiable step from the solved norm: the implicit function theorem
-    fixed = jax.lax.stop_gradient
-    at_root = fixed(root.norm)
-    live = at_root + fixed(exact) > 0
-    s1, s2 = _live_sums(at_root, seen, ratio, live)
-    safe_s2 = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
-    step = jnp.where(s2 > 0, (s1 / safe_s2) * (s1 / safe_sum - 1), jnp.zeros_like(s2))
-    norm = jnp.where(at_root <= fixed(bound), bound, at_root + step)
-    norm = jnp.maximum(norm, bound)
-    _, s2 = _live_sums(norm, seen, ratio, live)
+    norm, s2 = _differentiable(root.norm, seen, ratio, exact, bound, safe_sum)
     safe_s2 = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
 
     ts = 2 * (ts_term(norm, seen, ratio).sum() - norm * model_sum)
@@ -181,16 +172,13 @@ def fit_bins(
     stat_null = cash(counts, background).sum()
     excess = norm * model_sum
     profile = PixelProfile(seen, ratio, safe_sum)
-    frozen = fixed(profile)
     status = fit_status(
         norm=norm,
         bound=bound,
         has_model=has_model,
         has_counts=occupied.any(),
         counts_on_zero=(occupied & (background <= 0)).any(),
-        error_at_bound=ends_at_bound(
-            frozen.sums_from(fixed(norm)), fixed(bound - norm), fixed(safe_sum), options.n_sigma**2
-        ),
+        error_at_bound=profile.ends_at(bound, norm, options.n_sigma),
         last_step=root.last_step,
         rtol=options.rtol,
     )
@@ -211,6 +199,24 @@ def fit_bins(
         status=status,
         **{name: jnp.where(has_model, value, 0) for name, value in extras.items()},
     )
+
+
+def _differentiable(
+    solved: Array, counts: Array, ratio: Array, exact: Array, bound: Array, model_sum: Array
+) -> tuple[Array, Array]:
+    """Take one differentiable step from a solved norm: the implicit function theorem.
+
+    Returns the norm and the sum ``S2`` there.
+    """
+    fixed = jax.lax.stop_gradient
+    at_root = fixed(solved)
+    live = at_root + fixed(exact) > 0
+    s1, s2 = _live_sums(at_root, counts, ratio, live)
+    safe_s2 = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
+    step = jnp.where(s2 > 0, (s1 / safe_s2) * (s1 / model_sum - 1), jnp.zeros_like(s2))
+    norm = jnp.where(at_root <= fixed(bound), bound, at_root + step)
+    norm = jnp.maximum(norm, bound)
+    return norm, _live_sums(norm, counts, ratio, live).s2
 
 
 def floating(*arrays: ArrayLike) -> list[Array]:
@@ -350,6 +356,9 @@ def _fit_norm(
         jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1)
         for a in (counts, background, model)
     )
-    return fit_bins(
+    fit = fit_bins(
         n, b, m, options, selection=selection, scan_values=scan_values, n_sweeps=n_sweeps
     )
+    # the statistic of weighted counts lacks this for being the weighted statistic of the counts
+    lacking = 2 * (n * jnp.log(jnp.where(w > 0, w, jnp.ones_like(w)).reshape(-1))).sum()
+    return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad._pytree import replace
+from gammagrad.core.convolve import box_sum
 from gammagrad.core.norm import NormFit, checked_selection, fit_bins, floating
 from gammagrad.core.options import FitOptions, make_options
 from gammagrad.core.solve import N_SWEEPS
@@ -22,6 +24,7 @@ from gammagrad.core.windows import (
     cube_bins,
     from_tiles,
     summed_bins,
+    weight_offset,
 )
 
 __all__ = ["fit_images", "ts_map"]
@@ -157,25 +160,7 @@ def ts_map(
     >>> round(float(fit.norm[2, 2]), 6)
     2.0
     """
-    arrays: dict = {
-        "counts": counts,
-        "background": background,
-        "exposure": exposure,
-        "kernel": kernel,
-    }
-    n_datasets = len(counts) if isinstance(counts, (list, tuple)) else 1
-    all_weights = (None,) * n_datasets if weights is None else weights
-    lists: dict[str, list] = {
-        name: list(value) if isinstance(value, (list, tuple)) else [value]
-        for name, value in (arrays | {"weights": all_weights}).items()
-    }
-    lengths = {name: len(value) for name, value in lists.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"One array per dataset is needed everywhere, got {lengths}.")
-    cubes = [_checked_cube(*arrays) for arrays in zip(*lists.values(), strict=True)]
-    shapes = {cube[0].shape[1:] for cube in cubes}
-    if len(shapes) > 1:
-        raise ValueError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
+    cubes = _checked_cubes(counts, background, exposure, kernel, weights)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
         raise ValueError(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
@@ -203,6 +188,36 @@ def ts_map(
     )
 
 
+def _checked_cubes(
+    counts: ArrayLike | Sequence[ArrayLike],
+    background: ArrayLike | Sequence[ArrayLike],
+    exposure: ArrayLike | Sequence[ArrayLike],
+    kernel: ArrayLike | Sequence[ArrayLike],
+    weights: ArrayLike | Sequence[ArrayLike] | None,
+) -> list[tuple[Array, Array, Array, Array, Array]]:
+    """Sort the arrays by dataset and compare their shapes."""
+    arrays: dict = {
+        "counts": counts,
+        "background": background,
+        "exposure": exposure,
+        "kernel": kernel,
+    }
+    n_datasets = len(counts) if isinstance(counts, (list, tuple)) else 1
+    all_weights = (None,) * n_datasets if weights is None else weights
+    lists: dict[str, list] = {
+        name: list(value) if isinstance(value, (list, tuple)) else [value]
+        for name, value in (arrays | {"weights": all_weights}).items()
+    }
+    lengths = {name: len(value) for name, value in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"One array per dataset is needed everywhere, got {lengths}.")
+    cubes = [_checked_cube(*arrays) for arrays in zip(*lists.values(), strict=True)]
+    shapes = {cube[0].shape[1:] for cube in cubes}
+    if len(shapes) > 1:
+        raise ValueError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
+    return cubes
+
+
 @partial(jax.jit, static_argnames=("selection", "weighting", "n_sweeps", "memory"))
 def _ts_map(
     cubes: list[tuple[Array, Array, Array, Array, Array]],
@@ -218,7 +233,7 @@ def _ts_map(
     datasets = [
         cube_bins(*cube) if weighting is None else summed_bins(*cube, weighting) for cube in cubes
     ]
-    return fit_images(
+    fit = fit_images(
         datasets,
         options,
         selection=selection,
@@ -226,6 +241,11 @@ def _ts_map(
         n_sweeps=n_sweeps,
         memory=memory,
     )
+    lacking = jnp.zeros_like(fit.stat)
+    for counts, _, _, kernel, weights in cubes:
+        image = weight_offset(counts, weights, weighting is not None)
+        lacking = lacking + box_sum(image, (kernel.shape[-2], kernel.shape[-1]))
+    return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)
 
 
 def _checked_cube(

@@ -17,7 +17,7 @@ from jax import Array
 from gammagrad._pytree import pytree
 
 __all__ = ["KERNEL_WEIGHTINGS", "TILE", "BinImages", "TilePlan", "cube_bins", "kernel_table"]
-__all__ += ["clean_kernel", "from_tiles", "summed_bins", "to_tiles"]
+__all__ += ["clean_kernel", "from_tiles", "summed_bins", "to_tiles", "weight_offset"]
 
 TILE = 4
 """Edge of a tile, in pixels: its 16 pixels share one window of bins."""
@@ -149,6 +149,35 @@ def summed_bins(
         exposure=amplitude[None],
         kernel=cube.kernel[:, 0][None],
     )
+
+
+def weight_offset(counts: Array, weights: Array, summed: bool) -> Array:
+    """Return what weights add to the statistic, whatever the norm.
+
+    The statistic of weighted counts and predictions lacks ``2 w n log w`` for being the weighted
+    statistic of the counts.
+
+    Parameters
+    ----------
+    counts
+        Counts, shape (energies, rows, cols).
+    weights
+        Weight of each bin, same shape.
+    summed
+        Whether energies are summed into one image, whose weight is the mean over its counts.
+
+    Returns
+    -------
+    Array
+        Sum over energies, shape (rows, cols). Zero where all weights are 0 or 1.
+    """
+    n = _weighted(counts, jnp.where(weights > 0, jnp.ones_like(weights), 0))
+    total = _weighted(counts, weights)
+    if summed:
+        n, total = (a.sum(axis=0, keepdims=True) for a in (n, total))
+    seen = (total > 0) & (n > 0)
+    mean = jnp.where(seen, total / jnp.where(seen, n, jnp.ones_like(n)), jnp.ones_like(n))
+    return (2 * total * jnp.log(mean)).sum(axis=0)
 
 
 class TilePlan(NamedTuple):
