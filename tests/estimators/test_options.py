@@ -227,7 +227,7 @@ def test_a_cut_kernel_is_warned_of_and_can_be_corrected(caplog) -> None:
 def test_blocks_of_pixels_give_nearly_the_same_maps(npix: tuple[int, int]) -> None:
     asimov = make_dataset(npix, nbin=2, flux=2e-12, binsz=0.05, sigma=0.2, seed=None)
     estimator = TSMapEstimator(
-        kernel_width="1 deg", selection_optional=["ul", "stat_scan"], norm=SCAN
+        kernel_width="1.6 deg", selection_optional=["ul", "stat_scan"], norm=SCAN
     )
     fine = estimator.run(asimov)
     estimator.downsampling_factor = 2
