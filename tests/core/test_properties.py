@@ -28,7 +28,6 @@ Floats = NDArray[np.floating]
 
 SELECTION = ("errn-errp", "ul", "sensitivity")
 IN_NORMS = ("norm", "norm_err", "norm_errp", "norm_errn", "norm_ul", "norm_sensitivity")
-OTHERS = ("ts", "npred", "npred_excess")
 FLOOR = 1e-25
 # part of an error that eight Newton sweeps have left of the way at the worst, in millions of fits
 SOLVED = 5e-6
@@ -283,10 +282,13 @@ def assert_close(one: NormFit, other: NormFit, in_norms: float = 1.0) -> None:
             off = np.abs(value - expected) <= 2 * SOLVED * error + 1e-9 * np.abs(value)
         same = (value == expected) | off
         assert np.all(same), name
-    for name in OTHERS:
+    for name in ("ts", "stat", "stat_null"):
         value, expected = getattr(one, name), getattr(other, name)
-        scale = 1 + np.abs(one.stat) * 1e-3 + np.abs(value)
-        assert np.all(np.abs(value - expected) <= 1e-9 * scale), name
+        assert np.all(np.abs(value - expected) <= 1e-9 * (1 + np.abs(one.stat) + np.abs(one.ts))), (
+            name
+        )
+    sums = (one.npred - one.npred_excess, other.npred - other.npred_excess)
+    np.testing.assert_allclose(*sums, rtol=1e-9, atol=1e-9 * np.max(np.abs(one.npred)))
 
 
 # -- the properties --------------------------------------------------------------------------------
