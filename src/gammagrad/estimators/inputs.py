@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad.core.convolve import box_sum
-from gammagrad.core.windows import BinImages, cube_bins, summed_bins
+from gammagrad.core.windows import BinImages, cube_bins, summed_bins, weight_offset
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes
 from gammagrad.evaluate import (
@@ -124,10 +124,7 @@ class FitInputs(NamedTuple):
         return _summed(counts, background, exposure, kernel, weights, kernel_weighting)
 
     def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
-        """Return what weights add to the statistic, whatever the norm.
-
-        The statistic of the weighted counts and predictions lacks ``2 w n log w`` for being that
-        of the unweighted ones times the weight.
+        """Return what weights add to the statistic; see `gammagrad.core.windows.weight_offset`.
 
         Parameters
         ----------
@@ -144,13 +141,10 @@ class FitInputs(NamedTuple):
         counts, weights = self.counts[bins], self.weights[bins]
         if np.all((weights == 0) | (weights == 1)):
             return None
-        total = counts * weights
-        if sum_energies:
-            counts, total = (a.sum(axis=0, keepdims=True) for a in (counts, total))
-        mean = np.divide(total, counts, out=np.ones_like(total), where=total > 0)
+        window = self.group_kernel(bins).shape[-2:]
         with jax.enable_x64(True):
-            lacking = jnp.asarray((2 * total * np.log(mean)).sum(axis=0))
-            return np.asarray(box_sum(lacking, self.group_kernel(bins).shape[-2:]))
+            image = weight_offset(jnp.asarray(counts), jnp.asarray(weights), sum_energies)
+            return np.asarray(box_sum(image, window))
 
     def contained(self, bins: slice) -> float:
         """Return the fraction of a source's counts in an energy group that the kernel holds.
