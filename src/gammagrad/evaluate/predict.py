@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
 from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix
 from gammagrad.evaluate.window import prepare
@@ -20,6 +22,9 @@ __all__ = ["evaluate_npred", "flux_of_reference", "norm_weights", "predict", "re
 
 Floats = NDArray[np.float64]
 
+# Finer pixels of all energies that are folded at once.
+_MAX_FINE_PIXELS = 4_000_000
+
 
 def _plain(tree: Any) -> Any:
     """Return a model with all its numbers as float64 arrays, so that equal shapes are equal."""
@@ -28,6 +33,9 @@ def _plain(tree: Any) -> Any:
 
 def predict(spectral: Any, spatial: Any, inputs: FoldInputs) -> Floats:
     """Predict the counts of a model in a window, in float64.
+
+    Windows of very many finer pixels are predicted some energies at a time, so that memory stays
+    bounded.
 
     Parameters
     ----------
@@ -41,8 +49,32 @@ def predict(spectral: Any, spatial: Any, inputs: FoldInputs) -> Floats:
     ndarray
         Predicted counts, shape (n_reco, ny, nx).
     """
+    spectral, spatial = _plain(spectral), _plain(spatial)
     with jax.enable_x64(True):
-        return np.asarray(fold_model(_plain(spectral), _plain(spatial), inputs))
+        if inputs.psf is None:
+            return np.asarray(fold_model(spectral, spatial, inputs))
+        n_psf = len(inputs.psf)
+        size = inputs.exposure[0].size * inputs.oversampling**2
+        n_parts = math.ceil(n_psf / max(_MAX_FINE_PIXELS // size, 1))
+        step = math.ceil(n_psf / n_parts)  # parts of one size compile once
+        parts = [
+            np.asarray(fold_model(spectral, spatial, _energies(inputs, slice(i, i + step))))
+            for i in range(0, n_psf, step)
+        ]
+    return np.concatenate(parts) if inputs.psf_after_edisp else np.sum(parts, axis=0)
+
+
+def _energies(inputs: FoldInputs, bins: slice) -> FoldInputs:
+    """Return what a window needs for some energies of its PSF."""
+    if inputs.psf_after_edisp:
+        return replace(inputs, psf=inputs.psf[bins], edisp=inputs.edisp[:, bins])
+    return replace(
+        inputs,
+        psf=inputs.psf[bins],
+        edisp=inputs.edisp[bins],
+        exposure=inputs.exposure[bins],
+        energy_edges=inputs.energy_edges[bins.start : bins.stop + 1],
+    )
 
 
 def evaluate_npred(

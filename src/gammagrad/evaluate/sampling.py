@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
 from gammagrad.models.point import PointSpatialModel
-from gammagrad.models.spatial import GaussianSpatialModel
+from gammagrad.models.spatial import GaussianSpatialModel, ShellSpatialModel
 from gammagrad.models.template import TemplateSpatialModel
 
 __all__ = [
@@ -46,8 +46,8 @@ _SHARED_BELOW = 2.0
 # Samples of a source with edges along its `scale` (without PSF, with one).
 _EDGE_SAMPLES, _EDGE_SAMPLES_PSF = 64, 6
 _GAMMAPY_MAX = 200
-# Smallest scale of a model in units of its radius.
-_SCALE_MIN = 1e-4
+# Scale of a disk that is all edge, in units of its radius.
+_SOFT_SCALE = 0.03
 
 
 class Sampling(NamedTuple):
@@ -194,19 +194,26 @@ def _gammapy_samples(spatial: Any, pixel: float) -> int:
 
 
 def _scale(spatial: Any) -> float:
-    """Return a model's scale, not to vanish with a disk's edge as wide as the disk."""
-    return max(float(spatial.scale), _SCALE_MIN * float(spatial.evaluation_radius))
+    """Return a model's scale, which a disk with an edge as wide as the disk does not have."""
+    scale = float(spatial.scale)
+    return scale if scale > 0 else _SOFT_SCALE * float(spatial.evaluation_radius)
+
+
+def _edge_scale(spatial: Any) -> float:
+    """Return the scale along which a source with edges is sampled."""
+    # the brightness of a shell has a vertical slope at both its radii
+    return _scale(spatial) * (0.5 if isinstance(spatial, ShellSpatialModel) else 1.0)
 
 
 def _extended_samples(spatial: Any, pixel: float, psf: float | None) -> Sampling:
-    scale = _scale(spatial)
     if isinstance(spatial, GaussianSpatialModel):
-        sigma = 3 * scale
+        sigma = 3 * _scale(spatial)
         if psf is None:
             nodes = math.ceil(2 * pixel / sigma) + 3
             return Sampling(1, min(nodes, _MAX_SUBSAMPLING), quadrature=True)
         smooth = sigma * (1 + 1e-9) >= pixel * (1 if psf >= _RESOLVED * pixel else _SMOOTH)
         return Sampling() if smooth else _finer(pixel, psf, pixel / sigma)
+    scale = _edge_scale(spatial)
     if psf is None:
         return Sampling(1, _bounded(_EDGE_SAMPLES * pixel / scale, spatial, pixel))
     return _finer(pixel, psf, _bounded(_EDGE_SAMPLES_PSF * pixel / scale, spatial, pixel))
