@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from fields import Field
 from gammagrad import fit_norm, ts_map
+from gammagrad._pytree import replace
+from gammagrad.core.convolve import box_sum
 from gammagrad.core.norm import NormFit
 from gammagrad.core.occupied import fit_occupied
 from gammagrad.core.options import FitOptions
 from gammagrad.core.solve import Status
-from gammagrad.core.windows import cube_bins
+from gammagrad.core.windows import cube_bins, weight_offset
 from precision import DOUBLE
 
 pytestmark = pytest.mark.skipif(not DOUBLE, reason="states double precision")
@@ -129,7 +131,12 @@ def listed(
     lowest = -np.inf if norm_min is None else norm_min
     everywhere = np.ones(field.counts.shape[1:], bool)
     options = FitOptions(norm_min=lowest)
-    return fit_occupied([images], everywhere, options=options, selection=selection)
+    fit = fit_occupied([images], everywhere, options=options, selection=selection)
+    # what does not depend on the norm is added by those who have the weights
+    weights = np.where(np.isfinite(field.background), field.weights, 0.0)
+    offset = weight_offset(jnp.asarray(field.counts), jnp.asarray(weights), False)
+    known = np.asarray(box_sum(offset, KERNEL))
+    return replace(fit, stat=fit.stat + known, stat_null=fit.stat_null + known)
 
 
 def numpy_fit(fit: NormFit) -> NormFit:
@@ -373,6 +380,19 @@ def test_bins_without_weight_may_hold_anything(
     clean = [np.where(out, 0.0, a) for a in field[:3]]
     one, other = (engine(Field(*a, field.kernel, weights)) for a in (dirty, clean))
     assert_identical(one, other)
+
+
+@ENGINES
+@given(drawn=any_field, seed=st.integers(0, 99), which=st.sampled_from([0, 1]))
+def test_what_is_not_known_has_no_weight(
+    engine: Engine, drawn: AnyField, seed: int, which: int
+) -> None:
+    field = drawn.draw()
+    out = np.random.default_rng(seed).random(SHAPE) < 0.15
+    unknown = list(field)
+    unknown[which] = np.where(out, np.nan, field[which])
+    weightless = field._replace(weights=np.where(out, 0.0, field.weights))
+    assert_identical(engine(Field(*unknown)), engine(weightless))
 
 
 @given(bins=any_bins, copies=arrays(int, 6, elements=st.integers(0, 3)))
