@@ -121,6 +121,10 @@ def sensitivity(
         The norm; 0 where the model has no counts.
     """
     target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+    # in units of the model's own counts, which single precision can hold whatever the exposure
+    total = jax.lax.stop_gradient(model.sum())
+    unit = jnp.where(total > 0, total, jnp.ones_like(total))
+    model = model / unit
     curvature, model_sum = curvature_term(background, model).sum(), model.sum()
     seen = (model_sum > 0) & (curvature > 0)
     curvature = jnp.where(seen, curvature, jnp.ones_like(curvature))
@@ -140,7 +144,8 @@ def sensitivity(
     at_root = AsimovSums(*(term.sum() for term in asimov_terms(root, background, model)))
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
     root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
-    return jnp.where(seen, _required(root, model_sum, curvature, options), jnp.zeros_like(root))
+    norm = _required(root, model_sum, curvature, options) / unit
+    return jnp.where(seen, norm, jnp.zeros_like(norm))
 
 
 @partial(jax.jit, static_argnames="memory")

@@ -23,6 +23,7 @@ from gammagrad.core.windows import (
     TilePlan,
     cube_bins,
     from_tiles,
+    known_weights,
     summed_bins,
     weight_offset,
 )
@@ -242,8 +243,9 @@ def _ts_map(
         memory=memory,
     )
     lacking = jnp.zeros_like(fit.stat)
-    for counts, _, _, kernel, weights in cubes:
-        image = weight_offset(counts, weights, weighting is not None)
+    for counts, background, _, kernel, weights in cubes:
+        known = known_weights(counts, background, weights)
+        image = weight_offset(counts, known, weighting is not None)
         lacking = lacking + box_sum(image, (kernel.shape[-2], kernel.shape[-1]))
     return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)
 

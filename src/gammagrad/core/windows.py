@@ -17,7 +17,14 @@ from jax import Array
 from gammagrad._pytree import pytree
 
 __all__ = ["KERNEL_WEIGHTINGS", "TILE", "BinImages", "TilePlan", "cube_bins", "kernel_table"]
-__all__ += ["clean_kernel", "from_tiles", "summed_bins", "to_tiles", "weight_offset"]
+__all__ += [
+    "clean_kernel",
+    "from_tiles",
+    "known_weights",
+    "summed_bins",
+    "to_tiles",
+    "weight_offset",
+]
 
 TILE = 4
 """Edge of a tile, in pixels: its 16 pixels share one window of bins."""
@@ -76,8 +83,19 @@ def _weighted(image: Array, weights: Array) -> Array:
     return jnp.where(used, weights * jnp.where(used, image, 0), 0)
 
 
-def _known(counts: Array, background: Array, weights: Array) -> Array:
-    """Take the weight from bins whose counts or background are not finite."""
+def known_weights(counts: Array, background: Array, weights: Array) -> Array:
+    """Take the weight from bins whose counts or background are not finite.
+
+    Parameters
+    ----------
+    counts, background, weights
+        Arrays of one shape.
+
+    Returns
+    -------
+    Array
+        The weights.
+    """
     known = jnp.isfinite(background) & jnp.isfinite(counts)
     return jnp.where(known, weights, jnp.zeros_like(weights))
 
@@ -102,7 +120,7 @@ def cube_bins(
     BinImages
         As many images as energies, with one component each.
     """
-    w = _known(counts, background, weights).astype(exposure.dtype)
+    w = known_weights(counts, background, weights).astype(exposure.dtype)
     return BinImages(
         counts=_weighted(counts, w),
         background=_weighted(background, w),
@@ -139,7 +157,7 @@ def summed_bins(
     cube = cube_bins(counts, background, exposure, kernel, weights)
     amplitude = cube.exposure[:, 0]
     if kernel_weighting == "equal":
-        w = _known(counts, background, weights).astype(exposure.dtype)
+        w = known_weights(counts, background, weights).astype(exposure.dtype)
         total = w.sum(axis=0, keepdims=True)
         share = w / jnp.where(total > 0, total, jnp.ones_like(total))
         amplitude = share * amplitude.sum(axis=0, keepdims=True)
