@@ -1,0 +1,78 @@
+"""Put the tables of the studies into the page Accuracy.
+
+python docs/make_accuracy.py [--check]
+
+The page `docs/accuracy.md` has markers, ``<!-- table: STUDY/TABLE -->`` and ``<!-- end -->``; what
+is between them is made from `docs/studies/STUDY.json`, which the script `docs/studies/STUDY.py`
+writes. A study whose file is a plain list of rows has one table, called "rows". With ``--check``
+nothing is written, and a page that is out of date is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER / "accuracy.md"
+STUDIES = FOLDER / "studies"
+MARKED = re.compile(r"(<!-- table: ([\w-]+)/([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+sys.path.insert(0, str(STUDIES))
+from report import lines  # noqa: E402
+
+FORMATS = {"worst": ".1e"}
+"""Formats of columns of studies that have none of their own."""
+
+
+def plain(value: Any) -> Any:
+    """Return a cell of a list of rows; counts by what they count as one text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{number} x {what}" for what, number in value.items())
+    return value
+
+
+def tables_of(study: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read the tables of a study, and the versions that made them."""
+    found = json.loads((STUDIES / f"{study}.json").read_text(encoding="utf-8"))
+    if isinstance(found, list):
+        columns = list(found[0])
+        rows = [[plain(row[name]) for name in columns] for row in found]
+        return {"rows": {"columns": columns, "rows": rows, "formats": FORMATS}}, {}
+    return found["tables"], found["versions"]
+
+
+def filled(match: re.Match[str]) -> str:
+    """Return a pair of markers with their table between them."""
+    start, study, name, end = match.groups()
+    if not (STUDIES / f"{study}.json").exists():
+        print(f"{study}.json is not there; its table stays as it is", file=sys.stderr)
+        return match.group(0)
+    tables, versions = tables_of(study)
+    made = ", ".join(f"{package} {version}" for package, version in versions.items())
+    note = [f"Made with {made}.", ""] if made else []
+    return "\n".join([start, *lines(tables[name]), "", *note, end])
+
+
+def main() -> int:
+    """Update the page or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if out of date")
+    check = parser.parse_args().check
+    old = PAGE.read_text(encoding="utf-8")
+    new = MARKED.sub(filled, old)
+    if check and new != old:
+        print("docs/accuracy.md is out of date: run python docs/make_accuracy.py", file=sys.stderr)
+        return 1
+    if not check:
+        PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
