@@ -4,8 +4,9 @@ python docs/make_accuracy.py [--check]
 
 The page `docs/accuracy.md` has markers, ``<!-- table: STUDY/TABLE -->`` and ``<!-- end -->``; what
 is between them is made from `docs/studies/STUDY.json`, which the script `docs/studies/STUDY.py`
-writes. A study whose file is a plain list of rows has one table, called "rows". With ``--check``
-nothing is written, and a page that is out of date is an error.
+writes. A study whose file is a plain list of rows has two tables, "rows" and "summary", which has
+one row for each quantity. With ``--check`` nothing is written, and a page that is out of date is an
+error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,13 +39,29 @@ def plain(value: Any) -> Any:
     return value
 
 
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the rows of each quantity: the worst of them, and sums of what is counted."""
+    joined = []
+    for quantity in dict.fromkeys(row["quantity"] for row in rows):
+        those = [row for row in rows if row["quantity"] == quantity]
+        explained: Counter[str] = Counter()
+        for row in those:
+            explained.update(row["explained"])
+        compared, above = (sum(row[name] for row in those) for name in ("compared", "above"))
+        worst = max(row["worst"] for row in those)
+        joined.append([quantity, len(those), compared, worst, above, plain(explained)])
+    columns = ["quantity", "cases", "compared", "worst", "above", "explained"]
+    return {"columns": columns, "rows": joined, "formats": FORMATS}
+
+
 def tables_of(study: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Read the tables of a study, and the versions that made them."""
     found = json.loads((STUDIES / f"{study}.json").read_text(encoding="utf-8"))
     if isinstance(found, list):
         columns = list(found[0])
         rows = [[plain(row[name]) for name in columns] for row in found]
-        return {"rows": {"columns": columns, "rows": rows, "formats": FORMATS}}, {}
+        every = {"columns": columns, "rows": rows, "formats": FORMATS}
+        return {"rows": every, "summary": summary(found)}, {}
     return found["tables"], found["versions"]
 
 

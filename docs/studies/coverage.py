@@ -210,6 +210,7 @@ def study_windows(background: float, source: float, n_windows: int) -> tuple[lis
     differing = max(count for _, _, count in found)
     solved = [background, source, n_windows, failed, float(off.max()), ends, differing]
     covered = [background, source, *(f"{ours:.4f}, {exact:.4f}" for ours, exact, _ in found)]
+    print(*solved, flush=True)
     return solved, covered
 
 

@@ -10,6 +10,7 @@ with the estimator's result with the flag on: norms in units of their errors, TS
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def run_one(case: Case, mode: str, what: str, dtype: str) -> dict[str, Any]:
     """Run the estimator or the array function; return maps of shape (rows, cols)."""
     from gammagrad import MapDataset, TSMapEstimator, ts_map
 
+    # that kernels cut the source does not matter here
+    logging.getLogger("gammagrad").setLevel(logging.ERROR)
     dataset = MapDataset.read(Path(os.environ["GAMMAPY_DATA"]) / case.file)
     settings: dict[str, Any] = {"kernel_width": case.kernel_width, "show_progress": False}
     wanted = ("norm", "norm_err", "norm_errp", "ts", "status")
