@@ -222,7 +222,7 @@ def save_figure(
         raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into.")
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name[-100:]}")
     try:
-        figure.savefig(temporary, dpi=dpi)
+        figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
