@@ -33,6 +33,11 @@ IN_NORMS = ("norm", "norm_err", "norm_errp", "norm_errn", "norm_ul", "norm_sensi
 FLOOR = 1e-25
 # part of an error that eight Newton sweeps have left of the way at the worst, in millions of fits
 SOLVED = 5e-6
+# rounding may tell these from each other where a root lies on the bound, or takes nine sweeps
+TIED = (
+    *(Status.FITTED, Status.AT_BOUND, Status.ZERO_BACKGROUND_BOUND, Status.LOWER_ERROR_AT_BOUND),
+    Status.NOT_CONVERGED,
+)
 SHAPE = (4, 9, 8)
 KERNEL = (3, 5)
 
@@ -279,7 +284,8 @@ def assert_limited(fit: NormFit, above_zero: NormFit, bins: Bins) -> None:
 
 def assert_close(one: NormFit, other: NormFit, in_norms: float = 1.0) -> None:
     """Compare fits of the same data: norms to a part of the errors, the rest to rounding."""
-    np.testing.assert_array_equal(one.status, other.status)
+    tied = np.isin(one.status, TIED) & np.isin(other.status, TIED)
+    assert np.all((one.status == other.status) | tied)
     error = np.where(np.isfinite(one.norm_err), one.norm_err, one.norm_errp)
     for name in IN_NORMS:
         if getattr(one, name) is None:
