@@ -23,7 +23,7 @@ def _tile_bins(images: BinImages, table: Array, plan: TilePlan, tile: Array) -> 
         start = (zero,) * (array.ndim - 2) + (row, col)
         return jax.lax.dynamic_slice(array, start, array.shape[:-2] + plan.window)
 
-    model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table)
+    model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table, precision="highest")
     counts, background = window(images.counts), window(images.background)
     return counts.reshape(-1), background.reshape(-1), model.reshape(-1, TILE * TILE)
 
