@@ -37,7 +37,10 @@ GROUND: dict[str, str] = {
 }
 
 # Helpers of the estimators; they know nothing of maps.
-HELPERS: dict[str, str] = {"progress": "the progress bar"}
+HELPERS: dict[str, str] = {
+    "progress": "the progress bar",
+    "parallel": "work shared out among processes",
+}
 
 # Facades that only re-export: the package itself and `gammagrad.stats`.
 FACADES: dict[str, tuple[str, ...]] = {"": ("*",), "stats": ("core",), "__main__": ("cli",)}

@@ -120,7 +120,7 @@ def test_a_run_changes_neither_estimator_nor_dataset(dataset: MapDataset) -> Non
 
 
 def test_every_setting_comes_back_from_a_file(tmp_path) -> None:
-    estimator = TSMapEstimator(**CHANGES, n_jobs=1)
+    estimator = TSMapEstimator(**CHANGES, n_jobs=3, parallel_backend="ray")
     write_config(estimator, tmp_path / "config.yaml")
     again = read_config(tmp_path / "config.yaml")
     assert again.settings == estimator.settings
@@ -184,8 +184,13 @@ def test_the_signature_is_that_of_gammapy_with_additions_by_keyword() -> None:
         ({"background_floor": 0}, "background_floor is 0; expected a positive number of counts"),
         ({"kernel_containment": 95}, "kernel_containment is 95; expected a fraction"),
         ({"renormalise": 1}, "renormalise is 1; expected True or False"),
-        ({"n_jobs": 4}, "n_jobs=4 is not available"),
-        ({"parallel_backend": "ray"}, "parallel_backend='ray' is not available"),
+        ({"n_jobs": 0}, "n_jobs is 0; expected a whole number"),
+        ({"n_jobs": -1}, "n_jobs is -1; expected a whole number"),
+        ({"n_jobs": True}, "n_jobs is True; expected a whole number"),
+        ({"n_jobs": 2.0}, "n_jobs is 2.0; expected a whole number"),
+        ({"n_jobs": "2"}, "n_jobs is '2'; expected a whole number"),
+        ({"parallel_backend": "dask"}, "parallel_backend is 'dask'; expected"),
+        ({"parallel_backend": 2}, "parallel_backend is 2; expected"),
         ({"norm": {"scan_n_value": 3}}, "norm has no 'scan_n_value'; did you mean 'scan_n_values'"),
         ({"selection_optional": "sensitivty"}, "did you mean 'sensitivity'"),
         ({"selection_optional": ["ul", "limits"]}, "selection_optional has 'limits'.*'errn-errp'"),

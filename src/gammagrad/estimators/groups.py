@@ -10,12 +10,13 @@ import astropy.units as u
 import jax
 import numpy as np
 
-from gammagrad.core.occupied import fit_occupied
 from gammagrad.core.options import FitOptions
 from gammagrad.core.solve import Status
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.estimators.matched_filter import guess_norm
+from gammagrad.estimators.strips import fit_shared
 from gammagrad.maps.axes import MapAxis
+from gammagrad.parallel import Jobs
 
 __all__ = [
     "FITTED_MAPS",
@@ -72,6 +73,8 @@ class FitSettings(NamedTuple):
         Norms at which the statistic is scanned, or None.
     threshold
         TS of the guess below which it is kept, or None.
+    jobs
+        How the work is shared out among processes.
     """
 
     sum_energies: bool
@@ -81,6 +84,7 @@ class FitSettings(NamedTuple):
     selection: tuple[str, ...] = ()
     scan_values: np.ndarray | None = None
     threshold: float | None = None
+    jobs: Jobs = Jobs()
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -174,9 +178,10 @@ def fit_group(
             inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
             for inputs, bins in shares
         ]
-        fit = fit_occupied(
+        fit = fit_shared(
             images,
             fitted,
+            jobs=settings.jobs,
             options=settings.options,
             selection=settings.selection,
             scan_values=settings.scan_values,

@@ -25,6 +25,7 @@ from gammagrad.estimators.scan import scan_values
 from gammagrad.evaluate import KernelEstimate, estimate_kernel
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel
+from gammagrad.parallel import resolve_jobs
 
 __all__ = ["RunParts"]
 
@@ -42,6 +43,8 @@ class RunParts(Configurable):
     rtol: float
     selection_optional: list[str]
     sum_over_energy_groups: bool
+    n_jobs: int | None
+    parallel_backend: str | None
     norm: Any
     max_niter: int
     norm_min: float | None
@@ -172,6 +175,7 @@ class RunParts(Configurable):
             selection=selection,
             scan_values=scan_values(self.norm) if "stat_scan" in selection else None,
             threshold=self.threshold,
+            jobs=resolve_jobs(self.n_jobs, self.parallel_backend),
         )
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:

@@ -15,6 +15,7 @@ from gammagrad.core.windows import KERNEL_WEIGHTINGS
 from gammagrad.estimators.scan import plain_scan, scan_values
 from gammagrad.evaluate.sampling import check_sampling
 from gammagrad.models import SkyModel
+from gammagrad.parallel import check_backend, check_n_jobs
 
 __all__ = ["CONFIG_PARAMETERS", "check_settings", "choices", "plain_setting"]
 
@@ -221,15 +222,6 @@ def _scan(value: Any, name: str) -> Any:
     return copy.deepcopy(value) if isinstance(value, Mapping | list | tuple) else value
 
 
-def _one_process(value: Any, name: str) -> Any:
-    if name == "n_jobs" and value == 1:
-        return value
-    raise ValueError(
-        f"{name}={value!r} is not available in this version of gammagrad; leave it None: one "
-        "process uses every core."
-    )
-
-
 def _selection(value: Any, name: str) -> list[str]:
     return list(parse_selection(value))
 
@@ -248,10 +240,11 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "kernel_containment": _containment,
     "kernel_weighting": _weighting,
     "kernel_sampling": _sampling,
+    "n_jobs": check_n_jobs,
+    "parallel_backend": check_backend,
     **dict.fromkeys(("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol"), _positive),
     **dict.fromkeys(("gamma_min", "bkg_syst_fraction"), _not_negative),
     **dict.fromkeys(("sum_over_energy_groups", "renormalise"), _flag),
-    **dict.fromkeys(("n_jobs", "parallel_backend"), _one_process),
 }
 
 _MAY_BE_NONE = {

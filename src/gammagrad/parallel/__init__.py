@@ -1,0 +1,220 @@
+"""Work shared out among processes, on one machine or on a cluster.
+
+Estimators whose ``n_jobs`` or ``parallel_backend`` is None use the defaults of this module, which
+can be set for a whole session:
+
+>>> from gammagrad import parallel
+>>> parallel.N_JOBS_DEFAULT, parallel.BACKEND_DEFAULT
+(1, 'multiprocessing')
+>>> with parallel.multiprocessing_manager(backend="ray", pool_kwargs={"processes": 4}):
+...     parallel.N_JOBS_DEFAULT, parallel.BACKEND_DEFAULT
+(4, 'ray')
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from gammagrad.parallel.cores import core_groups
+from gammagrad.parallel.pool import run_in_pool, shutdown
+from gammagrad.parallel.ray_jobs import run_on_ray
+
+__all__ = [
+    "BACKENDS",
+    "BACKEND_DEFAULT",
+    "N_JOBS_DEFAULT",
+    "Jobs",
+    "check_backend",
+    "check_n_jobs",
+    "multiprocessing_manager",
+    "resolve_jobs",
+    "run_jobs",
+    "shutdown",
+]
+
+log = logging.getLogger(__name__)
+
+BACKENDS = ("multiprocessing", "ray")
+"""What can run the processes: this machine, or a cluster of ray."""
+
+N_JOBS_DEFAULT = 1
+"""Number of processes where ``n_jobs`` is None: 1 is this process, which uses every core."""
+
+BACKEND_DEFAULT = "multiprocessing"
+"""What runs them where ``parallel_backend`` is None."""
+
+
+class Jobs(NamedTuple):
+    """How work is shared out.
+
+    Attributes
+    ----------
+    n_jobs
+        Number of processes; 1 is the caller's own.
+    backend
+        What runs them, one of `BACKENDS`.
+    """
+
+    n_jobs: int = 1
+    backend: str = "multiprocessing"
+
+
+def check_n_jobs(value: Any, name: str = "n_jobs") -> int:
+    """Return a number of processes.
+
+    Parameters
+    ----------
+    value
+        A whole number of at least 1.
+    name
+        What an error calls it.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(
+            f"{name} is {value!r}; expected a whole number of processes, at least 1, or None for "
+            "one process that uses every core."
+        )
+    return int(value)
+
+
+def check_backend(value: Any, name: str = "parallel_backend") -> str:
+    """Return the name of what runs the processes.
+
+    Parameters
+    ----------
+    value
+        One of `BACKENDS`.
+    name
+        What an error calls it.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if value not in BACKENDS:
+        raise ValueError(
+            f'{name} is {value!r}; expected "multiprocessing" (processes on this machine) or "ray" '
+            "(a cluster)."
+        )
+    return str(value)
+
+
+def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
+    """Fill in the defaults; use no more processes of a machine than it has physical cores.
+
+    Parameters
+    ----------
+    n_jobs
+        Number of processes; None for `N_JOBS_DEFAULT`.
+    backend
+        What runs them; None for `BACKEND_DEFAULT`.
+
+    Returns
+    -------
+    Jobs
+        What to do.
+
+    Raises
+    ------
+    ValueError
+        If a default has been set to something that cannot be used.
+    """
+    many = check_n_jobs(N_JOBS_DEFAULT, "N_JOBS_DEFAULT") if n_jobs is None else n_jobs
+    chosen = check_backend(BACKEND_DEFAULT, "BACKEND_DEFAULT") if backend is None else backend
+    if chosen == "multiprocessing" and many > 1:
+        cores = len(core_groups())
+        if many > cores:
+            log.info("n_jobs is %d; %d used, one for each physical core", many, cores)
+        many = min(many, cores)
+    return Jobs(many, chosen)
+
+
+def run_jobs(
+    function: Callable[[Any, Callable[[float], None]], Any],
+    jobs: Sequence[Any],
+    how: Jobs,
+    progress: Callable[[float], None],
+) -> list[Any]:
+    """Call a function on each of some jobs, in other processes.
+
+    Parameters
+    ----------
+    function
+        Of a job, and of something to call with the fraction of it that is done. It must stand in
+        a module, so that another process can import it.
+    jobs
+        What to work on, such as numpy arrays in tuples.
+    how
+        The number of processes, and what runs them.
+    progress
+        Called in this process with the fraction of everything that is done.
+
+    Returns
+    -------
+    list
+        The results, in the order of the jobs.
+
+    Raises
+    ------
+    RuntimeError
+        If a process ends, for want of memory for instance. What the function raises is raised
+        here, with a note of where it came from.
+    ImportError
+        If ray is asked for and is not installed.
+    """
+    run = run_on_ray if how.backend == "ray" else run_in_pool
+    return run(function, jobs, how.n_jobs, progress)
+
+
+@contextmanager
+def multiprocessing_manager(
+    backend: str | None = None, pool_kwargs: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Change the defaults inside a ``with`` statement.
+
+    Parameters
+    ----------
+    backend
+        `BACKEND_DEFAULT` inside; None leaves it.
+    pool_kwargs
+        ``{"processes": n}``: `N_JOBS_DEFAULT` inside; None leaves it.
+
+    Raises
+    ------
+    ValueError
+        If a value cannot be used.
+    """
+    global N_JOBS_DEFAULT, BACKEND_DEFAULT
+    before = N_JOBS_DEFAULT, BACKEND_DEFAULT
+    given = dict(pool_kwargs or {})
+    n_jobs = check_n_jobs(given.pop("processes", N_JOBS_DEFAULT), "processes")
+    if given:
+        raise ValueError(
+            f"pool_kwargs has {', '.join(map(repr, given))}; expected only 'processes', the number "
+            "of processes."
+        )
+    chosen = BACKEND_DEFAULT if backend is None else check_backend(backend, "backend")
+    N_JOBS_DEFAULT, BACKEND_DEFAULT = n_jobs, chosen
+    try:
+        yield
+    finally:
+        N_JOBS_DEFAULT, BACKEND_DEFAULT = before
