@@ -35,6 +35,8 @@ def test_every_option_reaches_the_estimator(folder: Path, tmp_path: Path) -> Non
         "--gamma-min": ("gamma_min", 10.0),
         "--bkg-syst-fraction": ("bkg_syst_fraction", 0.05),
         "--rtol": ("rtol", 0.1),
+        "--jobs": ("n_jobs", 2),
+        "--parallel-backend": ("parallel_backend", "ray"),
     }
     words = [word for name, (_, value) in options.items() for word in (name, str(value))]
     words += ["--selection", "all", "--no-renormalise", "--sum-over-energy"]

@@ -16,6 +16,7 @@ from gammagrad.models import (
     PowerLawSpectralModel,
     SkyModel,
 )
+from gammagrad.parallel import BACKENDS
 
 __all__ = ["add_fit_options", "make_estimator"]
 
@@ -42,6 +43,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     _add_source_options(parser.add_argument_group("source and kernel"))
     _add_data_options(parser.add_argument_group("what is fitted"))
     _add_output_options(parser.add_argument_group("errors, limits, sensitivity"))
+    _add_process_options(parser.add_argument_group("processes"))
 
 
 def _add_source_options(group: Any) -> None:
@@ -131,6 +133,22 @@ def _add_data_options(group: Any) -> None:
         type=setting("rtol", "0.01", float),
         metavar="R",
         help="last step, in errors, above which a fit counts as not converged (default: 0.01)",
+    )
+
+
+def _add_process_options(group: Any) -> None:
+    group.add_argument(
+        "--jobs",
+        dest="n_jobs",
+        type=setting("n_jobs", "2", int),
+        metavar="N",
+        help="number of processes that share the fit (default: 1, which uses every core)",
+    )
+    group.add_argument(
+        "--parallel-backend",
+        choices=BACKENDS,
+        help="where they run: on this machine (multiprocessing, the default), or on a cluster of "
+        "ray",
     )
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gammagrad.parallel import WorkerError
+
 __all__ = ["OPTIONS_OF_SETTINGS", "option_words", "speaking_of_options"]
 
 OPTIONS_OF_SETTINGS: dict[str, str] = {
@@ -28,6 +30,8 @@ OPTIONS_OF_SETTINGS: dict[str, str] = {
     "background_floor": "--background-floor",
     "threshold": "--threshold",
     "rtol": "--rtol",
+    "n_jobs": "--jobs",
+    "parallel_backend": "--parallel-backend",
     "positions": "--around",
 }
 """The option of the command line for a setting of the estimator, or an argument of its run."""
@@ -102,5 +106,5 @@ def speaking_of_options(plain: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except ValueError as error:
+    except (ValueError, WorkerError) as error:
         raise ValueError(option_words(str(error), plain)) from error

@@ -22,7 +22,7 @@ __all__ = ["cut_rows", "fit_shared"]
 _COST_OF_PIXEL = 50
 
 # heights of strips are whole numbers of steps, so many to a strip: few heights, few compilations
-_STEPS = 8
+_STEPS = 16
 
 
 class Strip(NamedTuple):
@@ -137,7 +137,7 @@ def cut_rows(cost: np.ndarray, many: int) -> list[slice]:
     Parameters
     ----------
     cost
-        Cost of each row; rows without any are in no strip where that can be.
+        Cost of each row, some of it positive; strips without any are left out.
     many
         Number of strips wanted.
 
@@ -157,14 +157,11 @@ def cut_rows(cost: np.ndarray, many: int) -> list[slice]:
     reached = np.concatenate([[0.0], np.cumsum(cost)])[np.minimum(edges, cost.size)]
     shares = np.linspace(0, reached[-1], many + 1)[1:-1]
     cuts = [int(np.argmin(np.abs(reached - share))) for share in shares]
-    # strips begin after the last row that costs nothing, and end before the next
+    # rows before the first that costs something, and after the last, are in no strip
     first = int(np.searchsorted(reached, 0, side="right")) - 1
     last = int(np.searchsorted(reached, reached[-1]))
     cuts = sorted({first, *(min(max(cut, first), last) for cut in cuts), last})
-    return [
-        slice(int(edges[begin]), int(edges[end]))
-        for begin, end in pairwise(cuts)
-    ]
+    return [slice(int(edges[begin]), int(edges[end])) for begin, end in pairwise(cuts)]
 
 
 def _cost_of_rows(datasets: Sequence[Sequence[np.ndarray]], fitted: np.ndarray) -> np.ndarray:

@@ -19,14 +19,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from gammagrad.parallel.cores import core_groups
-from gammagrad.parallel.pool import run_in_pool, shutdown
-from gammagrad.parallel.ray_jobs import run_on_ray
+from gammagrad.parallel.pool import run_in_pool, shutdown_pool
+from gammagrad.parallel.ray_jobs import run_on_ray, shutdown_ray
+from gammagrad.parallel.worker import WorkerError
 
 __all__ = [
     "BACKENDS",
     "BACKEND_DEFAULT",
     "N_JOBS_DEFAULT",
     "Jobs",
+    "WorkerError",
     "check_backend",
     "check_n_jobs",
     "multiprocessing_manager",
@@ -84,8 +86,8 @@ def check_n_jobs(value: Any, name: str = "n_jobs") -> int:
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise ValueError(
-            f"{name} is {value!r}; expected a whole number of processes, at least 1, or None for "
-            "one process that uses every core."
+            f"{name} is {value!r}; expected a whole number of at least 1 (1 is one process, which "
+            "uses every core)."
         )
     return int(value)
 
@@ -175,14 +177,23 @@ def run_jobs(
 
     Raises
     ------
-    RuntimeError
-        If a process ends, for want of memory for instance. What the function raises is raised
-        here, with a note of where it came from.
+    WorkerError
+        A RuntimeError, if a process ends, for want of memory for instance. What the function
+        raises is raised here, with a note of where it came from.
     ImportError
         If ray is asked for and is not installed.
     """
     run = run_on_ray if how.backend == "ray" else run_in_pool
     return run(function, jobs, how.n_jobs, progress)
+
+
+def shutdown() -> None:
+    """End the processes that wait for more work, and give their memory back.
+
+    The next run starts others. At the end of Python this is done without asking.
+    """
+    shutdown_pool()
+    shutdown_ray()
 
 
 @contextmanager

@@ -22,13 +22,13 @@ from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
 from gammagrad.parallel.cores import core_groups, core_shares, worker_environment
-from gammagrad.parallel.worker import DONE, PROGRESS, reraise, send
+from gammagrad.parallel.worker import DONE, PROGRESS, WorkerError, fewer_jobs, reraise, send
 
-__all__ = ["run_in_pool", "shutdown"]
+__all__ = ["run_in_pool", "shutdown_pool"]
 
 # before anything of the package is imported: what else writes to the standard output must not get
 # between the answers, and JAX counts the processors when it starts
-_START = """
+_START = """# a worker of gammagrad
 import os, pickle, sys
 sink = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
@@ -53,7 +53,7 @@ class _Worker:
 
     def __init__(self, processors: Sequence[int]) -> None:
         if not sys.executable:
-            raise RuntimeError(
+            raise WorkerError(
                 "This Python does not know its own program (sys.executable is empty), so it cannot "
                 "start worker processes; set n_jobs=None for one process."
             )
@@ -89,7 +89,7 @@ class _Worker:
                     report((number + what) / len(jobs))
                     word, what = pickle.load(self.answers)
             except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-                raise RuntimeError(self._epitaph(n_jobs)) from error
+                raise WorkerError(self._epitaph(n_jobs)) from error
             if word != DONE:
                 reraise(what, n_jobs)
             results.append(what)
@@ -102,14 +102,13 @@ class _Worker:
         how = f"with exit code {code}"
         if code < 0:
             how = f"by signal {-code} ({signal.strsignal(-code)})"
-        advice = (
-            f"Mostly that is for want of memory: use a smaller n_jobs than {n_jobs}, or None for "
-            "one process, which needs the least."
-        )
         self.log.seek(0)
         lines = self.log.read().decode(errors="replace").strip().splitlines()
         said = ["", "The last that it said:", *lines[-_LINES_OF_LOG:]] if lines else []
-        first = f"A worker process ended {how} before its work was done. {advice}"
+        first = (
+            f"A worker process ended {how} before its work was done, mostly for want of memory. "
+            f"{fewer_jobs(n_jobs)}"
+        )
         return "\n".join([first, *said])
 
     def stop(self) -> None:
@@ -216,16 +215,16 @@ def run_in_pool(
     with _Kept.lock:
         pool = _Kept.pool
         if pool is None or pool.key != _Pool.key_of(n_jobs) or not pool.usable:
-            shutdown()
+            shutdown_pool()
             pool = _Kept.pool = _Pool(n_jobs)
         try:
             return pool.run(function, jobs, progress)
         except BaseException:
-            shutdown()
+            shutdown_pool()
             raise
 
 
-def shutdown() -> None:
+def shutdown_pool() -> None:
     """End the worker processes that wait for more work; the next run starts others."""
     with _Kept.lock:
         pool, _Kept.pool = _Kept.pool, None
@@ -233,4 +232,4 @@ def shutdown() -> None:
             pool.stop()
 
 
-atexit.register(shutdown)
+atexit.register(shutdown_pool)

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gammagrad.parallel.cores import worker_environment
-from gammagrad.parallel.worker import DONE, attempt, reraise
+from gammagrad.parallel.worker import DONE, WorkerError, attempt, fewer_jobs, reraise
 
-__all__ = ["run_on_ray"]
+__all__ = ["run_on_ray", "shutdown_ray"]
 
 log = logging.getLogger(__name__)
 
+Function = Callable[[Any, Callable[[float], None]], Any]
 
-def cores_of_task(processors: Sequence[int], many: int) -> int:
-    """Return how many processors a task can have so that all run at once.
+
+def cores_of_process(processors: Sequence[int], many: int) -> int:
+    """Return how many processors a process can have so that all run at once.
 
     Parameters
     ----------
     processors
         Number of processors of each machine.
     many
-        Number of tasks.
+        Number of processes.
 
     Returns
     -------
     int
-        The number, at least 1. A task runs on one machine.
+        The number, at least 1. A process runs on one machine.
 
     Examples
     --------
-    >>> cores_of_task([8, 8, 4], 5)
+    >>> cores_of_process([8, 8, 4], 5)
     4
     """
     fitting = [
@@ -53,11 +56,77 @@ def _import_ray() -> Any:
     return ray
 
 
+class Attempter:
+    """What lives in a process of the cluster; it stays, for it has compiled code."""
+
+    def do(self, function: Function, job: Any) -> tuple[str, Any]:
+        """Do a job, as `gammagrad.parallel.worker.attempt` has it.
+
+        Parameters
+        ----------
+        function, job
+            The job. There is no way to tell how far it is.
+
+        Returns
+        -------
+        tuple of str and object
+            The outcome.
+        """
+        return attempt(function, job, lambda fraction: None)
+
+
+class _Crew(NamedTuple):
+    """The processes, and what they are good for."""
+
+    key: tuple[Any, ...]
+    actors: list[Any]
+
+
+class _Kept:
+    """The processes that are kept."""
+
+    crew: _Crew | None = None
+
+
+def _connect(ray: Any) -> None:
+    """Connect to a cluster, unless that is done."""
+    if not ray.is_initialized():
+        with warnings.catch_warnings():
+            # JAX warns of forks; ray's is followed by another program at once
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(include_dashboard=False, log_to_driver=False)
+
+
+def _crew(ray: Any, n_jobs: int) -> _Crew:
+    """Return the processes of a cluster, those of before if they are of use."""
+    machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    many = max(min(n_jobs, sum(machines)), 1)
+    if many < n_jobs:
+        log.info("n_jobs is %d; %d used, one for each processor of the cluster", n_jobs, many)
+    share = cores_of_process(machines, many)
+    environment, here = worker_environment(share), ray.get_runtime_context()
+    key = (here.get_job_id(), here.get_node_id(), many, share, environment)
+    if _Kept.crew is None or _Kept.crew.key != key:
+        shutdown_ray()
+        log.info("ray: %d processes with %d processors each", many, share)
+        actor = ray.remote(Attempter).options(num_cpus=share, runtime_env={"env_vars": environment})
+        _Kept.crew = _Crew(key, [actor.remote() for _ in range(many)])
+    return _Kept.crew
+
+
+def shutdown_ray() -> None:
+    """End the processes that wait for more work."""
+    crew, _Kept.crew = _Kept.crew, None
+    if crew is None:
+        return
+    ray = _import_ray()
+    if ray.is_initialized() and ray.get_runtime_context().get_node_id() == crew.key[1]:
+        for actor in crew.actors:
+            ray.kill(actor)
+
+
 def run_on_ray(
-    function: Callable[[Any, Callable[[float], None]], Any],
-    jobs: Sequence[Any],
-    n_jobs: int,
-    progress: Callable[[float], None],
+    function: Function, jobs: Sequence[Any], n_jobs: int, progress: Callable[[float], None]
 ) -> list[Any]:
     """Do jobs on a cluster, as `gammagrad.parallel.run_jobs` has it.
 
@@ -69,7 +138,7 @@ def run_on_ray(
     function, jobs, progress
         As for `gammagrad.parallel.run_jobs`.
     n_jobs
-        Number of tasks that the work was cut for.
+        Number of processes, no more of which are used than the cluster has processors.
 
     Returns
     -------
@@ -80,49 +149,38 @@ def run_on_ray(
     ------
     ImportError
         If ray is not installed.
-    RuntimeError
-        If a task cannot be done.
+    WorkerError
+        If a process ends.
     """
     ray = _import_ray()
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
-    machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    share = cores_of_task([int(many) for many in machines], n_jobs)
-    log.info("ray: %d tasks, %d processors each", len(jobs), share)
-    task = ray.remote(attempt).options(
-        num_cpus=share,
-        # tried again a job that is too large would kill its machine's tasks again
-        max_retries=0,
-        runtime_env={"env_vars": worker_environment(share)},
-    )
-    pending = [task.remote(function, job, _no_report) for job in jobs]
-    position = {reference: number for number, reference in enumerate(pending)}
+    _connect(ray)
+    actors = _crew(ray, n_jobs).actors
     results: list[Any] = [None] * len(jobs)
     try:
+        # always the same jobs to the same process: it has compiled for their shapes
+        pending = [actors[n % len(actors)].do.remote(function, job) for n, job in enumerate(jobs)]
+        position = {reference: number for number, reference in enumerate(pending)}
         while pending:
             (done,), pending = ray.wait(pending)
             results[position[done]] = _result(ray, done, n_jobs)
             progress(1 - len(pending) / len(jobs))
     except BaseException:
-        for reference in pending:
-            ray.cancel(reference, force=True)
+        shutdown_ray()
         raise
     return results
 
 
-def _no_report(fraction: float) -> None:
-    """Take no notice: a task has no way to tell how far it is."""
-
-
 def _result(ray: Any, reference: Any, n_jobs: int) -> Any:
-    """Fetch what a task returned."""
+    """Fetch what a process returned."""
     try:
         word, what = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        raise RuntimeError(
-            f"A task of ray was not done: {error} If memory ran out, use a larger n_jobs than "
-            f"{n_jobs} on more machines, or a smaller one on this machine."
+    except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+        raise WorkerError(
+            "A process of ray ended before its work was done, mostly for want of memory: "
+            f"{error} Use more machines. {fewer_jobs(n_jobs)}"
         ) from error
+    except ray.exceptions.RayError as error:
+        raise WorkerError(f"A process of ray failed: {error}") from error
     if word != DONE:
         reraise(what, n_jobs)
     return what

@@ -9,12 +9,17 @@ from collections.abc import Callable
 from io import BufferedReader
 from typing import Any, BinaryIO, NamedTuple
 
-__all__ = ["DONE", "ERROR", "PROGRESS", "attempt", "reraise", "send", "serve"]
+__all__ = ["DONE", "ERROR", "PROGRESS", "WorkerError", "attempt", "fewer_jobs", "reraise", "send"]
+__all__ += ["serve"]
 
 DONE, ERROR, PROGRESS = "done", "error", "progress"
 
 # seconds between two reports of progress
 _PAUSE = 0.1
+
+
+class WorkerError(RuntimeError):
+    """A worker process could not do its work."""
 
 
 class Failure(NamedTuple):
@@ -78,21 +83,36 @@ def reraise(failure: Any, n_jobs: int) -> None:
     Raises
     ------
     BaseException
-        The worker's error with its traceback as a note; a RuntimeError if it cannot be sent, or if
-        memory ran out.
+        The worker's error with its traceback as a note; a `WorkerError` if it cannot be sent, or
+        if memory ran out.
     """
     if "MemoryError" in failure.words or "RESOURCE_EXHAUSTED" in failure.words:
-        raise RuntimeError(
-            f"A worker process ran out of memory: {failure.words}. Use a smaller n_jobs than "
-            f"{n_jobs}, or None for one process, which needs the least."
+        raise WorkerError(
+            f"A worker process ran out of memory ({failure.words}). {fewer_jobs(n_jobs)}"
         )
     if failure.pickled is None:
-        error: BaseException = RuntimeError(f"A worker process failed: {failure.words}")
+        error: BaseException = WorkerError(f"A worker process failed: {failure.words}")
     else:
         error = pickle.loads(failure.pickled)
     error.add_note(f"It came from a worker process (n_jobs={n_jobs}), where it was raised by\n")
     error.add_note(failure.where)
     raise error
+
+
+def fewer_jobs(n_jobs: int) -> str:
+    """Return what to do where memory runs out.
+
+    Parameters
+    ----------
+    n_jobs
+        Number of processes.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    return f"Use fewer processes: n_jobs is {n_jobs} now, and 1 needs the least memory."
 
 
 def send(message: Any, to: BinaryIO) -> None:
