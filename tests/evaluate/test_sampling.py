@@ -53,10 +53,6 @@ def test_fine_sampling_follows_source_and_psf(
     assert choose_sampling(spatial, 0.1, half_width, "fine") == expected
 
 
-def test_a_source_on_a_pixel_centre_needs_no_finer_kernel() -> None:
-    assert choose_sampling(PointSpatialModel(), 0.1, 0.01, "fine", centred=True) == Sampling()
-
-
 def test_few_samples_are_those_of_gammapy() -> None:
     assert choose_sampling(PointSpatialModel(), 0.1, 0.01, "gammapy") == Sampling()
     assert choose_sampling(GaussianSpatialModel(sigma=0.1), 0.1, 0.1, "gammapy") == Sampling(1, 3)

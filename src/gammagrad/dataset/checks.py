@@ -252,6 +252,11 @@ def first_index(where: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(where)), where.shape))
 
 
+def _is_fine(values: NDArray[Any]) -> bool:
+    """Return whether all values are finite and not negative; NaN is neither."""
+    return bool(values.min(initial=0) >= 0 and values.max(initial=0) < np.inf)
+
+
 def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
     """Check that counts or a background can be fitted: no negative values, no NaN counts.
 
@@ -271,6 +276,8 @@ def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None
     ValueError
         If a value cannot be used; the message says how many and where the first one is.
     """
+    if _is_fine(values):
+        return
     used = np.ones(values.shape, dtype=bool) if mask is None else mask
     faults = {"negative": used & (values < 0), "infinite": used & np.isinf(values)}
     if name == "counts":
@@ -299,14 +306,15 @@ def check_exposure_values(values: NDArray[Any]) -> None:
     ValueError
         If it is not.
     """
-    for fault, bad in {"not finite": ~np.isfinite(values), "negative": values < 0}.items():
-        if np.any(bad):
-            raise ValueError(
-                f"exposure: {fault} in {int(bad.sum())} of {values.size} bins, the first at "
-                f"(energy_true, row, col) {first_index(bad)}; expected finite values >= 0. "
-                "Set the exposure to 0 where nothing was observed."
-            )
-    if not np.any(values > 0):
+    if not _is_fine(values):
+        faults = {"not finite": ~np.isfinite(values), "negative": values < 0}
+        fault, bad = next((name, bad) for name, bad in faults.items() if np.any(bad))
+        raise ValueError(
+            f"exposure: {fault} in {int(bad.sum())} of {values.size} bins, the first at "
+            f"(energy_true, row, col) {first_index(bad)}; expected finite values >= 0. "
+            "Set the exposure to 0 where nothing was observed."
+        )
+    if not np.any(values):
         raise ValueError(
             "exposure: zero everywhere, so no flux can be fitted; "
             "expected area times time > 0 where the sky was observed."

@@ -56,7 +56,7 @@ class DatasetStatistic(DatasetTransforms):
         """
         total = np.zeros(self.geom.data_shape)
         for model in sky_models(self.models if models is None else models):
-            total = total + model_npred(model, self, sampling).data
+            total += model_npred(model, self, sampling).data
         return Map(self.geom, total)
 
     def npred(self, sampling: str = "fine") -> Map:
@@ -75,8 +75,8 @@ class DatasetStatistic(DatasetTransforms):
         return self._add(self.npred_signal(sampling=sampling), self.npred_background())
 
     def _add(self, signal: Map, background: Map | None) -> Map:
-        data = signal.data if background is None else signal.data + background.data
-        return Map(self.geom, np.maximum(data, 0.0))
+        data = signal.data + (0.0 if background is None else background.data)
+        return Map(self.geom, np.maximum(data, 0.0, out=data))
 
     def stat_array(self) -> np.ndarray:
         """Return the Cash statistic of each bin.

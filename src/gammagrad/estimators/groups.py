@@ -204,10 +204,10 @@ def _painted(
     arrays: dict[str, np.ndarray], names: Sequence[str], fitted: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Put NaN on the maps of a fit where there is none, and success beside them."""
-    unfitted = arrays["status"] == Status.NOT_FITTED
+    unfitted, elsewhere = arrays["status"] == Status.NOT_FITTED, ~fitted
     for name in names:
         if name != "niter":
-            arrays[name][..., ~fitted if name in _OF_POSITION else unfitted] = np.nan
+            np.copyto(arrays[name], np.nan, where=elsewhere if name in _OF_POSITION else unfitted)
     arrays["success"] = ~unfitted & (arrays["status"] != Status.NOT_CONVERGED)
     return arrays
 

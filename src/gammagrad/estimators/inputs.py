@@ -160,7 +160,7 @@ class FitInputs(NamedTuple):
             Mean over the bins, each weighted with the counts expected of the source; NaN for a
             model without an edge, or without any counts.
         """
-        expected = (self.weights[bins] * self.exposure[bins]).sum(axis=(1, 2))
+        expected = np.einsum("eyx,eyx->e", self.weights[bins], self.exposure[bins])
         return group_containment(self.containment[bins], expected)
 
 
@@ -187,7 +187,7 @@ def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
     weights = np.isfinite(npred).astype(np.float64)
     for mask in (dataset.mask_safe, dataset.mask_fit):
         if mask is not None:
-            weights = weights * mask.data
+            weights *= mask.data
     return weights
 
 
@@ -224,20 +224,22 @@ def fit_inputs(
         dataset.edisp,
         dataset.energy_axis,
         normalize=False,
-    )
+    ).data
     background = dataset.npred(sampling=sampling).data
     weights = fit_weights(dataset, background)
     if background_floor is not None:
         background = np.maximum(background, background_floor)
 
-    def used(values: np.ndarray) -> np.ndarray:
-        return np.where(weights > 0, values, 0.0).astype(np.float64)
-
+    counts = np.array(dataset.require("counts").data, dtype=np.float64)
+    unused = weights <= 0
+    if unused.any():
+        for values in (counts, background, exposure):
+            values[unused] = 0.0
     return FitInputs(
         name=dataset.name,
-        counts=used(dataset.require("counts").data),
-        background=used(background),
-        exposure=used(exposure.data),
+        counts=counts,
+        background=background,
+        exposure=exposure,
         weights=weights,
         flux=flux_of_reference(model.spectral_model, dataset.energy_axis),
         kernel=kernel.kernel,

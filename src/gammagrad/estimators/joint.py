@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,8 @@ _ROUNDING = 1e-5
 _CONTAINMENT = 0.95
 
 
-class JointInputs(NamedTuple):
+@dataclass(frozen=True)
+class JointInputs:
     """Arrays of all datasets of a fit, and the energy bins that each gives to each group.
 
     Attributes
@@ -42,7 +45,7 @@ class JointInputs(NamedTuple):
     bins: list[list[slice | None]]
     axis: MapAxis
 
-    @property
+    @cached_property
     def groups(self) -> list[list[Share]]:
         """For each group, the datasets that have bins in it, with these bins."""
         return [
@@ -50,14 +53,9 @@ class JointInputs(NamedTuple):
             for bins in self.bins
         ]
 
+    @cached_property
     def containment(self) -> list[list[float | None]]:
-        """Return the part of a source's counts that the kernels hold.
-
-        Returns
-        -------
-        list of list of float or None
-            For each group, that of each dataset; None where it has no bins.
-        """
+        """For each group, what each dataset's kernel holds of a source; None without bins."""
         return [
             [None if b is None else i.contained(b) for i, b in zip(self.inputs, bins, strict=True)]
             for bins in self.bins
@@ -73,7 +71,7 @@ class JointInputs(NamedTuple):
         """
         names = [i.name for i in self.inputs]
         shapes = [list(i.kernel.data.shape[-2:]) for i in self.inputs]
-        per_group = [[c if c is None else round(c, 6) for c in row] for row in self.containment()]
+        per_group = [[c if c is None else round(c, 6) for c in row] for row in self.containment]
         return {
             "dataset": ", ".join(names),
             "datasets": names,
@@ -95,7 +93,7 @@ class JointInputs(NamedTuple):
         """
         cut = [
             f"dataset {i.name!r}, {_range(self.axis, group)}: {100 * c:.3g} %"
-            for group, row in enumerate(self.containment())
+            for group, row in enumerate(self.containment)
             for i, c in zip(self.inputs, row, strict=True)
             if c is not None and c < _CONTAINMENT
         ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 
 from gammagrad.dataset import MapDataset
@@ -47,10 +45,8 @@ def kernel_sizes(dataset: MapDataset, spatial: Any, npix: int) -> np.ndarray:
     pixel = float(np.max(image.pixel_scales.to_value("deg")))
     radii = psf.containment_radius(_CONTAINMENT, image.center_skydir, axis).to_value("deg")
     extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / pixel
-    for i, radius in enumerate(radii):
-        n_psf = image.to_odd_npix(u.Quantity(radius, "deg")).npix[0] if radius > 0 else 1
-        sizes[i] = min(npix, 2 * (math.ceil(extent + n_psf - 1e-6) // 2) + 1)
-    return sizes
+    widths = np.ceil(extent + image.odd_npix(radii) - 1e-6).astype(int)
+    return np.minimum(npix, 2 * (widths // 2) + 1)
 
 
 def cut_to_size(kernel: np.ndarray, size: int) -> np.ndarray:

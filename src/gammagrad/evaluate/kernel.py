@@ -13,16 +13,25 @@ from numpy.typing import NDArray
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs
 from gammagrad.evaluate.containment import check_containment, has_total, spare_pixels
-from gammagrad.evaluate.predict import predict
+from gammagrad.evaluate.predict import flux_of_reference, predict
 from gammagrad.evaluate.responses import (
     Dispersion,
     check_geometries,
+    finite,
     is_compact,
     narrowest_psf,
     responses,
 )
-from gammagrad.evaluate.sampling import Block, check_sampling, choose_sampling, kind_of, lonlat
+from gammagrad.evaluate.sampling import (
+    Block,
+    Sampling,
+    check_sampling,
+    choose_sampling,
+    kind_of,
+    lonlat,
+)
 from gammagrad.evaluate.window import CUTOUT_MARGIN, fold_inputs
+from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
@@ -121,8 +130,10 @@ def estimate_kernel(
         raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
     centre = geom.center_skydir
     pixel = float(np.max(geom.pixel_scales.to_value("deg")))
-    narrowest = narrowest_psf(model, psf, axis_true, axis, centre)
-    choice = choose_sampling(spatial, pixel, narrowest, sampling, centred=True)
+    choice = Sampling()
+    if kind_of(spatial) != "point":
+        narrowest = narrowest_psf(model, psf, axis_true, axis, centre)
+        choice = choose_sampling(spatial, pixel, narrowest, sampling)
     psf_kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
     )
@@ -131,14 +142,14 @@ def estimate_kernel(
     values = exposure_at_centre(exposure)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
-    cube = np.broadcast_to(values[:, None, None], (len(values), *grid.shape_image)).copy()
-    moved, core = _centred(spatial, grid)
-    window = Block(grid, 0, 0, grid.shape_image)
-    inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix, sampling)
-    if kind_of(spatial) == "template":
-        inputs = _centred_template(spatial, inputs, core, choice)
-    counts = _without_noise(predict(model.spectral_model, moved, inputs))
-    total = _total_counts(model, moved, inputs)
+    per_energy = flux_of_reference(model.spectral_model, axis_true) * values
+    if kind_of(spatial) == "point":
+        counts = _point_counts(per_energy, psf_kernel, matrix, n_grid)
+    else:
+        fold = (values, axis_true, psf_kernel, matrix, sampling)
+        counts = _folded_counts(model, grid, choice, *fold)
+    counts = _without_noise(counts)
+    total = per_energy @ matrix if has_total(spatial) else None  # wherever they fall
     cut = (grid.npix[0] - npix) // 2
     if containment is not None and total is not None:
         cut += spare_pixels(_cropped(counts, cut), total, containment, pixel)
@@ -163,20 +174,19 @@ def exposure_at_centre(exposure: Map) -> Floats:
     ValueError
         If the exposure is zero everywhere.
     """
-    data = np.nan_to_num(np.asarray(exposure.data, dtype=float), posinf=0.0, neginf=0.0)
-    valid = np.any(data > 0, axis=0)
+    data = np.asarray(exposure.data)
+    valid = np.any((data > 0) & np.isfinite(data), axis=0)
     if not valid.any():
         raise ValueError(
             "No valid exposure: it is zero or not finite everywhere, so that there is no kernel. "
             "Check the exposure map and its unit."
         )
-    geom = exposure.geom
-    separation = np.where(valid, geom.separation(geom.center_skydir).value, np.inf)
+    separation = np.where(valid, exposure.geom.center_distance, np.inf)
     # the middle of an even map is equally far from four pixels: the first of them
     nearest = np.nanmin(separation)
     tied = np.flatnonzero(separation.ravel() <= nearest * (1 + 1e-9) + 1e-12)
     row, column = np.unravel_index(tied[0], valid.shape)
-    return data[:, row, column] * exposure.unit.to("cm2 s")
+    return finite(data[:, row, column]) * exposure.unit.to("cm2 s")
 
 
 def _odd(size: float, noise: float = 1e-6) -> int:
@@ -208,12 +218,43 @@ def _sizes(
             # which adds in degrees and lets the sum's rounding make the kernel larger
             whole = _odd((n_psf * pixel + extent) / pixel, noise=0)
     npix = _odd(min(limit, whole))
-    if kind_of(spatial) == "point":
-        return npix, max(npix, 3)  # a point source is placed among 3 x 3 pixels
-    if sampling == "gammapy" or psf_kernel is None:
+    if kind_of(spatial) == "point" or sampling == "gammapy" or psf_kernel is None:
         return npix, npix
     # what the PSF, and the sharing of samples, bring into the kernel from outside
     return npix, max(npix, _odd(min(npix + 2 * (n_psf // 2 + 1), whole)))
+
+
+def _point_counts(
+    per_energy: Floats, psf_kernel: PSFKernel | None, matrix: Floats, size: int
+) -> Floats:
+    """Predict the counts of a point source in the middle of a square: the PSF itself."""
+    images = np.ones((len(per_energy), 1, 1)) if psf_kernel is None else psf_kernel.data
+    images = _cropped(images, max(images.shape[-1] - size, 0) // 2)
+    margin = (size - images.shape[-1]) // 2
+    images = np.pad(images, ((0, 0), (margin, margin), (margin, margin)))
+    if psf_kernel is not None and psf_kernel.after_edisp:
+        return (per_energy @ matrix)[:, None, None] * images
+    return np.tensordot(matrix * per_energy[:, None], images, axes=(0, 0))
+
+
+def _folded_counts(
+    model: Any,
+    grid: WcsGeom,
+    choice: Sampling,
+    exposure: Floats,
+    axis_true: MapAxis,
+    psf_kernel: PSFKernel | None,
+    matrix: Floats,
+    sampling: str,
+) -> Floats:
+    """Predict the counts of an extended source in the middle of a grid."""
+    cube = np.broadcast_to(exposure[:, None, None], (len(exposure), *grid.shape_image))
+    moved, core = _centred(model.spatial_model, grid)
+    window = Block(grid, 0, 0, grid.shape_image)
+    inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix, sampling)
+    if kind_of(moved) == "template":
+        inputs = _centred_template(moved, inputs, core, choice)
+    return predict(model.spectral_model, moved, inputs)
 
 
 def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
@@ -239,21 +280,6 @@ def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any
     lon, lat = lonlat(core.sky(choice).transform_to(here))
     x, y = spatial.geom.sky_to_pix(SkyCoord(lon, lat, unit="deg", frame=there).transform_to(frame))
     return replace(inputs, x=x, y=y, solid_angle=core.solid_angle(choice))
-
-
-def _total_counts(model: Any, spatial: Any, inputs: FoldInputs) -> Floats | None:
-    """Return the counts of the whole model, wherever they fall; None if there is no such number."""
-    if not has_total(spatial):
-        return None
-    whole = replace(
-        inputs,
-        kind="uniform",
-        psf=None,
-        share=False,
-        exposure=inputs.exposure[:, :1, :1],
-        oversampling=1,
-    )
-    return predict(model.spectral_model, None, whole)[:, 0, 0]
 
 
 def _cropped(counts: Floats, cut: int) -> Floats:

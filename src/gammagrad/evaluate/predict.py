@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
-from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix
+from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix, finite
 from gammagrad.evaluate.window import prepare
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
@@ -164,20 +164,10 @@ def reco_exposure(
     if geom is None and exposure is not None:
         geom = exposure.geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
-    image = geom.to_image()
-    values = np.nan_to_num(np.asarray(exposure.data, dtype=float), posinf=0.0, neginf=0.0)
-    inputs = FoldInputs(
-        x=np.zeros((1, 1)),
-        y=np.zeros((1, 1)),
-        solid_angle=np.zeros((1, 1)),
-        exposure=values * exposure.unit.to("cm2 s"),
-        energy_edges=axis_true.edges_in("TeV"),
-        psf=None,
-        edisp=edisp_matrix(edisp, axis_true, energy_axis),
-        kind="uniform",
-    )
-    counts = predict(spectral_model, None, inputs)
-    result = image.to_cube([energy_axis])
+    per_flux = edisp_matrix(edisp, axis_true, energy_axis) * exposure.unit.to("cm2 s")
+    per_exposure = per_flux * flux_of_reference(spectral_model, axis_true)[:, None]
+    counts = np.tensordot(per_exposure, finite(exposure.data), axes=(0, 0))
+    result = geom.to_image().to_cube([energy_axis])
     if not normalize:
         return Map(result, counts)
     flux = flux_of_reference(spectral_model, energy_axis)[:, None, None]
@@ -201,7 +191,12 @@ def flux_of_reference(spectral_model: Any, energy_axis: MapAxis) -> Floats:
     """
     edges = energy_axis.edges_in("TeV")
     with jax.enable_x64(True):
-        return np.asarray(_plain(spectral_model).integral(edges[:-1], edges[1:]))
+        return np.asarray(_integral(_plain(spectral_model), edges[:-1], edges[1:]))
+
+
+@jax.jit
+def _integral(spectral: Any, low: Any, high: Any) -> Any:
+    return spectral.integral(low, high)
 
 
 def norm_weights(spectral_model: Any, energy_axis: MapAxis) -> Floats:
@@ -220,4 +215,9 @@ def norm_weights(spectral_model: Any, energy_axis: MapAxis) -> Floats:
         Factors, shape (n,).
     """
     with jax.enable_x64(True):
-        return np.asarray(_plain(spectral_model).evaluate(energy_axis.center_in("TeV")))
+        return np.asarray(_evaluate(_plain(spectral_model), energy_axis.center_in("TeV")))
+
+
+@jax.jit
+def _evaluate(spectral: Any, energy: Any) -> Any:
+    return spectral.evaluate(energy)

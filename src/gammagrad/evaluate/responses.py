@@ -18,6 +18,7 @@ __all__ = [
     "Dispersion",
     "check_geometries",
     "edisp_matrix",
+    "finite",
     "is_compact",
     "model_position",
     "narrowest_psf",
@@ -59,6 +60,24 @@ def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
     if difference:
         raise ValueError(f"exposure: its pixels are not those of the counts: {difference}.")
     return exposure.geom.axes["energy_true"]
+
+
+def finite(values: Any) -> Floats:
+    """Return a copy of an array in float64, 0 where it is not finite.
+
+    Parameters
+    ----------
+    values
+        Numbers.
+
+    Returns
+    -------
+    ndarray
+        The copy.
+    """
+    copied = np.array(values, dtype=float)
+    copied[~np.isfinite(copied)] = 0.0
+    return copied
 
 
 def is_compact(spatial: Any) -> bool:

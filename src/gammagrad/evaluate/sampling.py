@@ -128,7 +128,7 @@ def _template_samples(spatial: TemplateSpatialModel, pixel: float) -> int:
 
 
 def choose_sampling(
-    spatial: Any, pixel: float, half_width: float | None, sampling: str, centred: bool = False
+    spatial: Any, pixel: float, half_width: float | None, sampling: str
 ) -> Sampling:
     """Choose how finely to sample a spatial model.
 
@@ -149,8 +149,6 @@ def choose_sampling(
     sampling
         "fine", or "gammapy": the samples that gammapy 2.1 takes, averaged over pixels before the
         PSF; a point source between pixels is shared by four.
-    centred
-        Whether the source lies on a pixel centre.
 
     Returns
     -------
@@ -168,7 +166,7 @@ def choose_sampling(
     if sampling == "gammapy":
         return Sampling(1, _gammapy_samples(spatial, pixel))
     if isinstance(spatial, PointSpatialModel):
-        if width is None or centred:
+        if width is None:
             return Sampling()
         return Sampling(min(_odd(pixel / (_STEP_POINT * width)), _MAX_OVERSAMPLING))
     if isinstance(spatial, TemplateSpatialModel):
@@ -325,8 +323,8 @@ class Block(NamedTuple):
         """
         ny, nx = self.shape
         y, x = self.row + np.arange(ny + 1) - 0.5, self.column + np.arange(nx + 1) - 0.5
-        corners = self.grid.pix_to_sky(x[None, :], y[:, None])
-        areas = quadrilateral_areas(unit_vectors(*lonlat(corners)))
+        corners = unit_vectors(*self.grid.pix_to_lonlat(x[None, :], y[:, None]))
+        areas = quadrilateral_areas(corners)
         n = sampling.oversampling * sampling.subsampling
         _, _, weights_y, weights_x = self._points(sampling)
         fine = np.repeat(np.repeat(np.nan_to_num(areas), n, axis=0), n, axis=1)

@@ -13,6 +13,7 @@ from gammagrad.core.fold import FoldInputs
 from gammagrad.evaluate.responses import (
     Dispersion,
     check_geometries,
+    finite,
     is_compact,
     model_position,
     narrowest_psf,
@@ -205,9 +206,8 @@ def exposure_of(model: Any, exposure: Map, window: Block) -> Floats:
     )
     if not model.apply_irf["exposure"]:
         return np.ones((exposure.geom.axes["energy_true"].nbin, *window.shape))
-    values = np.asarray(exposure.data)[:, rows[:, None], columns[None, :]].astype(float)
-    values = values * exposure.unit.to("cm2 s")
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    values = np.asarray(exposure.data)[:, rows[:, None], columns[None, :]]
+    return finite(values) * exposure.unit.to("cm2 s")
 
 
 def fold_inputs(

@@ -17,6 +17,7 @@ from astropy.wcs.utils import (
     proj_plane_pixel_scales,
     wcs_to_celestial_frame,
 )
+from numpy.typing import NDArray
 
 from gammagrad.maps.axes import MapAxes, MapAxis
 from gammagrad.maps.geom_base import Geom, RegionGeom
@@ -254,13 +255,15 @@ class WcsGeom(PixelOps):
         if not isinstance(other, WcsGeom):
             return f"a {type(other).__name__} instead of a WcsGeom"
         phrase = self._axes_difference(other)
-        if phrase or self._wcs is other._wcs or self._coincides(self._sample(), other._sample()):
+        if phrase or self._wcs is other._wcs:
             return phrase
+        if self._coincides(self._own_sample, other._own_sample):
+            return ""
         return f"the pixels lie elsewhere on the sky: {other.summary()} instead of {self.summary()}"
 
     def summary(self) -> str:
         """Return frame, projection, centre and size in one line."""
-        lon, lat = self._pix_to_lonlat(*self.center_pix)
+        lon, lat = self.pix_to_lonlat(*self.center_pix)
         dx, dy = self.pixel_scales.to_value("deg")
         return (
             f"{self.frame} {self.projection}, {self._npix[0]} x {self._npix[1]} pixels of "
@@ -269,6 +272,22 @@ class WcsGeom(PixelOps):
 
     def _with_wcs(self, wcs: WCS, npix: tuple[int, int]) -> WcsGeom:
         return WcsGeom(wcs, npix, self.axes)
+
+    def odd_npix(self, radius: Any) -> NDArray[np.int64]:
+        """Return the odd numbers of pixels, of the largest size here, that cover some radii.
+
+        Parameters
+        ----------
+        radius
+            Half the extents in degrees, a number or an array.
+
+        Returns
+        -------
+        ndarray
+            Pixels along the side of the square that `to_odd_npix` makes; 1 for a radius of 0.
+        """
+        scale = float(np.max(self.pixel_scales.to_value("deg")))
+        return next_odd(2 * np.asarray(radius, dtype=float) / scale)
 
     def to_odd_npix(self, max_radius: Any = None) -> WcsGeom:
         """Return a square geometry of an odd number of pixels around the same middle.
@@ -292,16 +311,15 @@ class WcsGeom(PixelOps):
         ValueError
             If the radius is not positive.
         """
-        scale = float(np.max(self.pixel_scales.to_value("deg")))
         if max_radius is None:
-            width = float(np.max(self.width.to_value("deg")))
+            radius = 0.5 * float(np.max(self.width.to_value("deg")))
         else:
-            width = 2 * angle_pair(max_radius, "max_radius")[0]
-        if width <= 0:
+            radius = angle_pair(max_radius, "max_radius")[0]
+        if radius <= 0:
             raise ValueError(f"max_radius is {max_radius!r}; expected a positive angle.")
         return WcsGeom.create(
-            npix=int(next_odd(width / scale)),
-            binsz=scale,
+            npix=int(self.odd_npix(radius)),
+            binsz=float(np.max(self.pixel_scales.to_value("deg"))),
             skydir=self.center_skydir,
             proj=self.projection,
             frame=self._frame,
@@ -313,7 +331,7 @@ class WcsGeom(PixelOps):
         return f"WcsGeom({self.summary()}{axes})"
 
     def __str__(self) -> str:
-        lon, lat = self._pix_to_lonlat(*self.center_pix)
+        lon, lat = self.pix_to_lonlat(*self.center_pix)
         lon_ref, lat_ref = self._wcs.wcs.crval
         width = self.width.to_value("deg")
         return (

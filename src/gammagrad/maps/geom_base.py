@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TypeVar
 
 from gammagrad.maps.axes import MapAxes, MapAxis
@@ -71,6 +72,10 @@ class Geom(ABC):
 
     def to_image(self: G) -> G:
         """Return the same sky pixels without axes."""
+        return self._image
+
+    @cached_property
+    def _image(self: G) -> G:
         return self._with_axes(())
 
     def to_cube(self: G, axes: Iterable[MapAxis]) -> G:

@@ -16,14 +16,13 @@ __all__ = ["IRFMap"]
 Floats = NDArray[np.float64]
 
 
-def _pixel(geom: WcsGeom, position: SkyCoord) -> tuple[list[float], tuple[int, int]]:
-    """Return column and row of a position, and the numbers of columns and rows."""
-    return [float(c) for c in geom.sky_to_pix(position)], geom.npix
-
-
 def _nearest(coordinate: float, npix: int) -> int:
     """Return the pixel a coordinate falls in, of two the lower, kept inside the map."""
     return int(np.clip(np.ceil(coordinate - 0.5), 0, npix - 1))
+
+
+def _is_response(data: NDArray[Any]) -> NDArray[np.bool_]:
+    return (data > 0) & np.isfinite(data)
 
 
 class IRFMap:
@@ -59,10 +58,11 @@ class IRFMap:
         """Whether one response holds for the whole sky."""
         return self._irf_map.geom.shape_image == (1, 1)
 
-    def _unit_data(self, unit: str) -> Floats:
-        """Return the data in a unit, without NaN."""
-        data = np.asarray(self._irf_map.data, dtype=float)
-        return np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0) * self._irf_map.unit.to(unit)
+    def _pixel_data(self, row: int, column: int, unit: str) -> Floats:
+        """Return the data of a pixel in a unit, without NaN."""
+        data = np.array(self._irf_map.data[:, :, row, column], dtype=float)
+        data[~np.isfinite(data)] = 0.0
+        return data * self._irf_map.unit.to(unit)
 
     def valid_position(self, position: Any = None) -> SkyCoord | None:
         """Return the position nearest to a given one where there is a response.
@@ -88,27 +88,33 @@ class IRFMap:
         if self.is_single or not isinstance(geom, WcsGeom):
             return None
         position = geom.center_skydir if position is None else geom.position(position)
-        valid = np.any(self._unit_data(str(self._irf_map.unit)) > 0, axis=(0, 1))
+        pixel = self._valid_pixel(geom, position)
+        there = pixel == tuple(float(c) for c in geom.sky_to_pix(position))
+        return position if there else geom.pix_to_sky(*pixel)
+
+    def _valid_pixel(self, geom: WcsGeom, position: SkyCoord) -> tuple[float, float]:
+        """Return column and row of the position nearest to a given one with a response."""
+        (nx, ny), data = geom.npix, self._irf_map.data
+        x, y = (float(c) for c in geom.sky_to_pix(position))
+        inside = -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5
+        if inside and _is_response(data[:, :, _nearest(y, ny), _nearest(x, nx)]).any():
+            return x, y
+        valid = _is_response(data).any(axis=(0, 1))
         if not valid.any():
             raise ValueError(f"{type(self).__name__}: the response is zero everywhere.")
-        if geom.contains(position):
-            column, row = (_nearest(c, n) for c, n in zip(*_pixel(geom, position), strict=True))
-            if valid[row, column]:
-                return position
         separation = geom.separation(position).value
         nearest = np.nanargmin(np.where(valid, separation, np.inf))
-        y, x = np.unravel_index(nearest, valid.shape)
-        return geom.pix_to_sky(x, y)
+        row, column = np.unravel_index(nearest, valid.shape)
+        return float(column), float(row)
 
     def _at(self, position: Any, unit: str, linear: bool) -> Floats:
         """Return the response at a position in a unit, shape of the two axes in data order."""
-        data = self._unit_data(unit)
-        position = self.valid_position(position)
         geom = self._irf_map.geom
-        if position is None or not isinstance(geom, WcsGeom):
-            return data[:, :, 0, 0]
+        if self.is_single or not isinstance(geom, WcsGeom):
+            return self._pixel_data(0, 0, unit)
+        position = geom.center_skydir if position is None else geom.position(position)
         indices = []
-        for coordinate, npix in zip(*_pixel(geom, position), strict=True):
+        for coordinate, npix in zip(self._valid_pixel(geom, position), geom.npix, strict=True):
             if linear:
                 coordinate = float(np.clip(coordinate, 0, npix - 1))
             else:
@@ -116,8 +122,10 @@ class IRFMap:
             low = min(int(coordinate), max(npix - 2, 0))
             indices.append((low, min(low + 1, npix - 1), coordinate - low))
         (x0, x1, fx), (y0, y1, fy) = indices
-        lower = (1 - fx) * data[:, :, y0, x0] + fx * data[:, :, y0, x1]
-        upper = (1 - fx) * data[:, :, y1, x0] + fx * data[:, :, y1, x1]
+        lower, upper = (
+            (1 - fx) * self._pixel_data(y, x0, unit) + fx * self._pixel_data(y, x1, unit)
+            for y in (y0, y1)
+        )
         return (1 - fy) * lower + fy * upper
 
     def __str__(self) -> str:

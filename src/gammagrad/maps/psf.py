@@ -232,7 +232,7 @@ class PSFMap(IRFMap):
         if max_radius is not None:
             radii = np.minimum(radii, float(to_value(max_radius, "deg", "max_radius")))
         image = geom.to_image()
-        sizes = [image.to_odd_npix(u.Quantity(radius, "deg")).npix[0] for radius in radii]
+        sizes = image.odd_npix(radii)
         grid = image.to_odd_npix(u.Quantity(radii.max(), "deg"))
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ _MAX_SAMPLES = 2_000_000
 # Gauss-Legendre nodes along a pixel: for pixels as wide as the PSF's half width at half
 # maximum, and the least and largest number.
 _NODES_PER_HALF_WIDTH, _NODES_MIN, _NODES_MAX = 8, 16, 64
+# Offsets that differ by less, in deg or in proportion, are the same.
+_ROUNDING = 1e-11
 # Beyond so many half widths the PSF changes slowly, and a third of the nodes will do.
 _CORE = 4.0
 
@@ -88,30 +91,42 @@ class RadialProfiles:
     table: Floats
     half_width: float
 
-    def evaluate(self, offset: Floats, index: int) -> Floats:
-        """Return one profile at some offsets.
+    def pieces(self, end: float) -> tuple[Floats, Floats]:
+        """Return offsets between which all profiles are straight lines, and the values there.
 
         Parameters
         ----------
-        offset
-            Deg, any shape.
-        index
-            Which profile.
+        end
+            Largest offset of interest in deg.
 
         Returns
         -------
-        ndarray
-            Values, shape of `offset`.
+        nodes : ndarray
+            Offsets in deg from 0 to at least `end`, increasing, shape (k,).
+        values : ndarray
+            Never negative, shape (n, k).
         """
-        nodes, row = self.nodes, self.table[index]
-        values = np.interp(offset, nodes, row, right=0.0)
-        if len(nodes) > 1:
-            # on from the outermost nodes in straight lines, to the source and to the table's end
-            low, high = row[1] - row[0], row[-1] - row[-2]
-            first, last = offset < nodes[0], (offset > nodes[-1]) & (offset <= self.edge)
-            values[first] = row[0] + low / (nodes[1] - nodes[0]) * (offset[first] - nodes[0])
-            values[last] = row[-1] + high / (nodes[-1] - nodes[-2]) * (offset[last] - nodes[-1])
-        return np.maximum(values, 0.0)
+        nodes, table = self.nodes, self.table
+        if len(nodes) == 1:
+            return np.array([0.0, max(end, 1.0)]), np.maximum(table[:, [0, 0]], 0.0)
+        first, last = ((table[:, i + 1] - table[:, i]) / (nodes[i + 1] - nodes[i]) for i in (0, -2))
+        # on from the outermost nodes in straight lines, to the source and to the end
+        if nodes[0] > 0:
+            table = np.column_stack([table[:, 0] - first * nodes[0], table])
+            nodes = np.concatenate([[0.0], nodes])
+        if nodes[-1] < end:
+            table = np.column_stack([table, table[:, -1] + last * (end - nodes[-1])])
+            nodes = np.concatenate([nodes, [end]])
+        # where a line goes below zero it ends there
+        row, piece = np.nonzero(table[:, :-1] * table[:, 1:] < 0)
+        if row.size:
+            value = table[row, piece]
+            part = value / (value - table[row, piece + 1])
+            zeros = nodes[piece] + part * (nodes[piece + 1] - nodes[piece])
+            more = np.union1d(nodes, zeros)
+            table = np.array([np.interp(more, nodes, line) for line in table])
+            nodes = more
+        return nodes, np.maximum(table, 0.0)
 
 
 def integrate_pixels(
@@ -125,7 +140,7 @@ def integrate_pixels(
     Parameters
     ----------
     grid
-        Square grid with the source in its middle.
+        Square grid of an odd number of pixels, with the source in its middle.
     profiles
         What to integrate.
     oversampling
@@ -139,51 +154,84 @@ def integrate_pixels(
     ndarray
         Averages over the finer pixels, shape (n, ny oversampling, nx oversampling).
     """
-    n_fine, n_profiles = grid.npix[0] * oversampling, len(profiles.table)
-    data = np.empty((n_profiles, n_fine, n_fine))
-    everywhere = slice(0, n_fine)
+    n_fine = grid.npix[0] * oversampling
+    middle, mirrored = n_fine // 2, _is_mirrored(grid)
+    data = np.empty((len(profiles.table), n_fine, n_fine))
+
+    def average(chosen: Any, nodes: tuple[Floats, Floats], half: int) -> None:
+        """Average some profiles over the pixels up to so many from the middle."""
+        part = slice(middle - half, middle + half + 1)
+        first = middle if mirrored else part.start
+        table = dataclasses.replace(profiles, table=profiles.table[chosen])
+        found = _averages(grid, table, oversampling, nodes, np.arange(first, part.stop))
+        if mirrored:
+            found = np.concatenate([found[:, :0:-1], found], axis=1)
+            found = np.concatenate([found[:, :, :0:-1], found], axis=2)
+        data[chosen, part, part] = found
+
     if samples is not None:
         for n in set(samples):
-            chosen = [i for i in range(n_profiles) if samples[i] == n]
             nodes = (np.arange(n) + 0.5) / n - 0.5, np.full(n, 1 / n)
-            data[chosen] = _averages(grid, profiles, chosen, oversampling, nodes, everywhere)
+            average(np.flatnonzero(np.equal(samples, n)), nodes, middle)
         return data
     pixel = float(np.max(grid.pixel_scales.to_value("deg")))
     half_width = profiles.half_width if np.isfinite(profiles.half_width) else pixel
     wanted = np.ceil(_NODES_PER_HALF_WIDTH * pixel / half_width)
     fine = int(np.clip(wanted, _NODES_MIN, _NODES_MAX))
     core = int(np.ceil(_CORE * half_width / pixel * oversampling)) + oversampling
-    low = max((n_fine - 1) // 2 - core, 0)
-    inner, chosen = slice(low, n_fine - low), list(range(n_profiles))
-    for n, part in ((fine // 3, everywhere), (fine, inner)):
+    for n, half in ((fine // 3, middle), (fine, min(core, middle))):
         points, weights = np.polynomial.legendre.leggauss(-(-n // oversampling))
-        nodes = points / 2, weights / 2
-        data[:, part, part] = _averages(grid, profiles, chosen, oversampling, nodes, part)
+        average(slice(None), (points / 2, weights / 2), half)
     return data
+
+
+def _is_mirrored(grid: WcsGeom) -> bool:
+    """Return whether offsets from the middle of a grid are the same in its four quarters."""
+    some = np.linspace(0, grid.npix[0] - 1, 7)
+    offset = grid.pix_distance(some[None, :], some[:, None], grid.center_skydir)
+    flipped = (np.flip(offset, axis) for axis in (0, 1))
+    return all(np.all(np.abs(offset - f) <= _ROUNDING * (1 + offset)) for f in flipped)
 
 
 def _averages(
     grid: WcsGeom,
     profiles: RadialProfiles,
-    chosen: list[int],
     oversampling: int,
     nodes: tuple[Floats, Floats],
-    part: slice,
+    which: NDArray[np.int64],
 ) -> Floats:
-    """Average some profiles over some of the finer pixels along both sides of a grid."""
+    """Average profiles over finer pixels: all pairs of some rows and the same columns."""
     points, weights = nodes
-    n, n_nodes = part.stop - part.start, len(points)
+    n, n_nodes = len(which), len(points)
     # finer pixel i covers (i ... i + 1) / oversampling - 1/2 in pixels of the grid
-    middle = np.arange(part.start, part.stop)[:, None] + 0.5
-    position = (middle + points) / oversampling - 0.5
-    centre = grid.center_skydir
-    result = np.empty((len(chosen), n, n))
-    rows = max(_MAX_SAMPLES // (n * n_nodes**2), 1)
+    position = (which[:, None] + 0.5 + points) / oversampling - 0.5
+    result = np.empty((len(profiles.table), n, n))
+    rows = max(_MAX_SAMPLES // (n * max(n_nodes**2, len(profiles.nodes))), 1)
     for first in range(0, n, rows):
         some = position[first : first + rows]
-        sky = grid.pix_to_sky(position.reshape(1, -1), some.reshape(-1, 1))
-        offset = np.asarray(sky.separation(centre).deg)
-        for i, index in enumerate(chosen):
-            values = profiles.evaluate(offset, index).reshape(len(some), n_nodes, n, n_nodes)
-            result[i, first : first + rows] = np.einsum("anbm,n,m->ab", values, weights, weights)
-    return np.nan_to_num(result)
+        offset = grid.pix_distance(position.reshape(1, -1), some.reshape(-1, 1), grid.center_skydir)
+        offset = offset.reshape(len(some), n_nodes, n, n_nodes).swapaxes(1, 2)
+        offset = offset.reshape(len(some) * n, n_nodes**2)
+        found = _weighted_sums(profiles, offset, np.outer(weights, weights).ravel())
+        result[:, first : first + rows] = found.reshape(-1, len(some), n)
+    return result
+
+
+def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) -> Floats:
+    """Sum profiles over samples of pixels, shape (pixel, sample); 0 for pixels off the sky.
+
+    All profiles have the same nodes, so that a sum is that of the values at the nodes, with
+    weights that do not depend on the profile.
+    """
+    nodes, values = profiles.pieces(min(profiles.edge, np.nanmax(offset, initial=0.0)))
+    place = np.interp(offset, nodes, np.arange(len(nodes)))
+    seen = (offset <= profiles.edge) & ~np.isnan(offset).any(axis=1, keepdims=True)
+    place = np.where(seen, place, 0.0)
+    low = np.minimum(place.astype(int), len(nodes) - 2)
+    upper = np.where(seen, weights, 0.0) * (place - low)
+    lower = np.where(seen, weights, 0.0) - upper
+    low += len(nodes) * np.arange(len(offset))[:, None]
+    size = len(nodes) * len(offset)
+    share = np.bincount(low.ravel(), lower.ravel(), size)
+    share += np.bincount(low.ravel() + 1, upper.ravel(), size)
+    return values @ share.reshape(len(offset), len(nodes)).T

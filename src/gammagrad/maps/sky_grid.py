@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom_base import Geom
-from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
+from gammagrad.maps.sphere import angular_distance, quadrilateral_areas, unit_vectors
 from gammagrad.maps.units import to_value
 
 __all__ = ["SkyGrid", "angle_pair"]
@@ -119,12 +119,24 @@ class SkyGrid(Geom):
         """Pixel coordinates (x, y) of the middle of the map."""
         return ((self._npix[0] - 1) / 2, (self._npix[1] - 1) / 2)
 
-    @property
+    @cached_property
     def center_skydir(self) -> SkyCoord:
         """Position of the middle of the map."""
         return self.pix_to_sky(*self.center_pix)
 
-    def _pix_to_lonlat(self, x: Any, y: Any) -> tuple[Floats, Floats]:
+    def pix_to_lonlat(self, x: Any, y: Any) -> tuple[Floats, Floats]:
+        """Return longitude and latitude of pixel coordinates, in the frame of the map.
+
+        Parameters
+        ----------
+        x, y
+            Column and row, 0 at the centre of the first pixel; broadcast together.
+
+        Returns
+        -------
+        (ndarray, ndarray)
+            Degrees, NaN where there is no sky.
+        """
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
         lon, lat = self._wcs.all_pix2world(x, y, 0)
         return np.asarray(lon), np.asarray(lat)
@@ -142,7 +154,7 @@ class SkyGrid(Geom):
         SkyCoord
             Positions in the frame of the map, NaN where there is no sky.
         """
-        lon, lat = self._pix_to_lonlat(x, y)
+        lon, lat = self.pix_to_lonlat(x, y)
         return self._skycoord(lon, lat)
 
     def _skycoord(self, lon: Floats, lat: Floats) -> SkyCoord:
@@ -188,11 +200,14 @@ class SkyGrid(Geom):
         (ndarray, ndarray)
             Column and row, NaN where the projection does not reach.
         """
+        x, y = self._wcs.all_world2pix(*self._in_frame(skycoord), 0)
+        return np.asarray(x), np.asarray(y)
+
+    def _in_frame(self, skycoord: Any) -> tuple[Floats, Floats]:
+        """Return longitude and latitude of positions in the frame of the map, degrees."""
         position = self.position(skycoord).transform_to(self.frame_object)
         data = position.represent_as(UnitSphericalRepresentation)
-        lon, lat = np.asarray(data.lon.deg, dtype=float), np.asarray(data.lat.deg, dtype=float)
-        x, y = self._wcs.all_world2pix(lon, lat, 0)
-        return np.asarray(x), np.asarray(y)
+        return np.asarray(data.lon.deg, dtype=float), np.asarray(data.lat.deg, dtype=float)
 
     def contains(self, skycoord: Any) -> NDArray[np.bool_]:
         """Return whether positions fall on a pixel of the map.
@@ -214,7 +229,7 @@ class SkyGrid(Geom):
     @cached_property
     def _lonlat(self) -> tuple[Floats, Floats]:
         ny, nx = self.shape_image
-        lon, lat = self._pix_to_lonlat(np.arange(nx)[None, :], np.arange(ny)[:, None])
+        lon, lat = self.pix_to_lonlat(np.arange(nx)[None, :], np.arange(ny)[:, None])
         lon.flags.writeable = False
         lat.flags.writeable = False
         return lon, lat
@@ -254,14 +269,41 @@ class SkyGrid(Geom):
         Quantity
             Degrees, shape (ny, nx).
         """
-        centre = self.position(skycoord).transform_to(self.frame_object)
-        return u.Quantity(self.get_skycoord().separation(centre).to("deg"))
+        return u.Quantity(self._distance(*self._lonlat, skycoord), "deg", copy=False)
+
+    @cached_property
+    def center_distance(self) -> Floats:
+        """Angular distance of the pixel centres from the middle of the map, degrees, (ny, nx)."""
+        distance = self._distance(*self._lonlat, self.center_skydir)
+        distance.flags.writeable = False
+        return distance
+
+    def pix_distance(self, x: Any, y: Any, skycoord: Any) -> Floats:
+        """Return the angular distance of pixel coordinates from a position.
+
+        Parameters
+        ----------
+        x, y
+            Column and row, 0 at the centre of the first pixel; broadcast together.
+        skycoord
+            One position, as in `sky_to_pix`.
+
+        Returns
+        -------
+        ndarray
+            Degrees, NaN where there is no sky.
+        """
+        return self._distance(*self.pix_to_lonlat(x, y), skycoord)
+
+    def _distance(self, lon: Floats, lat: Floats, skycoord: Any) -> Floats:
+        lon_0, lat_0 = self._in_frame(skycoord)
+        return angular_distance(lon, lat, float(lon_0), float(lat_0))
 
     @cached_property
     def _solid_angle(self) -> u.Quantity:
         nx, ny = self._npix
         x, y = np.arange(nx + 1) - 0.5, np.arange(ny + 1) - 0.5
-        corners = unit_vectors(*self._pix_to_lonlat(x[None, :], y[:, None]))
+        corners = unit_vectors(*self.pix_to_lonlat(x[None, :], y[:, None]))
         area = quadrilateral_areas(corners)
         area[np.isnan(self._lonlat[0])] = np.nan
         area.flags.writeable = False
@@ -277,7 +319,7 @@ class SkyGrid(Geom):
         """
         return self._solid_angle
 
-    @property
+    @cached_property
     def solid_angle_variation(self) -> float:
         """How much the largest pixel exceeds the smallest: max / min - 1."""
         area = self._solid_angle.value
@@ -292,6 +334,10 @@ class SkyGrid(Geom):
         data = self.pix_to_sky(x[None, :], y[:, None]).icrs
         data = data.represent_as(UnitSphericalRepresentation)
         return unit_vectors(np.asarray(data.lon.deg), np.asarray(data.lat.deg))
+
+    @cached_property
+    def _own_sample(self) -> Floats:
+        return self._sample()
 
     def _coincides(self, mine: Floats, theirs: Floats) -> bool:
         blank = np.isnan(mine)
@@ -333,4 +379,4 @@ class SkyGrid(Geom):
         if not (np.isfinite(x) and np.isfinite(y)):
             return None
         shift = (int(np.round(x - x0)), int(np.round(y - y0)))
-        return shift if self._coincides(self._sample(shift, other), other._sample()) else None
+        return shift if self._coincides(self._sample(shift, other), other._own_sample) else None

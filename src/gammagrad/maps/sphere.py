@@ -1,13 +1,40 @@
-"""Areas on the unit sphere."""
+"""Distances and areas on the unit sphere."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["quadrilateral_areas", "unit_vectors"]
+__all__ = ["angular_distance", "quadrilateral_areas", "unit_vectors"]
 
 Floats = NDArray[np.float64]
+
+
+def angular_distance(lon: Floats, lat: Floats, lon_0: float, lat_0: float) -> Floats:
+    """Return the angular distances of points from one.
+
+    Parameters
+    ----------
+    lon, lat
+        Longitude and latitude in degrees, arrays of one shape.
+    lon_0, lat_0
+        The one point, degrees.
+
+    Returns
+    -------
+    ndarray
+        Degrees, of that shape; NaN where a coordinate is.
+
+    References
+    ----------
+    Vincenty (1975), Survey Review 23, 88, equation 16, which keeps its digits at all distances.
+    """
+    phi, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
+    sin, cos, sin_0, cos_0 = np.sin(theta), np.cos(theta), np.sin(theta_0), np.cos(theta_0)
+    towards = cos * np.cos(phi)
+    along, across = cos_0 * sin - sin_0 * towards, cos * np.sin(phi)
+    distance = np.arctan2(np.hypot(across, along), sin_0 * sin + cos_0 * towards)
+    return np.rad2deg(distance)
 
 
 def unit_vectors(lon: Floats, lat: Floats) -> Floats:
