@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tqdm import tqdm
-
 __all__ = ["progress_bar"]
 
 
@@ -27,5 +25,7 @@ def progress_bar(total: int, description: str, show: bool | None = None) -> Any:
     tqdm
         The bar.
     """
+    from tqdm import tqdm
+
     hidden = not (sys.stderr.isatty() if show is None else show)
     return tqdm(total=total, desc=description, disable=hidden, leave=False, file=sys.stderr)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gammagrad.cli import main
+from gammagrad.cli.compile_cache import NO_CACHE
 from gammagrad.simulate import simulate_field
 
 KERNEL = ("--kernel-width", "0.4 deg")
 
 Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_files_in_the_home_folder() -> Iterator[None]:
+    """Keep no compiled code of commands that run as processes of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(NO_CACHE, "1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from gammagrad.cli.compile_cache import keep_compiled_code
 from gammagrad.cli.demo import add_parser as add_demo
 from gammagrad.cli.info import add_parser as add_info
 from gammagrad.cli.parser import Parser
@@ -59,6 +60,9 @@ def make_parser() -> Parser:
             help="log what is done; twice for details, and for the origin of an error",
         )
         loud.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+        command.add_argument(
+            "--no-cache", action="store_true", help="keep no compiled code for later commands"
+        )
         command.set_defaults(parser=command)
     return parser
 
@@ -76,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        Arguments; by default those of the process.
+        Arguments; by default those of the process, which then keeps compiled code on disk. Called
+        with arguments, from Python, this changes no setting of JAX.
 
     Returns
     -------
@@ -95,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     words = option_words if args.command == "ts-map" else str
     with _reports(args.verbose, args.quiet, words):
+        if argv is None and not args.no_cache:
+            keep_compiled_code()
         try:
             args.run(args)
         except BrokenPipeError:

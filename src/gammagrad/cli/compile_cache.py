@@ -1,0 +1,78 @@
+"""Compiled code kept between commands, so that a second one starts sooner."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import jax
+
+__all__ = ["NO_CACHE", "cache_folder", "keep_compiled_code"]
+
+log = logging.getLogger(__name__)
+
+NO_CACHE = "GAMMAGRAD_NO_CACHE"
+"""Environment variable that, if it is not empty, switches the cache off."""
+
+# what of Linux's list tells processors with different instructions apart
+_PROCESSOR_FIELDS = ("model name", "flags", "Features", "CPU part")
+
+
+def keep_compiled_code() -> Path | None:
+    """Let JAX keep compiled code on disk, for the whole process.
+
+    Returns
+    -------
+    Path or None
+        The folder; None where the environment switches the cache off, JAX has one set already, or
+        the folder cannot be written, which is logged and no error.
+    """
+    if os.environ.get(NO_CACHE) or jax.config.values.get("jax_compilation_cache_dir"):
+        return None
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        log.info("compiled code is not kept: %s", error)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # all of it: much of a first run's time goes into many small functions
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
+
+
+def cache_folder() -> Path:
+    """Return the folder for code that is compiled here.
+
+    Returns
+    -------
+    Path
+        ``$XDG_CACHE_HOME/gammagrad/compiled-<name>``, by default in ``~/.cache``. The name stands
+        for the processor and the version of JAX, as compiled code runs on no other: a home folder
+        may be shared by machines.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    known = (jax.__version__, platform.system(), *_processor())
+    name = hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+    return base / "gammagrad" / f"compiled-{name}"
+
+
+def _processor() -> list[str]:
+    """Return what is known of the processor's kind."""
+    found = {"machine": platform.machine(), "processor": platform.processor()}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        field, _, value = line.partition(":")
+        if field.strip() in _PROCESSOR_FIELDS:
+            found.setdefault(field.strip(), value.strip())
+    return [f"{field}: {value}" for field, value in found.items()]
