@@ -95,6 +95,20 @@ oldest: pyproject.toml  ## run the tests with the oldest supported versions, in 
 	@.venv-oldest/bin/python $(PIP_INSTALL) -c .ci/oldest.txt -e '.[test]'
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) -m 'not slow' -o filterwarnings=default $(ARGS)
 
+# ---------------------------------------------------------------- how long it takes
+
+# A page of the documentation is made from what they write to benchmarks/results.
+.PHONY: bench bench-parts
+bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
+	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python docs/make_performance.py
+
+bench-parts: $(INSTALLED)/gammapy  ## time imports and first runs, convolution, both engines on JAX's device
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/convolution.py
+	$(BIN)/python benchmarks/device.py
+	$(BIN)/python docs/make_performance.py
+
 .PHONY: ci clean
 ci:  ## run all that continuous integration runs
 	bash .ci/run

@@ -24,9 +24,10 @@ class Case:
     """Further settings of gammagrad."""
     sigma: str | None = None
     """Size of a Gaussian source; None is a point source."""
-    part: int | None = None
-    """Pixels along the side of the cut-out that gammapy fits, to be extrapolated; None is all."""
-    quick_part: int = 24
+    every: int = 1
+    """gammapy fits every so many pixels along rows and columns, and is extrapolated."""
+    quick_pixels: int = 400
+    """Pixels that gammapy fits in a quick run."""
 
     def paths(self, folder: Path) -> list[Path]:
         """Return the files of the case; a simulated field has its own in a folder."""
@@ -63,8 +64,8 @@ CASES = {
             "H.E.S.S. Crab, cube, all options",
             {"kernel_width": "0.5 deg", "selection_optional": "all", **CUBE},
             CRAB,
-            part=30,
-            quick_part=8,
+            every=7,
+            quick_pixels=50,
         ),
         Case(
             "hawc_joint",
@@ -85,14 +86,14 @@ CASES = {
             {"kernel_width": "2.525 deg"},
             simulated={"npix": 200, "nbin": 1},
             sigma="0.25 deg",
-            part=120,
+            every=3,
         ),
         Case(
             "million",
             "simulated, 1000 x 1000 pixels, summed",
             {"kernel_width": "0.525 deg"},
-            simulated={"npix": 1000},
-            part=200,
+            simulated={"npix": 1000, "livetime": "500 h"},
+            every=5,
         ),
     )
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from cases import CASES, Case
 
 Reply = dict[str, Any]
@@ -31,15 +33,20 @@ def memory(name: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def peak_above_start(work: Callable[[], Any]) -> tuple[Any, int | None]:
-    """Do some work; return its result, and how far memory rose above what it was, in bytes."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        before = memory("VmRSS")
-    except OSError:  # not a Linux system, or one that does not let us
-        return work(), None
-    result = work()
-    return result, memory("VmHWM") - before
+class Peak:
+    """How far memory rises above where it was when this was made."""
+
+    def __init__(self) -> None:
+        self.before: int | None = None
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+            self.before = memory("VmRSS")
+        except OSError:  # not a Linux system, or one that does not let us
+            pass
+
+    def above(self) -> int | None:
+        """Return the number of bytes; None where the system does not tell."""
+        return None if self.before is None else memory("VmHWM") - self.before
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -97,26 +104,24 @@ class Gammagrad:
     def run(self) -> Reply:
         """Run once."""
         self.engine.seconds = 0.0
-        (maps, seconds), peak = peak_above_start(
-            lambda: timed(lambda: self.estimator.run(self.datasets))
-        )
+        peak = Peak()
+        maps, seconds = timed(lambda: self.estimator.run(self.datasets))
         ts = maps["ts"].data
         return {
             "seconds": seconds,
             "engine": self.engine.seconds,
-            "peak": peak,
+            "peak": peak.above(),
             "fitted": int((ts == ts).sum()),
             "kernel": maps.meta["kernel_shapes"],
         }
 
 
 class Gammapy:
-    """The estimator of gammapy, on a whole map or on a part in its middle."""
+    """The estimator of gammapy, at every pixel or at every so many along rows and columns."""
 
     def __init__(self, case: Case, options: argparse.Namespace) -> None:
         import astropy.units as u
         from gammapy.datasets import Datasets, MapDataset
-        from gammapy.estimators import TSMapEstimator
         from gammapy.modeling.models import (
             GaussianSpatialModel,
             PointSpatialModel,
@@ -124,38 +129,68 @@ class Gammapy:
             SkyModel,
         )
 
-        whole = [MapDataset.read(path) for path in case.paths(options.folder)]
-        geom = whole[0].counts.geom
+        self.datasets = Datasets([MapDataset.read(path) for path in case.paths(options.folder)])
         spatial = PointSpatialModel()
         if case.sigma is not None:
             spatial = GaussianSpatialModel(sigma=u.Quantity(case.sigma))
         model = SkyModel(spectral_model=PowerLawSpectralModel(), spatial_model=spatial)
-        self.estimator = TSMapEstimator(model=model, **case.settings, n_jobs=options.jobs)
-        self.datasets, self.setup = Datasets(whole), 0.0
-        part = case.quick_part if options.quick else case.part
-        if part is not None:
-            width = part * geom.pixel_scales.to("deg")
-            self.setup = self.prepare(Datasets(whole))
-            cut = [dataset.cutout(geom.center_skydir, width[::-1]) for dataset in whole]
-            self.datasets = Datasets(cut)
-        self.about = {"pixels": [int(n) for n in self.datasets[0].counts.geom.data_shape[:0:-1]]}
-        self.is_part = part is not None
+        every = case.every
+        if options.quick:
+            pixels = np.prod(self.datasets[0].counts.data.shape[-2:])
+            every = max(every, math.ceil(math.sqrt(pixels / case.quick_pixels)))
+        self.every = every
+        self.estimator = sampling_estimator(self.begin_fit)(
+            model=model, **case.settings, n_jobs=options.jobs
+        )
+        self.about = {"every": every}
 
-    def prepare(self, datasets: Any) -> float:
-        """Return the seconds of what a run does before it fits the first pixel."""
-        estimate = self.estimator.estimate_fit_input_maps
-        return timed(lambda: [estimate(dataset) for dataset in datasets])[1]
+    def begin_fit(self) -> int:
+        """Note what had been used when the first pixel is to be fitted; return which to fit."""
+        self.setup = time.perf_counter() - self.start
+        self.setup_peak = self.peak.above()
+        self.held = None if self.peak.before is None else memory("VmRSS") - self.peak.before
+        self.fit_peak = Peak()
+        return self.spacing
 
     def run(self) -> Reply:
-        """Run once."""
-        (maps, seconds), peak = peak_above_start(
-            lambda: timed(lambda: self.estimator.run(self.datasets))
-        )
+        """Run once; if at few pixels, then at fewer too: what all need does not scale."""
+        reply = self.run_at(self.every)
+        return reply | {"few": self.run_at(4 * self.every)} if self.every > 1 else reply
+
+    def run_at(self, spacing: int) -> Reply:
+        """Run at every so many pixels."""
+        self.spacing = spacing
+        self.peak = Peak()
+        self.start = time.perf_counter()
+        maps = self.estimator.run(self.datasets)
+        seconds = time.perf_counter() - self.start
         ts = maps["ts"].data
-        reply = {"seconds": seconds, "peak": peak, "fitted": int((ts == ts).sum())}
-        if self.is_part:
-            reply |= {"setup": self.setup, "setup_part": self.prepare(self.datasets)}
-        return reply
+        return {
+            "seconds": seconds,
+            "fitting": seconds - self.setup,
+            "peak": self.setup_peak,
+            "held": self.held,
+            "grown": self.fit_peak.above(),
+            "fitted": int((ts == ts).sum()),
+        }
+
+
+def sampling_estimator(begin_fit: Callable[[], int]) -> type:
+    """Return gammapy's estimator, made to fit every so many pixels, and to tell when it begins.
+
+    The data of the pixels between enter all the same, as they do for the whole map.
+    """
+    from gammapy.estimators import TSMapEstimator
+
+    class Sampling(TSMapEstimator):
+        def _estimate_mask_2d(self, map_dict: Any) -> Any:
+            mask = TSMapEstimator._estimate_mask_2d(map_dict)
+            every = begin_fit()
+            kept = np.zeros_like(mask)
+            kept[..., every // 2 :: every, every // 2 :: every] = True
+            return mask & kept
+
+    return Sampling
 
 
 class Limit:
@@ -212,7 +247,7 @@ def main() -> None:
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--folder", type=Path, required=True, help="for simulated data")
     parser.add_argument("--jobs", type=int, default=1, help="processes of gammapy")
-    parser.add_argument("--quick", action="store_true", help="gammapy on a small part of the map")
+    parser.add_argument("--quick", action="store_true", help="gammapy on few pixels")
     options = parser.parse_args()
     # the answers have standard output to themselves
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

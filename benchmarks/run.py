@@ -17,15 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cases import CASES, Case
-from tables import lines, tables_of, versions
+from summary import RESULTS, circumstances, lines, tables_of
 
 FOLDER = Path(__file__).parent
-RESULT = FOLDER / "results" / "maps.json"
+RESULT = RESULTS / "maps.json"
 
 ORDER = ("gammagrad", "gammapy", "gammapy 2 jobs", "limit")
 TURN_SECONDS = 2.0
@@ -36,7 +36,14 @@ TURN_RUNS = 5
 class Worker:
     """A contender's process."""
 
-    def __init__(self, who: str, case: Case, folder: Path, quick: bool) -> None:
+    def __init__(
+        self,
+        who: str,
+        case: Case,
+        folder: Path,
+        quick: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         name, _, jobs = who.partition(" ")
         command = [sys.executable, str(FOLDER / "contender.py"), name, case.name]
         command += ["--folder", str(folder)]
@@ -44,7 +51,7 @@ class Worker:
         command += ["--quick"] if quick else []
         pipe = subprocess.PIPE
         self.who = who
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
         self.about = self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -78,7 +85,9 @@ def measure(case: Case, folder: Path, seconds: float, quick: bool) -> dict[str, 
     if case.simulated:
         prepare = [sys.executable, str(FOLDER / "contender.py"), "prepare", case.name]
         subprocess.run([*prepare, "--folder", str(folder)], check=True)
-    record: dict[str, Any] = {"title": case.title, "quick": quick, "contenders": {}}
+    optional = "selection_optional" in case.settings
+    record: dict[str, Any] = {"title": case.title, "optional": optional, "quick": quick}
+    record["contenders"] = {}
     workers = []
     for who in ORDER:
         # one after the other: the first run is timed in quiet, too
@@ -129,6 +138,15 @@ def show(records: dict[str, Any], only: Sequence[str] | None = None) -> None:
         print("", title, "", *lines(table), sep="\n", flush=True)
 
 
+def save(path: Path, records: dict[str, Any]) -> None:
+    """Write every answer, a case a line."""
+    head = json.dumps(circumstances())[1:-1]
+    rows = [f'"{name}": {json.dumps(records[name])}' for name in CASES if name in records]
+    path.parent.mkdir(exist_ok=True)
+    text = "{" + head + ',\n"cases": {\n' + ",\n".join(rows) + "\n}}\n"
+    path.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -148,10 +166,7 @@ def main() -> None:
             records[name] = measure(CASES[name], Path(folder), each, options.quick)
             show(records, [name])
             if output is not None:
-                ordered = {name: records[name] for name in CASES if name in records}
-                result = {"versions": versions(), "cases": ordered}
-                output.parent.mkdir(exist_ok=True)
-                output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+                save(output, records)
     print("\nAll together:")
     show(records, options.cases)
 

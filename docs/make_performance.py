@@ -1,0 +1,60 @@
+"""Put the tables of the benchmarks into the page Performance.
+
+python docs/make_performance.py [--check]
+
+The page `docs/performance.md` has markers, ``<!-- table: FILE/TABLE -->`` and ``<!-- end -->``;
+what is between them is made from `benchmarks/results/FILE.json`, which the scripts in `benchmarks`
+write. With ``--check`` nothing is written, and a page that is out of date is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER / "performance.md"
+BENCHMARKS = FOLDER.parent / "benchmarks"
+MARKED = re.compile(r"(<!-- table: ([\w-]+)/([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+sys.path.insert(0, str(BENCHMARKS))
+from summary import lines, tables_of  # noqa: E402
+
+
+def filled(match: re.Match[str]) -> str:
+    """Return a pair of markers with their table between them, and what made it."""
+    start, name, title, end = match.groups()
+    path = BENCHMARKS / "results" / f"{name}.json"
+    if not path.exists():
+        print(f"{path.name} is not there; its table stays as it is", file=sys.stderr)
+        return match.group(0)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    cases = found.get("cases", {})
+    table = (tables_of(cases) if cases else found["tables"])[title]
+    made = [f"{package} {version}" for package, version in found["versions"].items()]
+    note = f"Measured on {found['cores']} cores, with {', '.join(made)}."
+    if any(record["quick"] for record in cases.values()):
+        note += " A quick run, which shows that all works: its figures are rough."
+    return "\n".join([start, *lines(table), "", note, "", end])
+
+
+def main() -> int:
+    """Update the page or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if out of date")
+    check = parser.parse_args().check
+    old = PAGE.read_text(encoding="utf-8")
+    new = MARKED.sub(filled, old)
+    if check and new != old:
+        print("docs/performance.md is out of date: run make_performance.py", file=sys.stderr)
+        return 1
+    if not check:
+        PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
