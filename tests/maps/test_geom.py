@@ -76,6 +76,19 @@ def test_positions_may_be_pairs_in_the_frame_of_the_map():
         geom.sky_to_pix(3)
 
 
+@pytest.mark.parametrize("proj", ["CAR", "TAN", "AIT"])
+def test_distances_are_those_of_astropy(proj):
+    geom = WcsGeom.create(npix=(9, 7), binsz=20, skydir=(200, 40), proj=proj)
+    expected = geom.get_skycoord().separation(geom.center_skydir).to_value("deg")
+    np.testing.assert_allclose(geom.center_distance, expected, rtol=1e-12, atol=1e-12)
+    elsewhere = SkyCoord(30, -50, unit="deg", frame="galactic")
+    expected = geom.get_skycoord().separation(elsewhere).to_value("deg")
+    np.testing.assert_allclose(geom.separation(elsewhere).value, expected, rtol=1e-12)
+    x, y = np.array([1.5, 2]), np.array([3, 4.25])
+    expected = geom.pix_to_sky(x, y).separation(geom.center_skydir).deg
+    np.testing.assert_allclose(geom.distance_from_center(x, y), expected, rtol=1e-12)
+
+
 def test_solid_angle_of_plate_carree_is_exact():
     geom = WcsGeom.create(npix=(40, 60), binsz=0.05, proj="CAR")
     edges = np.deg2rad((np.arange(61) - 30) * 0.05)
@@ -270,6 +283,7 @@ def test_kernel_geometry():
     np.testing.assert_allclose(kernel.wcs.wcs.crpix, 6)
     assert kernel.center_skydir.separation(geom.center_skydir).deg < 1e-12
     assert geom.to_odd_npix().npix == (41, 41)
+    np.testing.assert_array_equal(geom.odd_npix([0, 0.04, 0.5, 0.56]), [1, 1, 11, 13])
     with pytest.raises(ValueError, match="positive angle"):
         geom.to_odd_npix(0)
 

@@ -72,7 +72,10 @@ class DatasetStatistic(DatasetTransforms):
         Map
             Predicted counts per bin, never below 0; NaN where the background is.
         """
-        return self._add(self.npred_signal(sampling=sampling), self.npred_background())
+        background = self.npred_background()
+        if background is not None and not sky_models(self.models):
+            return Map(self.geom, np.maximum(background.data, 0.0, dtype=float))
+        return self._add(self.npred_signal(sampling=sampling), background)
 
     def _add(self, signal: Map, background: Map | None) -> Map:
         data = signal.data + (0.0 if background is None else background.data)

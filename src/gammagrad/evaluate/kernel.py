@@ -234,7 +234,7 @@ def _point_counts(
     images = np.pad(images, ((0, 0), (margin, margin), (margin, margin)))
     if psf_kernel is not None and psf_kernel.after_edisp:
         return (per_energy @ matrix)[:, None, None] * images
-    return np.tensordot(matrix * per_energy[:, None], images, axes=(0, 0))
+    return np.einsum("tr,tyx->ryx", matrix * per_energy[:, None], images)
 
 
 def _folded_counts(

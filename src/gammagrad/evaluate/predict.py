@@ -166,7 +166,8 @@ def reco_exposure(
     axis_true = check_geometries(exposure, geom)
     per_flux = edisp_matrix(edisp, axis_true, energy_axis) * exposure.unit.to("cm2 s")
     per_exposure = per_flux * flux_of_reference(spectral_model, axis_true)[:, None]
-    counts = np.tensordot(per_exposure, finite(exposure.data), axes=(0, 0))
+    # no BLAS, whose threads would wait in the way of those of the fit
+    counts = np.einsum("tr,tyx->ryx", per_exposure, finite(exposure.data))
     result = geom.to_image().to_cube([energy_axis])
     if not normalize:
         return Map(result, counts)

@@ -320,7 +320,7 @@ class WcsGeom(PixelOps):
         return WcsGeom.create(
             npix=int(self.odd_npix(radius)),
             binsz=float(np.max(self.pixel_scales.to_value("deg"))),
-            skydir=self.center_skydir,
+            skydir=self.center_lonlat,
             proj=self.projection,
             frame=self._frame,
             axes=self.axes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -180,15 +181,21 @@ def integrate_pixels(
     fine = int(np.clip(wanted, _NODES_MIN, _NODES_MAX))
     core = int(np.ceil(_CORE * half_width / pixel * oversampling)) + oversampling
     for n, half in ((fine // 3, middle), (fine, min(core, middle))):
-        points, weights = np.polynomial.legendre.leggauss(-(-n // oversampling))
-        average(slice(None), (points / 2, weights / 2), half)
+        average(slice(None), _gauss_legendre(-(-n // oversampling)), half)
     return data
+
+
+@functools.cache
+def _gauss_legendre(n: int) -> tuple[Floats, Floats]:
+    """Return nodes in a pixel, from -1/2 to 1/2, and their weights."""
+    points, weights = np.polynomial.legendre.leggauss(n)
+    return points / 2, weights / 2
 
 
 def _is_mirrored(grid: WcsGeom) -> bool:
     """Return whether offsets from the middle of a grid are the same in its four quarters."""
     some = np.linspace(0, grid.npix[0] - 1, 7)
-    offset = grid.pix_distance(some[None, :], some[:, None], grid.center_skydir)
+    offset = grid.distance_from_center(some[None, :], some[:, None])
     flipped = (np.flip(offset, axis) for axis in (0, 1))
     return all(np.all(np.abs(offset - f) <= _ROUNDING * (1 + offset)) for f in flipped)
 
@@ -209,7 +216,7 @@ def _averages(
     rows = max(_MAX_SAMPLES // (n * max(n_nodes**2, len(profiles.nodes))), 1)
     for first in range(0, n, rows):
         some = position[first : first + rows]
-        offset = grid.pix_distance(position.reshape(1, -1), some.reshape(-1, 1), grid.center_skydir)
+        offset = grid.distance_from_center(position.reshape(1, -1), some.reshape(-1, 1))
         offset = offset.reshape(len(some), n_nodes, n, n_nodes).swapaxes(1, 2)
         offset = offset.reshape(len(some) * n, n_nodes**2)
         found = _weighted_sums(profiles, offset, np.outer(weights, weights).ravel())
@@ -234,4 +241,5 @@ def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) ->
     size = len(nodes) * len(offset)
     share = np.bincount(low.ravel(), lower.ravel(), size)
     share += np.bincount(low.ravel() + 1, upper.ravel(), size)
-    return values @ share.reshape(len(offset), len(nodes)).T
+    # no BLAS, whose threads would wait in the way of those of the fit
+    return np.einsum("ek,pk->ep", values, share.reshape(len(offset), len(nodes)))

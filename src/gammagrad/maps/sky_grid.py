@@ -122,7 +122,13 @@ class SkyGrid(Geom):
     @cached_property
     def center_skydir(self) -> SkyCoord:
         """Position of the middle of the map."""
-        return self.pix_to_sky(*self.center_pix)
+        return self._skycoord(*self.center_lonlat)
+
+    @cached_property
+    def center_lonlat(self) -> tuple[float, float]:
+        """Longitude and latitude of the middle of the map, degrees in its own frame."""
+        lon, lat = self.pix_to_lonlat(*self.center_pix)
+        return float(lon), float(lat)
 
     def pix_to_lonlat(self, x: Any, y: Any) -> tuple[Floats, Floats]:
         """Return longitude and latitude of pixel coordinates, in the frame of the map.
@@ -157,7 +163,7 @@ class SkyGrid(Geom):
         lon, lat = self.pix_to_lonlat(x, y)
         return self._skycoord(lon, lat)
 
-    def _skycoord(self, lon: Floats, lat: Floats) -> SkyCoord:
+    def _skycoord(self, lon: Any, lat: Any) -> SkyCoord:
         data = UnitSphericalRepresentation(lon * u.deg, lat * u.deg)
         return SkyCoord(self.frame_object.realize_frame(data))
 
@@ -205,7 +211,9 @@ class SkyGrid(Geom):
 
     def _in_frame(self, skycoord: Any) -> tuple[Floats, Floats]:
         """Return longitude and latitude of positions in the frame of the map, degrees."""
-        position = self.position(skycoord).transform_to(self.frame_object)
+        position = self.position(skycoord)
+        if not position.is_equivalent_frame(self.frame_object):
+            position = position.transform_to(self.frame_object)
         data = position.represent_as(UnitSphericalRepresentation)
         return np.asarray(data.lon.deg, dtype=float), np.asarray(data.lat.deg, dtype=float)
 
@@ -269,35 +277,31 @@ class SkyGrid(Geom):
         Quantity
             Degrees, shape (ny, nx).
         """
-        return u.Quantity(self._distance(*self._lonlat, skycoord), "deg", copy=False)
+        lon, lat = (float(c) for c in self._in_frame(skycoord))
+        return u.Quantity(angular_distance(*self._lonlat, lon, lat), "deg", copy=False)
 
     @cached_property
     def center_distance(self) -> Floats:
         """Angular distance of the pixel centres from the middle of the map, degrees, (ny, nx)."""
-        distance = self._distance(*self._lonlat, self.center_skydir)
+        ny, nx = self.shape_image
+        distance = self.distance_from_center(np.arange(nx)[None, :], np.arange(ny)[:, None])
         distance.flags.writeable = False
         return distance
 
-    def pix_distance(self, x: Any, y: Any, skycoord: Any) -> Floats:
-        """Return the angular distance of pixel coordinates from a position.
+    def distance_from_center(self, x: Any, y: Any) -> Floats:
+        """Return the angular distance of pixel coordinates from the middle of the map.
 
         Parameters
         ----------
         x, y
             Column and row, 0 at the centre of the first pixel; broadcast together.
-        skycoord
-            One position, as in `sky_to_pix`.
 
         Returns
         -------
         ndarray
             Degrees, NaN where there is no sky.
         """
-        return self._distance(*self.pix_to_lonlat(x, y), skycoord)
-
-    def _distance(self, lon: Floats, lat: Floats, skycoord: Any) -> Floats:
-        lon_0, lat_0 = self._in_frame(skycoord)
-        return angular_distance(lon, lat, float(lon_0), float(lat_0))
+        return angular_distance(*self.pix_to_lonlat(x, y), *self.center_lonlat)
 
     @cached_property
     def _solid_angle(self) -> u.Quantity:
