@@ -1,84 +1,38 @@
-"""Traced work on one chunk of tiles: the bins of its lists gathered, then fitted."""
+"""Traced work on one chunk of tiles: the bins of its lists gathered, then fitted.
+
+All sums over bins run through `Gathered.total`. Solvers lead in with sums in single precision, in
+units in which it cannot overflow, and end with a sweep or two in the precision of the data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
-from gammagrad.core.intervals import ends_at_bound, interval_steps
+from gammagrad.core.flat import FlatBins
+from gammagrad.core.gathered import LEAD, Gathered, ListProfile
+from gammagrad.core.intervals import interval_steps
 from gammagrad.core.options import FitOptions
-from gammagrad.core.profile import ProfileSums, lowest_step, profile_terms, rise
-from gammagrad.core.solve import lower_start, newton
-from gammagrad.core.stats import ScoreSums, bin_ratio, score_terms, ts_term
-from gammagrad.core.windows import TILE, BinImages, kernel_table
+from gammagrad.core.profile import rise
+from gammagrad.core.solve import Root, newton
+from gammagrad.core.stats import GainSums
+from gammagrad.core.workspace import Edge, Lists, Workspace, gather
 
-__all__ = ["PIXELS", "FlatBins", "TileInputs", "fit_chunk", "flat_bins", "try_chunk"]
+__all__ = ["TileInputs", "fit_chunk"]
 
-PIXELS = TILE * TILE
-
-
-class FlatBins(NamedTuple):
-    """All bins of all datasets in a row, with a dummy at the end, and their kernel table.
-
-    Attributes
-    ----------
-    counts, background
-        Shape (bins,).
-    exposure
-        Shape (components, bins).
-    table
-        Kernel between a place in a window and the pixels of the tile, shape
-        (components, places, pixels).
-    """
-
-    counts: Array
-    background: Array
-    exposure: Array
-    table: Array
-
-
-@jax.jit
-def flat_bins(datasets: Sequence[BinImages]) -> FlatBins:
-    """Put the datasets' bins and kernel tables end to end.
-
-    Parameters
-    ----------
-    datasets
-        Bins of each dataset of a joint fit, on one pixel grid.
-
-    Returns
-    -------
-    FlatBins
-        The bins.
-    """
-    components = max(d.exposure.shape[1] for d in datasets)
-
-    def widen(array: Array) -> Array:
-        missing = components - array.shape[0]
-        return jnp.pad(array, ((0, missing),) + ((0, 0),) * (array.ndim - 1))
-
-    def join(arrays: list[Array], axis: int) -> Array:
-        dummy = jnp.zeros_like(jax.lax.slice_in_dim(arrays[0], 0, 1, axis=axis))
-        return jnp.concatenate([*arrays, dummy], axis=axis)
-
-    exposure = [d.exposure.swapaxes(0, 1).reshape(d.exposure.shape[1], -1) for d in datasets]
-    tables = [jnp.moveaxis(kernel_table(d.kernel), 3, 0) for d in datasets]
-    tables = [t.reshape(t.shape[0], -1, PIXELS) for t in tables]
-    return FlatBins(
-        counts=join([d.counts.reshape(-1) for d in datasets], 0),
-        background=join([d.background.reshape(-1) for d in datasets], 0),
-        exposure=join([widen(e) for e in exposure], 1),
-        table=join([widen(t) for t in tables], 1),
-    )
+# the lead's last step, in errors: the next, in full precision, is then as small as its rounding
+_LEAD_STEP = 1e-3
+# steps in errors after which the terms of third order are below rounding
+_LAST_STEP, _LAST_ERROR = 1e-5, 1e-10
 
 
 class TileInputs(NamedTuple):
-    """What a chunk needs to know of its tiles' pixels, shape (tiles, pixels) each.
+    """What a chunk needs to know of its tiles' pixels, shape (pixels, tiles) each.
 
     Attributes
     ----------
@@ -87,208 +41,162 @@ class TileInputs(NamedTuple):
     model_sum
         Sum of the model counts at norm 1, > 0.
     guess
-        Norm to try; read by `try_chunk`, and by `fit_chunk` where `kept` is true.
-    kept
-        Whether the guess is kept.
+        Norm to try first; read only with a threshold.
     """
 
     bound: Any
     model_sum: Any
     guess: Any
-    kept: Any
 
 
-class _Lists(NamedTuple):
-    """Gathered bins, shape (BLOCK, blocks, pixels), and the tile of each block."""
-
-    counts: Array
-    ratio: Array
-    segment: Array
-    n_tiles: int
-
-    def total(self, per_block: Array) -> Array:
-        """Sum the blocks of each tile."""
-        return jax.ops.segment_sum(per_block, self.segment, self.n_tiles, indices_are_sorted=True)
-
-    def largest(self, per_block: Array) -> Array:
-        """Return the largest of the blocks of each tile."""
-        return jax.ops.segment_max(per_block, self.segment, self.n_tiles, indices_are_sorted=True)
-
-    def scores(self, norm: Array) -> ScoreSums:
-        """Sum the scores of each pixel's bins at a norm."""
-        of_block = norm[self.segment]
-
-        def add(total: ScoreSums, nth: tuple[Array, Array]) -> tuple[ScoreSums, None]:
-            s1, s2 = score_terms(of_block, *nth)
-            return ScoreSums(total.s1 + s1, total.s2 + s2), None
-
-        zero = jnp.zeros_like(of_block)
-        bins = (self.counts, self.ratio)
-        total, _ = jax.lax.scan(add, ScoreSums(zero, zero), bins, unroll=4)
-        return ScoreSums(self.total(total.s1), self.total(total.s2))
-
-    def gain(self, norm: Array) -> Array:
-        """Sum the gains of each pixel's bins over norm 0."""
-        of_block = norm[self.segment]
-
-        def add(total: Array, nth: tuple[Array, Array]) -> tuple[Array, None]:
-            return total + ts_term(of_block, *nth), None
-
-        bins = (self.counts, self.ratio)
-        return self.total(jax.lax.scan(add, jnp.zeros_like(of_block), bins)[0])
-
-    def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
-        """Return the profile's sums as a function of the step from a base norm."""
-        of_base = base[self.segment]
-
-        def sums(step: Array) -> ProfileSums:
-            of_step = step[self.segment]
-
-            def add(total: ProfileSums, nth: tuple[Array, Array]) -> tuple[ProfileSums, None]:
-                counts, ratio = nth
-                terms = profile_terms(of_step, counts, of_base + ratio)
-                return ProfileSums(*(t + u for t, u in zip(total, terms, strict=True))), None
-
-            zero = jnp.zeros_like(of_base)
-            bins = (self.counts, self.ratio)
-            total, _ = jax.lax.scan(add, ProfileSums(zero, zero, zero), bins)
-            return ProfileSums(*(self.total(t) for t in total))
-
-        return sums
-
-    def lowest_from(self, base: Array, target: Array, model_sum: Array) -> Array:
-        """Return each pixel's proven step to the lower end of an interval."""
-        of_base, of_target = base[self.segment], target[self.segment]
-        of_sum = model_sum[self.segment]
-
-        def larger(best: Array, nth: tuple[Array, Array]) -> tuple[Array, None]:
-            counts, ratio = nth
-            step = lowest_step(counts, of_base + ratio, of_sum, of_target)
-            return jnp.maximum(best, step), None
-
-        least = jnp.full_like(of_base, -jnp.inf)
-        return self.largest(jax.lax.scan(larger, least, (self.counts, self.ratio))[0])
+_Polished = tuple[Array, Array, Array, Array, Array, Array]
+"""Sweeps made, norm, last step, gain and ``S2``, and whether to go on."""
 
 
-def _gather(
-    flat: FlatBins, bins: Array, rows: Array, segment: Array, model_sum: Array
-) -> tuple[_Lists, Array]:
-    """Gather the listed bins; return them and each pixel's proven lower start."""
-    n_tiles = model_sum.shape[0]
-    smallest = jnp.full((bins.shape[1], PIXELS), -jnp.inf)
-    block_sum = model_sum[segment]
+def _finish(
+    sums: Callable[[Array], GainSums],
+    start: Array,
+    lower: Array,
+    model_sum: Array,
+    n_sweeps: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Polish led-in norms; return them, the last step in errors, gain and ``S2`` at the norm.
 
-    def gather(proven: Array, nth: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        which, place = nth
-        model = jnp.zeros_like(smallest)
-        for exposure, table in zip(flat.exposure, flat.table, strict=True):
-            model = model + exposure[which][:, None] * table[place]
-        ratio = bin_ratio(flat.background[which][:, None], model)
-        seen = jnp.where(model > 0, flat.counts[which][:, None], 0)
-        return jnp.maximum(proven, lower_start(seen, ratio, block_sum)), (seen, ratio)
-
-    at_least, (counts, ratio) = jax.lax.scan(gather, smallest, (bins, rows))
-    lists = _Lists(counts, ratio, segment, n_tiles)
-    return lists, lists.largest(at_least)
-
-
-@jax.jit
-def try_chunk(
-    flat: FlatBins, bins: Array, rows: Array, segment: Array, tiles: TileInputs
-) -> dict[str, Array]:
-    """Evaluate a chunk at a guess of the norm, moved to where the best fit can be.
-
-    Parameters
-    ----------
-    flat
-        All bins.
-    bins, rows
-        Blocks of listed bins, and of their rows in the kernel table, shape (BLOCK, blocks).
-    segment
-        Which of the chunk's tiles a block belongs to, ascending.
-    tiles
-        The tiles.
-
-    Returns
-    -------
-    dict of str to Array
-        ``guess``, ``gain`` and ``s2`` there, shape (tiles, pixels).
+    The sums are those of the last sweep, carried over its step by their derivatives: at most
+    `_LAST_STEP` errors, whose fourth power is below rounding.
     """
-    lists, proven = _gather(flat, bins, rows, segment, tiles.model_sum)
-    guess = jnp.maximum(tiles.guess, jnp.maximum(tiles.bound, proven))
-    return {"guess": guess, "gain": lists.gain(guess), "s2": lists.scores(guess).s2}
+    tiny = jnp.finfo(start.dtype).tiny
+
+    def sweep(state: _Polished) -> _Polished:
+        index, x, *_ = state
+        gain, s1, s2, s3 = sums(x)
+        safe = jnp.maximum(s2, tiny)
+        moved = jnp.where(s2 > 0, jnp.maximum(lower, x + s1 / safe * (s1 / model_sum - 1)), lower)
+        d = moved - x
+        size = jnp.abs(d) * jnp.sqrt(s2)
+        # the next step would be this large; Newton's error from the third derivative
+        left = jnp.abs(s3 / safe - s2 / jnp.maximum(s1, tiny)) * jnp.abs(d) * size
+        going = ((size > _LAST_STEP) | (left > _LAST_ERROR)).any()
+        # a step too long for its own derivatives is not taken if it is the last
+        d = jnp.where((index + 1 == n_sweeps) & (size > 1e-2), 0, d)
+        gain = gain + d * (s1 - d * (s2 / 2 - d * s3 / 3))
+        return index + 1, x + d, size, gain, jnp.maximum(s2 - 2 * d * s3, 0), going
+
+    def unfinished(state: _Polished) -> Array:
+        return state[-1] & (state[0] < n_sweeps)
+
+    zero = jnp.zeros_like(start)
+    first = (jnp.zeros((), jnp.int32), start, zero, zero, zero, jnp.ones((), bool))
+    _, norm, size, gain, s2, _ = lax.while_loop(unfinished, sweep, first)
+    return jnp.maximum(norm, lower), size, gain, s2
 
 
-@partial(jax.jit, static_argnames=("selection", "keeps", "n_sweeps"))
+def _solve(
+    full: Gathered,
+    lead: Gathered,
+    tiles: TileInputs,
+    edge: Edge,
+    rtol: Array | float,
+    n_sweeps: int,
+) -> tuple[Root, Array, Array]:
+    """Solve for the best norms; return them with the gain and ``S2`` there."""
+    total = tiles.model_sum
+    lower = jnp.maximum(tiles.bound, edge.proven)
+    # in single precision the domain ends a little earlier
+    ends = -(1 - 4 * jnp.finfo(LEAD).eps) / jnp.maximum(edge.steepest / total, 1e-30).astype(LEAD)
+    lowest = jnp.maximum((lower * total).astype(LEAD), ends)
+    root = newton(
+        lead.scores,
+        jnp.maximum(lowest, 0),
+        lowest,
+        jnp.ones_like(lowest),
+        n_sweeps=max(n_sweeps - 1, 0),
+        rtol=jnp.asarray(rtol, LEAD),
+        tolerance=_LEAD_STEP,
+    )
+    start = jnp.maximum(root.norm.astype(total.dtype) / total, lower)
+    norm, step, gain, s2 = _finish(full.gains, start, lower, total, max(n_sweeps, 1))
+    return Root(norm, root.niter, step), gain, s2
+
+
+@partial(
+    jax.jit,
+    static_argnames=("selection", "threshold_is_set", "n_sweeps"),
+    donate_argnames="space",
+)
 def fit_chunk(
     flat: FlatBins,
-    bins: Array,
-    rows: Array,
-    segment: Array,
+    lists: Lists,
     tiles: TileInputs,
     options: FitOptions,
     scan_values: Array | None,
+    threshold: Array,
+    space: Workspace,
     *,
     selection: tuple[str, ...],
-    keeps: bool,
+    threshold_is_set: bool,
     n_sweeps: int,
-) -> dict[str, Array]:
-    """Fit the norms of one chunk of tiles from blocks of occupied bins.
+) -> tuple[Workspace, dict[str, Array]]:
+    """Fit the norms of one chunk of tiles from lists of occupied bins.
 
     Parameters
     ----------
     flat
         All bins.
-    bins, rows
-        Blocks of listed bins, and of their rows in the kernel table, shape (BLOCK, blocks).
-    segment
-        Which of the chunk's tiles a block belongs to, ascending.
+    lists
+        The occupied bins of each tile.
     tiles
         The tiles.
     options
         Numbers that steer the fit.
     scan_values
         Norms of the scan, if it is selected.
+    threshold
+        Test statistic of the guess up to which it is kept.
+    space
+        Memory to work in; it is returned for the next chunk.
     selection
         Optional outputs.
-    keeps
-        Whether some pixels keep their guess.
+    threshold_is_set
+        Whether to try the guess at all.
     n_sweeps
-        Newton sweeps.
+        Most Newton sweeps.
 
     Returns
     -------
+    Workspace
+        The memory.
     dict of str to Array
-        ``norm``, ``s2``, ``gain``, ``niter``, ``last_step``, ``has_counts``, ``error_at_bound``
-        and the optional outputs, shape (tiles, pixels); a scan has its norms in front.
+        ``norm``, ``s2``, ``gain``, ``niter``, ``last_step``, ``has_counts``, ``error_at_bound``,
+        ``kept`` and the optional outputs, shape (pixels, tiles); a scan has its norms in front.
     """
-    lists, proven = _gather(flat, bins, rows, segment, tiles.model_sum)
-    lower = jnp.maximum(tiles.bound, proven)
-    start = jnp.maximum(lower, jnp.zeros_like(lower))
-    root = newton(lists.scores, start, lower, tiles.model_sum, n_sweeps=n_sweeps, rtol=options.rtol)
-    best = root.norm
-    norm = jnp.where(tiles.kept, tiles.guess, best) if keeps else best
-    s1, s2 = lists.scores(norm)
+    flat, total = flat.in_a_row(), tiles.model_sum
+    space, edge = gather(flat, lists, total, space)
+    full, lead = space.lists(lists.n_rows)
+    profile = ListProfile(full, total, edge.steepest)
+    root, gain, s2 = _solve(full, lead, tiles, edge, options.rtol, n_sweeps)
+    best = norm = root.norm
+    kept = jnp.zeros(norm.shape, bool)
+    error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2)
+    if threshold_is_set:
+        guess = jnp.maximum(tiles.guess, jnp.maximum(tiles.bound, edge.proven))
+        tried = full.gains(guess)
+        kept = 2 * (tried.gain - guess * total) <= threshold
+        norm, gain, s2 = (
+            jnp.where(kept, a, b) for a, b in ((guess, norm), (tried.gain, gain), (tried.s2, s2))
+        )
     found = {
         "norm": norm,
         "s2": s2,
-        "gain": lists.gain(norm),
+        "gain": gain,
         "niter": root.niter,
         "last_step": root.last_step,
-        "has_counts": s1 > 0,
-        "error_at_bound": ends_at_bound(
-            lists.sums_from(best), tiles.bound - best, tiles.model_sum, options.n_sigma**2
-        ),
+        "has_counts": edge.steepest > 0,
+        "error_at_bound": error_at_bound,
+        "kept": kept,
     }
     steps = interval_steps(
-        lists.sums_from,
-        lambda base, target: lists.lowest_from(base, target, tiles.model_sum),
-        norm,
-        best if keeps else None,
-        tiles.bound,
-        tiles.model_sum,
-        options,
-        selection,
+        profile, norm, best if threshold_is_set else None, tiles.bound, options, selection
     )
     if steps.up is not None and steps.down is not None:
         found["norm_errp"] = steps.up[0] + steps.up[1] - norm
@@ -299,8 +207,13 @@ def fit_chunk(
 
         def scanned(value: Array) -> Array:
             at = jnp.broadcast_to(value, norm.shape)
-            values = rise(at, lists.gain(at), tiles.model_sum)
-            return jnp.where(at < tiles.bound, jnp.inf, values)
 
-        found["stat_scan"] = jax.lax.map(scanned, scan_values)
-    return found
+            def visit(_: None) -> Array:
+                return jnp.where(at < tiles.bound, jnp.inf, rise(at, full.gain(at), total))
+
+            # most negative norms are below every pixel's bound
+            seen = (at >= tiles.bound).any()
+            return lax.cond(seen, visit, lambda _: jnp.full_like(norm, jnp.inf), None)
+
+        found["stat_scan"] = lax.map(scanned, scan_values)
+    return space, found

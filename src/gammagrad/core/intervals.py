@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,15 @@ from gammagrad.core.profile import (
     ProfileSums,
     lower_step,
     lowest_step,
+    one_bin_rise,
+    parabola_start,
     profile_terms,
     rise,
     upper_step,
 )
 from gammagrad.core.stats import ts_term
 
-__all__ = ["PixelProfile", "Steps", "ends_at_bound", "interval_steps", "pixel_intervals"]
+__all__ = ["PixelProfile", "Profile", "Steps", "ends_at_bound", "interval_steps", "pixel_intervals"]
 
 Sums = Callable[[Array], ProfileSums]
 """The sums of `ProfileSums` at a step from a base norm that has been chosen."""
@@ -65,13 +67,32 @@ def ends_at_bound(sums: Sums, step: Array, model_sum: Array, target: Array | flo
     return rise(step, gain, model_sum) <= target
 
 
+class Profile(Protocol):
+    """The profile of one pixel, or of many side by side, and how its intervals are found."""
+
+    @property
+    def model_sum(self) -> Array:
+        """Sum of the model counts at norm 1, > 0."""
+        ...
+
+    def sums_from(self, base: Array) -> Sums:
+        """Return the sums as a function of the step from a base norm."""
+        ...
+
+    def up(self, base: Array, target: Array) -> Array:
+        """Return the step upwards from a base over which the statistic rises by a target."""
+        ...
+
+    def down(self, base: Array, target: Array, bound: Array) -> Array:
+        """Return the step downwards from a best fit, or that to the physical bound."""
+        ...
+
+
 def interval_steps(
-    sums_from: Callable[[Array], Sums],
-    lowest_from: Callable[[Array, Array], Array],
+    profile: Profile,
     norm: Array,
     best: Array | None,
     bound: Array,
-    model_sum: Array,
     options: FitOptions,
     selection: Sequence[str],
 ) -> Steps:
@@ -79,19 +100,14 @@ def interval_steps(
 
     Parameters
     ----------
-    sums_from
-        Returns the sums as a function of the step from a base norm.
-    lowest_from
-        Returns the largest `gammagrad.core.profile.lowest_step` of a pixel's bins, for a base norm
-        and a target.
+    profile
+        The profile.
     norm
         Norm that intervals are counted from: the best fit, or a guess that was kept.
     best
         Best fit, if `norm` is a guess that was kept; else None.
     bound
         Physical bound.
-    model_sum
-        Sum of the model counts at norm 1, > 0.
     options
         `n_sigma`, `n_sigma_ul` and `norm_min`.
     selection
@@ -103,30 +119,24 @@ def interval_steps(
         The ends.
     """
 
+    def risen(base: Array, step: Array) -> Array:
+        return rise(step, profile.sums_from(base)(step).gain, profile.model_sum)
+
     def above(reference: Array, target: Array) -> tuple[Array, Array]:
+        if best is None:
+            return reference, profile.up(reference, target)
         # the profile climbs from the best fit on: a guess below it is seen from there
-        base = reference if best is None else jnp.maximum(best, reference)
-        sums = sums_from(base)
-        if best is not None:
-            back = reference - base
-            target = target + rise(back, sums(back).gain, model_sum)
-        return base, upper_step(sums, model_sum, target)
+        base = jnp.maximum(best, reference)
+        return base, profile.up(base, target + risen(base, reference - base))
 
     steps = Steps()
     if "errn-errp" in selection:
         target = options.n_sigma**2 * jnp.ones_like(norm)
         steps = steps._replace(up=above(norm, target))
         base = norm if best is None else best
-        sums = sums_from(base)
         if best is not None:
-            ahead = norm - base
-            target = target + rise(ahead, sums(ahead).gain, model_sum)
-        # the curvature grows downwards: the parabola at the best fit rises less, its root is beyond
-        s2 = sums(jnp.zeros_like(base)).s2
-        parabola = -jnp.sqrt(target / jnp.maximum(s2, jnp.finfo(s2.dtype).tiny))
-        start = jnp.maximum(lowest_from(base, target), parabola)
-        down = lower_step(sums, start, bound - base, model_sum, target)
-        steps = steps._replace(down=(base, down))
+            target = target + risen(base, norm - base)
+        steps = steps._replace(down=(base, profile.down(base, target, bound)))
     if "ul" in selection:
         target = options.n_sigma_ul**2 * jnp.ones_like(norm)
         steps = steps._replace(limit=above(jnp.maximum(norm, options.norm_min), target))
@@ -155,10 +165,22 @@ class PixelProfile(NamedTuple):
         profile, base, step = jax.lax.stop_gradient((self, norm, bound - norm))
         return ends_at_bound(profile.sums_from(base), step, profile.model_sum, n_sigma**2)
 
-    def lowest_from(self, base: Array, target: Array) -> Array:
-        """Return the pixel's proven step to the lower end of an interval."""
-        steps = lowest_step(self.counts, base + self.ratio, self.model_sum, target)
-        return steps.max(initial=-jnp.inf)
+    def up(self, base: Array, target: Array) -> Array:
+        """Return the step upwards from a base over which the statistic rises by a target."""
+        sums = self.sums_from(base)
+        _, s1, s2 = sums(jnp.zeros_like(base))
+        start = one_bin_rise(target, s1, s2, self.model_sum)
+        return upper_step(sums, start, self.model_sum, target)
+
+    def down(self, base: Array, target: Array, bound: Array) -> Array:
+        """Return the step downwards from a best fit, or that to the physical bound."""
+        sums, end = self.sums_from(base), bound - base
+        _, s1, s2 = sums(jnp.zeros_like(base))
+        proven = lowest_step(self.counts, base + self.ratio, self.model_sum, target)
+        far = jnp.maximum(proven.max(initial=-jnp.inf), parabola_start(s2, target))
+        start = one_bin_rise(target, s1, s2, self.model_sum, downwards=True)
+        start = jnp.where(ends_at_bound(sums, end, self.model_sum, target), end, start)
+        return lower_step(sums, start, far, end, self.model_sum, target)
 
     def end(self, base: Array, step: Array, target: Array | float) -> Array:
         """Return the norm at a solved step, with the root's derivatives."""
@@ -194,16 +216,7 @@ def pixel_intervals(
     fixed = jax.lax.stop_gradient
     frozen, at, floor, steering = fixed((profile, norm, bound, options))
     occupied = frozen._replace(ratio=jnp.where(frozen.counts > 0, frozen.ratio, jnp.inf))
-    steps = interval_steps(
-        occupied.sums_from,
-        occupied.lowest_from,
-        at,
-        None,
-        floor,
-        frozen.model_sum,
-        steering,
-        selection,
-    )
+    steps = interval_steps(occupied, at, None, floor, steering, selection)
     found: dict[str, Array] = {}
     if steps.up is not None and steps.down is not None:
         target = options.n_sigma**2

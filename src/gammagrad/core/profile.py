@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad.core.solve import iterate
 from gammagrad.core.stats import score_terms, ts_term
 
 __all__ = [
@@ -24,6 +24,9 @@ __all__ = [
     "climb",
     "lower_step",
     "lowest_step",
+    "one_bin_rise",
+    "one_bin_step",
+    "parabola_start",
     "profile_terms",
     "rise",
     "upper_step",
@@ -102,6 +105,7 @@ def climb(
     start: Array,
     target: Array,
     n_sweeps: int = N_CLIMBS,
+    tolerance: float = 0.0,
 ) -> Array:
     """Find where a function reaches a target, by Newton steps in both logarithms.
 
@@ -119,6 +123,8 @@ def climb(
         Value to reach, > 0.
     n_sweeps
         Number of Newton sweeps.
+    tolerance
+        Relative step below which sweeping ends, once no pixel's is larger; 0 makes all sweeps.
 
     Returns
     -------
@@ -127,20 +133,25 @@ def climb(
     """
     tiny = jnp.finfo(start.dtype).tiny
 
-    def sweep(at: Array, _: None) -> tuple[Array, None]:
+    def sweep(at: Array) -> Array:
         value, slope = value_and_slope(at)
         value = jnp.maximum(value, tiny)
         power = jnp.clip(at * slope / value, 1, 2)
-        return at * jnp.exp(jnp.log(target / value) / power), None
+        return at * jnp.exp(jnp.log(target / value) / power)
 
-    return jax.lax.scan(sweep, start, None, length=n_sweeps)[0]
+    def settled(before: Array, after: Array) -> Array:
+        return (jnp.abs(after - before) <= tolerance * jnp.abs(after)).all()
+
+    return iterate(sweep, start, n_sweeps, settled if tolerance else None)
 
 
 def upper_step(
     sums: Callable[[Array], ProfileSums],
+    start: Array,
     model_sum: Array,
     target: Array,
     n_sweeps: int = N_CLIMBS,
+    tolerance: float = 0.0,
 ) -> Array:
     """Find the step upwards over which the statistic rises by a target.
 
@@ -148,29 +159,46 @@ def upper_step(
     ----------
     sums
         Returns the sums at a step from a base norm at or above the best fit.
+    start
+        Step to begin with, > 0, such as `one_bin_rise`.
     model_sum
         Sum of the model counts at norm 1, `M` > 0.
     target
         Rise of the statistic, the number of standard deviations squared.
-    n_sweeps
-        Number of sweeps.
+    n_sweeps, tolerance
+        As for `climb`.
 
     Returns
     -------
     Array
         The step, > 0 and finite.
     """
-    _, s1, s2 = sums(jnp.zeros_like(model_sum))
-    slope = jnp.maximum(model_sum - s1, 0)
-    # the curvature falls upwards, so the parabola at the base lies above: its root comes first
-    floor = jnp.finfo(model_sum.dtype).tiny
-    start = target / jnp.maximum(slope + jnp.sqrt(slope**2 + s2 * target), floor)
 
     def value_and_slope(step: Array) -> tuple[Array, Array]:
         gain, s1, _ = sums(step)
         return rise(step, gain, model_sum), 2 * (model_sum - s1)
 
-    return climb(value_and_slope, start, target * jnp.ones_like(start), n_sweeps)
+    return climb(value_and_slope, start, target * jnp.ones_like(start), n_sweeps, tolerance)
+
+
+def parabola_start(s2: Array, target: Array) -> Array:
+    """Step downwards that is far enough: where the parabola at the best fit has risen by a target.
+
+    The curvature grows downwards, so that the profile lies above the parabola and rises sooner.
+
+    Parameters
+    ----------
+    s2
+        Curvature at the best fit, ``sum n / r^2``.
+    target
+        Rise of the statistic.
+
+    Returns
+    -------
+    Array
+        The step, <= 0.
+    """
+    return -jnp.sqrt(target / jnp.maximum(s2, jnp.finfo(s2.dtype).tiny))
 
 
 def lowest_step(counts: Array, ratio: Array, model_sum: Array, target: Array) -> Array:
@@ -207,10 +235,12 @@ def lowest_step(counts: Array, ratio: Array, model_sum: Array, target: Array) ->
 def lower_step(
     sums: Callable[[Array], ProfileSums],
     start: Array,
+    far: Array,
     bound: Array,
     model_sum: Array,
     target: Array,
     n_sweeps: int = N_DESCENTS,
+    tolerance: float = 0.0,
 ) -> Array:
     """Find the step downwards over which the statistic rises by a target, or the bound.
 
@@ -222,6 +252,8 @@ def lower_step(
     sums
         Returns the sums at a step from the best fit.
     start
+        Step to begin with, such as `one_bin_rise`; `bound` where the interval ends there.
+    far
         Step that is far enough (`lowest_step`), <= 0.
     bound
         Step to the physical bound, <= 0.
@@ -231,41 +263,109 @@ def lower_step(
         Rise of the statistic, the number of standard deviations squared.
     n_sweeps
         Number of sweeps.
+    tolerance
+        Relative step below which sweeping ends, once no pixel's is larger; 0 makes all sweeps.
 
     Returns
     -------
     Array
         The step, between `bound` and 0.
     """
-    far = jnp.maximum(start, bound)
+    far = jnp.maximum(far, bound)
 
-    def sweep(state: Bracket, _: None) -> tuple[Bracket, None]:
+    def sweep(state: Bracket) -> Bracket:
         at, far, near = state
         gain, s1, s2 = sums(at)
         over = rise(at, gain, model_sum) - target
         far = jnp.where(over >= 0, jnp.maximum(far, at), far)
         near = jnp.where(over < 0, jnp.minimum(near, at), near)
-        moved = at + _one_bin_step(over / 2, s1, s2, model_sum)
+        moved = at + one_bin_step(over / 2, s1, s2, model_sum)
         inside = (moved >= far) & (moved <= near)
         following = jnp.where(inside, moved, 0.5 * (far + near))
         # the bound itself is reached first: there the interval ends
         ends = (over < 0) & (at <= bound)
-        return (jnp.where(ends, bound, following), far, near), None
+        return jnp.where(ends, bound, following), far, near
 
-    first = (far, far, jnp.zeros_like(far))
-    return jax.lax.scan(sweep, first, None, length=n_sweeps)[0][0]
+    def settled(before: Bracket, after: Bracket) -> Array:
+        return (jnp.abs(after[0] - before[0]) <= tolerance * jnp.abs(after[0])).all()
+
+    first = (jnp.clip(start, far, 0), far, jnp.zeros_like(far))
+    return iterate(sweep, first, n_sweeps, settled if tolerance else None)[0]
 
 
-def _one_bin_step(over: Array, s1: Array, s2: Array, model_sum: Array) -> Array:
-    """Solve ``n w - M r (e^w - 1) = over`` of the equivalent bin; return ``r (e^w - 1)``."""
+def one_bin_step(over: Array, s1: Array, s2: Array, model_sum: Array) -> Array:
+    """Step from a point where the statistic is over a level to where it reaches it.
+
+    All occupied bins are replaced by the one that has their `s1` and `s2` at the point, so that
+    value, slope and curvature are right: the error is cubed.
+
+    Parameters
+    ----------
+    over
+        Half of what the statistic has above the level; negative below it.
+    s1, s2
+        Sums at the point.
+    model_sum
+        Sum of the model counts at norm 1, `M`.
+
+    Returns
+    -------
+    Array
+        The root ``r (e^w - 1)`` of ``n w - M r (e^w - 1) = over`` on the point's side of the best
+        fit, found by Newton steps in `w`; NaN where the statistic is infinite.
+    """
     safe = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
     ratio = jnp.where(s2 > 0, s1 / safe, jnp.zeros_like(s1))
     counts, expected = s1 * ratio, model_sum * ratio
     w = jnp.zeros_like(s1)
     for _ in range(3):
         slope = counts - expected * jnp.exp(w)
-        usable = slope > 0
+        # on the side where it started
+        usable = slope * (counts - expected) > 0
         miss = counts * w - expected * jnp.expm1(w) - over
         w = jnp.where(usable, w - miss / jnp.where(usable, slope, jnp.ones_like(slope)), w)
-    step = ratio * jnp.expm1(w)
-    return jnp.where(jnp.isfinite(step), step, jnp.zeros_like(step))
+    return jnp.where(jnp.isfinite(over), ratio * jnp.expm1(w), jnp.nan)
+
+
+def one_bin_rise(
+    target: Array, s1: Array, s2: Array, model_sum: Array, downwards: bool = False
+) -> Array:
+    """Step from a best fit over which the statistic of one bin rises by a target.
+
+    The bin is the one that has `s1` and `s2` of all occupied bins: where a search for the end of an
+    interval may begin.
+
+    Parameters
+    ----------
+    target
+        Rise of the statistic.
+    s1, s2
+        Sums at the best fit, or right of it.
+    model_sum
+        Sum of the model counts at norm 1, `M` > 0.
+    downwards
+        Whether to go down, which takes `s1` for `M`.
+
+    Returns
+    -------
+    Array
+        The step; of the straight line where there are no counts, minus infinity downwards.
+    """
+    seen = s2 > 0
+    safe = jnp.where(seen, s2, jnp.ones_like(s2))
+    ratio = jnp.where(seen, s1 / safe, jnp.zeros_like(s1))
+    counts = jnp.where(seen, s1 * ratio, jnp.ones_like(s1))
+    level = target / (2 * counts)
+    if downwards:
+        # e^w - 1 - w >= level at this w < 0, and the slope is never steeper than -1
+        w = -(level + jnp.sqrt(2 * level))
+        for _ in range(4):
+            w = w - (jnp.expm1(w) - w - level) / jnp.minimum(jnp.expm1(w), -1e-6)
+        return jnp.where(seen, ratio * jnp.expm1(w), -jnp.inf)
+    factor = jnp.maximum(jnp.where(seen, model_sum / jnp.maximum(s1, 1e-300), 1), 1)
+    # a step too far, from where Newton's steps come down to the root of a convex function
+    w = jnp.log1p(level + jnp.sqrt(2 * level))
+    for _ in range(4):
+        miss = factor * jnp.expm1(w) - w - level
+        w = w - miss / jnp.maximum(factor * jnp.exp(w) - 1, 1e-6)
+    return jnp.where(seen, ratio * jnp.expm1(w), target / (2 * model_sum))

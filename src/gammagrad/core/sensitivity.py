@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad.core.logarithm import log1p
 from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import climb
 from gammagrad.core.stats import BACKGROUND_FLOOR
-from gammagrad.core.tiles import map_tiles
-from gammagrad.core.windows import BinImages
 
-__all__ = ["AsimovSums", "asimov_terms", "curvature_term", "sensitivity", "sensitivity_tiles"]
+__all__ = [
+    "AsimovSums",
+    "asimov_from_contrast",
+    "asimov_terms",
+    "curvature_term",
+    "one_bin_root",
+    "required",
+    "sensitivity",
+]
 
 N_SWEEPS = 3
 """Sweeps in single precision: two lead to 1e-4 of the root, three where background is missing."""
@@ -53,15 +58,35 @@ def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
     Cowan et al. (2011), EPJC 71, 1554, section 3 (the Asimov data set).
     """
     b = jnp.maximum(background, BACKGROUND_FLOOR)
-    z = norm * (model / b)
-    log = jnp.log1p(z)
+    return asimov_from_contrast(norm, b, model / b)
+
+
+def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> AsimovSums:
+    """Return what `asimov_terms` does, from the contrast ``g = m / b`` at norm 1.
+
+    Parameters
+    ----------
+    norm
+        The source's norm `x` > 0, broadcast against the bins.
+    background
+        Expected background `b` times weight, > 0.
+    contrast
+        Model over background at norm 1.
+
+    Returns
+    -------
+    AsimovSums
+        The terms.
+    """
+    z = norm * contrast
+    log = log1p(z)
     small = jnp.minimum(z, _SERIES_BELOW)
     # the difference of two nearly equal terms, as a series where they are
     series = 1 - small * (
         1 / 3 - small * (1 / 6 - small * (1 / 10 - small * (1 / 15 - small / 21)))
     )
     value = jnp.where(z < _SERIES_BELOW, 0.5 * z**2 * series, (1 + z) * log - z)
-    return AsimovSums(b * value, model * log)
+    return AsimovSums(background * value, background * contrast * log)
 
 
 def curvature_term(background: Array, model: Array) -> Array:
@@ -80,15 +105,43 @@ def curvature_term(background: Array, model: Array) -> Array:
     return model * (model / jnp.maximum(background, BACKGROUND_FLOOR))
 
 
-def _required(norm: Array, model_sum: Array, curvature: Array, options: FitOptions) -> Array:
-    """Raise a norm to what the least counts and the background's uncertainty ask for."""
+def required(norm: Array, model_sum: Array, curvature: Array, options: FitOptions) -> Array:
+    """Raise a norm to what the least counts and the background's uncertainty ask for.
+
+    Parameters
+    ----------
+    norm
+        Norm that reaches the significance.
+    model_sum, curvature
+        Sums of ``m`` and ``m^2 / b``.
+    options
+        `gamma_min` and `bkg_syst_fraction`.
+
+    Returns
+    -------
+    Array
+        The norm.
+    """
     counts = options.gamma_min / model_sum
     systematic = options.bkg_syst_fraction * model_sum / curvature
     return jnp.maximum(norm, jnp.maximum(counts, systematic))
 
 
-def _one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
-    """Solve for the one bin that has the model counts and the curvature of all bins."""
+def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
+    """Solve for the one bin that has the model counts and the curvature of all bins.
+
+    Parameters
+    ----------
+    model_sum, curvature
+        Sums of ``m`` and ``m^2 / b``, > 0.
+    target
+        Half the Asimov test statistic to reach.
+
+    Returns
+    -------
+    Array
+        The norm.
+    """
     background = model_sum**2 / curvature
 
     def sums(norm: Array) -> tuple[Array, Array]:
@@ -130,7 +183,7 @@ def sensitivity(
     curvature = jnp.where(seen, curvature, jnp.ones_like(curvature))
     model_sum = jnp.where(seen, model_sum, jnp.ones_like(model_sum))
     b, m, level = jax.lax.stop_gradient((background, model, target))
-    root = _one_bin_root(*jax.lax.stop_gradient((model_sum, curvature)), level)
+    root = one_bin_root(*jax.lax.stop_gradient((model_sum, curvature)), level)
     # single precision leads to within its rounding of the root, one sweep more to within ours
     for dtype, sweeps in ((jnp.float32, n_sweeps), (root.dtype, 1)):
         data = tuple(a.astype(dtype) for a in (b, m))
@@ -144,35 +197,5 @@ def sensitivity(
     at_root = AsimovSums(*(term.sum() for term in asimov_terms(root, background, model)))
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
     root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
-    norm = _required(root, model_sum, curvature, options) / unit
+    norm = required(root, model_sum, curvature, options) / unit
     return jnp.where(seen, norm, jnp.zeros_like(norm))
-
-
-@partial(jax.jit, static_argnames="memory")
-def sensitivity_tiles(
-    datasets: Sequence[BinImages], tiles: Array, options: FitOptions, memory: int = 2**27
-) -> Array:
-    """Return the sensitivity at every pixel of some tiles, all bins visited.
-
-    Parameters
-    ----------
-    datasets
-        Bins of each dataset of a joint fit, on one pixel grid.
-    tiles
-        Indices of the tiles, shape (tiles,).
-    options
-        `n_sigma_sensitivity`, `gamma_min` and `bkg_syst_fraction`.
-    memory
-        Working memory to aim at, in bytes.
-
-    Returns
-    -------
-    Array
-        Norms, shape (tiles, pixels); 0 where there is no model.
-    """
-
-    def of_pixel(counts: Array, background: Array, model: Array) -> Array:
-        del counts
-        return sensitivity(background, model, options)
-
-    return map_tiles(of_pixel, datasets, tiles, memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ from jax import Array
 
 from gammagrad.core.stats import ScoreSums
 
-__all__ = ["N_SWEEPS", "STATUS", "Root", "Status", "lower_start", "newton"]
+__all__ = ["N_SWEEPS", "STATUS", "Root", "Status", "iterate", "lower_start", "newton"]
+
+State = TypeVar("State")
 
 N_SWEEPS = 8
 """Default number of Newton sweeps: five reach 1e-8 of an error on the data studied so far."""
@@ -68,6 +70,46 @@ class Root(NamedTuple):
     last_step: Array
 
 
+def iterate(
+    sweep: Callable[[State], State],
+    state: State,
+    n_sweeps: int,
+    settled: Callable[[State, State], Array] | None = None,
+) -> State:
+    """Apply a sweep a number of times, or until all that is solved together has settled.
+
+    Parameters
+    ----------
+    sweep
+        Takes a state, any pytree, to the next.
+    state
+        The first.
+    n_sweeps
+        Number of sweeps; the largest, if they may end earlier.
+    settled
+        Tells from two states in a row whether to stop, a bool scalar. None makes all sweeps, which
+        is what can be vectorised over pixels without waiting for the slowest.
+
+    Returns
+    -------
+    State
+        The last state.
+    """
+    if settled is None:
+        return jax.lax.scan(lambda at, _: (sweep(at), None), state, None, length=n_sweeps)[0]
+
+    def unsettled(carry: tuple[Array, State, Array]) -> Array:
+        return (carry[0] < n_sweeps) & ~carry[2]
+
+    def once(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
+        index, before, _ = carry
+        after = sweep(before)
+        return index + 1, after, settled(before, after)
+
+    first = (jnp.zeros((), jnp.int32), state, jnp.zeros((), bool))
+    return jax.lax.while_loop(unsettled, once, first)[1]
+
+
 def lower_start(counts: Array, ratio: Array, model_sum: Array) -> Array:
     """Norm that is proven to lie at or below the best fit, from each of a pixel's bins.
 
@@ -106,6 +148,7 @@ def newton(
     *,
     n_sweeps: int = N_SWEEPS,
     rtol: Array | float = 0.01,
+    tolerance: float = 0.0,
 ) -> Root:
     """Solve ``1 / S1(x) = 1 / M`` by Newton steps clipped from below; it cannot fail.
 
@@ -130,6 +173,9 @@ def newton(
     rtol
         Step in units of the error below which a sweep counts as the last; it sets `niter` only,
         never the precision of the norm.
+    tolerance
+        Step in units of the error below which sweeping ends, once no pixel's is larger; 0 makes all
+        sweeps.
 
     Returns
     -------
@@ -138,17 +184,21 @@ def newton(
     """
     floor = jnp.finfo(start.dtype).tiny
 
-    def sweep(state: Root, index: Array) -> tuple[Root, None]:
-        s1, s2 = sums(state.norm)
+    def sweep(state: tuple[Array, Root]) -> tuple[Array, Root]:
+        index, (at, niter, _) = state
+        s1, s2 = sums(at)
         moved = (s1 / jnp.maximum(s2, floor)) * (s1 / model_sum - 1)
         # without counts nothing holds the norm up: it falls to its bound
-        norm = jnp.where(s2 > 0, jnp.maximum(lower, state.norm + moved), lower)
-        step = jnp.abs(norm - state.norm) * jnp.sqrt(s2)
-        moving = step > rtol
-        niter = jnp.where(moving, index + 1, state.niter)
-        return Root(norm, niter.astype(jnp.int32), step), None
+        norm = jnp.where(s2 > 0, jnp.maximum(lower, at + moved), lower)
+        step = jnp.abs(norm - at) * jnp.sqrt(s2)
+        niter = jnp.where(step > rtol, index + 1, niter)
+        return index + 1, Root(norm, niter.astype(jnp.int32), step)
+
+    def settled(_: tuple[Array, Root], after: tuple[Array, Root]) -> Array:
+        return (after[1].last_step <= tolerance).all()
 
     zero = jnp.zeros_like(start)
     first = Root(jnp.maximum(start, lower), zero.astype(jnp.int32), zero)
-    root, _ = jax.lax.scan(sweep, first, jnp.arange(n_sweeps, dtype=jnp.int32))
+    ends = settled if tolerance else None
+    _, root = iterate(sweep, (jnp.zeros((), jnp.int32), first), n_sweeps, ends)
     return root._replace(niter=jnp.minimum(root.niter + 1, n_sweeps).astype(jnp.int32))

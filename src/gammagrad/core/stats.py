@@ -15,12 +15,17 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad.core.logarithm import log1p
+
 __all__ = [
     "BACKGROUND_FLOOR",
+    "GainSums",
     "ScoreSums",
     "bin_ratio",
     "cash",
     "cash_sum",
+    "contrast_scores",
+    "gain_terms",
     "log_term",
     "score_terms",
     "ts_term",
@@ -167,7 +172,7 @@ def _log_gain(norm: Array, ratio: Array) -> Array:
     """Return ``log(1 + x / r)`` for ``x > -r``."""
     step = norm / ratio
     # one ulp inside the bound: log1p(-1) is minus infinity
-    return jnp.log1p(jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps))
+    return log1p(jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps))
 
 
 @_log_gain.defjvp
@@ -211,3 +216,76 @@ def score_terms(norm: Array, counts: Array, ratio: Array) -> ScoreSums:
     """
     slope, curvature = _slope_and_curvature(norm, counts, ratio)
     return ScoreSums(slope, -curvature)
+
+
+class GainSums(NamedTuple):
+    """Summed gain over norm 0 and three derivatives of it, with the signs and factors taken off.
+
+    Attributes
+    ----------
+    gain
+        ``sum n log(1 + x g)`` with the contrast ``g = m / b``.
+    s1, s2, s3
+        ``sum n q``, ``sum n q^2`` and ``sum n q^3`` with ``q = g / (1 + x g) = 1 / (x + r)``.
+    """
+
+    gain: Array
+    s1: Array
+    s2: Array
+    s3: Array
+
+
+def _gain(norm: Array, counts: Array, contrast: Array) -> Array:
+    """Return the gain of one bin over norm 0, ``n log(1 + x g)``."""
+    return counts * log1p(norm * contrast)
+
+
+_gain_slope = jax.grad(_gain)
+_gain_curvature = jax.grad(_gain_slope)
+_two_orders = jnp.vectorize(lambda *bin_: (_gain_slope(*bin_), _gain_curvature(*bin_)))
+_all_orders = jnp.vectorize(
+    lambda *bin_: (
+        _gain(*bin_),
+        _gain_slope(*bin_),
+        _gain_curvature(*bin_),
+        jax.grad(_gain_curvature)(*bin_),
+    )
+)
+
+
+def contrast_scores(norm: Array, counts: Array, contrast: Array) -> ScoreSums:
+    """Return what `score_terms` does, from a bin's contrast instead of its ratio.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, above ``-1 / g`` where there are counts; broadcast against the bins.
+    counts
+        Observed counts times weight.
+    contrast
+        Model over background at norm 1, ``g = m / b``; zero takes the bin out.
+
+    Returns
+    -------
+    ScoreSums
+        The terms.
+    """
+    slope, curvature = _two_orders(norm, counts, contrast)
+    return ScoreSums(slope, -curvature)
+
+
+def gain_terms(norm: Array, counts: Array, contrast: Array) -> GainSums:
+    """Return one bin's share of the gain and its derivatives, by `jax.grad` of the Cash term.
+
+    Parameters
+    ----------
+    norm, counts, contrast
+        As for `contrast_scores`.
+
+    Returns
+    -------
+    GainSums
+        The terms.
+    """
+    gain, first, second, third = _all_orders(norm, counts, contrast)
+    return GainSums(gain, first, -second, third / 2)

@@ -16,11 +16,20 @@ from jax import Array
 
 from gammagrad._pytree import pytree
 
-__all__ = ["KERNEL_WEIGHTINGS", "TILE", "BinImages", "TilePlan", "cube_bins", "kernel_table"]
+__all__ = [
+    "KERNEL_WEIGHTINGS",
+    "PIXELS",
+    "TILE",
+    "BinImages",
+    "TilePlan",
+    "cube_bins",
+    "kernel_table",
+]
 __all__ += [
     "clean_kernel",
     "from_tiles",
     "known_weights",
+    "rows_around",
     "summed_bins",
     "to_tiles",
     "weight_offset",
@@ -28,6 +37,9 @@ __all__ += [
 
 TILE = 4
 """Edge of a tile, in pixels: its 16 pixels share one window of bins."""
+
+PIXELS = TILE * TILE
+"""Pixels of a tile."""
 
 KERNEL_WEIGHTINGS = ("counts", "equal")
 KERNEL_FLOOR = 1e-12
@@ -321,3 +333,27 @@ def from_tiles(tiles: np.ndarray | Array, plan: TilePlan) -> np.ndarray | Array:
     (ny, nx), (gy, gx), lead = plan.shape, plan.grid, tiles.shape[:-2]
     image = tiles.reshape(*lead, gy, gx, TILE, TILE).swapaxes(-3, -2)
     return image.reshape(*lead, gy * TILE, gx * TILE)[..., :ny, :nx]
+
+
+def rows_around(array: np.ndarray, rows: slice, halo: int) -> np.ndarray:
+    """Return some rows of maps with those around them.
+
+    Parameters
+    ----------
+    array
+        Shape (..., rows, cols).
+    rows
+        The rows; they may end beyond the map.
+    halo
+        Rows to add above and below.
+
+    Returns
+    -------
+    ndarray
+        The rows, zero outside the map.
+    """
+    ny = array.shape[-2]
+    first, last = rows.start - halo, rows.stop + halo
+    inside = array[..., max(first, 0) : min(last, ny), :]
+    beyond = ((max(-first, 0), max(last - ny, 0)), (0, 0))
+    return np.pad(inside, ((0, 0),) * (array.ndim - 2) + beyond)

@@ -13,7 +13,7 @@ import numpy as np
 from gammagrad.core.norm import NormFit
 from gammagrad.core.occupied import fit_occupied
 from gammagrad.core.solve import Status
-from gammagrad.core.windows import TILE, BinImages
+from gammagrad.core.windows import TILE, BinImages, rows_around
 from gammagrad.parallel import Jobs, run_jobs
 
 __all__ = ["cut_rows", "fit_shared"]
@@ -88,9 +88,9 @@ def fit_shared(
     strips = [
         Strip(
             halo=halo,
-            datasets=tuple((*(_rows(a, rows, halo) for a in d[:3]), d[3]) for d in plain),
-            fitted=np.pad(_rows(fitted, rows, 0), ((halo, halo), (0, 0))),
-            guess=None if guess is None else _rows(guess, rows, halo),
+            datasets=tuple((*(rows_around(a, rows, halo) for a in d[:3]), d[3]) for d in plain),
+            fitted=np.pad(rows_around(fitted, rows, 0), ((halo, halo), (0, 0))),
+            guess=None if guess is None else rows_around(guess, rows, halo),
             settings=settings,
         )
         for rows in parts
@@ -175,15 +175,6 @@ def _cost_of_rows(datasets: Sequence[Sequence[np.ndarray]], fitted: np.ndarray) 
         inside = total[np.minimum(rows + reach + 1, ny)] - total[np.maximum(rows - reach, 0)]
         bins += inside * min(width / nx, 1.0)
     return fitted.sum(axis=1) * bins
-
-
-def _rows(array: np.ndarray, rows: slice, halo: int) -> np.ndarray:
-    """Return rows of maps with those around them; zero outside the map."""
-    ny = array.shape[-2]
-    first, last = rows.start - halo, rows.stop + halo
-    inside = array[..., max(first, 0) : min(last, ny), :]
-    beyond = ((max(-first, 0), max(last - ny, 0)), (0, 0))
-    return np.pad(inside, ((0, 0),) * (array.ndim - 2) + beyond)
 
 
 def _joined(

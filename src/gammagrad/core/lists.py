@@ -1,0 +1,244 @@
+"""Lists of bins, built on the host: which bins each tile of pixels has in its window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gammagrad.core.gathered import ROWS
+from gammagrad.core.windows import TILE, TilePlan
+from gammagrad.core.workspace import Lists
+
+__all__ = ["CAPACITIES", "PORTION", "Chunk", "ListedBins", "chunks", "common_window"]
+
+CAPACITIES = (256, 1024, 4096, 16384, 65536)
+"""Rows that a chunk's lists may have: few sizes, so that new data compile nothing new."""
+
+PORTION = 2**20
+"""Bins listed at a time, the dummies included that fill them up: one size for all data."""
+
+
+class Chunk(NamedTuple):
+    """Some tiles and the lists of their bins.
+
+    Attributes
+    ----------
+    tiles
+        The tiles; the last is repeated where there are too few.
+    number
+        How many of them are not repetitions.
+    lists
+        Their bins.
+    capacity
+        Rows of the workspace that they need.
+    """
+
+    tiles: np.ndarray
+    number: int
+    lists: Lists
+    capacity: int
+
+
+def common_window(kernels: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """Return the smallest window that holds all kernels.
+
+    Parameters
+    ----------
+    kernels
+        Shapes of kernels, odd sizes in the last two axes.
+
+    Returns
+    -------
+    tuple of int
+        Its rows and columns.
+    """
+    return max(k[-2] for k in kernels), max(k[-1] for k in kernels)
+
+
+class _Dataset(NamedTuple):
+    """One dataset's listed bins, sorted by pixel, with its part of the kernel table."""
+
+    plan: TilePlan
+    first: np.ndarray  # of each pixel, among the listed bins
+    bins: np.ndarray
+    places: np.ndarray  # less that of the tile's corner
+
+
+class ListedBins:
+    """The bins to list of all datasets, sorted by pixel.
+
+    Parameters
+    ----------
+    members
+        For each dataset which bins to list, bool, shape (images, rows, cols).
+    kernels
+        Shape of each dataset's kernel, odd sizes in the last two axes.
+    """
+
+    def __init__(self, members: Sequence[np.ndarray], kernels: Sequence[tuple[int, ...]]) -> None:
+        window = common_window(kernels)
+        self.common = TilePlan.create(members[0].shape, window)
+        self.datasets: list[_Dataset] = []
+        n_bins = n_places = 0
+        for member, kernel in zip(members, kernels, strict=True):
+            data = self._sorted(member, TilePlan.create(member.shape, kernel))
+            shifted = data._replace(bins=data.bins + n_bins, places=data.places + n_places)
+            self.datasets.append(shifted)
+            n_bins += member.size
+            n_places += member.shape[0] * self.common.window[0] * self.common.window[1]
+        self.bins = np.concatenate([d.bins for d in self.datasets]).astype(np.int32)
+        self.places = np.concatenate([d.places for d in self.datasets]).astype(np.int32)
+        # a dummy is any bin where the kernel is zero
+        self.dummy = np.int32(0), np.int32(n_places)
+
+    def _sorted(self, member: np.ndarray, plan: TilePlan) -> _Dataset:
+        """Sort the bins by pixel: the bins of a stretch of pixels are then a range."""
+        images, ny, nx = member.shape
+        listed = np.flatnonzero(np.moveaxis(member, 0, -1))
+        pixel, image = np.divmod(listed, images)
+        first = np.zeros(ny * nx + 1, np.int32)
+        np.cumsum(member.sum(axis=0, dtype=np.int32), out=first[1:])
+        row, col = np.divmod(pixel, nx)
+        height, width = self.common.window
+        places = (image * height + row) * width + col
+        return _Dataset(plan, first, image * (ny * nx) + pixel, places)
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles of the map."""
+        return self.common.n_tiles
+
+    def lengths(self) -> np.ndarray:
+        """Return how many bins each tile lists, shape (tiles,)."""
+        total = np.zeros(self.n_tiles, np.int64)
+        for data in self.datasets:
+            (hy, hx), (wy, wx), (gy, gx) = data.plan.halo, data.plan.window, data.plan.grid
+            ny, nx = data.plan.shape
+            pads = ((hy + 1, gy * TILE - ny + hy), (hx + 1, gx * TILE - nx + hx))
+            sums = np.pad(np.diff(data.first).reshape(ny, nx), pads)
+            for axis in (0, 1):
+                np.cumsum(sums, axis=axis, out=sums)
+            row, col = np.arange(gy)[:, None] * TILE, np.arange(gx)[None, :] * TILE
+            inside = sums[row + wy, col + wx] - sums[row, col + wx]
+            total += (inside - sums[row + wy, col] + sums[row, col]).reshape(-1)
+        return total
+
+    def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
+        """List the bins of some tiles.
+
+        Parameters
+        ----------
+        tiles
+            Indices of the tiles.
+
+        Returns
+        -------
+        bins, places : Array
+            The lists one after the other, filled up with dummies to one of few sizes.
+        starts : ndarray
+            Where each tile's list starts.
+        """
+        starts, numbers, shifts = [], [], []
+        tile_row, tile_col = (index * TILE for index in np.divmod(tiles, self.common.grid[1]))
+        up, left = tile_row - self.common.halo[0], tile_col - self.common.halo[1]
+        corner = up * self.common.window[1] + left
+        before = 0
+        for data in self.datasets:
+            (hy, hx), (wy, wx), (ny, nx) = data.plan.halo, data.plan.window, data.plan.shape
+            rows = tile_row[:, None] - hy + np.arange(wy)
+            low, high = (np.clip(tile_col - hx + side, 0, nx)[:, None] for side in (0, wx))
+            base = np.clip(rows, 0, ny - 1) * nx
+            begin = data.first[base + low]
+            inside = (rows >= 0) & (rows < ny)
+            starts.append(begin + before)
+            numbers.append(np.where(inside, data.first[base + high] - begin, 0))
+            shifts.append(np.broadcast_to(corner[:, None], begin.shape))
+            before += data.bins.size
+        number = np.concatenate(numbers, axis=1)
+        listed = number.sum(axis=1).cumsum()
+        flat = number.reshape(-1)
+        # a range is where it starts plus how far into it
+        offset = np.concatenate(starts, axis=1).reshape(-1) - (flat.cumsum() - flat)
+        which = np.arange(listed[-1], dtype=np.int32) + np.repeat(offset.astype(np.int32), flat)
+        corners = np.concatenate(shifts, axis=1).astype(np.int32)
+        shift = np.repeat(corners.reshape(-1), flat)
+        size = PORTION
+        while size <= which.size:
+            size *= 2
+        filled = np.empty((2, size), np.int32)
+        filled[0, : which.size] = self.bins[which]
+        np.subtract(self.places[which], shift, out=filled[1, : which.size])
+        filled[:, which.size :] = np.array(self.dummy)[:, None]
+        first = np.concatenate([[0], listed[:-1]]).astype(np.int32)
+        return jnp.asarray(filled[0]), jnp.asarray(filled[1]), first
+
+
+def chunks(listed: ListedBins, active: np.ndarray, entries: int) -> Iterator[Chunk]:
+    """Cut tiles into chunks with lists of about the same length.
+
+    Parameters
+    ----------
+    listed
+        The bins.
+    active
+        Which tiles are wanted, bool, shape (tiles,).
+    entries
+        Rows times tiles of a chunk, at most, unless a single tile has more rows.
+
+    Yields
+    ------
+    Chunk
+        The chunks, those with the longest lists last.
+    """
+    lengths = listed.lengths()
+    order = np.flatnonzero(active & (lengths > 0))
+    order = order[np.argsort(lengths[order], kind="stable")]
+    if not order.size:
+        return
+    for tiles, capacity in _by_capacity(order, lengths[order]):
+        width = max(1, entries // capacity)
+        for some in _portions(tiles, lengths[tiles], width):
+            bins, places, starts = listed.of_tiles(some)
+            for begin in range(0, some.size, width):
+                part = some[begin : begin + width]
+                filled = np.concatenate([part, np.repeat(part[-1:], width - part.size)])
+                which = np.minimum(np.arange(begin, begin + width), some.size - 1)
+                length = lengths[filled].astype(np.int32)
+                n_rows = np.int32(-(-int(length.max()) // ROWS) * ROWS)
+                lists = Lists(bins, places, starts[which], length, n_rows)
+                yield Chunk(filled, part.size, lists, capacity)
+
+
+def _by_capacity(tiles: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Divide tiles by the capacity that their lists need, ascending."""
+    longest = int(lengths[-1])
+    # one capacity for all where that wastes little: each costs a compilation
+    common = next((c for c in CAPACITIES[:2] if longest <= c), None)
+    if common is not None:
+        yield tiles, common
+        return
+    begin, largest = 0, CAPACITIES[-1]
+    while largest < longest:
+        largest *= 2
+    for capacity in sorted({*CAPACITIES[1:], largest}):
+        end = int(np.searchsorted(lengths, capacity, side="right"))
+        if end > begin:
+            yield tiles[begin:end], capacity
+        begin = max(begin, end)
+
+
+def _portions(tiles: np.ndarray, lengths: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """Divide tiles into whole chunks whose lists are built together, to bound memory."""
+    firsts = np.arange(0, tiles.size, width)
+    size = np.add.reduceat(lengths, firsts)
+    begin = total = 0
+    for first, entries in zip(firsts.tolist(), size.tolist(), strict=True):
+        if first > begin and total + entries > PORTION:
+            yield tiles[begin:first]
+            begin, total = first, 0
+        total += entries
+    yield tiles[begin:]

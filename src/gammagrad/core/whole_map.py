@@ -1,0 +1,111 @@
+"""What all bins enter, whether they have counts or not: sums over windows, the physical bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gammagrad.core.bound import kernel_reach, local_max, steepest_ratio
+from gammagrad.core.convolve import box_sum, correlate_sum
+from gammagrad.core.stats import cash
+from gammagrad.core.windows import BinImages
+
+__all__ = ["WholeMap", "whole_map"]
+
+
+class WholeMap(NamedTuple):
+    """Sums over each pixel's window and the limits of its norm, numpy maps (rows, cols).
+
+    Attributes
+    ----------
+    model_sum
+        Sum of the model counts at norm 1.
+    background_sum
+        Sum of the background.
+    stat_null
+        Cash statistic at norm 0.
+    has_model
+        Whether the pixel is to be fitted and its model predicts anything, bool.
+    bound
+        Physical bound of the norm.
+    counts_on_zero
+        Whether a bin that the model reaches has counts but no background, bool.
+    """
+
+    model_sum: np.ndarray
+    background_sum: np.ndarray
+    stat_null: np.ndarray
+    has_model: np.ndarray
+    bound: np.ndarray
+    counts_on_zero: np.ndarray
+
+
+def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
+    """Sum over the windows of a map, and find the physical bound.
+
+    Parameters
+    ----------
+    datasets
+        Bins of each dataset of a joint fit, on one pixel grid.
+    fitted
+        Pixels to fit, bool, shape (rows, cols).
+
+    Returns
+    -------
+    WholeMap
+        The sums.
+    """
+    sums = [_sums(d) for d in datasets]
+    model_sum, background_sum, stat_null = (
+        np.asarray(sum(s[index] for s in sums)) for index in range(3)
+    )
+    reached = np.any([np.asarray(s[3]) for s in sums], axis=0)
+    has_model = fitted & reached & (model_sum > 0)
+    return WholeMap(
+        model_sum=model_sum,
+        background_sum=background_sum,
+        stat_null=stat_null,
+        has_model=has_model,
+        bound=_physical_bound(datasets, has_model),
+        counts_on_zero=_reach(datasets, lambda d: (d.counts > 0) & (d.background <= 0)),
+    )
+
+
+@jax.jit
+def _sums(images: BinImages) -> tuple[Array, Array, Array, Array]:
+    """Sum model, background and null statistic over each pixel's window; see where a model is."""
+    window = (images.kernel.shape[-2], images.kernel.shape[-1])
+    flat = images.exposure.reshape(-1, *images.exposure.shape[-2:])
+    support = jnp.where(images.exposure > 0, 1.0, 0.0).max(axis=(0, 1))
+    return (
+        correlate_sum(flat, images.kernel.reshape(-1, *window)),
+        box_sum(images.background.sum(axis=0), window),
+        box_sum(cash(images.counts, images.background).sum(axis=0), window),
+        local_max(support, window) > 0,
+    )
+
+
+def _physical_bound(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarray:
+    """Least norm at which no bin of a pixel's window predicts a negative number."""
+    ratio = jnp.zeros(fitted.shape, datasets[0].background.dtype)
+    for images in datasets:
+        ratio = steepest_ratio(images, fitted, ratio)
+    bare = _reach(datasets, lambda d: (d.exposure > 0).any(axis=1) & (d.background <= 0))
+    steepest = np.asarray(ratio)
+    bound = np.divide(-1.0, steepest, out=np.zeros_like(steepest), where=steepest > 0)
+    return np.where(bare, 0.0, bound)
+
+
+def _reach(datasets: Sequence[BinImages], special: Callable[[BinImages], Array]) -> np.ndarray:
+    """Mark the pixels whose model reaches a bin of a kind that most data do not have."""
+    reached = np.zeros(datasets[0].counts.shape[1:], bool)
+    for images in datasets:
+        bins = special(images)
+        if bool(bins.any()):
+            reached |= np.asarray(kernel_reach(bins, images.kernel))
+    return reached

@@ -1,0 +1,174 @@
+"""Lists of bins gathered into memory that one chunk of tiles hands on to the next."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gammagrad.core.flat import FlatBins
+from gammagrad.core.gathered import LEAD, ROWS, Gathered
+from gammagrad.core.stats import BACKGROUND_FLOOR
+from gammagrad.core.windows import PIXELS
+
+__all__ = ["Edge", "Lists", "Workspace", "gather"]
+
+
+_CEILING = 1e12
+"""Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
+
+
+class Workspace(NamedTuple):
+    """The memory that lists are gathered into, which one chunk hands on to the next.
+
+    Attributes
+    ----------
+    full
+        Weights and contrasts in the precision of the data.
+    lead
+        The same in single precision, contrasts over the model sum.
+    """
+
+    full: tuple[Array, Array]
+    lead: tuple[Array, Array]
+
+    @classmethod
+    def create(cls, rows: int, tiles: int, dtype: Any) -> Workspace:
+        """Return memory for so many rows of so many tiles."""
+        shapes = (rows, tiles), (rows, PIXELS, tiles)
+        full, lead = (tuple(jnp.zeros(s, d) for s in shapes) for d in (dtype, LEAD))
+        return cls((full[0], full[1]), (lead[0], lead[1]))
+
+    def lists(self, n_rows: Array) -> tuple[Gathered, Gathered]:
+        """Return the lists gathered here, in the precision of the data and in single precision."""
+        (counts, contrast), (counts_lead, contrast_lead) = self
+        return (
+            Gathered(counts, contrast, n_rows),
+            Gathered(counts_lead, contrast_lead, n_rows),
+        )
+
+    @staticmethod
+    def bytes_per_entry(dtype: Any) -> int:
+        """Return the bytes that one row of one tile takes."""
+        return (PIXELS + 1) * (np.dtype(dtype).itemsize + np.dtype(LEAD).itemsize)
+
+
+class Lists(NamedTuple):
+    """The listed bins of some tiles.
+
+    Attributes
+    ----------
+    bins
+        Bins among all bins, tile by tile, with a dummy at the end, shape (entries,).
+    places
+        Row of the kernel table that holds each bin's place in its tile's window, same shape.
+    starts, lengths
+        Where a tile's bins are, shape (tiles,).
+    n_rows
+        Bins of the longest list, rounded up to a multiple of `gammagrad.core.gathered.ROWS`.
+    """
+
+    bins: Any
+    places: Any
+    starts: Any
+    lengths: Any
+    n_rows: Any
+
+    def rows(self, first: Array, number: int) -> tuple[Array, Array]:
+        """Return some bins and places of each tile, a dummy beyond its last, (rows, tiles)."""
+        row = first + jnp.arange(number, dtype=jnp.int32)[:, None]
+        dummy = self.bins.shape[0] - 1
+        entry = jnp.where(row < self.lengths[None], self.starts[None] + row, dummy)
+        return self.bins[entry], self.places[entry]
+
+
+class Edge(NamedTuple):
+    """What the occupied bins say about where a best fit can be, shape (pixels, tiles).
+
+    Attributes
+    ----------
+    steepest
+        Largest contrast; 0 without bins.
+    proven
+        Norm that the best fit cannot lie below; minus infinity without bins.
+    """
+
+    steepest: Array
+    proven: Array
+
+
+def gather(
+    flat: FlatBins,
+    lists: Lists,
+    model_sum: Array,
+    space: Workspace,
+) -> tuple[Workspace, Edge]:
+    """Gather listed bins into the workspace.
+
+    Parameters
+    ----------
+    flat
+        All bins in a row.
+    lists
+        The lists.
+    model_sum
+        Sum of the model counts at norm 1, > 0, shape (pixels, tiles).
+    space
+        The workspace.
+
+    Returns
+    -------
+    Workspace
+        The workspace, filled.
+    Edge
+        What the bins say about the best fit.
+    """
+    zero, steps = np.int32(0), lists.n_rows // ROWS
+
+    def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
+        which, place = lists.rows(index * ROWS, ROWS)
+        background = jnp.maximum(flat.background[which], BACKGROUND_FLOOR)
+        # once for each bin, not again for each of its pixels
+        share, place = lax.optimization_barrier((flat.exposure[:, which] / background[None], place))
+        if len(share) == 1:
+            contrast = share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
+        else:
+            table = flat.table[place]
+            contrast = jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
+        return _put(store, index * ROWS, flat.counts[which], contrast)
+
+    full = lax.fori_loop(zero, steps, copy, space.full)
+    per_model = 1 / model_sum
+
+    def scale(index: Array, state: tuple[tuple[Array, Array], Edge]) -> Any:
+        store, edge = state
+        n, g = (lax.dynamic_slice_in_dim(array, index * ROWS, ROWS) for array in full)
+        # see `lower_start`; a bin without a model gives minus infinity
+        found = lax.reduce(
+            (g, n[:, None] * per_model[None] - 1 / g),
+            (np.zeros((), g.dtype), np.asarray(-np.inf, g.dtype)),
+            lambda some, more: tuple(map(jnp.maximum, some, more)),
+            (0,),
+        )
+        scaled = jnp.minimum(g * per_model[None], _CEILING)
+        return _put(store, index * ROWS, n, scaled), Edge(*map(jnp.maximum, edge, found))
+
+    nothing = Edge(jnp.zeros_like(model_sum), jnp.full_like(model_sum, -jnp.inf))
+    lead, edge = lax.fori_loop(zero, steps, scale, (space.lead, nothing))
+    # stay inside the logarithm's domain where the bound is lost in rounding
+    inside = -(1 - 4 * jnp.finfo(model_sum.dtype).eps) / edge.steepest
+    return Workspace(full, lead), edge._replace(proven=jnp.maximum(edge.proven, inside))
+
+
+def _put(
+    store: tuple[Array, Array], row: Array, weight: Array, contrast: Array
+) -> tuple[Array, Array]:
+    """Write some rows of weights and contrasts."""
+    zero = np.int32(0)
+    first, second = store
+    return (
+        lax.dynamic_update_slice(first, weight.astype(first.dtype), (row, zero)),
+        lax.dynamic_update_slice(second, contrast.astype(second.dtype), (row, zero, zero)),
+    )
