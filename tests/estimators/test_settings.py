@@ -120,7 +120,7 @@ def test_a_run_changes_neither_estimator_nor_dataset(dataset: MapDataset) -> Non
 
 
 def test_every_setting_comes_back_from_a_file(tmp_path) -> None:
-    estimator = TSMapEstimator(**CHANGES, n_jobs=3, parallel_backend="ray")
+    estimator = TSMapEstimator(**CHANGES, n_jobs=3, parallel_backend="ray", memory="300 MB")
     write_config(estimator, tmp_path / "config.yaml")
     again = read_config(tmp_path / "config.yaml")
     assert again.settings == estimator.settings
@@ -185,6 +185,9 @@ def test_the_signature_is_that_of_gammapy_with_additions_by_keyword() -> None:
         ({"kernel_containment": 95}, "kernel_containment is 95; expected a fraction"),
         ({"renormalise": 1}, "renormalise is 1; expected True or False"),
         ({"n_jobs": 0}, "n_jobs is 0; expected a whole number"),
+        ({"memory": "300 deg"}, "memory is '300 deg'; expected an amount of memory"),
+        ({"memory": 100}, "memory is 100; expected an amount of memory"),
+        ({"memory": True}, "memory is True; expected an amount of memory"),
         ({"n_jobs": -1}, "n_jobs is -1; expected a whole number"),
         ({"n_jobs": True}, "n_jobs is True; expected a whole number"),
         ({"n_jobs": 2.0}, "n_jobs is 2.0; expected a whole number"),
@@ -236,3 +239,8 @@ def test_a_kernel_has_a_width_or_a_containment() -> None:
         estimator.kernel_width = "1 deg"
     estimator.kernel_containment = None
     estimator.kernel_width = "1 deg"
+
+
+def test_memory_is_bytes_or_a_quantity() -> None:
+    for memory in (3e8, "300 MB", "0.3 GB", 0.3 * u.Gbyte):
+        assert TSMapEstimator(memory=memory).memory == 300_000_000

@@ -150,6 +150,12 @@ def _add_process_options(group: Any) -> None:
         help="where they run: on this machine (multiprocessing, the default), or on a cluster of "
         "ray",
     )
+    group.add_argument(
+        "--memory",
+        type=setting("memory", "500 MB"),
+        metavar="M",
+        help='working memory of the fit, such as "500 MB" (default: 256 MB on a processor)',
+    )
 
 
 def _add_output_options(group: Any) -> None:

@@ -32,6 +32,7 @@ OPTIONS_OF_SETTINGS: dict[str, str] = {
     "rtol": "--rtol",
     "n_jobs": "--jobs",
     "parallel_backend": "--parallel-backend",
+    "memory": "--memory",
     "positions": "--around",
 }
 """The option of the command line for a setting of the estimator, or an argument of its run."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-__all__ = ["log1p", "reciprocal"]
+__all__ = ["log", "log1p", "reciprocal"]
 
 # (log((1 + s) / (1 - s)) - 2 s) / s^3 as a polynomial in s^2, through its values at the Chebyshev
 # nodes of [0, (sqrt(2) - 1) / (sqrt(2) + 1)]: off by less than 1e-17 of the logarithm
@@ -22,14 +22,15 @@ _MANTISSA = np.int64(52)
 _ROOT_HALF = np.float64(np.sqrt(0.5)).view(np.int64)
 
 
-def _by_parts(x: Array) -> Array:
-    """Return log(1 + x) in double precision from exponent and mantissa of 1 + x."""
-    total = 1 + x
+def _by_parts(total: Array, close: Array) -> Array:
+    """Return the logarithm of a positive double from its exponent and mantissa.
+
+    Without an exponent it is log(1 + close), which may be more accurate than the mantissa.
+    """
     bits = lax.bitcast_convert_type(total, jnp.int64)
     exponent = lax.shift_right_arithmetic(bits - _ROOT_HALF, _MANTISSA)
     mantissa = lax.bitcast_convert_type(bits - lax.shift_left(exponent, _MANTISSA), total.dtype)
-    # without an exponent the argument itself is more accurate than what is left of it in 1 + x
-    f = jnp.where(exponent == 0, x, mantissa - 1)
+    f = jnp.where(exponent == 0, close, mantissa - 1)
     s = f / (2 + f)
     square = s * s
     series = jnp.full_like(square, _SERIES[-1])
@@ -38,7 +39,32 @@ def _by_parts(x: Array) -> Array:
     k = exponent.astype(total.dtype)
     value = k * _LOG2_HIGH + (2 * s + (s * square * series + k * _LOG2_LOW))
     value = jnp.where(total > 0, value, jnp.where(total == 0, -jnp.inf, jnp.nan))
-    return jnp.where(x < jnp.inf, value, x)
+    return jnp.where(total < jnp.inf, value, total)
+
+
+@jax.custom_jvp
+def log(x: Array) -> Array:
+    """Return the natural logarithm, as quickly as `log1p`.
+
+    Parameters
+    ----------
+    x
+        The argument, above the smallest normal number.
+
+    Returns
+    -------
+    Array
+        The logarithm; minus infinity at 0, NaN below.
+    """
+    if x.dtype != jnp.float64:
+        return jnp.log(x)
+    return lax.platform_dependent(x, cpu=lambda x: _by_parts(x, x - 1), default=jnp.log)
+
+
+@log.defjvp
+def _log_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Differentiate by one division."""
+    return log(*primals), tangents[0] * reciprocal(primals[0])
 
 
 @jax.custom_jvp
@@ -67,7 +93,7 @@ def log1p(x: Array) -> Array:
     """
     if x.dtype != jnp.float64:
         return jnp.log1p(x)
-    return lax.platform_dependent(x, cpu=_by_parts, default=jnp.log1p)
+    return lax.platform_dependent(x, cpu=lambda x: _by_parts(1 + x, x), default=jnp.log1p)
 
 
 @log1p.defjvp

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gammagrad.core.logarithm import log1p
+from gammagrad.core.logarithm import log, log1p
 
 __all__ = [
     "BACKGROUND_FLOOR",
@@ -63,7 +63,7 @@ def cash(counts: ArrayLike, npred: ArrayLike, floor: float = BACKGROUND_FLOOR) -
     """
     n, mu = jnp.asarray(counts), jnp.asarray(npred)
     n, mu = n.astype(jnp.result_type(n, float, mu)), mu.astype(jnp.result_type(n, float, mu))
-    return 2 * (mu - n * jnp.log(jnp.maximum(mu, floor)))
+    return 2 * (mu - n * log(jnp.maximum(mu, floor)))
 
 
 def cash_sum(counts: ArrayLike, npred: ArrayLike, weights: ArrayLike | None = None) -> Array:

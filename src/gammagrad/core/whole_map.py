@@ -81,13 +81,19 @@ def _sums(images: BinImages) -> tuple[Array, Array, Array, Array]:
     """Sum model, background and null statistic over each pixel's window; see where a model is."""
     window = (images.kernel.shape[-2], images.kernel.shape[-1])
     flat = images.exposure.reshape(-1, *images.exposure.shape[-2:])
-    support = jnp.where(images.exposure > 0, 1.0, 0.0).max(axis=(0, 1))
     return (
         correlate_sum(flat, images.kernel.reshape(-1, *window)),
-        box_sum(images.background.sum(axis=0), window),
-        box_sum(cash(images.counts, images.background).sum(axis=0), window),
-        local_max(support, window) > 0,
+        box_sum(_stacked(images.background), window),
+        box_sum(_stacked(cash(images.counts, images.background)), window),
+        local_max(_stacked(flat), window) > 0,
     )
+
+
+def _stacked(images: Array) -> Array:
+    """Sum images: as a product, which is several times as fast as a sum over the first axis."""
+    flat = images.reshape(len(images), -1)
+    total = jnp.matmul(jnp.ones_like(flat[:, :1]).T, flat, precision="highest")
+    return total.reshape(images.shape[1:])
 
 
 def _physical_bound(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarray:

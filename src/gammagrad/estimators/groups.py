@@ -75,6 +75,8 @@ class FitSettings(NamedTuple):
         TS of the guess below which it is kept, or None.
     jobs
         How the work is shared out among processes.
+    memory
+        Working memory to aim at, in bytes; None for what suits the device.
     """
 
     sum_energies: bool
@@ -85,6 +87,7 @@ class FitSettings(NamedTuple):
     scan_values: np.ndarray | None = None
     threshold: float | None = None
     jobs: Jobs = Jobs()
+    memory: int | None = None
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -182,6 +185,7 @@ def fit_group(
             images,
             fitted,
             jobs=settings.jobs,
+            memory=settings.memory,
             options=settings.options,
             selection=settings.selection,
             scan_values=settings.scan_values,

@@ -55,6 +55,7 @@ class RunParts(Configurable):
     renormalise: bool
     kernel_weighting: str
     kernel_sampling: str
+    memory: int | None
 
     def estimate_kernel(self, dataset: MapDataset) -> Map:
         """Fold the model with the response at the map's centre, or where exposure is nearest.
@@ -176,6 +177,7 @@ class RunParts(Configurable):
             scan_values=scan_values(self.norm) if "stat_scan" in selection else None,
             threshold=self.threshold,
             jobs=resolve_jobs(self.n_jobs, self.parallel_backend),
+            memory=self.memory,
         )
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:

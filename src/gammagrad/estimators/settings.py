@@ -43,6 +43,7 @@ CONFIG_PARAMETERS = (
     "renormalise",
     "kernel_weighting",
     "kernel_sampling",
+    "memory",
 )
 """Settings of the map estimator, by name."""
 
@@ -175,6 +176,23 @@ def _kernel_width(value: Any, name: str) -> u.Quantity:
     return width
 
 
+def _memory(value: Any, name: str) -> int:
+    """Return an amount of memory in bytes."""
+    try:
+        amount = np.nan if isinstance(value, bool) else u.Quantity(value)
+        if getattr(amount, "unit", None) == u.dimensionless_unscaled:
+            amount = amount * u.byte
+        size = float(amount.to_value(u.byte)) if isinstance(amount, u.Quantity) else np.nan
+    except (TypeError, ValueError, u.UnitConversionError):
+        size = np.nan
+    if not 2**20 <= size < np.inf:
+        raise ValueError(
+            f"{name} is {value!r}; expected an amount of memory such as '500 MB' (at least 1 MB), "
+            "or None."
+        )
+    return int(size)
+
+
 def _energy_edges(value: Any, name: str) -> u.Quantity | str | None:
     """Return energy edges as a quantity, or "all"."""
     if isinstance(value, str) and value == "all":
@@ -240,6 +258,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "kernel_containment": _containment,
     "kernel_weighting": _weighting,
     "kernel_sampling": _sampling,
+    "memory": _memory,
     "n_jobs": check_n_jobs,
     "parallel_backend": check_backend,
     **dict.fromkeys(("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol"), _positive),
@@ -250,6 +269,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
 _MAY_BE_NONE = {
     *("kernel_width", "downsampling_factor", "threshold", "energy_edges", "n_jobs"),
     *("parallel_backend", "norm", "norm_min", "background_floor", "kernel_containment"),
+    "memory",
 }
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad.core.norm import NormFit
-from gammagrad.core.occupied import fit_occupied
+from gammagrad.core.occupied import default_memory, fit_occupied
 from gammagrad.core.solve import Status
 from gammagrad.core.windows import TILE, BinImages, rows_around
 from gammagrad.parallel import Jobs, run_jobs
@@ -78,8 +78,8 @@ def fit_shared(
     if jobs.n_jobs == 1:
         return fit_occupied(datasets, fitted, guess=guess, progress=progress, **settings)
     halo = TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
-    if settings.get("memory") is not None:
-        settings["memory"] = settings["memory"] // jobs.n_jobs
+    memory = settings.get("memory")
+    settings["memory"] = (default_memory() if memory is None else memory) // jobs.n_jobs
     plain = [
         tuple(np.asarray(a) for a in (d.counts, d.background, d.exposure, d.kernel))
         for d in datasets

@@ -114,6 +114,9 @@ class TSMapEstimator(RunParts):
     kernel_sampling : {"fine", "gammapy"}
         How models are integrated over pixels, and blocks made of pixels that are partly masked:
         accurately, or as gammapy 2.1 does, to compare with its results.
+    memory : int, str or Quantity, optional
+        Working memory of the fit to aim at, such as "500 MB" or a number of bytes: a large map is
+        fitted in strips of rows. Default: 256 MB on a processor, a quarter of another device's.
     kernel_model : SkyModel, optional
         Another name of `model`.
     show_progress : bool, optional
@@ -176,6 +179,7 @@ class TSMapEstimator(RunParts):
         renormalise: bool = True,
         kernel_weighting: str = "counts",
         kernel_sampling: str = "fine",
+        memory: Any = None,
         kernel_model: SkyModel | None = None,
         show_progress: bool | None = None,
     ) -> None:
