@@ -151,11 +151,12 @@ def test_a_status_of_the_lower_error_needs_no_errors_to_be_asked_for() -> None:
 @double_only
 def test_the_asimov_statistic_is_exact_at_every_scale() -> None:
     for z in (1e-12, 1e-6, 0.0299, 0.0301, 0.7, 1e5):
-        value, slope = asimov_terms(jnp.asarray(z), jnp.asarray(3.0), jnp.asarray(3.0))
+        value, slope, curvature = asimov_terms(jnp.asarray(z), jnp.asarray(3.0), jnp.asarray(3.0))
         with mpmath.workdps(60):
             exact = 3 * ((1 + mpmath.mpf(z)) * mpmath.log1p(z) - z)
             assert abs(float(value) / exact - 1) < 1e-10
             assert abs(float(slope) / (3 * mpmath.log1p(z)) - 1) < 1e-12
+            assert abs(float(curvature) * (1 + z) / 3 - 1) < 1e-12
 
 
 @double_only

@@ -27,8 +27,8 @@ __all__ = ["TileInputs", "fit_chunk"]
 
 # the lead's last step, in errors: the next, in full precision, is then as small as its rounding
 _LEAD_STEP = 1e-3
-# steps in errors after which the terms of third order are below rounding
-_LAST_STEP, _LAST_ERROR = 1e-5, 1e-10
+# when to stop: the last step in errors, the part of it that is left, and its change of ``S2``
+_LAST_STEP, _LAST_ERROR, _LAST_CHANGE = 1e-3, 1e-10, 2e-5
 
 
 class TileInputs(NamedTuple):
@@ -62,8 +62,7 @@ def _finish(
 ) -> tuple[Array, Array, Array, Array]:
     """Polish led-in norms; return them, the last step in errors, gain and ``S2`` at the norm.
 
-    The sums are those of the last sweep, carried over its step by their derivatives: at most
-    `_LAST_STEP` errors, whose fourth power is below rounding.
+    The sums are those of the last sweep, carried over its step by their derivatives.
     """
     tiny = jnp.finfo(start.dtype).tiny
 
@@ -76,7 +75,8 @@ def _finish(
         size = jnp.abs(d) * jnp.sqrt(s2)
         # the next step would be this large; Newton's error from the third derivative
         left = jnp.abs(s3 / safe - s2 / jnp.maximum(s1, tiny)) * jnp.abs(d) * size
-        going = ((size > _LAST_STEP) | (left > _LAST_ERROR)).any()
+        change = jnp.abs(d) * s3 / safe
+        going = ((size > _LAST_STEP) | (left > _LAST_ERROR) | (change > _LAST_CHANGE)).any()
         # a step too long for its own derivatives is not taken if it is the last
         d = jnp.where((index + 1 == n_sweeps) & (size > 1e-2), 0, d)
         gain = gain + d * (s1 - d * (s2 / 2 - d * s3 / 3))

@@ -32,8 +32,8 @@ _LOG_ROWS = 4
 """The same for terms with a logarithm, of which fewer are unrolled; more take twice as long."""
 
 _MOST_SWEEPS = 12
-# relative step after which the next is below rounding, as the error is squared
-_LAST_STEP = 1e-6
+# relative step after which the next is below rounding, as the error is cubed
+_LAST_STEP = 1e-4
 
 Terms = Callable[[Array, Array], tuple[Array, ...]]
 
@@ -106,7 +106,7 @@ class Gathered(NamedTuple):
         return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, _LOG_ROWS)[0]
 
     def asimov(self, norm: Array, model_sum: Array | None = None) -> AsimovSums:
-        """Sum half the Asimov statistic and its derivative, the weights being backgrounds.
+        """Sum half the Asimov statistic and its derivatives, the weights being backgrounds.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class Gathered(NamedTuple):
         """
         if model_sum is None:
             return AsimovSums(
-                *self.total(lambda b, g: asimov_from_contrast(norm[None], b, g), 2, _LOG_ROWS)
+                *self.total(lambda b, g: asimov_from_contrast(norm[None], b, g), 3, _LOG_ROWS)
             )
         dtype, per_model = norm.dtype, 1 / model_sum
 
@@ -130,7 +130,7 @@ class Gathered(NamedTuple):
             scaled = jnp.minimum(g * per_model[None], 1e30).astype(dtype)
             return asimov_from_contrast(norm[None], b.astype(dtype), scaled)
 
-        return AsimovSums(*self.total(terms, 2, _LOG_ROWS, dtype))
+        return AsimovSums(*self.total(terms, 3, _LOG_ROWS, dtype))
 
     def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
         """Return the profile's sums as a function of the step from a base norm."""

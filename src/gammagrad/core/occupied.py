@@ -40,7 +40,7 @@ from gammagrad.core.workspace import Workspace
 
 __all__ = ["default_memory", "fit_occupied"]
 
-_ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**17, 2**22
+_ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**16, 2**22
 """Rows times tiles of a chunk: what a processor's cache holds, what keeps accelerators busy."""
 
 _MEMORY_CPU = 2**28

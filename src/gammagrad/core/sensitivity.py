@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gammagrad.core.logarithm import log1p
+from gammagrad.core.logarithm import log1p, reciprocal
 from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import climb
 from gammagrad.core.stats import BACKGROUND_FLOOR
@@ -30,10 +30,11 @@ _SERIES_BELOW = 0.03
 
 
 class AsimovSums(NamedTuple):
-    """Half the Asimov test statistic of a norm, and half its derivative, summed over bins."""
+    """Half the Asimov test statistic of a norm, and half its derivatives, summed over bins."""
 
     value: Array
     slope: Array
+    curvature: Array
 
 
 def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
@@ -51,7 +52,7 @@ def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
     Returns
     -------
     AsimovSums
-        ``(b + x m) log(1 + x m / b) - x m`` and ``m log(1 + x m / b)``.
+        ``(b + x m) log(1 + x m / b) - x m``, ``m log(1 + x m / b)`` and ``m^2 / (b + x m)``.
 
     References
     ----------
@@ -86,7 +87,8 @@ def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> Asi
         1 / 3 - small * (1 / 6 - small * (1 / 10 - small * (1 / 15 - small / 21)))
     )
     value = jnp.where(z < _SERIES_BELOW, 0.5 * z**2 * series, (1 + z) * log - z)
-    return AsimovSums(background * value, background * contrast * log)
+    slope = background * contrast
+    return AsimovSums(background * value, slope * log, slope * contrast * reciprocal(1 + z))
 
 
 def curvature_term(background: Array, model: Array) -> Array:
@@ -144,7 +146,7 @@ def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
     """
     background = model_sum**2 / curvature
 
-    def sums(norm: Array) -> tuple[Array, Array]:
+    def sums(norm: Array) -> AsimovSums:
         return asimov_terms(norm, background, model_sum)
 
     return climb(sums, jnp.sqrt(2 * target / curvature), target)
@@ -188,7 +190,7 @@ def sensitivity(
     for dtype, sweeps in ((jnp.float32, n_sweeps), (root.dtype, 1)):
         data = tuple(a.astype(dtype) for a in (b, m))
 
-        def sums(norm: Array, data: tuple[Array, ...] = data) -> tuple[Array, Array]:
+        def sums(norm: Array, data: tuple[Array, ...] = data) -> AsimovSums:
             return AsimovSums(*(term.sum() for term in asimov_terms(norm, *data)))
 
         root = climb(sums, root.astype(dtype), level.astype(dtype), sweeps)
