@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
@@ -51,3 +52,10 @@ def reference_dir(gammapy_data: Path) -> Path:
 def rtol() -> float:
     """Return the relative tolerance that fits the precision the tests run in."""
     return 1e-9 if DOUBLE else 1e-4
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_code_of_one_file_at_a_time() -> Iterator[None]:
+    """Drop compiled code: each piece takes some of the mappings that a process may have."""
+    yield
+    jax.clear_caches()

@@ -44,5 +44,5 @@ def test_kernel_reach_is_a_dilation_by_the_kernel() -> None:
     bins[0, 2, 3] = bins[1, 7, 8] = True
     kernel = np.zeros((2, 1, 3, 5))
     kernel[0, 0, 0, 4] = kernel[1, 0, 1, 2] = 1.0
-    reached = np.asarray(kernel_reach(jnp.asarray(bins), jnp.asarray(kernel)))
+    reached = np.asarray(kernel_reach(jnp.asarray(bins)[:, None], jnp.asarray(kernel)))
     assert sorted(map(tuple, np.argwhere(reached).tolist())) == [(3, 1), (7, 8)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gammagrad.core.logarithm import log1p, reciprocal
+from gammagrad.core.logarithm import log, log1p, reciprocal
 from precision import DOUBLE
 
 ROUNDING = 5e-16 if DOUBLE else 3e-7
@@ -50,3 +50,11 @@ def test_derivatives_of_three_orders(x: float) -> None:
     found = first(value), second(value), jax.grad(second)(value)
     np.testing.assert_allclose(np.stack(found), expected, rtol=10 * ROUNDING)
     assert float(jax.grad(reciprocal)(value + 2)) == pytest.approx(-1 / (2 + x) ** 2, rel=1e-6)
+
+
+def test_the_plain_logarithm_agrees_with_numpy() -> None:
+    values = np.logspace(-25, 25, 5001).astype(np.float64 if DOUBLE else np.float32)
+    exact = np.log(values.astype(np.float64))
+    found = np.asarray(jax.jit(log)(values), np.float64)
+    assert np.max(np.abs(found - exact) / np.maximum(np.abs(exact), 1e-9)) < 10 * ROUNDING
+    assert float(jax.grad(log)(jnp.asarray(4.0))) == pytest.approx(0.25)

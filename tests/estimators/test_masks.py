@@ -161,8 +161,10 @@ def test_some_positions_are_fitted_as_all_are(dataset: MapDataset, kind: str) ->
     fitted = part["status"].data != Status.NOT_FITTED
     np.testing.assert_array_equal(fitted, np.broadcast_to(mask, fitted.shape))
     for name in [*whole.available_quantities, "status"]:
-        np.testing.assert_array_equal(
-            part[name].data[:, mask], whole[name].data[:, mask], err_msg=name
+        expected, scale = whole[name].data[:, mask], np.nanmax(np.abs(whole[name].data))
+        # pixels that are solved together decide when to stop, so that rounding may differ
+        np.testing.assert_allclose(
+            part[name].data[:, mask], expected, rtol=1e-12, atol=1e-13 * scale, err_msg=name
         )
     assert np.isnan(part["ts"].data[:, ~mask]).all()
     assert part.meta["positions"] == 9

@@ -100,6 +100,7 @@ class _Seen(NamedTuple):
         which = jnp.where(inside, image[:, None] + y * self.shape[1] + x, 0)
         background = jnp.maximum(self.flat.background[which], BACKGROUND_FLOOR)
         share = self.flat.exposure[:, which] / background[None]
+        share = jnp.minimum(share, jnp.finfo(share.dtype).max)
         share = lax.optimization_barrier(jnp.where(inside[None], share, 0))
         table = self.flat.table[place]
         if len(share) == 1:
@@ -184,13 +185,11 @@ def _gather(
     return lax.fori_loop(zero, n_blocks, visit, (space, jnp.zeros_like(like)))
 
 
-def tiles_at_a_time(places: Windows, entries: int) -> int:
-    """Return how many tiles to visit together, if a chunk of lists has so many rows times tiles.
-
-    More than that, since many pixels side by side are quick.
-    """
-    most = 16 * entries // len(places.places)
-    return max(1, min(128, most // 16 * 16))
+def tiles_at_a_time(places: Windows, dtype: Any, memory: int) -> int:
+    """Return how many tiles to visit together, for so much memory in bytes."""
+    per_tile = len(places.places) * (PIXELS + 1) * np.dtype(dtype).itemsize
+    most = memory // max(per_tile, 1)
+    return int(max(1, min(128, most // 16 * 16 if most > 16 else most)))
 
 
 def memory_for(places: Windows, tiles: int, dtype: Any) -> tuple[Array, Array]:

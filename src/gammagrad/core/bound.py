@@ -110,7 +110,7 @@ def kernel_reach(bins: Array, kernel: Array) -> Array:
     Parameters
     ----------
     bins
-        The bins, bool, shape (images, rows, cols).
+        Bins and components that count, bool, shape (images, components, rows, cols).
     kernel
         Shape (images, components, kernel rows, kernel cols).
 
@@ -119,15 +119,15 @@ def kernel_reach(bins: Array, kernel: Array) -> Array:
     Array
         Bool, shape (rows, cols).
     """
-    support = (kernel > 0).any(axis=1)
-    ky, kx = support.shape[-2:]
-    padded = jnp.pad(bins, ((0, 0), (ky // 2, ky // 2), (kx // 2, kx // 2)))
+    ky, kx = kernel.shape[-2:]
+    support = (kernel > 0).reshape(*kernel.shape[:2], -1)
+    padded = jnp.pad(bins, ((0, 0), (0, 0), (ky // 2, ky // 2), (kx // 2, kx // 2)))
 
     def visit(reached: Array, offset: Array) -> tuple[Array, None]:
-        start = (jnp.zeros_like(offset), offset // kx, offset % kx)
-        there = jax.lax.dynamic_slice(padded, start, bins.shape)
-        inside = support.reshape(support.shape[0], -1)[:, offset][:, None, None]
-        return reached | (there & inside).any(axis=0), None
+        zero = jnp.zeros_like(offset)
+        there = jax.lax.dynamic_slice(padded, (zero, zero, offset // kx, offset % kx), bins.shape)
+        inside = support[:, :, offset][..., None, None]
+        return reached | (there & inside).any(axis=(0, 1)), None
 
-    reached = jnp.zeros(bins.shape[1:], bool)
+    reached = jnp.zeros(bins.shape[2:], bool)
     return jax.lax.scan(visit, reached, jnp.arange(ky * kx, dtype=jnp.int32))[0]

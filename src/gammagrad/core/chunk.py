@@ -78,7 +78,8 @@ def _finish(
         change = jnp.abs(d) * s3 / safe
         going = ((size > _LAST_STEP) | (left > _LAST_ERROR) | (change > _LAST_CHANGE)).any()
         # a step too long for its own derivatives is not taken if it is the last
-        d = jnp.where((index + 1 == n_sweeps) & (size > 1e-2), 0, d)
+        refused = (index + 1 == n_sweeps) & (size > 1e-2)
+        d, size = jnp.where(refused, 0, d), jnp.where(refused, jnp.inf, size)
         gain = gain + d * (s1 - d * (s2 / 2 - d * s3 / 3))
         return index + 1, x + d, size, gain, jnp.maximum(s2 - 2 * d * s3, 0), going
 
@@ -110,12 +111,12 @@ def _solve(
         jnp.maximum(lowest, 0),
         lowest,
         jnp.ones_like(lowest),
-        n_sweeps=max(n_sweeps - 1, 0),
+        n_sweeps=n_sweeps,
         rtol=jnp.asarray(rtol, LEAD),
         tolerance=_LEAD_STEP,
     )
     start = jnp.maximum(root.norm.astype(total.dtype) / total, lower)
-    norm, step, gain, s2 = _finish(full.gains, start, lower, total, max(n_sweeps, 1))
+    norm, step, gain, s2 = _finish(full.gains, start, lower, total, n_sweeps)
     return Root(norm, root.niter, step), gain, s2
 
 
@@ -160,7 +161,7 @@ def fit_chunk(
     threshold_is_set
         Whether to try the guess at all.
     n_sweeps
-        Most Newton sweeps.
+        Most Newton sweeps, in single precision and then again in that of the data.
 
     Returns
     -------
@@ -195,25 +196,47 @@ def fit_chunk(
         "error_at_bound": error_at_bound,
         "kept": kept,
     }
-    steps = interval_steps(
-        profile, norm, best if threshold_is_set else None, tiles.bound, options, selection
+    found |= _optional(
+        profile,
+        norm,
+        best if threshold_is_set else None,
+        tiles.bound,
+        options,
+        selection,
+        scan_values,
     )
+    return space, found
+
+
+def _optional(
+    profile: ListProfile,
+    norm: Array,
+    best: Array | None,
+    bound: Array,
+    options: FitOptions,
+    selection: tuple[str, ...],
+    scan_values: Array | None,
+) -> dict[str, Array]:
+    """Return the optional outputs; `best` is the best fit where `norm` may be a guess."""
+    found: dict[str, Array] = {}
+    steps = interval_steps(profile, norm, best, bound, options, selection)
     if steps.up is not None and steps.down is not None:
         found["norm_errp"] = steps.up[0] + steps.up[1] - norm
         found["norm_errn"] = jnp.maximum(norm - (steps.down[0] + steps.down[1]), 0)
     if steps.limit is not None:
         found["norm_ul"] = steps.limit[0] + steps.limit[1]
-    if "stat_scan" in selection and scan_values is not None:
+    if "stat_scan" not in selection or scan_values is None:
+        return found
 
-        def scanned(value: Array) -> Array:
-            at = jnp.broadcast_to(value, norm.shape)
+    def scanned(value: Array) -> Array:
+        at = jnp.broadcast_to(value, norm.shape)
 
-            def visit(_: None) -> Array:
-                return jnp.where(at < tiles.bound, jnp.inf, rise(at, full.gain(at), total))
+        def visit(_: None) -> Array:
+            values = rise(at, profile.bins.gain(at), profile.model_sum)
+            return jnp.where(at < bound, jnp.inf, values)
 
-            # most negative norms are below every pixel's bound
-            seen = (at >= tiles.bound).any()
-            return lax.cond(seen, visit, lambda _: jnp.full_like(norm, jnp.inf), None)
+        # most negative norms are below every pixel's bound
+        seen = (at >= bound).any()
+        return lax.cond(seen, visit, lambda _: jnp.full_like(norm, jnp.inf), None)
 
-        found["stat_scan"] = lax.map(scanned, scan_values)
-    return space, found
+    return found | {"stat_scan": lax.map(scanned, scan_values)}

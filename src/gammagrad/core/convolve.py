@@ -56,12 +56,17 @@ def _fast_length(n: int) -> int:
         n += 1
 
 
+def _is_direct(kernel: tuple[int, ...], method: str) -> bool:
+    """Tell whether a kernel of this shape is summed instead of transformed."""
+    return method == "direct" or (method == "auto" and kernel[0] * kernel[1] <= DIRECT_MAX_PIXELS)
+
+
 def _convolve_from(image: Array, kernel: Array, start: tuple[int, int], method: str) -> Array:
     """Convolve with zeros outside; `start` is the kernel pixel that lands on the output pixel."""
     (ny, nx), (ky, kx), (sy, sx) = image.shape, kernel.shape, start
     if method not in ("auto", "fft", "direct"):
         raise ValueError(f'method must be "auto", "fft" or "direct", got {method!r}.')
-    if method == "direct" or (method == "auto" and ky * kx <= DIRECT_MAX_PIXELS):
+    if _is_direct((ky, kx), method):
         # padding here, and "valid" there, lets the kernel be larger than the image on any side
         padded = jnp.pad(image, ((ky - 1 - sy, sy), (kx - 1 - sx, sx)))
         return jax.scipy.signal.convolve2d(
@@ -182,6 +187,10 @@ def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -
             f"there must be one kernel or one for each of the {len(images)} images, "
             f"got {len(kernel)}."
         )
+    if _is_direct(kernel.shape[-2:], method):
+        # one after the other: on CPUs several at once take ten times as long
+        kernels = jnp.broadcast_to(kernel, (len(images), *kernel.shape[-2:]))
+        return lax.map(lambda pair: convolve(pair[0], pair[1], method), (images, kernels))
     kernel_axis = None if kernel.ndim == 2 else 0
     return jax.vmap(lambda i, k: convolve(i, k, method), in_axes=(0, kernel_axis))(images, kernel)
 

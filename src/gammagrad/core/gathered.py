@@ -231,6 +231,8 @@ class ListProfile(NamedTuple):
         end = bound - best
         # the curvature grows downwards: where the parabola has risen by more, so has the profile
         near = s2 * end**2 <= 1.001 * target
+        # where the bound is an occupied bin's, the statistic is infinite
+        near &= bound * self.steepest > -1 + 4 * jnp.finfo(bound.dtype).eps
 
         def look(_: None) -> Array:
             return rise(end, self.bins.gain(bound) - gain, self.model_sum) <= target

@@ -19,7 +19,7 @@ CAPACITIES = (256, 1024, 4096, 16384, 65536)
 """Rows that a chunk's lists may have: few sizes, so that new data compile nothing new."""
 
 PORTION = 2**20
-"""Bins listed at a time, the dummies included that fill them up: one size for all data."""
+"""Bins listed at a time, the dummies included that fill them up: one size for almost all data."""
 
 
 class Chunk(NamedTuple):

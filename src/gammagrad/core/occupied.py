@@ -84,7 +84,7 @@ def fit_occupied(
     threshold
         Where the test statistic at the guess is not above this, the guess is kept.
     n_sweeps
-        Most Newton sweeps.
+        Most Newton sweeps, in single precision and then again in that of the data.
     memory
         Working memory to aim at, in bytes; None for what suits the device.
     progress
@@ -125,10 +125,21 @@ def _strip_height(datasets: Sequence[BinImages], memory: int | None) -> int:
     return TILE * max(int(rows) // TILE, -(-halo // TILE))
 
 
-def default_memory() -> int:
-    """Return the working memory to aim at if none is given, in bytes: a part of the device's."""
+def default_memory(on_processor: bool = False) -> int:
+    """Return the working memory to aim at if none is given: a part of the device's.
+
+    Parameters
+    ----------
+    on_processor
+        Whether to look at the processor, whatever JAX's device is.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     device = jax.devices()[0]
-    if device.platform == "cpu":
+    if on_processor or device.platform == "cpu":
         return _MEMORY_CPU
     known = device.memory_stats() or {}
     return int(known.get("bytes_limit", 8 * _MEMORY_CPU)) // 4
@@ -187,9 +198,9 @@ class _ChunkSolver:
         total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
         self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
         self.entries = _ENTRIES_CPU if jax.default_backend() == "cpu" else _ENTRIES_ELSEWHERE
-        if memory is not None:
-            share = memory // (4 * Workspace.bytes_per_entry(self.dtype))
-            self.entries = min(self.entries, 2 ** max(int(np.log2(max(share, 1))), 8))
+        self.memory = default_memory() if memory is None else memory
+        share = self.memory // (4 * Workspace.bytes_per_entry(self.dtype))
+        self.entries = min(self.entries, 2 ** max(int(np.log2(max(share, 1))), 8))
 
     def fit(
         self,
@@ -236,7 +247,10 @@ class _ChunkSolver:
         images = [d.counts.shape[0] for d in self.datasets]
         places = windows(np.asarray(self.flat.table), images, (height, width), shape)
         wanted = np.flatnonzero(self.active)
-        many = tiles_at_a_time(places, self.entries)
+        if not (wanted.size and len(places.places)):
+            self.advance(1.0)
+            return np.zeros(shape, self.dtype)
+        many = tiles_at_a_time(places, self.dtype, self.memory // 2)
         space = memory_for(places, many, self.dtype)
         found = np.zeros(self.model_sum.shape, self.dtype)
         for begin in range(0, wanted.size, many):

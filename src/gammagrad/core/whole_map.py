@@ -17,6 +17,11 @@ from gammagrad.core.windows import BinImages
 
 __all__ = ["WholeMap", "whole_map"]
 
+# below this part of the largest, sums of the model are made without a transform
+_SMALL = 1e-6
+# numbers copied at a time
+_AT_A_TIME = 2**20
+
 
 class WholeMap(NamedTuple):
     """Sums over each pixel's window and the limits of its norm, numpy maps (rows, cols).
@@ -62,10 +67,13 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
     """
     sums = [_sums(d) for d in datasets]
     model_sum, background_sum, stat_null = (
-        np.asarray(sum(s[index] for s in sums)) for index in range(3)
+        np.array(sum(s[index] for s in sums)) for index in range(3)
     )
-    reached = np.any([np.asarray(s[3]) for s in sums], axis=0)
-    has_model = fitted & reached & (model_sum > 0)
+    reached = np.any([np.asarray(s[3]) for s in sums], axis=0) & fitted
+    # what a transform leaves there is the rounding of the largest sums
+    small = reached & (model_sum < _SMALL * model_sum.max())
+    model_sum[small] = _summed_directly(datasets, small)
+    has_model = reached & (model_sum > 0)
     return WholeMap(
         model_sum=model_sum,
         background_sum=background_sum,
@@ -74,6 +82,23 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
         bound=_physical_bound(datasets, has_model),
         counts_on_zero=_reach(datasets, lambda d: (d.counts > 0) & (d.background <= 0)),
     )
+
+
+def _summed_directly(datasets: Sequence[BinImages], where: np.ndarray) -> np.ndarray:
+    """Sum the model counts of some pixels without a transform."""
+    rows, cols = np.nonzero(where)
+    total = np.zeros(rows.size, datasets[0].background.dtype)
+    for images in datasets:
+        kernels = np.asarray(images.kernel).reshape(-1, *images.kernel.shape[-2:])
+        planes = np.asarray(images.exposure).reshape(-1, *where.shape)
+        (ky, kx), at_a_time = kernels.shape[-2:], max(1, _AT_A_TIME // kernels[0].size)
+        for plane, kernel in zip(planes, kernels, strict=True):
+            padded = np.pad(plane, ((ky // 2, ky // 2), (kx // 2, kx // 2)))
+            seen = np.lib.stride_tricks.sliding_window_view(padded, (ky, kx))
+            for begin in range(0, rows.size, at_a_time):
+                part = slice(begin, begin + at_a_time)
+                total[part] += np.einsum("pyx,yx->p", seen[rows[part], cols[part]], kernel)
+    return total
 
 
 @jax.jit
@@ -101,17 +126,17 @@ def _physical_bound(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.nda
     ratio = jnp.zeros(fitted.shape, datasets[0].background.dtype)
     for images in datasets:
         ratio = steepest_ratio(images, fitted, ratio)
-    bare = _reach(datasets, lambda d: (d.exposure > 0).any(axis=1) & (d.background <= 0))
+    bare = _reach(datasets, lambda d: d.background <= 0)
     steepest = np.asarray(ratio)
     bound = np.divide(-1.0, steepest, out=np.zeros_like(steepest), where=steepest > 0)
     return np.where(bare, 0.0, bound)
 
 
 def _reach(datasets: Sequence[BinImages], special: Callable[[BinImages], Array]) -> np.ndarray:
-    """Mark the pixels whose model reaches a bin of a kind that most data do not have."""
+    """Mark the pixels whose model has counts in a bin of a kind that most data do not have."""
     reached = np.zeros(datasets[0].counts.shape[1:], bool)
     for images in datasets:
-        bins = special(images)
+        bins = special(images)[:, None] & (images.exposure > 0)
         if bool(bins.any()):
             reached |= np.asarray(kernel_reach(bins, images.kernel))
     return reached

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gammagrad.core.convolve import convolve
+from gammagrad.core.convolve import convolve_stack
 from gammagrad.estimators.inputs import FitInputs
 
 __all__ = ["guess_norm", "matched_flux"]
@@ -22,7 +22,7 @@ def _filter(excess: Array, exposure: Array, kernel: Array, inside: Array) -> Arr
     rate = jnp.where(exposed, excess / jnp.where(exposed, exposure, jnp.ones_like(exposure)), 0)
     squares = (kernel**2).sum()
     response = jnp.where(squares > 0, kernel / jnp.where(squares > 0, squares, 1.0), 0)
-    filtered = jax.vmap(convolve)(rate, response)
+    filtered = convolve_stack(rate, response)
     return jnp.where(inside, filtered, 0).sum(axis=0)
 
 

@@ -79,7 +79,9 @@ def fit_shared(
         return fit_occupied(datasets, fitted, guess=guess, progress=progress, **settings)
     halo = TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
     memory = settings.get("memory")
-    settings["memory"] = (default_memory() if memory is None else memory) // jobs.n_jobs
+    settings["memory"] = (
+        default_memory(on_processor=True) if memory is None else memory
+    ) // jobs.n_jobs
     plain = [
         tuple(np.asarray(a) for a in (d.counts, d.background, d.exposure, d.kernel))
         for d in datasets
