@@ -11,7 +11,6 @@ error.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -20,10 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from marked_page import update
+
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "accuracy.md"
 STUDIES = FOLDER / "studies"
-MARKED = re.compile(r"(<!-- table: ([\w-]+)/([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 sys.path.insert(0, str(STUDIES))
 from report import lines  # noqa: E402
@@ -77,20 +77,5 @@ def filled(match: re.Match[str]) -> str:
     return "\n".join([start, *lines(tables[name]), "", *note, end])
 
 
-def main() -> int:
-    """Update the page or check it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if out of date")
-    check = parser.parse_args().check
-    old = PAGE.read_text(encoding="utf-8")
-    new = MARKED.sub(filled, old)
-    if check and new != old:
-        print("docs/accuracy.md is out of date: run python docs/make_accuracy.py", file=sys.stderr)
-        return 1
-    if not check:
-        PAGE.write_text(new, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(update(PAGE, filled, "make_accuracy.py", __doc__))

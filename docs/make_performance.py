@@ -9,16 +9,16 @@ write. With ``--check`` nothing is written, and a page that is out of date is an
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 from pathlib import Path
 
+from marked_page import update
+
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "performance.md"
 BENCHMARKS = FOLDER.parent / "benchmarks"
-MARKED = re.compile(r"(<!-- table: ([\w-]+)/([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 sys.path.insert(0, str(BENCHMARKS))
 from summary import lines, tables_of  # noqa: E402
@@ -41,20 +41,5 @@ def filled(match: re.Match[str]) -> str:
     return "\n".join([start, *lines(table), "", note, "", end])
 
 
-def main() -> int:
-    """Update the page or check it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if out of date")
-    check = parser.parse_args().check
-    old = PAGE.read_text(encoding="utf-8")
-    new = MARKED.sub(filled, old)
-    if check and new != old:
-        print("docs/performance.md is out of date: run make_performance.py", file=sys.stderr)
-        return 1
-    if not check:
-        PAGE.write_text(new, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(update(PAGE, filled, "make_performance.py", __doc__))

@@ -2,7 +2,7 @@
 
 Only bins with counts enter the derivatives of the Cash statistic. Their lists are built on the
 host, tile by tile, and solved in chunks of a few fixed sizes, so that new data of the same map
-shape compile nothing new. The sensitivity, which needs every bin with a model, takes the same way.
+shape compile nothing new. The sensitivity needs every bin and no list.
 """
 
 from __future__ import annotations

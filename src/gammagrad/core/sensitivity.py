@@ -23,8 +23,8 @@ __all__ = [
     "sensitivity",
 ]
 
-N_SWEEPS = 3
-"""Sweeps in single precision: two lead to 1e-4 of the root, three where background is missing."""
+_LEAD_SWEEPS = 3
+"""Sweeps in single precision, which one in that of the data follows."""
 
 _SERIES_BELOW = 0.03
 
@@ -153,7 +153,7 @@ def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
 
 
 def sensitivity(
-    background: Array, model: Array, options: FitOptions, n_sweeps: int = N_SWEEPS
+    background: Array, model: Array, options: FitOptions, n_sweeps: int = _LEAD_SWEEPS
 ) -> Array:
     """Return the norm at which a source reaches a significance, for one pixel's bins.
 
