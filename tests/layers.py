@@ -18,6 +18,7 @@ HOST: tuple[dict[str, str], ...] = (
         "dataset": "named maps, npred, stat",
         "flux_maps": "the result of an estimator",
         "peaks": "sources in a map",
+        "distribution": "mean and width of significances",
     },
     {"evaluate": "a sky model on a geometry", "derive": "fluxes and signs from norms"},
     {"io": "one file per format"},

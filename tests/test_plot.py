@@ -320,7 +320,7 @@ def test_bad_exclusions() -> None:
     maps = make_maps()
     with pytest.raises(ValueError, match=r"images of \(30, 40\) pixels"):
         maps.plot_significance_histogram(np.ones((3, 3)))
-    with pytest.raises(ValueError, match="fewer than two fitted pixels"):
+    with pytest.raises(ValueError, match="fewer than two pixels"):
         maps.plot_significance_histogram(np.zeros((30, 40)))
 
 

@@ -12,7 +12,9 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from gammagrad.distribution import distribution_of
 from gammagrad.flux_maps import FluxMaps
+from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import to_value
 from gammagrad.plot.scales import pyplot
@@ -31,21 +33,24 @@ class SignificanceFit:
     width : float
         Its standard deviation.
     number : int
-        Number of pixels fitted. Neighbouring ones share counts, so the errors of mean and width
-        are larger than that number suggests.
+        Number of pixels fitted. Neighbouring ones share counts, so that they tell less than
+        independent ones.
     ax : object
         The axes drawn on.
+    mean_err, width_err : float
+        Errors of mean and width; NaN if no kernel was given, without which they are not known.
     """
 
     mean: float
     width: float
     number: int
     ax: Any = None
+    mean_err: float = np.nan
+    width_err: float = np.nan
 
 
-def _keep(maps: FluxMaps, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
-    """Return which pixels of the maps to keep, in the shape of their data."""
-    geom = maps.geom
+def _keep(geom: WcsGeom, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
+    """Return which pixels of a geometry to keep, in the shape of its data."""
     shape = geom.data_shape
     if exclusion is None:
         return np.ones(shape, dtype=bool)
@@ -92,7 +97,7 @@ def _draw_histogram(
             fit.width,
             {
                 "color": "#cb181d",
-                "label": f"fit: mean {fit.mean:.3f}, width {fit.width:.3f}",
+                "label": _words(fit),
             },
         ),
     ):
@@ -102,18 +107,28 @@ def _draw_histogram(
     ax.set_yscale("log")
     ax.set_ylim(0.4 * scale, 3 * max(0.4, float(height.max())))
     ax.set_xlim(edges[0], edges[-1])
-    ax.set_xlabel(r"significance $\sqrt{\mathrm{TS}}$")
     ax.set_ylabel("probability density")
     ax.legend(frameon=False, loc="upper right")
 
 
+def _words(fit: SignificanceFit) -> str:
+    """Return mean and width, with their errors where these are known."""
+    if np.isnan(fit.mean_err):
+        return f"fit: mean {fit.mean:.3f}, width {fit.width:.3f}"
+    return (
+        f"fit: mean {fit.mean:.3f} $\\pm$ {fit.mean_err:.3f},\n"
+        f"width {fit.width:.3f} $\\pm$ {fit.width_err:.3f}"
+    )
+
+
 def plot_significance_histogram(
-    maps: FluxMaps,
+    maps: FluxMaps | Map,
     exclusion: Any = None,
     ax: Any = None,
     *,
     energy: int | Sequence[int] | None = None,
     radius: Any = "0.3 deg",
+    kernel: Any = None,
 ) -> SignificanceFit:
     """Draw the distribution of significances over a standard normal, and fit it.
 
@@ -123,8 +138,8 @@ def plot_significance_histogram(
 
     Parameters
     ----------
-    maps : FluxMaps
-        The maps.
+    maps : FluxMaps or Map
+        The maps, or a map of significances, as a `KernelBackgroundEstimator` makes it.
     exclusion : Map, ndarray or Table, optional
         Where not to look: a mask that is false (or zero) where there are sources, or a table of
         sources with columns ``ra`` and ``dec``.
@@ -134,30 +149,33 @@ def plot_significance_histogram(
         Energy groups to take; all by default.
     radius : str or Quantity
         Radius to exclude about each source of a table.
+    kernel : astropy kernel or ndarray, optional
+        Kernel that counts were summed under, for the errors; see
+        `gammagrad.distribution.significance_distribution`.
 
     Returns
     -------
     SignificanceFit
         Mean and standard deviation of the pixels left (the maximum-likelihood fit of a normal
-        distribution), their number, and the axes.
+        distribution), their errors and number, and the axes.
 
     Raises
     ------
     ValueError
         If the exclusion does not fit the maps, or leaves fewer than two pixels.
     """
-    chosen = slice(None) if energy is None else np.atleast_1d(np.asarray(energy, dtype=int))
-    significance = np.asarray(maps["sqrt_ts"].data, dtype=float)[chosen]
-    keep = _keep(maps, exclusion, radius)[chosen]
+    drawn = maps if isinstance(maps, Map) else maps["sqrt_ts"]
+    keep = _keep(drawn.geom, exclusion, radius)
+    significance = np.asarray(drawn.data, dtype=float)
+    if energy is not None:
+        chosen = np.atleast_1d(np.asarray(energy, dtype=int))
+        significance, keep = significance[chosen], keep[chosen]
     finite = np.isfinite(significance)
-    everything, kept = significance[finite], significance[finite & keep]
-    if len(kept) < 2:
-        raise ValueError(
-            "exclusion: fewer than two fitted pixels are left; the mask must be true (or 1) where "
-            "pixels are kept."
-        )
+    found = distribution_of(significance, finite & keep, kernel)
     if ax is None:
         ax = pyplot().figure(figsize=(6.4, 4.4), layout="constrained").add_subplot()
-    fit = SignificanceFit(float(kept.mean()), float(kept.std()), len(kept), ax)
-    _draw_histogram(ax, everything, kept, fit)
+    errors = (np.nan, np.nan) if kernel is None else (found.mean_err, found.width_err)
+    fit = SignificanceFit(found.mean, found.width, found.n_pixels, ax, *errors)
+    _draw_histogram(ax, significance[finite], significance[finite & keep], fit)
+    ax.set_xlabel(r"significance $\sqrt{\mathrm{TS}}$" if drawn is not maps else "significance")
     return fit

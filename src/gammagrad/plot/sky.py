@@ -26,7 +26,7 @@ from gammagrad.plot.scales import (
 )
 from gammagrad.quantities import QUANTITIES
 
-__all__ = ["energy_text", "plot_flux_maps", "plot_map"]
+__all__ = ["colour_bar", "energy_text", "plot_flux_maps", "plot_map"]
 
 _DASH = "\N{EN DASH}"
 _FRAMES = {
@@ -127,8 +127,20 @@ def _align(bar: Any, parent: Any) -> None:
     bar.ax.set_axes_locator(locate)
 
 
-def _colour_bar(axes: list[Any], image: Any, label: str, words: list[str] | None) -> None:
-    """Put a colour bar to the right of axes; words stand for the codes 0, 1, 2 ..."""
+def colour_bar(axes: list[Any], image: Any, label: str, words: list[str] | None = None) -> None:
+    """Put a colour bar to the right of axes.
+
+    Parameters
+    ----------
+    axes : list of WCSAxes
+        The axes, of one figure.
+    image : AxesImage
+        What the colours mean.
+    label : str
+        Text at the bar.
+    words : list of str, optional
+        What the codes 0, 1, 2 ... stand for.
+    """
     from matplotlib.ticker import FixedLocator
 
     bar = axes[0].figure.colorbar(
@@ -288,9 +300,9 @@ def plot_map(
         if peaks is not None and len(peaks):
             _mark_peaks(axis, peaks, peak_names)
         if colorbar and not shared:
-            _colour_bar([axis], image, text, words)
+            colour_bar([axis], image, text, words)
     if colorbar and shared:
-        _colour_bar(axes, image, text, words)
+        colour_bar(axes, image, text, words)
     return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
 
 

@@ -1,0 +1,208 @@
+"""How significances are distributed: their mean and width, with honest errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.maps.map import Map
+
+__all__ = ["SignificanceDistribution", "distribution_of", "significance_distribution"]
+
+
+@dataclass(frozen=True)
+class SignificanceDistribution:
+    """Mean and width of significances.
+
+    Parameters
+    ----------
+    mean : float
+        Their mean.
+    mean_err : float
+        Its standard deviation.
+    width : float
+        Standard deviation of the significances.
+    width_err : float
+        Its standard deviation.
+    n_pixels : int
+        Number of pixels.
+    n_independent : float
+        Number of independent pixels that would know the mean as well. Equal to `n_pixels` if no
+        kernel was given, and then both errors are too small where neighbours share counts.
+    """
+
+    mean: float
+    mean_err: float
+    width: float
+    width_err: float
+    n_pixels: int
+    n_independent: float
+
+    def __str__(self) -> str:
+        """Return mean, width and numbers of pixels as a line."""
+        pixels = f"{self.n_pixels} pixels"
+        if self.n_independent < self.n_pixels:
+            pixels += f", worth {self.n_independent:.0f} independent ones"
+        return (
+            f"mean {self.mean:.3f} +- {self.mean_err:.3f}, "
+            f"width {self.width:.3f} +- {self.width_err:.3f} ({pixels})"
+        )
+
+
+def significance_distribution(
+    significance: Map | Any, exclusion: Map | Any = None, kernel: Any = None
+) -> SignificanceDistribution:
+    r"""Return mean and width of the significances outside of an exclusion mask.
+
+    Where nothing but background is, and is known, they are close to 0 and 1. (Few counts are
+    skewed: with 10 expected under the source kernel the mean is -0.05, with 2 it is -0.15 and the
+    width 1.06.) A larger width says that the background is wrong in places, or that faint sources
+    are left.
+
+    Neighbouring pixels share the counts under the source kernel. With that kernel the errors
+    account for it: the correlation of two pixels is the overlap of the kernel with itself moved
+    from one to the other, and is summed over all pairs of pixels that are kept. Without it every
+    pixel is taken to be independent.
+
+    Parameters
+    ----------
+    significance : Map or array_like
+        Significances in standard deviations, shape (..., ny, nx). Values that are not finite are
+        left out. Pixels outside of the field of view should be excluded: nothing was seen there,
+        and their significance is 0.
+    exclusion : Map or array_like, optional
+        True (or not zero) where a pixel is kept, of a shape that broadcasts to the significances'.
+    kernel : astropy kernel or array_like, optional
+        Kernel that counts were summed under, shape (ky, kx).
+
+    Returns
+    -------
+    SignificanceDistribution
+        Mean, width (the standard deviation), their errors and the number of pixels.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, the kernel is no image of finite numbers, or fewer than two pixels
+        are left.
+
+    Notes
+    -----
+    With the correlation :math:`\rho`, a width :math:`\sigma`, and sums over all pairs of the
+    :math:`n` pixels, the variance of the mean is :math:`\sigma^2 \sum \rho / n^2` and that of
+    the width of normally distributed values :math:`\sigma^2 \sum \rho^2 / (2 n^2)`. On a large
+    field :math:`\sum\rho / n` is :math:`(\sum k)^2 / \sum k^2`, for a disc its area.
+
+    A background that was estimated from the same counts follows them, which no error includes: the
+    mean is then closer to 0 than its error says.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).normal(size=(50, 50))
+    >>> print(significance_distribution(noise))
+    mean -0.029 +- 0.020, width 0.997 +- 0.014 (2500 pixels)
+    >>> print(significance_distribution(noise, kernel=np.ones((5, 5))))
+    mean -0.029 +- 0.097, width 0.997 +- 0.047 (2500 pixels, worth 107 independent ones)
+    """
+    values = _values(significance, "significance").astype(float)
+    if values.ndim < 2:
+        raise ValueError(f"significance: expected images, got an array of shape {values.shape}.")
+    keep = np.isfinite(values)
+    if exclusion is not None:
+        mask = _values(exclusion, "exclusion").astype(bool)
+        if mask.shape[-2:] != values.shape[-2:]:
+            raise ValueError(
+                f"exclusion: expected images of {values.shape[-2:]} pixels as in significance, got "
+                f"shape {mask.shape}."
+            )
+        try:
+            keep &= mask
+        except ValueError as error:
+            raise ValueError(
+                f"exclusion: shape {mask.shape} does not fit significances of {values.shape}; "
+                "expected one image, or one for each of theirs."
+            ) from error
+    return distribution_of(values, keep, kernel)
+
+
+def distribution_of(
+    values: NDArray[np.float64], keep: NDArray[np.bool_], kernel: Any = None
+) -> SignificanceDistribution:
+    """Return mean and width of the values that are kept.
+
+    Parameters
+    ----------
+    values : ndarray
+        Significances, shape (..., ny, nx).
+    keep : ndarray
+        Which of them to take, booleans of the same shape.
+    kernel : astropy kernel or array_like, optional
+        As in `significance_distribution`.
+
+    Returns
+    -------
+    SignificanceDistribution
+        As there.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two pixels are kept, or the kernel is no image of finite numbers.
+    """
+    kept = values[keep]
+    number = len(kept)
+    if number < 2:
+        raise ValueError(
+            "exclusion: fewer than two pixels with a significance are left; the mask must be true "
+            "(or 1) where pixels are kept."
+        )
+    pairs, squared = float(number), float(number)
+    if kernel is not None:
+        pairs, squared = _pairs(keep.reshape(-1, *keep.shape[-2:]), kernel)
+    mean, width = float(kept.mean()), float(kept.std())
+    return SignificanceDistribution(
+        mean=mean,
+        mean_err=float(width * np.sqrt(pairs) / number),
+        width=width,
+        width_err=float(width * np.sqrt(squared / 2) / number),
+        n_pixels=number,
+        n_independent=number**2 / pairs,
+    )
+
+
+def _values(image: Any, name: str) -> NDArray[Any]:
+    array = np.asarray(image.data if isinstance(image, Map) else image)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected an array of numbers, got {array.dtype}.")
+    return array
+
+
+def _pairs(keep: NDArray[np.bool_], kernel: Any) -> tuple[float, float]:
+    """Return the sums over all pairs of kept pixels of their correlation, and of its square."""
+    k = np.asarray(getattr(kernel, "array", kernel), dtype=float)
+    if k.ndim != 2 or not (np.all(np.isfinite(k)) and np.any(k)):
+        raise ValueError(
+            f"kernel: expected an image of finite numbers, not all 0, got shape {k.shape}."
+        )
+    # moved by up to its side less one, the kernel overlaps with itself
+    shape = tuple(max(n, s) + s - 1 for n, s in zip(keep.shape[-2:], k.shape, strict=True))
+    overlap = _autocorrelation(k, shape)
+    correlation = overlap / overlap[0, 0]
+    numbers = np.sum([_autocorrelation(plane.astype(float), shape) for plane in keep], axis=0)
+    reach = np.ix_(*(_lags(n, side) for n, side in zip(shape, k.shape, strict=True)))
+    numbers, correlation = numbers[reach], correlation[reach]
+    return float((numbers * correlation).sum()), float((numbers * correlation**2).sum())
+
+
+def _autocorrelation(image: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the sum of products of an image with itself moved, by each lag modulo a shape."""
+    return np.fft.irfft2(np.abs(np.fft.rfft2(image, shape)) ** 2, shape)
+
+
+def _lags(period: int, side: int) -> NDArray[np.int64]:
+    """Return the lags at which a kernel overlaps with itself, modulo a period."""
+    return np.arange(1 - side, side) % period
