@@ -1,4 +1,4 @@
-"""Convolution against scipy.signal, morphology against scipy.ndimage, gradients by transposes."""
+"""Convolution against scipy.signal, gradients by transposes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.ndimage as ndi
 import scipy.signal
-from hypothesis import given
-from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from gammagrad.core.convolve import (
@@ -17,9 +14,6 @@ from gammagrad.core.convolve import (
     convolve,
     convolve_stack,
     correlate,
-    dilate,
-    erode,
-    fill_holes,
 )
 
 SHAPES = [
@@ -130,75 +124,6 @@ def test_box_sum_of_counts_is_exact_and_differentiable():
     check_grads(lambda i: box_sum(i, (3, 2)) ** 2, (jnp.array(draw((5, 6))),), order=2, rtol=1e-3)
 
 
-# few shapes: each one compiles
-masks = st.builds(
-    lambda shape, seed, fill: np.random.default_rng(seed).random(shape) < fill,
-    st.sampled_from([(1, 1), (1, 7), (6, 2), (13, 12)]),
-    st.integers(0, 2**32 - 1),
-    st.floats(0.05, 0.95),
-)
-structures = st.builds(
-    lambda shape, seed: np.random.default_rng(seed).random(shape) < 0.6,
-    st.sampled_from([(1, 1), (2, 4), (3, 3), (5, 2), (1, 6)]),
-    st.integers(0, 2**32 - 1),
-)
-
-
-@given(mask=masks, structure=structures, border=st.booleans())
-def test_dilate_and_erode_agree_with_scipy(mask, structure, border):
-    if not structure.any():  # scipy calls an empty structure an error; here it has no reach
-        assert not np.any(dilate(mask, structure, border))
-        assert np.all(erode(mask, structure, border))
-        return
-    np.testing.assert_array_equal(
-        dilate(mask, structure, border), ndi.binary_dilation(mask, structure, border_value=border)
-    )
-    np.testing.assert_array_equal(
-        erode(mask, structure, border), ndi.binary_erosion(mask, structure, border_value=border)
-    )
-
-
-@pytest.mark.parametrize("border", [False, True])
-def test_morphology_with_a_large_disc(border):
-    y, x = np.mgrid[-20:21, -20:21]
-    disc = x**2 + y**2 <= 400  # past the limit of the direct method
-    mask = np.random.default_rng(3).random((90, 70)) < 0.001
-    np.testing.assert_array_equal(
-        dilate(mask, disc, border), ndi.binary_dilation(mask, disc, border_value=border)
-    )
-    np.testing.assert_array_equal(
-        erode(~mask, disc, border), ndi.binary_erosion(~mask, disc, border_value=border)
-    )
-
-
-@given(mask=masks)
-def test_fill_holes_agrees_with_scipy(mask):
-    np.testing.assert_array_equal(fill_holes(mask), ndi.binary_fill_holes(mask))
-
-
-def test_fill_holes_follows_a_spiral():
-    n = 41
-    wall = np.zeros((n, n), bool)
-    for ring in range(0, n // 2, 2):  # nested squares, each with one door, on alternating sides
-        wall[ring, ring : n - ring] = wall[n - 1 - ring, ring : n - ring] = True
-        wall[ring : n - ring, ring] = wall[ring : n - ring, n - 1 - ring] = True
-        door = (n // 2, ring) if ring % 4 else (n // 2, n - 1 - ring)
-        wall[door] = False
-    np.testing.assert_array_equal(fill_holes(wall), ndi.binary_fill_holes(wall))
-    assert not np.any(fill_holes(wall) & ~wall)
-    wall[n // 2, n - 1] = True
-    assert np.all(fill_holes(wall))
-
-
-def test_morphology_in_one_batch_is_a_loop():
-    stack = np.random.default_rng(5).random((6, 15, 17)) < 0.5
-    filled = jax.jit(jax.vmap(fill_holes))(stack)
-    grown = jax.jit(jax.vmap(lambda m: dilate(m, np.ones((3, 3)))))(stack)
-    for one, fill, grow in zip(stack, filled, grown, strict=True):
-        np.testing.assert_array_equal(fill, ndi.binary_fill_holes(one))
-        np.testing.assert_array_equal(grow, ndi.binary_dilation(one, np.ones((3, 3))))
-
-
 def test_second_call_does_not_compile():
     traces = []
 
@@ -222,8 +147,6 @@ def test_second_call_does_not_compile():
         (lambda: convolve_stack(jnp.ones((3, 3)), jnp.ones((3, 3))), "images must have shape"),
         (lambda: convolve_stack(jnp.ones((2, 3, 3)), jnp.ones((3, 3, 3))), "one for each of the 2"),
         (lambda: box_sum(jnp.ones((3, 3)), (0, 3)), "at least one pixel"),
-        (lambda: fill_holes(jnp.ones(3)), "mask must be a two-dim"),
-        (lambda: dilate(jnp.ones((3, 3)), jnp.ones(3)), "structure must be a two-dim"),
     ],
 )
 def test_bad_input(call, words):

@@ -1,4 +1,4 @@
-"""Same-size convolution of images, and the morphology of masks built on it."""
+"""Same-size convolution of images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gammagrad._pytree import pytree, static_field
+
 __all__ = [
     "DIRECT_MAX_PIXELS",
+    "PreparedKernel",
     "box_sum",
     "convolve",
     "convolve_stack",
     "correlate",
     "correlate_sum",
-    "dilate",
-    "erode",
-    "fill_holes",
+    "prepare_kernel",
 ]
 
 DIRECT_MAX_PIXELS = 49
@@ -154,6 +155,89 @@ def correlate(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Arra
     return _convolve_from(image, kernel[::-1, ::-1], (ky // 2, kx // 2), method)
 
 
+@pytree
+class PreparedKernel:
+    """A kernel made ready for many images of one size, see `prepare_kernel`.
+
+    Parameters
+    ----------
+    values
+        The kernel, or its transform.
+    shape
+        Shape of the images.
+    start
+        The kernel's pixel that lands on the output pixel.
+    lengths
+        Sides of the transform; None where the kernel is summed instead.
+    """
+
+    values: Array
+    shape: tuple[int, int] = static_field()
+    start: tuple[int, int] = static_field()
+    lengths: tuple[int, int] | None = static_field()
+
+    def convolve(self, image: Array) -> Array:
+        """Convolve an image with the kernel, zeros outside, the result of the image's size.
+
+        Parameters
+        ----------
+        image
+            Image of the shape and dtype that the kernel was prepared for.
+
+        Returns
+        -------
+        Array
+            Same shape and dtype.
+        """
+        if self.lengths is None:
+            return _convolve_from(image, self.values, self.start, "direct")
+        product = jnp.fft.rfft2(image, s=self.lengths) * self.values
+        (ny, nx), (sy, sx) = self.shape, self.start
+        full = jnp.fft.irfft2(product, s=self.lengths)
+        return full[sy : sy + ny, sx : sx + nx]
+
+
+def prepare_kernel(
+    kernel: Array,
+    shape: tuple[int, ...],
+    method: str = "auto",
+    start: tuple[int, int] | None = None,
+) -> PreparedKernel:
+    """Transform a kernel once for all images of a size that it shall be convolved with.
+
+    Parameters
+    ----------
+    kernel
+        Kernel, floating, shape (ky, kx).
+    shape
+        Shape (ny, nx) of the images.
+    method
+        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
+    start
+        The kernel's pixel that lands on the output pixel; None for ``(k - 1) // 2``, as `convolve`.
+
+    Returns
+    -------
+    PreparedKernel
+        Its method `convolve` gives what the function of that name does.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> prepared = prepare_kernel(jnp.ones((3, 3)), (4, 5), method="fft")
+    >>> bool(jnp.allclose(prepared.convolve(jnp.ones((4, 5)))[0, :2], jnp.array([4.0, 6.0])))
+    True
+    """
+    (ny, nx), (ky, kx) = shape, kernel.shape
+    sy, sx = start or ((ky - 1) // 2, (kx - 1) // 2)
+    if _is_direct((ky, kx), method):
+        return PreparedKernel(kernel, (ny, nx), (sy, sx), None)
+    # what wraps around must miss the rows and columns that are kept, no more
+    reach = (max(sy, ky - 1 - sy), max(sx, kx - 1 - sx))
+    lengths = (_fast_length(max(ny + reach[0], ky)), _fast_length(max(nx + reach[1], kx)))
+    return PreparedKernel(jnp.fft.rfft2(kernel, s=lengths), (ny, nx), (sy, sx), lengths)
+
+
 def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
     """Convolve every image of a stack, with one kernel or with one each.
 
@@ -259,134 +343,3 @@ def box_sum(image: ArrayLike, shape: tuple[int, int]) -> Array:
         padding = [(k // 2, (k - 1) // 2) for k in window]
         total = jnp.asarray(lax.reduce_window(total, zero, lax.add, window, (1, 1), padding))
     return total
-
-
-def _hits(mask: Array, structure: Array, border: bool) -> Array:
-    """Tell for each pixel whether a true pixel lies under the mirrored structure."""
-    # whole numbers: exact in float32, and an FFT's noise stays far below one half
-    structure = structure.astype(jnp.float32)
-    ky, kx = structure.shape
-    start = (ky // 2, kx // 2)
-    if border:
-        missed = _convolve_from((~mask).astype(jnp.float32), structure, start, "auto")
-        return missed < jnp.sum(structure) - 0.5
-    return _convolve_from(mask.astype(jnp.float32), structure, start, "auto") > 0.5
-
-
-def dilate(mask: ArrayLike, structure: ArrayLike, border: bool = False) -> Array:
-    """Grow the true region of a mask by a footprint.
-
-    Parameters
-    ----------
-    mask
-        Boolean image, shape (ny, nx).
-    structure
-        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
-        ``k // 2``, as in ``scipy.ndimage.binary_dilation``.
-    border
-        What pixels outside the image count as. True grows the region in from the edge.
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): true where the footprint around some true pixel reaches.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not two-dimensional or is empty.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> print(dilate(jnp.array([[False, False, True, False]]), jnp.ones((1, 3))))
-    [[False  True  True  True]]
-    """
-    mask = _image(mask, "mask").astype(bool)
-    return _hits(mask, _image(structure, "structure").astype(bool), border)
-
-
-def erode(mask: ArrayLike, structure: ArrayLike, border: bool = True) -> Array:
-    """Shrink the true region of a mask by a footprint.
-
-    Parameters
-    ----------
-    mask
-        Boolean image, shape (ny, nx).
-    structure
-        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
-        ``k // 2``, as in ``scipy.ndimage.binary_erosion``.
-    border
-        What pixels outside the image count as. True leaves the region at the edge alone.
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): true where every pixel under the footprint is true.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not two-dimensional or is empty.
-    """
-    mask = _image(mask, "mask").astype(bool)
-    structure = _image(structure, "structure").astype(bool)
-    ky, kx = structure.shape
-    # the mirrored footprint has its centre at k - 1 - k // 2: a row of False moves it to k // 2
-    mirrored = jnp.pad(structure[::-1, ::-1], (((ky + 1) % 2, 0), ((kx + 1) % 2, 0)))
-    return ~_hits(~mask, mirrored, not border)
-
-
-def _flood_along(reached: Array, wall: Array, axis: int, reverse: bool) -> Array:
-    """Carry `reached` along one axis until a wall stops it."""
-    order = lax.broadcasted_iota(jnp.int32, reached.shape, axis)
-    if reverse:
-        order = reached.shape[axis] - 1 - order
-    last_reached = lax.cummax(jnp.where(reached, order, -1), axis=axis, reverse=reverse)
-    last_wall = lax.cummax(jnp.where(wall, order, -1), axis=axis, reverse=reverse)
-    return last_reached > last_wall
-
-
-def fill_holes(mask: ArrayLike) -> Array:
-    """Set the false regions that do not touch the edge of the image.
-
-    Parameters
-    ----------
-    mask
-        Boolean image, shape (ny, nx).
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): false only in pixels that reach the edge in steps to one of the
-        four neighbours through false pixels, as ``scipy.ndimage.binary_fill_holes``.
-
-    Raises
-    ------
-    ValueError
-        If the mask is not two-dimensional or is empty.
-
-    Notes
-    -----
-    One sweep carries the outside along all rows and columns at once, so the number of sweeps is
-    that of the turns of the most crooked way out.
-    """
-    wall = _image(mask, "mask").astype(bool)
-    edge = jnp.pad(
-        jnp.zeros(tuple(max(n - 2, 0) for n in wall.shape), bool),
-        1,
-        mode="constant",
-        constant_values=True,
-    )
-    outside = edge[: wall.shape[0], : wall.shape[1]] & ~wall
-
-    def sweep(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        before, _ = state
-        reached = before
-        for axis in (0, 1):
-            for reverse in (False, True):
-                reached = _flood_along(reached, wall, axis, reverse)
-        return reached, jnp.any(reached != before)
-
-    outside, _ = lax.while_loop(lambda state: state[1], sweep, (outside, jnp.any(outside)))
-    return ~outside

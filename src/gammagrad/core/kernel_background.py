@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +11,11 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree
-from gammagrad.core.convolve import convolve, erode
-from gammagrad.core.lima import lima_significance_known_background
+from gammagrad.core.mask_loop import MASK_UPDATES, History, LoopEnd, MaskRule, run_loop
+from gammagrad.core.morphology import mirrored, prepare_footprint
+from gammagrad.core.ring_background import SIGNIFICANCES, Scene, make_scene
 
-__all__ = ["KernelBackground", "disk_structure", "kernel_background"]
-
-# An FFT leaves some ten roundings of (typical value x sum of the kernel) in pixels that are zero
-_ROUNDINGS = 64
+__all__ = ["History", "KernelBackground", "disk_structure", "kernel_background"]
 
 
 @pytree
@@ -41,6 +38,13 @@ class KernelBackground:
         Number of iterations done.
     converged
         Whether the last iteration left the mask as it was, with at least `niter_min` before it.
+    kept
+        Boolean, shape (ny, nx): true where no pixel under the background kernel is kept, so that
+        the background there is an earlier one.
+    period
+        Length of the cycle that the masks went into, 0 if none was found.
+    history
+        The start and every iteration, see `History`; None unless asked for.
     """
 
     counts: Any
@@ -49,6 +53,9 @@ class KernelBackground:
     significance: Any
     niter: Any
     converged: Any
+    kept: Any
+    period: Any
+    history: History | None = None
 
 
 def disk_structure(radius: float) -> np.ndarray:
@@ -84,30 +91,9 @@ def disk_structure(radius: float) -> np.ndarray:
     return offset[:, None] ** 2 + offset[None, :] ** 2 <= radius**2
 
 
-def _clean(value: Array, image: Array, kernel: Array) -> Array:
-    """Set the rounding noise of a convolution to zero, its slope left as it is.
-
-    The image and the kernel must not be negative.
-    """
-    noise = jnp.sqrt(jnp.mean(lax.stop_gradient(image) ** 2)) * jnp.sum(lax.stop_gradient(kernel))
-    noise = _ROUNDINGS * jnp.finfo(value.dtype).eps * noise
-    return jnp.where(value > noise, value, value - lax.stop_gradient(value))
-
-
-def _smooth(image: Array, kernel: Array) -> Array:
-    return _clean(convolve(image, kernel), image, kernel)
-
-
-def _ring(counts: Array, weight: Array, kernel: Array, otherwise: Array) -> Array:
-    """Mean of the counts under the kernel, or `otherwise` where nothing under it has weight."""
-    # both in one batch: the kernel is transformed but once
-    both = jnp.stack([counts * weight, weight])
-    summed, total = jax.vmap(_smooth, in_axes=(0, None))(both, kernel)
-    seen = total > 0
-    return jnp.where(seen, summed / jnp.where(seen, total, jnp.ones_like(total)), otherwise)
-
-
-def _check(counts: Array, kernel_src: Array, kernel_bkg: Array, *others: ArrayLike | None) -> None:
+def _check(
+    counts: Array, kernel_src: Array, kernel_bkg: Array, images: dict[str, ArrayLike | None]
+) -> None:
     for array, name in ((counts, "counts"), (kernel_src, "kernel_src"), (kernel_bkg, "kernel_bkg")):
         if array.ndim != 2 or array.size == 0:
             raise ValueError(f"{name} must be a two-dimensional array, got shape {array.shape}.")
@@ -116,11 +102,16 @@ def _check(counts: Array, kernel_src: Array, kernel_bkg: Array, *others: ArrayLi
             f"kernel_src must have an odd number of rows and columns, got {kernel_src.shape}: an "
             "even one has no middle pixel and would shift the significance; pad it by one."
         )
-    for other, name in zip(others, ("background", "exclusion"), strict=True):
-        if other is not None and np.shape(other) != counts.shape:
+    for name, image in images.items():
+        if image is not None and np.shape(image) != counts.shape:
             raise ValueError(
-                f"{name} must have the shape of counts, {counts.shape}, got {np.shape(other)}."
+                f"{name} must have the shape of counts, {counts.shape}, got {np.shape(image)}."
             )
+
+
+def _choose(value: str, choices: tuple[str, ...], name: str) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
 def kernel_background(
@@ -133,6 +124,12 @@ def kernel_background(
     dilation_structure: ArrayLike | None = None,
     niter_min: ArrayLike = 2,
     niter_max: ArrayLike = 10,
+    *,
+    acceptance: ArrayLike | None = None,
+    threshold_low: ArrayLike | None = None,
+    mask_update: str = "replace",
+    significance: str = "lima",
+    n_record: int | None = None,
 ) -> KernelBackground:
     """Estimate the background of an image, excluding the sources it finds until none is new.
 
@@ -165,6 +162,21 @@ def kernel_background(
         Number of iterations before convergence is tested.
     niter_max
         Largest number of iterations; goes before `niter_min`. With 0 the result is the start.
+    acceptance
+        Background counts expected per pixel up to a factor, at least 0, shape (ny, nx). With it
+        the background is ``acceptance conv(counts exclusion) / conv(acceptance exclusion)``, and
+        zero where the acceptance is. None takes it to be the same everywhere.
+    threshold_low
+        Second, lower threshold: pixels from it on are excluded, too, if a way through such
+        pixels, which may touch at corners, leads to one above `significance_threshold`.
+    mask_update
+        ``"replace"``: every iteration makes the mask anew; ``"grow"``: what is excluded once stays
+        so, which always comes to an end. Static.
+    significance
+        ``"lima"``, or ``"cash"`` for the signed root of the test statistic of a norm fitted with
+        the source kernel, which is valid for kernels of any shape and takes longer. Static.
+    n_record
+        Number of iterations to record in `history`; later ones are not. Static.
 
     Returns
     -------
@@ -174,7 +186,8 @@ def kernel_background(
     Raises
     ------
     ValueError
-        If an argument is not an image, shapes differ, or `kernel_src` has an even side.
+        If an argument is not an image, shapes differ, `kernel_src` has an even side, or a name is
+        not known.
 
     Notes
     -----
@@ -184,6 +197,11 @@ def kernel_background(
     Where every pixel under the background kernel is excluded its mean does not exist, and the last
     background is kept there. At the start, with no last background, it is the mean without the
     mask (and where the kernel does not meet the image at all, the mean of the image).
+
+    The masks may go round in a cycle. The state, which is the mask and the background kept, is
+    compared with those of the last 64 iterations (by two checksums of 32 bit), and `period` is the
+    number of iterations after which it came back. The loop then ends at `niter_max` as documented;
+    without a record it gets there at once.
 
     The significance is the one that made the mask. After a loop that did not converge, that over
     the final background is the significance of a call with that background and ``niter_max=0``.
@@ -214,97 +232,60 @@ def kernel_background(
     42.000
     """
     counts, kernel_src, kernel_bkg = map(jnp.asarray, (counts, kernel_src, kernel_bkg))
-    _check(counts, kernel_src, kernel_bkg, background, exclusion)
+    images = {"background": background, "exclusion": exclusion, "acceptance": acceptance}
+    _check(counts, kernel_src, kernel_bkg, images)
+    _choose(mask_update, MASK_UPDATES, "mask_update")
+    _choose(significance, SIGNIFICANCES, "significance")
     if not jnp.issubdtype(counts.dtype, jnp.floating):
         counts = counts.astype(jnp.zeros(()).dtype)
-    dtype = counts.dtype
-    source, ring = kernel_src.astype(dtype), kernel_bkg.astype(dtype)
-    source = source / jnp.max(source)
-    threshold = jnp.asarray(significance_threshold).astype(dtype)
-    structure = np.ones((1, 1), bool) if dilation_structure is None else dilation_structure
+    dtype, shape = counts.dtype, counts.shape
 
-    finite = jnp.isfinite(counts)
-    seen = finite.astype(dtype)
-    clean = jnp.where(finite, counts, jnp.zeros_like(counts))
-    given_mask = None if exclusion is None else jnp.asarray(exclusion).astype(bool)
-    first_mask = jnp.ones(counts.shape, bool) if given_mask is None else given_mask
-    first = _first_background(clean, seen, given_mask, ring, background)
-    n_on = _smooth(clean, source)
-
-    def significance_over(background: Array, n_on: Array, source: Array) -> Array:
-        return lima_significance_known_background(n_on, _smooth(background * seen, source))
-
-    last, niter, converged = _iterate(
-        lambda b: significance_over(b, lax.stop_gradient(n_on), lax.stop_gradient(source)),
-        lambda mask, b: _ring(
-            lax.stop_gradient(clean), mask.astype(dtype) * seen, lax.stop_gradient(ring), b
-        ),
-        (lax.stop_gradient(first), first_mask),
-        (threshold, jnp.asarray(structure)),
-        (jnp.asarray(niter_min, jnp.int32), jnp.asarray(niter_max, jnp.int32)),
+    scene = make_scene(
+        counts, kernel_src.astype(dtype), kernel_bkg.astype(dtype), acceptance, significance
     )
-
-    # once more at the masks found, outside of the loop: this is what has derivatives
-    def rebuilt(background: Array, mask: Array, is_new: Array) -> Array:
-        new = _ring(clean, mask.astype(dtype) * seen, ring, lax.stop_gradient(background))
-        return jnp.where(is_new, new, first)
-
-    final, before = jax.vmap(rebuilt)(
-        jnp.stack([last.background, last.before]),
-        jnp.stack([last.mask, last.mask_before]),
-        jnp.stack([niter > 0, niter > 1]),
+    mask = None if exclusion is None else jnp.asarray(exclusion).astype(bool)
+    first = scene.first_background(mask, background)
+    structure = dilation_structure
+    rule = MaskRule(
+        jnp.asarray(significance_threshold).astype(dtype),
+        None if threshold_low is None else jnp.asarray(threshold_low).astype(dtype),
+        None if structure is None else prepare_footprint(mirrored(structure), shape),
+        mask_update == "grow",
     )
-    significance = significance_over(before, n_on, source)
-    return KernelBackground(counts, final, last.mask, significance, niter, converged)
+    end = run_loop(
+        scene.without_slopes(),
+        rule,
+        lax.stop_gradient(first),
+        jnp.ones(shape, bool) if mask is None else mask,
+        jnp.asarray(niter_min).astype(jnp.int32),
+        jnp.asarray(niter_max).astype(jnp.int32),
+        n_record,
+    )
+    found = _differentiable((end.background, end.significance), end, scene, first)
+    ended = (end.niter, end.converged, end.kept, end.period, end.history)
+    return KernelBackground(counts, found[0], end.mask, found[1], *ended)
 
 
-def _first_background(
-    counts: Array, seen: Array, mask: Array | None, ring: Array, given: ArrayLike | None
-) -> Array:
-    """Return the background to start from, finite everywhere."""
-    total = jnp.sum(seen)
-    mean = jnp.sum(counts) / jnp.maximum(total, jnp.ones_like(total))
-    own = _ring(counts, seen, ring, jnp.full(counts.shape, mean))
-    if mask is not None:
-        own = _ring(counts, seen * mask.astype(seen.dtype), ring, own)
-    if given is None:
-        return own
-    given = jnp.asarray(given).astype(counts.dtype)
-    return jnp.where(jnp.isfinite(given), given, own)
+@jax.custom_jvp
+def _differentiable(
+    found: tuple[Array, Array], end: LoopEnd, scene: Scene, first: Array
+) -> tuple[Array, Array]:
+    """Return what was found, with slopes that are those at the masks found."""
+    return found
 
 
-class _State(NamedTuple):
-    """Background and mask as they are, and as they were one iteration before."""
+@_differentiable.defjvp
+def _differentiable_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    found, end, scene, first = primals
 
-    background: Array
-    mask: Array
-    before: Array
-    mask_before: Array
+    def again(scene: Scene, first: Array) -> tuple[Array, Array]:
+        final, before = (
+            jnp.where(is_new, scene.ring_mean(mask, lax.stop_gradient(old)).background, first)
+            for mask, old, is_new in (
+                (end.mask, end.background, end.niter > 0),
+                (end.mask_before, end.before, end.niter > 1),
+            )
+        )
+        return final, scene.significance_over(before)
 
-
-def _iterate(
-    significance_over: Callable[[Array], Array],
-    background_outside: Callable[[Array, Array], Array],
-    start: tuple[Array, Array],
-    exclude: tuple[Array, Array],
-    bounds: tuple[Array, Array],
-) -> tuple[_State, Array, Array]:
-    """Run the loop; return where it ended, after how many iterations, and whether it converged."""
-    threshold, structure = exclude
-    niter_min, niter_max = bounds
-
-    def unfinished(carry: tuple[_State, Array, Array]) -> Array:
-        _, niter, converged = carry
-        return ~converged & (niter < niter_max)
-
-    def iteration(carry: tuple[_State, Array, Array]) -> tuple[_State, Array, Array]:
-        last, idx, _ = carry
-        # a significance that is not a number keeps its pixel
-        mask = erode(~(significance_over(last.background) >= threshold), structure)
-        unchanged = jnp.all(mask == last.mask)
-        background = background_outside(mask, last.background)
-        state = _State(background, mask, last.background, last.mask)
-        return state, idx + 1, unchanged & (idx >= niter_min)
-
-    zero = jnp.zeros((), jnp.int32)
-    return lax.while_loop(unfinished, iteration, (_State(*start, *start), zero, zero > 0))
+    return found, jax.jvp(again, (scene, first), tangents[2:])[1]
