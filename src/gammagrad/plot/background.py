@@ -200,7 +200,7 @@ def plot_iterations(
         _veil(ax, mask & ~before, _NEW, 1.0)
         _veil(ax, before & ~mask, _FREED, 1.0)
         _outline(ax, mask, "black", 0.6)
-        _tidy(ax)
+        _tidy(ax, number, len(axes))
     colour_bar(list(axes), axes[0].images[0], label)
     return axes
 
@@ -214,8 +214,8 @@ def _largest(images: list[Map]) -> float | None:
 def _panels(geom: WcsGeom, number: int) -> Any:
     """Return new small axes in rows."""
     ny, nx = geom.shape_image
-    columns = min(number, 2 if nx > _WIDE * ny else 4)
-    rows = -(-number // columns)
+    rows = -(-number // (2 if nx > _WIDE * ny else 4))
+    columns = -(-number // rows)
     width = 11.0 / max(columns, 2)
     height = float(np.clip(width * ny / nx, 1.0, 2 * width)) + 0.45
     figure = pyplot().figure(figsize=(width * columns + 1.0, height * rows), layout="compressed")
@@ -223,10 +223,11 @@ def _panels(geom: WcsGeom, number: int) -> Any:
     return np.array(cells, dtype=object)
 
 
-def _tidy(ax: Any) -> None:
+def _tidy(ax: Any, number: int, of: int) -> None:
     """Keep coordinates at the left and lower side of a figure only: panels are small."""
     place = ax.get_subplotspec()
-    for coord, at_edge in zip(ax.coords, (place.is_last_row(), place.is_first_col()), strict=False):
+    is_lowest = number + place.get_gridspec().ncols >= of
+    for coord, at_edge in zip(ax.coords, (is_lowest, place.is_first_col()), strict=False):
         coord.set_ticks(number=4)
         coord.set_ticklabel(size=7)
         if not at_edge:
