@@ -5,7 +5,9 @@ from gammagrad.core.kernel_background import kernel_background
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset
+from gammagrad.estimators.exclusion import exclusion_mask, write_regions
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
+from gammagrad.estimators.lima import lima_maps
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.map import Map
@@ -19,9 +21,12 @@ __all__ = [
     "MapDataset",
     "TSMapEstimator",
     "__version__",
+    "exclusion_mask",
     "fit_norm",
     "kernel_background",
+    "lima_maps",
     "models",
     "stats",
     "ts_map",
+    "write_regions",
 ]

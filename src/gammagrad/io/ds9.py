@@ -1,0 +1,105 @@
+"""Region files of DS9: read with the package regions, which is an extra, and written without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.io.paths import expand_path
+from gammagrad.io.text_file import write_text
+
+__all__ = ["import_regions", "read_ds9", "write_ds9_polygons"]
+
+
+def import_regions() -> Any:
+    """Return the package regions.
+
+    Returns
+    -------
+    module
+        The package.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed; the message says how to get it.
+    """
+    try:
+        import regions
+    except ImportError as error:
+        raise ImportError(
+            "Regions need the package regions: install it with `pip install gammagrad[regions]`."
+        ) from error
+    return regions
+
+
+def read_ds9(filename: str | PathLike[str]) -> list[Any]:
+    """Read a region file of DS9.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file.
+
+    Returns
+    -------
+    list
+        The regions, objects of the package regions.
+
+    Raises
+    ------
+    ImportError
+        If the package regions is not installed.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read, or has no region.
+    """
+    regions = import_regions()
+    path = expand_path(filename)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}.")
+    # the package's own errors are of many kinds, Python's among them
+    kinds = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+    try:
+        found = list(regions.Regions.parse(path.read_text(encoding="utf-8"), format="ds9"))
+    except kinds as error:
+        raise ValueError(f"{path}: cannot be read as a region file of DS9 ({error}).") from error
+    if not found:
+        raise ValueError(f"{path}: no region in it; expected a region file of DS9.")
+    return found
+
+
+def write_ds9_polygons(
+    polygons: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    frame: str,
+    filename: str | PathLike[str],
+    overwrite: bool = False,
+) -> None:
+    """Write polygons as a region file of DS9.
+
+    Parameters
+    ----------
+    polygons : sequence of (ndarray, ndarray)
+        Longitudes and latitudes of the corners of each, in deg. They are written to 1e-9 deg.
+    frame : str
+        Frame of the coordinates: "icrs", "galactic" or "fk5".
+    filename : str or path
+        File to write.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there and `overwrite` is false.
+    """
+    lines = ["# Region file format: DS9 version 4.1", "global color=green width=1", frame]
+    for lon, lat in polygons:
+        corners = np.stack([np.asarray(lon), np.asarray(lat)], axis=1).ravel()
+        lines.append(f"polygon({','.join(f'{value:.9f}' for value in corners)})")
+    write_text("\n".join(lines) + "\n", filename, overwrite=overwrite)

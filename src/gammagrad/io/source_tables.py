@@ -1,0 +1,60 @@
+"""Tables of sources that others made: FITS, ECSV and CSV."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from astropy.io import fits
+from astropy.table import Table
+
+from gammagrad.io.fits_file import hdu_names, read_hdus
+from gammagrad.io.map_dataset import read_table
+from gammagrad.io.paths import expand_path
+
+__all__ = ["TABLE_SUFFIXES", "read_source_table"]
+
+_FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz")
+_TEXT = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+
+TABLE_SUFFIXES = (*_TEXT, *_FITS)
+"""Endings of the files that `read_source_table` reads."""
+
+
+def read_source_table(filename: str | PathLike[str]) -> Table:
+    """Read a table of sources.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file, ``.fits`` (the first table in it), ``.ecsv`` or ``.csv``.
+
+    Returns
+    -------
+    astropy.table.Table
+        The table, with the units that the file has.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the ending is none of these, or the file cannot be read or has no table.
+    """
+    path = expand_path(filename)
+    name = path.name.lower()
+    if not name.endswith(TABLE_SUFFIXES):
+        raise ValueError(f"{path}: expected a table, with one of {', '.join(TABLE_SUFFIXES)}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}.")
+    if not name.endswith(_FITS):
+        try:
+            return Table.read(path, format=_TEXT[path.suffix.lower()])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}: cannot be read as a table ({error}).") from error
+    hdus = read_hdus(path)
+    for hdu in hdus:
+        if isinstance(hdu, fits.BinTableHDU):
+            table = read_table(hdu)
+            table.convert_bytestring_to_unicode()
+            return table
+    raise ValueError(f"{path}: no table in it; found the HDUs {hdu_names(hdus)}.")
