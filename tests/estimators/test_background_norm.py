@@ -1,15 +1,24 @@
-"""The norm of a background outside a mask, and what becomes of it in a TS map."""
+"""The norm of a background outside of a mask, and both estimators on the same data."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.convolution import Ring2DKernel, Tophat2DKernel
+from astropy.coordinates import SkyCoord
 from scipy.optimize import minimize_scalar
 
+from gammagrad import KernelBackgroundEstimator, TSMapEstimator
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_norm
 from gammagrad.maps import Map, MapAxis, WcsGeom
-from gammagrad.models import FoVBackgroundModel, Models, PowerLawNormSpectralModel
+from gammagrad.models import (
+    FoVBackgroundModel,
+    Models,
+    PointSpatialModel,
+    PowerLawNormSpectralModel,
+    SkyModel,
+)
 from gammagrad.simulate import asimov, simulate_field
 from oracles import slow_cash
 
@@ -192,3 +201,66 @@ def test_expected_counts_give_the_true_norm(field, exclusion):
     truth = asimov(field.dataset)
     truth.background = Map(truth.geom, truth.background.data / 1.7)
     assert fit_background_norm(truth, exclusion).norm == pytest.approx(1.7, rel=1e-12)
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """Return a simulated field, and what the background estimator makes of its counts.
+
+    The acceptance is the background model up to a factor, as one has it in practice.
+    """
+    field = simulate_field(seed=1, npix=100, binsz=0.05, nbin=2)
+    estimator = KernelBackgroundEstimator(
+        Tophat2DKernel(3), Ring2DKernel(11, 6), 4, mask_dilation_radius="0.2 deg"
+    )
+    dataset = field.dataset
+    acceptance = Map(dataset.geom, 123 * dataset.background.data)
+    found = estimator.run({"counts": dataset.counts, "acceptance": acceptance}, niter_max=30)
+    assert estimator.report.converged
+    return field, found
+
+
+@pytest.fixture(scope="module")
+def estimator(observed):
+    model = observed[0].models["A"]
+    return TSMapEstimator(SkyModel(model.spectral_model, PointSpatialModel()), kernel_width="1 deg")
+
+
+def position(field, name):
+    row = field.sources[list(field.sources["name"]).index(name)]
+    return SkyCoord(row["ra"], row["dec"], unit="deg")
+
+
+def test_sources_over_the_background_found(observed, estimator):
+    """The background goes into the TS map of the same data: sources come out as they went in."""
+    field, found = observed
+    dataset = field.dataset.copy()
+    dataset.background = found["background"]
+    maps = estimator.run(dataset)
+    truth = estimator.run(field.dataset)
+    flux = dict(zip(field.sources["name"], field.sources["flux"].value, strict=True))
+    peaks = maps.find_peaks(threshold=4, min_distance="0.3 deg")
+    places = SkyCoord(peaks["ra"], peaks["dec"])
+    for name in "ABCDE":
+        place = position(field, name)
+        norm, error = (float(m.get(place)[0]) for m in (maps.norm, maps.norm_err))
+        assert abs(norm - flux[name] / flux["A"]) < 3 * error
+        # the true background gives no other answer
+        assert abs(norm - float(truth.norm.get(place)[0])) < 0.5 * error
+        assert places.separation(place).deg.min() < 0.15
+
+
+def test_mask_belongs_into_the_norm_of_the_background(observed, estimator):
+    """Outside of the mask the norm is right, and in mask_fit the mask would hide the sources."""
+    field, found = observed
+    dataset = field.dataset.copy()
+    dataset.background = Map(dataset.geom, 0.8 * dataset.background.data)
+    fit = fit_background_norm(dataset, found["exclusion"])
+    assert abs(fit.norm - 1.25) < 3 * fit.norm_err
+    assert fit_background_norm(dataset).norm - 1.25 > 10 * fit.norm_err
+    scaled = fit.apply(dataset)
+    place = position(field, "A")
+    norm = estimator.run(scaled)
+    assert abs(float(norm.norm.get(place)[0]) - 1) < 3 * float(norm.norm_err.get(place)[0])
+    scaled.mask_fit = found["exclusion"]
+    assert np.isnan(estimator.run(scaled).norm.get(place)[0])

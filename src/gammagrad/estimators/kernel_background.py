@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-import jax
 import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad._pytree import replace
-from gammagrad.core.kernel_background import KernelBackground, disk_structure, kernel_background
+from gammagrad.core.kernel_background import KernelBackground, disk_structure
+from gammagrad.estimators.background_inputs import background_images
+from gammagrad.estimators.background_loop import BackgroundLoop
+from gammagrad.estimators.background_report import BackgroundReport
+from gammagrad.estimators.background_settings import (
+    BACKGROUND_SETTINGS,
+    SourceKernelWarning,
+    check_background_setting,
+    check_thresholds,
+    is_zero_or_one,
+    plain_background_setting,
+)
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
-from gammagrad.maps.units import to_value, without_count_units
 
-__all__ = ["KernelBackgroundEstimator"]
+__all__ = ["KernelBackgroundEstimator", "SourceKernelWarning"]
 
-# results carry a significance, and may be the input of the next iteration
-_NAMES = ("counts", "background", "exclusion", "significance")
-
-_run = jax.jit(kernel_background)
+_RESULTS = ("images_stack", "report")
 
 
 class KernelBackgroundEstimator:
@@ -31,7 +38,7 @@ class KernelBackgroundEstimator:
     One iteration
 
     1. computes the significance of the counts over the background, both summed under the source
-       kernel (Li and Ma, for a known background);
+       kernel;
     2. excludes pixels at or above the threshold, and a disc around each;
     3. takes the mean of the kept counts under the background kernel as the new background.
 
@@ -41,43 +48,59 @@ class KernelBackgroundEstimator:
 
     Parameters
     ----------
-    kernel_src
-        Shape of a source: an array with odd numbers of rows and columns, or an astropy kernel. It
-        is scaled to a maximum of 1. With values other than 0 and 1 the sums under it are not
-        Poisson counts, and the significances are approximate.
-    kernel_bkg
-        Kernel that averages the background, commonly a ring: an array or an astropy kernel, of
-        any scale.
-    significance_threshold
+    kernel_src : array or astropy kernel
+        Shape of a source, with odd numbers of rows and columns. It is scaled to a maximum of 1.
+        With values other than 0 and 1 the sums under it are not Poisson counts: see
+        `significance`.
+    kernel_bkg : array or astropy kernel
+        Kernel that averages the background, commonly a ring, of any scale.
+    significance_threshold : float
         Significance from which on a pixel is excluded, in standard deviations.
-    mask_dilation_radius
-        Radius of the disc by which the excluded region grows: a quantity, a text, or a number in
-        deg. It is divided by the mean pixel size, and pixels whose centre is not farther away
-        belong to the disc: below one pixel nothing grows.
-    keep_record
+    mask_dilation_radius : Quantity, str or float
+        Radius of the disc by which the excluded region grows: an angle, or a number in deg. It is
+        divided by the mean pixel size, and pixels whose centre is not farther away belong to the
+        disc: below one pixel nothing grows.
+    keep_record : bool
         Whether `run` keeps the maps of every iteration in `images_stack`.
+    threshold_low : float, optional
+        Second, lower threshold: pixels at or above it that are connected to one above the first
+        are excluded with it. It follows a source into its wings. None has no second threshold.
+    mask_update : {"replace", "grow"}
+        "replace" makes the mask anew in each iteration, and pixels come back if the better
+        background asks for it; masks may then go round in a cycle, which `report` says. "grow"
+        never takes a pixel back, and always ends.
+    significance : {"lima", "cash"}
+        "lima" is that of Li and Ma for a known background, of the sums under the source kernel,
+        which must be 0 and 1 for that. "cash" fits the norm of the source kernel at each pixel,
+        for any kernel, and takes the signed root of its test statistic.
 
     Attributes
     ----------
-    images_stack
+    images_stack : list of dict
         After a `run` with `keep_record`, the initial maps and those of each iteration, each a dict
         as `run` returns; otherwise empty.
+    report : BackgroundReport or None
+        How the last `run` or `run_iteration` ended: `niter`, `converged`, `period` of a cycle,
+        `kept` (where nothing under the background kernel is kept), `n_excluded`; ``str(report)``
+        says it in words.
 
     Raises
     ------
     ValueError
         If a kernel is not a two-dimensional array of finite numbers >= 0 with a positive sum, the
-        source kernel has an even side, or the threshold or radius make no sense.
+        source kernel has an even side, or another setting makes no sense.
+    AttributeError
+        If an attribute is set that is no setting.
 
     References
     ----------
-    Li and Ma (1983), ApJ 272, 317; Berge, Funk and Hinton (2007), A&A 466, 1219.
+    Li and Ma (1983), ApJ 272, 317; Berge, Funk and Hinton (2007), A&A 466, 1219; for "cash",
+    Stewart (2009), A&A 495, 989.
 
     Examples
     --------
     >>> from astropy.convolution import Ring2DKernel, Tophat2DKernel
-    >>> from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-    >>> from gammagrad.maps import Map
+    >>> from gammagrad import KernelBackgroundEstimator, Map
     >>> counts = Map.create(npix=100, binsz=1)
     >>> counts.data += 42
     >>> counts.data[50][50] = 1000
@@ -85,11 +108,24 @@ class KernelBackgroundEstimator:
     >>> result = estimator.run({"counts": counts})
     >>> print(sorted(result))
     ['background', 'counts', 'exclusion', 'significance']
-    >>> print((~result["exclusion"].data).sum(), result["background"].meta)
-    29 {'niter': 3, 'converged': True}
+    >>> print(estimator.report)
+    The mask stood still after 3 iterations; 29 of 10000 pixels are excluded.
     >>> print(f"{result['background'].data[50, 50]:.3f}")
     42.000
     """
+
+    tag: ClassVar[str] = "KernelBackgroundEstimator"
+
+    kernel_src: NDArray[np.float64]
+    kernel_bkg: NDArray[np.float64]
+    significance_threshold: float
+    mask_dilation_radius: u.Quantity
+    keep_record: bool
+    threshold_low: float | None
+    mask_update: str
+    significance: str
+    images_stack: list[dict[str, Map]]
+    report: BackgroundReport | None
 
     def __init__(
         self,
@@ -98,20 +134,49 @@ class KernelBackgroundEstimator:
         significance_threshold: float = 5,
         mask_dilation_radius: Any = "0.02 deg",
         keep_record: bool = False,
+        *,
+        threshold_low: float | None = None,
+        mask_update: str = "replace",
+        significance: str = "lima",
     ) -> None:
-        self.kernel_src = _kernel(kernel_src, "kernel_src")
-        self.kernel_bkg = _kernel(kernel_bkg, "kernel_bkg")
-        if 0 in (side % 2 for side in self.kernel_src.shape):
-            raise ValueError(
-                f"kernel_src: expected odd numbers of rows and columns, got "
-                f"{self.kernel_src.shape}; without a middle pixel it would shift the significance."
-            )
-        self.significance_threshold = float(significance_threshold)
-        if np.isnan(self.significance_threshold):
-            raise ValueError("significance_threshold: expected a number, got NaN.")
-        self.mask_dilation_radius = u.Quantity(_radius(mask_dilation_radius), "deg")
+        self.kernel_src = kernel_src
+        self.kernel_bkg = kernel_bkg
+        self.significance_threshold = significance_threshold
+        self.mask_dilation_radius = mask_dilation_radius
         self.keep_record = keep_record
-        self.images_stack: list[dict[str, Map]] = []
+        self.threshold_low = threshold_low
+        self.mask_update = mask_update
+        self.significance = significance
+        self.images_stack = []
+        self.report = None
+        check_thresholds(self.significance_threshold, self.threshold_low)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _RESULTS:
+            value = check_background_setting(name, value)
+        object.__setattr__(self, name, value)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by name, as text, numbers and lists: what a file of settings can hold.
+
+        ``KernelBackgroundEstimator(**estimator.settings)`` is an estimator with the same.
+        """
+        return {name: plain_background_setting(getattr(self, name)) for name in BACKGROUND_SETTINGS}
+
+    def copy(self) -> Self:
+        """Return an estimator with the same settings, independent of this one, and no results.
+
+        Returns
+        -------
+        KernelBackgroundEstimator
+            The copy.
+        """
+        return type(self)(**{n: copy.deepcopy(getattr(self, n)) for n in BACKGROUND_SETTINGS})
+
+    def __repr__(self) -> str:
+        rows = [f"  {name:<24}: {_short(getattr(self, name))}" for name in BACKGROUND_SETTINGS]
+        return "\n".join([self.tag, "-" * len(self.tag), "", *rows])
 
     def run(
         self, images: Mapping[str, Map], niter_min: int = 2, niter_max: int = 10
@@ -121,12 +186,21 @@ class KernelBackgroundEstimator:
         Parameters
         ----------
         images
-            Maps by name: "counts", and where the iteration shall start from them "background" (in
-            counts, not finite where unknown) and "exclusion" (true or 1 where a pixel is kept). By
-            default all pixels are kept and the background is the mean of the counts under the
-            background kernel. Pixels whose counts are not finite have no weight. A map
-            with energies must have just one bin. They are not changed. "significance", as
-            in a result, is not used.
+            Maps by name; they are not changed.
+
+            - "counts", an image, or a cube with an axis of energies. Of a cube the mask is made
+              from the sum, and the background in each bin. Pixels whose counts are not finite have
+              no weight.
+            - "background" to start from, in counts, on the geometry of the counts, not finite
+              where unknown. By default the mean of the counts under the background kernel.
+            - "exclusion" to start from, one image, true or 1 where a pixel is kept. By default all
+              are.
+            - "acceptance": what the background is expected to be proportional to, in any unit:
+              a background model, or an exposure, on the geometry of the counts or an image. The
+              background is then the acceptance times the ratio of kept counts to kept acceptance
+              under the background kernel. Without it, it is their mean, which is biased where
+              the acceptance is curved.
+            - "significance", as in a result, is not used.
         niter_min
             The loop ends after the iteration with zero-based number ``idx`` if that left the mask
             exactly as it was and ``idx >= niter_min``.
@@ -136,28 +210,37 @@ class KernelBackgroundEstimator:
         Returns
         -------
         dict of str to Map
-            "counts", "background" (counts), "exclusion" (bool, true where kept) and
+            "counts"; "background" (counts); "exclusion" (bool, true where kept) and
             "significance" (in standard deviations; the one from which the mask was made, so over
-            the background of the iteration before, which is the same once the mask stands still).
-            The number of iterations and whether they converged are in the ``meta`` of the three
-            maps made.
+            the background of the iteration before, which is the same once the mask stands still),
+            images if the counts have several energy bins; and "acceptance" if it was given. How
+            the loop ended is in `report`, and in the ``meta`` of the three maps made: niter,
+            converged, period, n_kept and, in a sentence, status.
 
         Raises
         ------
         ValueError
             If counts are missing, a map has another geometry or a wrong unit, values are negative,
-            a kernel is larger than the map, or the numbers of iterations are negative.
+            a kernel or the dilation is larger than the map, or the numbers of iterations are
+            negative.
         TypeError
             If an image is not a map.
+
+        Warns
+        -----
+        SourceKernelWarning
+            If the source kernel has values other than 0 and 1 and `significance` is "lima".
         """
         bounds = _count(niter_min, "niter_min"), _count(niter_max, "niter_max")
-        inputs = self._inputs(images)
+        loop = self._loop(images)
         self.images_stack = []
         if not self.keep_record:
-            return _to_maps(images["counts"], _compute(inputs, *bounds))
-        records = _iterations(inputs, *bounds)
-        self.images_stack = [_to_maps(images["counts"], record) for record in records]
-        return {name: image.copy() for name, image in self.images_stack[-1].items()}
+            return self._finish(loop, loop.run(*bounds))
+        result = loop.run_recorded(*bounds)
+        records = [loop.record(result, index) for index in range(int(result.niter))]
+        last = self._finish(loop, result)
+        self.images_stack = [*records, last]
+        return {name: image.copy() for name, image in last.items()}
 
     def run_iteration(self, images: Mapping[str, Map]) -> dict[str, Map]:
         """Do one iteration.
@@ -176,92 +259,85 @@ class KernelBackgroundEstimator:
         ------
         ValueError, TypeError
             As in `run`.
+
+        Warns
+        -----
+        SourceKernelWarning
+            As in `run`.
         """
-        inputs = self._inputs(images)
-        return _to_maps(images["counts"], _compute(inputs, 0, 1))
+        loop = self._loop(images)
+        return self._finish(loop, loop.run(0, 1))
 
-    def _inputs(self, images: Mapping[str, Map]) -> _Inputs:
-        """Check the images and settings, and strip units and geometry."""
-        counts = _check_images(images)
-        shape = counts.geom.shape_image
-        for kernel, name in ((self.kernel_src, "kernel_src"), (self.kernel_bkg, "kernel_bkg")):
-            if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
-                raise ValueError(
-                    f"{name}: expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
-                    f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}."
-                )
-        pixel = counts.geom.pixel_scales.to_value("deg").mean()
-        return _Inputs(
-            _plane(counts),
-            self.kernel_src,
-            self.kernel_bkg,
-            _plane(images["background"]) if "background" in images else None,
-            _mask(images["exclusion"]) if "exclusion" in images else None,
-            np.float64(self.significance_threshold),
-            disk_structure(self.mask_dilation_radius.to_value("deg") / pixel),
-        )
+    def _finish(self, loop: BackgroundLoop, result: KernelBackground) -> dict[str, Map]:
+        """Keep the report of a run, and return its maps."""
+        self.report = loop.report(result)
+        return loop.maps(result)
 
+    def _loop(self, images: Mapping[str, Map]) -> BackgroundLoop:
+        """Check images and settings, and bring them together."""
+        check_thresholds(self.significance_threshold, self.threshold_low)
+        arrays = background_images(images)
+        geom = images["counts"].geom
+        self._warn_of_kernel()
+        low = self.threshold_low
+        arguments = {
+            "counts": arrays.counts,
+            "kernel_src": self._fitting("kernel_src", arrays.counts.shape),
+            "kernel_bkg": self._fitting("kernel_bkg", arrays.counts.shape),
+            "background": arrays.background,
+            "exclusion": arrays.exclusion,
+            "significance_threshold": np.float64(self.significance_threshold),
+            "dilation_structure": disk_structure(self._radius_in_pixels(geom)),
+            "acceptance": arrays.acceptance,
+            "threshold_low": None if low is None else np.float64(low),
+            "mask_update": self.mask_update,
+            "significance": self.significance,
+        }
+        return BackgroundLoop(images, arrays, arguments)
 
-class _Inputs(NamedTuple):
-    """Arguments of `gammagrad.kernel_background` in their order, but for the iterations."""
+    def _fitting(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return a kernel if it is no larger than the map."""
+        kernel: NDArray[np.float64] = getattr(self, name)
+        if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
+            raise ValueError(
+                f"{name}: expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
+                f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}; take a smaller one, or "
+                "Map.pad the counts with NaN, which has no weight."
+            )
+        return kernel
 
-    counts: NDArray[np.float64]
-    kernel_src: NDArray[np.float64]
-    kernel_bkg: NDArray[np.float64]
-    background: NDArray[np.float64] | None
-    exclusion: NDArray[np.bool_] | None
-    threshold: np.float64
-    structure: NDArray[np.bool_]
+    def _radius_in_pixels(self, geom: WcsGeom) -> float:
+        size = geom.pixel_scales.to_value("deg").mean()
+        radius = float(self.mask_dilation_radius.to_value("deg") / size)
+        rows, cols = geom.shape_image
+        if radius >= max(rows, cols):
+            raise ValueError(
+                f"mask_dilation_radius: expected a radius within the map of {rows} x {cols} "
+                f"pixels, got {self.mask_dilation_radius}, which are {radius:.4g} pixels of "
+                f"{size:.4g} deg."
+            )
+        return radius
 
-
-def _compute(inputs: _Inputs, niter_min: int, niter_max: int) -> KernelBackground:
-    """Run the loop in float64, whatever the precision set by the user, and return numpy arrays."""
-    with jax.enable_x64(True):
-        result = _run(*inputs, np.int32(niter_min), np.int32(niter_max))
-        return jax.tree.map(np.asarray, result)
-
-
-def _iterations(inputs: _Inputs, niter_min: int, niter_max: int) -> Iterator[KernelBackground]:
-    """Yield the initial state and that after each iteration of the same loop."""
-    result = _compute(inputs, 0, 0)
-    yield result
-    for idx in range(niter_max):
-        last = result
-        step = inputs._replace(background=last.background, exclusion=last.exclusion)
-        result = _compute(step, 0, 1)
-        converged = idx >= niter_min and np.array_equal(result.exclusion, last.exclusion)
-        yield replace(result, niter=idx + 1, converged=converged)
-        if converged:
-            return
-
-
-def _to_maps(counts: Map, result: KernelBackground) -> dict[str, Map]:
-    meta = {"niter": int(result.niter), "converged": bool(result.converged)}
-    return {
-        "counts": counts.copy(),
-        "background": Map(counts.geom, result.background, counts.unit, meta),
-        "exclusion": Map(counts.geom, result.exclusion, meta=meta),
-        "significance": Map(counts.geom, result.significance, meta=meta),
-    }
+    def _warn_of_kernel(self) -> None:
+        if self.significance == "lima" and not is_zero_or_one(self.kernel_src):
+            warnings.warn(
+                "kernel_src has values other than 0 and 1 (when scaled to a maximum of 1), so the "
+                "sums under it are no Poisson counts: their significances after Li and Ma are not "
+                "in standard deviations, and the threshold does not mean what it says. Pass "
+                'significance="cash", which holds for any kernel, or a kernel such as '
+                "Tophat2DKernel.",
+                SourceKernelWarning,
+                stacklevel=4,
+            )
 
 
-def _kernel(kernel: Any, name: str) -> NDArray[np.float64]:
-    """Return the array of a kernel after checking it."""
-    array = np.array(getattr(kernel, "array", kernel), dtype=float)
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"{name}: expected a two-dimensional array, got shape {array.shape}.")
-    if not (np.all(np.isfinite(array)) and np.all(array >= 0) and array.sum() > 0):
-        raise ValueError(f"{name}: expected finite numbers >= 0, not all of them 0.")
-    return array
-
-
-def _radius(radius: Any) -> float:
-    value = to_value(radius, "deg", "mask_dilation_radius")
-    if not (isinstance(value, float) and 0 <= value < np.inf):
-        raise ValueError(
-            f'mask_dilation_radius: expected an angle >= 0, such as "0.1 deg", got {radius!r}.'
-        )
-    return value
+def _short(value: Any) -> Any:
+    """Return a setting for people to read: a kernel by its size."""
+    if not isinstance(value, np.ndarray) or value.ndim != 2:
+        return value
+    rows, cols = value.shape
+    kind = "0 and 1" if is_zero_or_one(value) else "of any values"
+    return f"{rows} x {cols} pixels, {kind}"
 
 
 def _count(value: Any, name: str) -> int:
@@ -273,51 +349,3 @@ def _count(value: Any, name: str) -> int:
     if number < 0:
         raise ValueError(f"{name}: expected a number >= 0, got {number}.")
     return min(number, np.iinfo(np.int32).max)
-
-
-def _check_images(images: Mapping[str, Map]) -> Map:
-    """Check the images against each other, and return the counts."""
-    if not isinstance(images, Mapping) or "counts" not in images:
-        got = ", ".join(map(str, images)) if isinstance(images, Mapping) else type(images).__name__
-        raise ValueError(
-            'images: expected a dict of maps with "counts" (and optionally "background" and '
-            f'"exclusion"), got {got or "an empty one"}.'
-        )
-    if unknown := sorted(set(images) - set(_NAMES)):
-        raise ValueError(f"images: {', '.join(unknown)} unknown; expected {', '.join(_NAMES)}.")
-    for name, image in images.items():
-        if not isinstance(image, Map):
-            raise TypeError(f"images: {name} is a {type(image).__name__}, expected a Map.")
-    counts = images["counts"]
-    if not isinstance(counts.geom, WcsGeom) or counts.data.size != np.prod(counts.geom.shape_image):
-        raise ValueError(
-            f"counts: expected one image of the sky, got data of shape {counts.data.shape}; "
-            "sum over energies first, with counts.sum_over_axes()."
-        )
-    for name, image in images.items():
-        if difference := counts.geom.difference(image.geom):
-            raise ValueError(f"{name}: expected the geometry of counts, but {difference}.")
-    _check_values(images)
-    return counts
-
-
-def _check_values(images: Mapping[str, Map]) -> None:
-    for name in ("counts", "background"):
-        if name not in images:
-            continue
-        unit = images[name].unit
-        if without_count_units(unit) != u.dimensionless_unscaled:
-            raise ValueError(f"{name}: expected counts per pixel, got a map in {unit}.")
-        if np.any(images[name].data < 0):
-            raise ValueError(f"{name}: expected numbers >= 0, got {np.nanmin(images[name].data)}.")
-    if not np.any(np.isfinite(images["counts"].data)):
-        raise ValueError("counts: expected finite numbers, got none.")
-
-
-def _plane(image: Map) -> NDArray[np.float64]:
-    """Return the data of a map as one image."""
-    return image.data.reshape(image.geom.shape_image).astype(float)
-
-
-def _mask(image: Map) -> NDArray[np.bool_]:
-    return image.data.reshape(image.geom.shape_image).astype(bool)

@@ -1,0 +1,102 @@
+"""The background of each energy bin at a mask that was made from their sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.core.kernel_background import kernel_background
+from gammagrad.estimators.background_inputs import BackgroundImages
+
+__all__ = ["cube_background"]
+
+Floats = NDArray[np.float64]
+
+
+@jax.jit
+def _means(
+    cube: jax.Array,
+    kernel_src: jax.Array,
+    kernel_bkg: jax.Array,
+    exclusion: jax.Array,
+    acceptance: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the means under the background kernel at a mask, and where there are none."""
+
+    def mean(counts: jax.Array, acceptance: jax.Array | None) -> tuple[Any, Any]:
+        start = kernel_background(
+            counts,
+            kernel_src,
+            kernel_bkg,
+            exclusion=exclusion,
+            niter_max=0,
+            acceptance=acceptance,
+        )
+        return start.background, start.kept
+
+    return jax.vmap(mean)(cube, acceptance)
+
+
+def cube_background(
+    arrays: BackgroundImages,
+    kernels: tuple[Floats, Floats],
+    exclusion: NDArray[np.bool_],
+    background: Floats,
+    is_start: bool = False,
+) -> Floats:
+    """Return the background per energy bin.
+
+    Where nothing under the background kernel is kept, the image's background is shared out among
+    the energies as the background given was, or else as the kept counts of the whole map are.
+
+    Parameters
+    ----------
+    arrays
+        What was given, with counts as a cube.
+    kernels
+        Source and background kernel.
+    exclusion
+        The mask, shape (ny, nx), true where kept.
+    background
+        Background of the image summed over energies, shape (ny, nx).
+    is_start
+        Whether no iteration was done yet: a background that was given is then the result.
+
+    Returns
+    -------
+    ndarray
+        Counts, shape (energies, ny, nx).
+    """
+    if arrays.cube is None:
+        raise ValueError("arrays have no cube, so that the image's background is all there is.")
+    cube, given = arrays.cube, arrays.background_cube
+    with jax.enable_x64(True):
+        found = _means(cube, *kernels, exclusion, arrays.acceptance_cube)
+        result, none_kept = (np.array(array) for array in found)
+    if none_kept.any():
+        shared = _shares(cube, given, exclusion) * background[None]
+        np.copyto(result, shared, where=none_kept)
+    if is_start and given is not None:
+        np.copyto(result, given, where=np.isfinite(given))
+    return result
+
+
+def _shares(cube: Floats, given: Floats | None, exclusion: NDArray[np.bool_]) -> Floats:
+    """Return the part of a background that falls into each energy bin, shape (n, ny, nx)."""
+    known = np.isfinite(cube)
+    for used in (known & exclusion[None], known):
+        counts = np.sum(cube, axis=(1, 2), where=used)
+        if counts.sum() > 0:
+            break
+    else:
+        counts = np.ones(len(cube))
+    shares = np.broadcast_to((counts / counts.sum())[:, None, None], cube.shape)
+    if given is None:
+        return shares
+    total = given.sum(axis=0)
+    there = np.isfinite(total) & (total > 0)
+    own = np.divide(given, total[None], out=np.zeros_like(given), where=there[None])
+    return np.where(there[None], own, shares)

@@ -1,0 +1,168 @@
+"""A background loop on maps: arrays into the compiled function, maps out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.core.kernel_background import KernelBackground, kernel_background
+from gammagrad.estimators.background_cube import cube_background
+from gammagrad.estimators.background_inputs import BackgroundImages
+from gammagrad.estimators.background_report import BackgroundReport
+from gammagrad.maps.map import Map
+
+__all__ = ["BackgroundLoop"]
+
+_run = jax.jit(kernel_background, static_argnames=("mask_update", "significance", "n_record"))
+
+# Places for a record come in multiples of this, so that few lengths of it are compiled.
+_PLACES = 16
+
+
+@dataclass(frozen=True)
+class BackgroundLoop:
+    """One run of `KernelBackgroundEstimator`: what goes in, and how it comes out as maps.
+
+    Parameters
+    ----------
+    images : mapping of str to Map
+        The maps that were given.
+    arrays : BackgroundImages
+        The same as arrays.
+    arguments : dict
+        Arguments of `gammagrad.kernel_background` but for the bounds of its loop.
+    """
+
+    images: Mapping[str, Map]
+    arrays: BackgroundImages
+    arguments: dict[str, Any]
+
+    def run(self, niter_min: int, niter_max: int, n_record: int | None = None) -> KernelBackground:
+        """Run the loop in float64, whatever the precision set by the user.
+
+        Parameters
+        ----------
+        niter_min, niter_max
+            Bounds of the number of iterations.
+        n_record
+            Largest number of iterations to record; None records none.
+
+        Returns
+        -------
+        KernelBackground
+            The result, in numpy arrays.
+        """
+        bounds = {"niter_min": np.int32(niter_min), "niter_max": np.int32(niter_max)}
+        with jax.enable_x64(True):
+            result = _run(**self.arguments, **bounds, n_record=n_record)
+            return jax.tree.map(np.asarray, result)
+
+    def run_recorded(self, niter_min: int, niter_max: int) -> KernelBackground:
+        """Run the loop, and record all of its iterations.
+
+        Parameters
+        ----------
+        niter_min, niter_max
+            Bounds of the number of iterations.
+
+        Returns
+        -------
+        KernelBackground
+            The result in numpy arrays, with a history of at least `niter` iterations.
+        """
+        result = self.run(niter_min, niter_max, _PLACES)
+        if result.niter <= _PLACES:
+            return result
+        # the number of places is fixed beforehand: once more, with as many as it takes
+        return self.run(niter_min, niter_max, -(-int(result.niter) // _PLACES) * _PLACES)
+
+    def report(self, result: KernelBackground) -> BackgroundReport:
+        """Say how the loop ended.
+
+        Parameters
+        ----------
+        result
+            Its result.
+
+        Returns
+        -------
+        BackgroundReport
+            The numbers, and a sentence.
+        """
+        niter = int(result.niter)
+        masks = [result.exclusion]
+        if result.history is not None:
+            masks = list(result.history.exclusion[: niter + 1])
+        return BackgroundReport(
+            niter=niter,
+            converged=bool(result.converged),
+            period=int(result.period),
+            kept=Map(self.images["counts"].geom.to_image(), result.kept),
+            n_excluded=tuple(int(np.sum(~mask)) for mask in masks),
+        )
+
+    def maps(self, result: KernelBackground) -> dict[str, Map]:
+        """Return the result as maps.
+
+        Parameters
+        ----------
+        result
+            Result of the loop.
+
+        Returns
+        -------
+        dict of str to Map
+            As `KernelBackgroundEstimator.run` returns it.
+        """
+        arrays = result.background, result.exclusion, result.significance
+        return self._as_maps(*arrays, int(result.niter), self.report(result).meta)
+
+    def record(self, result: KernelBackground, index: int) -> dict[str, Map]:
+        """Return one iteration of a recorded loop as maps.
+
+        Parameters
+        ----------
+        result
+            Result of the loop, with a history.
+        index
+            Number of the iteration; 0 is the start.
+
+        Returns
+        -------
+        dict of str to Map
+            As `KernelBackgroundEstimator.run` returns it; ``meta`` has niter and converged only.
+        """
+        history = result.history
+        arrays = history.background[index], history.exclusion[index], history.significance[index]
+        return self._as_maps(*arrays, index, {"niter": index, "converged": False})
+
+    def _as_maps(
+        self,
+        background: NDArray[np.float64],
+        exclusion: NDArray[np.bool_],
+        significance: NDArray[np.float64],
+        niter: int,
+        meta: dict[str, Any],
+    ) -> dict[str, Map]:
+        counts = self.images["counts"]
+        geom = counts.geom
+        if self.arrays.cube is not None:
+            geom = geom.to_image()
+            kernels = self.arguments["kernel_src"], self.arguments["kernel_bkg"]
+            background = cube_background(
+                self.arrays, kernels, exclusion, background, is_start=niter == 0
+            )
+        maps = {
+            "counts": counts.copy(),
+            "background": Map(counts.geom, background, counts.unit, meta),
+            "exclusion": Map(geom, exclusion, meta=meta),
+            "significance": Map(geom, significance, meta=meta),
+        }
+        if "acceptance" in self.images:
+            maps["acceptance"] = self.images["acceptance"].copy()
+        return maps
