@@ -1,12 +1,11 @@
-"""Put the tables of the studies into the page Accuracy.
+"""Put the tables of the studies into the pages Accuracy and Background.
 
 python docs/make_accuracy.py [--check]
 
-The page `docs/accuracy.md` has markers, ``<!-- table: STUDY/TABLE -->`` and ``<!-- end -->``; what
-is between them is made from `docs/studies/STUDY.json`, which the script `docs/studies/STUDY.py`
-writes. A study whose file is a plain list of rows has two tables, "rows" and "summary", which has
-one row for each quantity. With ``--check`` nothing is written, and a page that is out of date is an
-error.
+The pages have markers, ``<!-- table: STUDY/TABLE -->`` and ``<!-- end -->``; what is between them
+is made from `docs/studies/STUDY.json`, which the script `docs/studies/STUDY.py` writes. A study
+whose file is a plain list of rows has two tables, "rows" and "summary", which has one row for each
+quantity. With ``--check`` nothing is written, and a page that is out of date is an error.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 from marked_page import update
 
 FOLDER = Path(__file__).parent
-PAGE = FOLDER / "accuracy.md"
+PAGES = (FOLDER / "accuracy.md", FOLDER / "background.md")
 STUDIES = FOLDER / "studies"
 
 sys.path.insert(0, str(STUDIES))
@@ -78,4 +77,4 @@ def filled(match: re.Match[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(update(PAGE, filled, "make_accuracy.py", __doc__))
+    sys.exit(max(update(page, filled, "make_accuracy.py", __doc__) for page in PAGES))

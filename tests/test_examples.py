@@ -14,7 +14,7 @@ from gammagrad.cli import main
 from gammagrad.simulate import simulate_field
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/getting_started.md", "docs/how_to_choose.md")
+PAGES = ("README.md", "docs/getting_started.md", "docs/how_to_choose.md", "docs/background.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
