@@ -17,7 +17,7 @@ __all__ = ["AxisBins"]
 class AxisBins:
     """Bins with their edges and centres; the base of `MapAxis`, which says what is what."""
 
-    __slots__ = ("_edges", "_interp", "_name", "_node_type", "_nodes", "_unit")
+    __slots__ = ("_edges", "_interp", "_name", "_node_type", "_nodes", "_plain", "_unit")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class AxisBins:
         self._interp = interp
         self._node_type = node_type
         self._nodes = values
+        self._plain: dict[tuple[str, str], Floats] = {}
         self._edges = values if node_type == "edges" else edges_from_centres(values, interp)
         self._nodes.flags.writeable = False
         self._edges.flags.writeable = False
@@ -120,7 +121,7 @@ class AxisBins:
         ValueError
             If the axis cannot be converted to `unit`.
         """
-        return np.asarray(to_value(self.edges, unit, f"axis {self._name!r}"))
+        return self._in_unit("edges", unit)
 
     def center_in(self, unit: str) -> Floats:
         """Return the bin centres as plain numbers.
@@ -140,7 +141,14 @@ class AxisBins:
         ValueError
             If the axis cannot be converted to `unit`.
         """
-        return np.asarray(to_value(self.center, unit, f"axis {self._name!r}"))
+        return self._in_unit("center", unit)
+
+    def _in_unit(self, what: str, unit: str) -> Floats:
+        """Return edges or centres in a unit, which are converted once."""
+        if (what, unit) not in self._plain:
+            converted = to_value(getattr(self, what), unit, f"axis {self._name!r}")
+            self._plain[what, unit] = np.asarray(converted)
+        return self._plain[what, unit].copy()
 
     def coord_to_idx(self, value: Any) -> NDArray[np.int64]:
         """Return the bins that values fall in.
@@ -163,9 +171,13 @@ class AxisBins:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AxisBins):
             return NotImplemented
+        if self is other:
+            return True
         same = (self.name, self.nbin, self.interp) == (other.name, other.nbin, other.interp)
         if not same or not self._unit.is_equivalent(other._unit):
             return False
+        if self._unit is other._unit and np.array_equal(self._edges, other._edges):
+            return True
         mine, theirs = self._edges, other.edges.to_value(self._unit)
         # a lin axis may start at 0, where a relative tolerance alone means nothing
         return bool(np.allclose(mine, theirs, rtol=1e-6, atol=1e-9 * np.ptp(mine)))

@@ -27,6 +27,10 @@ from gammagrad.maps.sky_grid import angle_pair
 __all__ = ["Geom", "RegionGeom", "SolidAngleWarning", "WcsGeom", "warn_if_uneven"]
 
 
+# squares for kernels that a geometry keeps
+_SQUARES = 8
+
+
 class SolidAngleWarning(UserWarning):
     """The pixels of a map have noticeably different solid angles."""
 
@@ -286,8 +290,7 @@ class WcsGeom(PixelOps):
         ndarray
             Pixels along the side of the square that `to_odd_npix` makes; 1 for a radius of 0.
         """
-        scale = float(np.max(self.pixel_scales.to_value("deg")))
-        return next_odd(2 * np.asarray(radius, dtype=float) / scale)
+        return next_odd(2 * np.asarray(radius, dtype=float) / self.pixel_size)
 
     def to_odd_npix(self, max_radius: Any = None) -> WcsGeom:
         """Return a square geometry of an odd number of pixels around the same middle.
@@ -317,14 +320,33 @@ class WcsGeom(PixelOps):
             radius = angle_pair(max_radius, "max_radius")[0]
         if radius <= 0:
             raise ValueError(f"max_radius is {max_radius!r}; expected a positive angle.")
-        return WcsGeom.create(
-            npix=int(self.odd_npix(radius)),
-            binsz=float(np.max(self.pixel_scales.to_value("deg"))),
-            skydir=self.center_lonlat,
-            proj=self.projection,
-            frame=self._frame,
-            axes=self.axes,
-        )
+        return self.centred_square(int(self.odd_npix(radius)))._with_axes(self.axes)
+
+    def centred_square(self, npix: int) -> WcsGeom:
+        """Return the square of pixels that `to_odd_npix` makes, by its size and without axes.
+
+        Parameters
+        ----------
+        npix
+            Odd number of pixels along the side.
+
+        Returns
+        -------
+        WcsGeom
+            The square; the last few are kept, with what is known of their pixels.
+        """
+        squares: dict[int, WcsGeom] = self.derived.setdefault("squares", {})
+        if npix not in squares:
+            while len(squares) >= _SQUARES:
+                squares.pop(next(iter(squares)))
+            squares[npix] = WcsGeom.create(
+                npix=npix,
+                binsz=self.pixel_size,
+                skydir=self.center_lonlat,
+                proj=self.projection,
+                frame=self._frame,
+            )
+        return squares[npix]
 
     def __repr__(self) -> str:
         axes = "".join(f", {axis!r}" for axis in self.axes)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.units import conversion
 
 __all__ = ["IRFMap"]
 
@@ -62,7 +63,7 @@ class IRFMap:
         """Return the data of a pixel in a unit, without NaN."""
         data = np.array(self._irf_map.data[:, :, row, column], dtype=float)
         data[~np.isfinite(data)] = 0.0
-        return data * self._irf_map.unit.to(unit)
+        return data * conversion(self._irf_map.unit, unit)
 
     def valid_position(self, position: Any = None) -> SkyCoord | None:
         """Return the position nearest to a given one where there is a response.

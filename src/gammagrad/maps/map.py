@@ -76,6 +76,8 @@ class Map(MapOps):
         Anything worth writing along, by name.
     dtype
         Type of the data; by default float64, or that of the array given.
+    copy
+        False makes the map of the array itself, where its type allows that, instead of a copy.
 
     Raises
     ------

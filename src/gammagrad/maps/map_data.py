@@ -31,6 +31,8 @@ class MapData:
         Anything worth writing along, by name.
     dtype
         Type of the data; by default float64 for numbers, and that of `data` for arrays.
+    copy
+        False takes the array itself, where its type allows that.
     """
 
     __array_ufunc__ = None  # so that numpy leaves `array * map` to the map
@@ -42,6 +44,7 @@ class MapData:
         unit: Any = "",
         meta: dict[str, Any] | None = None,
         dtype: Any = None,
+        copy: bool = True,
     ) -> None:
         if not isinstance(geom, Geom):
             raise TypeError(f"geom: expected a WcsGeom or RegionGeom, got {type(geom).__name__}.")
@@ -50,7 +53,7 @@ class MapData:
         self.meta: dict[str, Any] = dict(meta or {})
         if isinstance(data, u.Quantity):
             data = self._take_unit(data)
-        self._data = _as_data(0.0 if data is None else data, geom, dtype)
+        self._data = _as_data(0.0 if data is None else data, geom, dtype, copy or None)
 
     def _take_unit(self, data: u.Quantity) -> NDArray[Any]:
         if self._unit == u.dimensionless_unscaled:

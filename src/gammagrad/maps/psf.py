@@ -239,7 +239,7 @@ class PSFMap(IRFMap):
         rad = self._irf_map.geom.axes["rad"]
         end = float(rad.edges_in("deg")[-1]) if exact else np.inf
         profiles = RadialProfiles(rad.center_in("deg"), end, profile, half_width)
-        pixel = float(np.max(grid.pixel_scales.to_value("deg")))
+        pixel = grid.pixel_size
         samples = None if exact else self._few_samples(profile, pixel)
         data = integrate_pixels(grid, profiles, oversampling, samples)
         for plane, size in zip(data, sizes, strict=True):
@@ -249,7 +249,7 @@ class PSFMap(IRFMap):
             plane[outside] = 0.0
         total = data.sum(axis=(1, 2), keepdims=True)
         data /= np.where(total > 0, total, 1.0)
-        return PSFKernel(data, axis, pixel, oversampling, half_width)
+        return PSFKernel(data, axis, pixel, oversampling, half_width, sizes)
 
     def _few_samples(self, profile: Floats, pixel: float) -> list[int]:
         diameters = 2 * self._radii(profile, 0.68) / pixel

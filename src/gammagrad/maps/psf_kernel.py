@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ _MAX_SAMPLES = 2_000_000
 _NODES_PER_HALF_WIDTH, _NODES_MIN, _NODES_MAX = 8, 16, 64
 # Offsets that differ by less, in deg or in proportion, are the same.
 _ROUNDING = 1e-11
+# Offsets of so many samples are kept with their grid.
+_MAX_KEPT = 500_000
 # Beyond so many half widths the PSF changes slowly, and a third of the nodes will do.
 _CORE = 4.0
 
@@ -44,6 +46,9 @@ class PSFKernel:
         Odd number of kernel pixels along the side of a pixel of the map.
     half_width
         Half width at half maximum of the narrowest kernel's PSF in deg; NaN if all are empty.
+    sizes
+        Pixels of the map along the side of the square that each energy alone needs, (n_energy,);
+        beyond it `data` are 0. None if they are not known.
     """
 
     data: Floats
@@ -51,6 +56,7 @@ class PSFKernel:
     pixel_size: float
     oversampling: int = 1
     half_width: float = float("nan")
+    sizes: NDArray[np.int64] | None = None
 
     @property
     def after_edisp(self) -> bool:
@@ -156,7 +162,7 @@ def integrate_pixels(
         Averages over the finer pixels, shape (n, ny oversampling, nx oversampling).
     """
     n_fine = grid.npix[0] * oversampling
-    middle, mirrored = n_fine // 2, _is_mirrored(grid)
+    middle, mirrored = n_fine // 2, _symmetry(grid).mirrored
     data = np.empty((len(profiles.table), n_fine, n_fine))
 
     def average(chosen: Any, nodes: tuple[Floats, Floats], half: int) -> None:
@@ -175,7 +181,7 @@ def integrate_pixels(
             nodes = (np.arange(n) + 0.5) / n - 0.5, np.full(n, 1 / n)
             average(np.flatnonzero(np.equal(samples, n)), nodes, middle)
         return data
-    pixel = float(np.max(grid.pixel_scales.to_value("deg")))
+    pixel = grid.pixel_size
     half_width = profiles.half_width if np.isfinite(profiles.half_width) else pixel
     wanted = np.ceil(_NODES_PER_HALF_WIDTH * pixel / half_width)
     fine = int(np.clip(wanted, _NODES_MIN, _NODES_MAX))
@@ -192,12 +198,34 @@ def _gauss_legendre(n: int) -> tuple[Floats, Floats]:
     return points / 2, weights / 2
 
 
-def _is_mirrored(grid: WcsGeom) -> bool:
-    """Return whether offsets from the middle of a grid are the same in its four quarters."""
-    some = np.linspace(0, grid.npix[0] - 1, 7)
-    offset = grid.distance_from_center(some[None, :], some[:, None])
-    flipped = (np.flip(offset, axis) for axis in (0, 1))
-    return all(np.all(np.abs(offset - f) <= _ROUNDING * (1 + offset)) for f in flipped)
+class _Symmetry(NamedTuple):
+    """Whether offsets from the middle of a grid are the same elsewhere.
+
+    Attributes
+    ----------
+    mirrored
+        In all four quarters.
+    transposed
+        With rows and columns exchanged.
+    """
+
+    mirrored: bool
+    transposed: bool
+
+
+def _symmetry(grid: WcsGeom) -> _Symmetry:
+    """Return the symmetry of a grid, which keeps it."""
+    if "symmetry" not in grid.derived:
+        some = np.linspace(0, grid.npix[0] - 1, 7)
+        offset = grid.distance_from_center(some[None, :], some[:, None])
+
+        def is_same(other: Floats) -> bool:
+            return bool(np.all(np.abs(offset - other) <= _ROUNDING * (1 + offset)))
+
+        mirrored = all(is_same(np.flip(offset, axis)) for axis in (0, 1))
+        grid.derived["symmetry"] = _Symmetry(mirrored, is_same(offset.T))
+    found: _Symmetry = grid.derived["symmetry"]
+    return found
 
 
 def _averages(
@@ -209,19 +237,53 @@ def _averages(
 ) -> Floats:
     """Average profiles over finer pixels: all pairs of some rows and the same columns."""
     points, weights = nodes
-    n, n_nodes = len(which), len(points)
+    n = len(which)
     # finer pixel i covers (i ... i + 1) / oversampling - 1/2 in pixels of the grid
     position = (which[:, None] + 0.5 + points) / oversampling - 0.5
     result = np.empty((len(profiles.table), n, n))
-    rows = max(_MAX_SAMPLES // (n * max(n_nodes**2, len(profiles.nodes))), 1)
+    symmetry = _symmetry(grid)
+    rows = max(_MAX_SAMPLES // (n * max(len(points) ** 2, len(profiles.nodes))), 1)
     for first in range(0, n, rows):
         some = position[first : first + rows]
-        offset = grid.distance_from_center(position.reshape(1, -1), some.reshape(-1, 1))
-        offset = offset.reshape(len(some), n_nodes, n, n_nodes).swapaxes(1, 2)
-        offset = offset.reshape(len(some) * n, n_nodes**2)
+        row, column = np.indices((len(some), n)).reshape(2, -1)
+        if symmetry.transposed:
+            # of two pixels with rows and columns exchanged one is enough
+            row, column = row[column >= first + row], column[column >= first + row]
+        key = position.tobytes(), first, len(some)
+        offset = _offsets(grid, key, position[column], some[row])
         found = _weighted_sums(profiles, offset, np.outer(weights, weights).ravel())
-        result[:, first : first + rows] = found.reshape(-1, len(some), n)
+        result[:, first + row, column] = found
+        if symmetry.transposed:
+            result[:, column, first + row] = found
     return result
+
+
+def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
+    """Return the offsets of samples from the middle of a grid.
+
+    Parameters
+    ----------
+    grid
+        The grid, which keeps them.
+    key
+        What the coordinates follow from.
+    columns, rows
+        Coordinates of the samples of each pixel, shape (pixel, k) both.
+
+    Returns
+    -------
+    ndarray
+        Degrees, shape (pixel, k k): those of all pairs of columns and rows.
+    """
+    kept: dict[Any, Floats] = grid.derived.setdefault("offsets", {})
+    if key in kept:
+        return kept[key]
+    offset = grid.distance_from_center(columns[:, None, :], rows[:, :, None])
+    offset = offset.reshape(len(columns), -1)
+    offset.flags.writeable = False
+    if offset.size + sum(other.size for other in kept.values()) <= _MAX_KEPT:
+        kept[key] = offset
+    return offset
 
 
 def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) -> Floats:
@@ -232,11 +294,14 @@ def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) ->
     """
     nodes, values = profiles.pieces(min(profiles.edge, np.nanmax(offset, initial=0.0)))
     place = np.interp(offset, nodes, np.arange(len(nodes)))
-    seen = (offset <= profiles.edge) & ~np.isnan(offset).any(axis=1, keepdims=True)
-    place = np.where(seen, place, 0.0)
-    low = np.minimum(place.astype(int), len(nodes) - 2)
-    upper = np.where(seen, weights, 0.0) * (place - low)
-    lower = np.where(seen, weights, 0.0) - upper
+    if not (offset <= profiles.edge).all():
+        seen = (offset <= profiles.edge) & ~np.isnan(offset).any(axis=1, keepdims=True)
+        place, weights = np.where(seen, place, 0.0), np.where(seen, weights, 0.0)
+    low = place.astype(int)
+    np.minimum(low, len(nodes) - 2, out=low)
+    place -= low
+    upper = place * weights
+    lower = weights - upper
     low += len(nodes) * np.arange(len(offset))[:, None]
     size = len(nodes) * len(offset)
     share = np.bincount(low.ravel(), lower.ravel(), size)

@@ -68,6 +68,8 @@ class SkyGrid(Geom):
         super().__init__(axes)
         self._wcs = wcs
         self._npix = npix
+        # shared by all geometries with these pixels, whatever their axes
+        self._derived: dict[Any, Any] = {}
 
     @property
     @abstractmethod
@@ -78,6 +80,16 @@ class SkyGrid(Geom):
     @abstractmethod
     def pixel_scales(self) -> u.Quantity:
         """Pixel size at the reference point along longitude and latitude, quantity (2,)."""
+
+    @cached_property
+    def pixel_size(self) -> float:
+        """The larger of the pixel sizes along longitude and latitude, degrees."""
+        return float(np.max(self.pixel_scales.to_value("deg")))
+
+    @property
+    def derived(self) -> dict[Any, Any]:
+        """What others worked out from these pixels alone, by keys of theirs, and want kept."""
+        return self._derived
 
     @property
     def wcs(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from typing import Any
@@ -11,7 +12,14 @@ from astropy import units as u
 
 from gammagrad._pytree import install_unit_converter
 
-__all__ = ["INTERNAL_UNITS", "parse_unit", "quantity", "to_value", "without_count_units"]
+__all__ = [
+    "INTERNAL_UNITS",
+    "conversion",
+    "parse_unit",
+    "quantity",
+    "to_value",
+    "without_count_units",
+]
 
 # Every number inside the package that has one of these meanings is in this unit.
 INTERNAL_UNITS: dict[str, str] = {
@@ -137,6 +145,35 @@ def _unit_name(unit: u.UnitBase) -> str:
     return repr(text) if text else "a dimensionless number"
 
 
+@functools.lru_cache(maxsize=64)
+def conversion(unit: u.UnitBase, wanted: str) -> float:
+    """Return the factor from a unit to another, which is looked up once.
+
+    Parameters
+    ----------
+    unit
+        A unit.
+    wanted
+        The other one.
+
+    Returns
+    -------
+    float
+        What to multiply numbers in `unit` by.
+
+    Raises
+    ------
+    UnitConversionError
+        If the unit cannot be converted, a ValueError.
+
+    Examples
+    --------
+    >>> conversion(u.Unit("m2 s"), "cm2 s")
+    10000.0
+    """
+    return float(unit.to(wanted))
+
+
 def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
     """Return an astropy unit from a unit or a text, such as a FITS header has.
 
@@ -166,7 +203,17 @@ def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
         return u.dimensionless_unscaled
     if isinstance(unit, u.UnitBase):
         return unit
-    text = str(unit).strip()
+    found = _unit_of_text(str(unit).strip())
+    if found is None:
+        raise ValueError(
+            f"{name}: {str(unit).strip()!r} is not a unit; expected one such as 'cm2 s' or 'sr-1'."
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _unit_of_text(text: str) -> u.UnitBase | None:
+    """Return the unit that a text stands for, or None; every map asks, so it is looked up once."""
     for candidate in (text, _respell(text)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", u.UnitsWarning)  # of several slashes, or old spellings
@@ -174,7 +221,7 @@ def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
                 return u.Unit(candidate)
             except ValueError:
                 continue
-    raise ValueError(f"{name}: {text!r} is not a unit; expected one such as 'cm2 s' or 'sr-1'.")
+    return None
 
 
 def _respell(text: str) -> str:
