@@ -200,7 +200,7 @@ def test_errors_say_what_to_do() -> None:
 )
 def test_without_renormalising_a_cut_kernel_is_part_of_the_whole(spatial: Any, width: Any) -> None:
     whole = kernel_of(spatial, sky(), WIDE, 100.0, renormalise=False).kernel.data
-    kernel, containment = kernel_of(spatial, sky(), WIDE, width, renormalise=False)
+    kernel, containment, _ = kernel_of(spatial, sky(), WIDE, width, renormalise=False)
     normalised = kernel_of(spatial, sky(), WIDE, width)
     np.testing.assert_allclose(kernel.data.sum(axis=(1, 2)), containment)
     np.testing.assert_allclose(normalised.containment, containment)

@@ -52,7 +52,7 @@ def gaussian_pixels(n: int, sigma: float) -> Floats:
 
 
 def test_a_point_without_psf_is_one_pixel() -> None:
-    kernel, containment = kernel_of(PointSpatialModel(), sky())
+    kernel, containment, _ = kernel_of(PointSpatialModel(), sky())
     expected = np.zeros((2, 3, 3))
     expected[:, 1, 1] = 1.0
     np.testing.assert_allclose(kernel.data, expected, atol=1e-9)
@@ -84,7 +84,7 @@ def fine_integral(spatial: Any, grid: WcsGeom, samples: int = 120) -> Floats:
 @pytest.mark.parametrize("e", [0.0, 0.8])
 def test_a_disk_without_psf_is_integrated_over_the_pixels(e: float) -> None:
     disk = DiskSpatialModel(r_0=0.33, e=e, phi=25.0)
-    kernel, containment = kernel_of(disk, sky())
+    kernel, containment, _ = kernel_of(disk, sky())
     exact = fine_integral(disk, kernel.geom.to_image())
     assert np.abs(kernel.data[0] - exact).max() < 2e-4 * exact.max()
     np.testing.assert_allclose(containment, 1.0, atol=2e-3)
@@ -144,7 +144,7 @@ def test_energies_without_counts_have_an_empty_kernel() -> None:
     geom = sky()
     exposure = flat(geom)
     exposure.data[2:] = 0.0
-    kernel, containment = estimate_kernel(
+    kernel, containment, _ = estimate_kernel(
         SkyModel(SPECTRUM, PointSpatialModel()), exposure, None, None, geom
     )
     np.testing.assert_array_equal(kernel.data.sum(axis=(1, 2)), [1.0, 0.0])

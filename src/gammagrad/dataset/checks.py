@@ -252,9 +252,9 @@ def first_index(where: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(where)), where.shape))
 
 
-def _is_fine(values: NDArray[Any]) -> bool:
-    """Return whether all values are finite and not negative; NaN is neither."""
-    return bool(values.min(initial=0) >= 0 and values.max(initial=0) < np.inf)
+def _is_fine(values: NDArray[Any], above: float = -1.0) -> bool:
+    """Return whether all values are finite and not negative, and one is larger; NaN is neither."""
+    return bool(values.min(initial=0) >= 0 and above < values.max(initial=0) < np.inf)
 
 
 def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
@@ -306,6 +306,8 @@ def check_exposure_values(values: NDArray[Any]) -> None:
     ValueError
         If it is not.
     """
+    if _is_fine(values, above=0):
+        return
     if not _is_fine(values):
         faults = {"not finite": ~np.isfinite(values), "negative": values < 0}
         fault, bad = next((name, bad) for name, bad in faults.items() if np.any(bad))

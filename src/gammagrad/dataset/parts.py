@@ -229,7 +229,9 @@ class DatasetParts:
     def mask(self) -> Map | None:
         """True where both masks are: the bins that are fitted; None without masks."""
         used = [used_bins(m) for m in (self.mask_safe, self.mask_fit) if m is not None]
-        return Map(self.geom, np.logical_and.reduce(used)) if used else None
+        if len(used) == 1:
+            return Map(self.geom, used[0])
+        return Map(self.geom, np.logical_and.reduce(used), copy=False) if used else None
 
     @property
     def weights(self) -> Map | None:

@@ -74,12 +74,12 @@ class DatasetStatistic(DatasetTransforms):
         """
         background = self.npred_background()
         if background is not None and not sky_models(self.models):
-            return Map(self.geom, np.maximum(background.data, 0.0, dtype=float))
+            return Map(self.geom, np.maximum(background.data, 0.0, dtype=float), copy=False)
         return self._add(self.npred_signal(sampling=sampling), background)
 
     def _add(self, signal: Map, background: Map | None) -> Map:
         data = signal.data + (0.0 if background is None else background.data)
-        return Map(self.geom, np.maximum(data, 0.0, out=data))
+        return Map(self.geom, np.maximum(data, 0.0, out=data), copy=False)
 
     def stat_array(self) -> np.ndarray:
         """Return the Cash statistic of each bin.

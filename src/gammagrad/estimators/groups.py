@@ -195,13 +195,18 @@ def fit_group(
             progress=advance,
         )
     bar.update(-done)
-    arrays = {name: np.array(getattr(fit, name)) for name in (*settings.maps, "status")}
+    arrays = {name: _writable(getattr(fit, name)) for name in (*settings.maps, "status")}
     for inputs, bins in shares:
         offset = inputs.stat_offset(bins, settings.sum_energies)
         if offset is not None:
             arrays["stat"] += offset
             arrays["stat_null"] += offset
     return _painted(arrays, settings.maps, fitted)
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Return an array that may be written to: itself, unless it is locked."""
+    return array if array.flags.writeable else array.copy()
 
 
 def _painted(
@@ -255,6 +260,8 @@ def fit_groups(
         bar.update(1)
     if problem is not None and not any(result["success"].any() for result in results):
         raise problem
+    if len(results) == 1:
+        return {name: array[None] for name, array in results[0].items()}
     return {name: np.stack([result[name] for result in results]) for name in results[0]}
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gammagrad.core.convolve import box_sum
-from gammagrad.core.windows import BinImages, cube_bins, summed_bins, weight_offset
+from gammagrad.core.windows import (
+    BinImages,
+    clean_kernel,
+    cube_bins,
+    summed_bins,
+    weight_offset,
+)
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes
 from gammagrad.evaluate import (
@@ -50,6 +56,8 @@ class FitInputs(NamedTuple):
         Fraction of the source that the kernel holds, per reconstructed energy.
     sizes
         Pixels along the side of a kernel made for each energy bin alone, shape (energies,).
+    is_masked
+        True if all weights are known to be 0 or 1.
     """
 
     name: str
@@ -61,6 +69,7 @@ class FitInputs(NamedTuple):
     kernel: Map
     containment: np.ndarray
     sizes: np.ndarray
+    is_masked: bool = False
 
     def fitted(self, bins: slice) -> np.ndarray:
         """Return the positions where an energy group of this dataset asks for a fit.
@@ -76,7 +85,8 @@ class FitInputs(NamedTuple):
             Some bin has a weight, and there is some background: bool, shape (rows, cols).
         """
         weights, background = self.weights[bins], self.background[bins]
-        return (weights > 0).any(axis=0) & (background.sum(axis=0) > 0)
+        # weights are not negative
+        return (weights.max(axis=0) > 0) & (background.sum(axis=0) > 0)
 
     def group_kernel(self, bins: slice) -> np.ndarray:
         """Return the kernel of an energy group.
@@ -116,11 +126,19 @@ class FitInputs(NamedTuple):
         )
         kernel = self.group_kernel(bins)
         if not sum_energies:
+            if self.is_masked:
+                return _images(counts, background, exposure[:, None], kernel[:, None])
             return _cube(counts, background, exposure, kernel, weights)
+        total = [a.sum(axis=0, keepdims=True) for a in (counts, background)]
+        if kernel_weighting == "counts" and self.is_masked:
+            return _images(total[0], total[1], exposure[None], kernel[None])
         # one weight for all energies: their plain mean is a single component
         if kernel_weighting == "equal" and np.all(weights == weights[:1]):
-            total = [a.sum(axis=0, keepdims=True) for a in (counts, background, exposure)]
-            return _cube(*total, kernel.mean(axis=0, keepdims=True), weights[:1])
+            total.append(exposure.sum(axis=0, keepdims=True))
+            mean = kernel.mean(axis=0, keepdims=True)
+            if self.is_masked:
+                return _images(total[0], total[1], total[2][:, None], mean[:, None])
+            return _cube(*total, mean, weights[:1])
         return _summed(counts, background, exposure, kernel, weights, kernel_weighting)
 
     def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
@@ -139,7 +157,7 @@ class FitInputs(NamedTuple):
             Sum over each pixel's window, shape (rows, cols); None where no weight is but 0 and 1.
         """
         counts, weights = self.counts[bins], self.weights[bins]
-        if np.all((weights == 0) | (weights == 1)):
+        if self.is_masked or np.all((weights == 0) | (weights == 1)):
             return None
         window = self.group_kernel(bins).shape[-2:]
         with jax.enable_x64(True):
@@ -160,10 +178,24 @@ class FitInputs(NamedTuple):
             Mean over the bins, each weighted with the counts expected of the source; NaN for a
             model without an edge, or without any counts.
         """
-        expected = np.einsum("eyx,eyx->e", self.weights[bins], self.exposure[bins])
+        exposure = self.exposure[bins]
+        if self.is_masked:
+            expected = exposure.sum(axis=(1, 2))
+        else:
+            expected = np.einsum("eyx,eyx->e", self.weights[bins], exposure)
         return group_containment(self.containment[bins], expected)
 
 
+def _images(counts: Any, background: Any, exposure: Any, kernel: np.ndarray) -> BinImages:
+    """Return bins whose weights are 1, or 0 where all else is 0, as images: nothing to multiply."""
+    # they are not changed any more, so that the device may share their memory
+    counts, background, exposure = jax.device_put((counts, background, exposure))
+    return BinImages(
+        counts=counts, background=background, exposure=exposure, kernel=_cleaned(kernel)
+    )
+
+
+_cleaned = jax.jit(clean_kernel)
 _cube = jax.jit(cube_bins)
 _summed = partial(jax.jit, static_argnames="kernel_weighting")(summed_bins)
 
@@ -184,10 +216,15 @@ def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
         Weights, float64, shape (energies, rows, cols): mask_safe times mask_fit, and 0 where
         `npred` is not finite.
     """
-    weights = np.isfinite(npred).astype(np.float64)
-    for mask in (dataset.mask_safe, dataset.mask_fit):
-        if mask is not None:
-            weights *= mask.data
+    masks = [m.data for m in (dataset.mask_safe, dataset.mask_fit) if m is not None]
+    used = np.isfinite(npred)
+    for mask in masks:
+        if mask.dtype == bool:
+            used &= mask
+    weights = used.astype(np.float64)
+    for mask in masks:
+        if mask.dtype != bool:
+            weights *= mask
     return weights
 
 
@@ -244,5 +281,6 @@ def fit_inputs(
         flux=flux_of_reference(model.spectral_model, dataset.energy_axis),
         kernel=kernel.kernel,
         containment=np.asarray(kernel.containment, dtype=np.float64),
-        sizes=kernel_sizes(dataset, model.spatial_model, kernel.kernel.data.shape[-1]),
+        sizes=kernel_sizes(kernel, model.spatial_model),
+        is_masked=dataset.weights is None,
     )

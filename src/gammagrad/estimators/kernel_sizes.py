@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from gammagrad.dataset import MapDataset
+from gammagrad.evaluate import KernelEstimate
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.evaluate.window import CUTOUT_MARGIN
 
 __all__ = ["cut_to_size", "kernel_sizes"]
 
-# part of the PSF that its kernel holds
-_CONTAINMENT = 0.999
 
-
-def kernel_sizes(dataset: MapDataset, spatial: Any, npix: int) -> np.ndarray:
+def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
     """Return the size of a kernel made for each energy bin alone.
 
     A point spread function in reconstructed energy is as wide as the widest of a group's bins, so
@@ -25,27 +22,21 @@ def kernel_sizes(dataset: MapDataset, spatial: Any, npix: int) -> np.ndarray:
 
     Parameters
     ----------
-    dataset
-        The dataset.
+    kernel
+        The kernel for all bins.
     spatial
         Spatial model of the source.
-    npix
-        Pixels along the side of the kernel for all bins.
 
     Returns
     -------
     ndarray
-        Odd numbers of pixels, at most `npix`, shape (energies,).
+        Odd numbers of pixels, at most those of the kernel, shape (energies,).
     """
-    axis, psf = dataset.energy_axis, dataset.psf
-    sizes = np.full(axis.nbin, npix)
-    if psf is None or psf.energy_name != "energy" or not is_compact(spatial):
-        return sizes
-    image = dataset.geom.to_image()
-    pixel = float(np.max(image.pixel_scales.to_value("deg")))
-    radii = psf.containment_radius(_CONTAINMENT, image.center_skydir, axis).to_value("deg")
-    extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / pixel
-    widths = np.ceil(extent + image.odd_npix(radii) - 1e-6).astype(int)
+    n_energy, _, npix = kernel.kernel.data.shape
+    if kernel.psf_npix is None or not is_compact(spatial):
+        return np.full(n_energy, npix)
+    extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / kernel.kernel.geom.pixel_size
+    widths = np.ceil(extent + kernel.psf_npix - 1e-6).astype(int)
     return np.minimum(npix, 2 * (widths // 2) + 1)
 
 

@@ -29,6 +29,7 @@ def as_maps(
     ----------
     arrays
         Arrays by name, shape (groups, rows, cols); "stat_scan" has (groups, values, rows, cols).
+        The maps are made of these, not of copies.
     names
         Those to return, in this order; names without an array are left out.
     image
@@ -52,7 +53,7 @@ def as_maps(
         if name == "stat_scan":
             norms = MapAxis(scan_values, name="norm", unit="", node_type="center")
             geom = image.to_cube([norms, axis])
-        maps[name] = Map(geom, arrays[name])
+        maps[name] = Map(geom, arrays[name], copy=False)
     return maps
 
 
@@ -75,4 +76,4 @@ def scanned_fluxes(scan: Map, spectrum: Any) -> Map:
     reference = reference_values(spectrum, scan.geom.axes["energy"], "dnde")
     values = (reference[:, None] * norms[None, :])[:, :, None, None]
     data = np.where(np.isnan(scan.data), np.nan, values)
-    return Map(scan.geom, data, unit=QUANTITIES["dnde_scan_values"].unit)
+    return Map(scan.geom, data, unit=QUANTITIES["dnde_scan_values"].unit, copy=False)

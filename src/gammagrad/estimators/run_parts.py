@@ -215,8 +215,7 @@ class RunParts(Configurable):
         if self.kernel_sampling == "gammapy":
             return fit_inputs(merged, self.model, kernel, *options)
         inputs = grid.inputs(fit_inputs(dataset, self.model, fine, *options), kernel)
-        npix = kernel.kernel.data.shape[-1]
-        return inputs._replace(sizes=kernel_sizes(merged, self.model.spatial_model, npix))
+        return inputs._replace(sizes=kernel_sizes(kernel, self.model.spatial_model))
 
     def _kernel(self, dataset: MapDataset, width: u.Quantity | None = None) -> KernelEstimate:
         """Fold the model with a dataset's response."""

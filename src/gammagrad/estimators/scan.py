@@ -96,9 +96,9 @@ def plain_scan(norm: Any) -> Any:
     >>> plain_scan({"scan_values": np.array([0.0, 1.0])})
     {'scan_values': [0.0, 1.0]}
     """
-    values = scan_values(norm)
     if norm is None:
         return None
+    values = scan_values(norm)
     if not isinstance(norm, Mapping):
         return values.tolist()
     if norm.get("scan_values") is not None:

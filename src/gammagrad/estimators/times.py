@@ -49,7 +49,9 @@ def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Tabl
                 present[0][1],
             )
             continue
-        spans.append(shift)
+        # maps of one exposure have the same times
+        if not any(np.array_equal(shift, other) for other in spans):
+            spans.append(shift)
     start, stop = _merged(np.concatenate(spans, axis=1))
     table = Table({"START": u.Quantity(start, "s"), "STOP": u.Quantity(stop, "s")})
     table.meta.update(first.meta)
@@ -93,7 +95,9 @@ def _merged(spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Merge intervals, shape (2, n), that overlap or touch."""
     if spans.shape[1] == 0:
         return spans[0], spans[1]
-    start, stop = spans[:, np.argsort(spans[0], kind="stable")]
+    if (spans[0, 1:] < spans[0, :-1]).any():
+        spans = spans[:, np.argsort(spans[0], kind="stable")]
+    start, stop = spans
     reach = np.maximum.accumulate(stop)
     # a microsecond is rounding of times that are many years long
     gaps = np.flatnonzero(start[1:] > reach[:-1] + 1e-6)

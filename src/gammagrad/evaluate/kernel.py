@@ -6,7 +6,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from astropy import units as u
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
@@ -35,7 +34,7 @@ from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
-from gammagrad.maps.units import to_value
+from gammagrad.maps.units import conversion, to_value
 
 __all__ = ["KernelEstimate", "estimate_kernel"]
 
@@ -57,10 +56,14 @@ class KernelEstimate(NamedTuple):
         Part of the model's counts that the kernel holds, one per energy bin, 0 where no counts
         are expected; NaN for a model without a total: one without an edge, or a template that is
         not normalised.
+    psf_npix
+        Pixels along the side of the PSF's kernel made for each energy bin alone, if it is in
+        reconstructed energy; else None.
     """
 
     kernel: Map
     containment: Floats
+    psf_npix: NDArray[np.int64] | None = None
 
 
 def estimate_kernel(
@@ -129,7 +132,7 @@ def estimate_kernel(
     if spatial is None:
         raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
     centre = geom.center_skydir
-    pixel = float(np.max(geom.pixel_scales.to_value("deg")))
+    pixel = geom.pixel_size
     choice = Sampling()
     if kind_of(spatial) != "point":
         narrowest = narrowest_psf(model, psf, axis_true, axis, centre)
@@ -138,7 +141,6 @@ def estimate_kernel(
         model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
     )
     npix, n_grid = _sizes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
-    grid = geom.to_image().to_odd_npix(u.Quantity(0.5 * n_grid * pixel, "deg"))
     values = exposure_at_centre(exposure)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
@@ -147,13 +149,17 @@ def estimate_kernel(
         counts = _point_counts(per_energy, psf_kernel, matrix, n_grid)
     else:
         fold = (values, axis_true, psf_kernel, matrix, sampling)
-        counts = _folded_counts(model, grid, choice, *fold)
+        counts = _folded_counts(model, geom.centred_square(n_grid), choice, *fold)
     counts = _without_noise(counts)
     total = per_energy @ matrix if has_total(spatial) else None  # wherever they fall
-    cut = (grid.npix[0] - npix) // 2
+    cut = (n_grid - npix) // 2
     if containment is not None and total is not None:
         cut += spare_pixels(_cropped(counts, cut), total, containment, pixel)
-    return _normalised(_cropped(counts, cut), total, grid.crop(cut).to_cube([axis]), renormalise)
+    square = geom.centred_square(n_grid - 2 * cut).to_cube([axis])
+    estimate = _normalised(_cropped(counts, cut), total, square, renormalise)
+    if psf_kernel is None or not psf_kernel.after_edisp:
+        return estimate
+    return estimate._replace(psf_npix=psf_kernel.sizes)
 
 
 def exposure_at_centre(exposure: Map) -> Floats:
@@ -174,19 +180,31 @@ def exposure_at_centre(exposure: Map) -> Floats:
     ValueError
         If the exposure is zero everywhere.
     """
-    data = np.asarray(exposure.data)
-    valid = np.any((data > 0) & np.isfinite(data), axis=0)
-    if not valid.any():
+    data, distance = np.asarray(exposure.data), exposure.geom.center_distance
+    # the middle of an even map is equally far from four pixels: the first of them
+    tied = _nearest(distance)
+    valid = np.flatnonzero(_has_exposure(data.reshape(len(data), -1)[:, tied]))
+    if not valid.size:
+        everywhere = _has_exposure(data)
+        tied = _nearest(np.where(everywhere, distance, np.inf)) if everywhere.any() else tied[:0]
+        valid = np.arange(tied.size)
+    if not valid.size:
         raise ValueError(
             "No valid exposure: it is zero or not finite everywhere, so that there is no kernel. "
             "Check the exposure map and its unit."
         )
-    separation = np.where(valid, exposure.geom.center_distance, np.inf)
-    # the middle of an even map is equally far from four pixels: the first of them
-    nearest = np.nanmin(separation)
-    tied = np.flatnonzero(separation.ravel() <= nearest * (1 + 1e-9) + 1e-12)
-    row, column = np.unravel_index(tied[0], valid.shape)
-    return finite(data[:, row, column]) * exposure.unit.to("cm2 s")
+    row, column = np.unravel_index(tied[valid[0]], distance.shape)
+    return finite(data[:, row, column]) * conversion(exposure.unit, "cm2 s")
+
+
+def _has_exposure(data: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where there is exposure at any of the energies, the first axis."""
+    return np.asarray(((data > 0) & np.isfinite(data)).any(axis=0))
+
+
+def _nearest(distance: Floats) -> NDArray[np.int64]:
+    """Return the pixels of least distance, but for rounding, as indices of the flat map."""
+    return np.flatnonzero(distance.ravel() <= np.nanmin(distance) * (1 + 1e-9) + 1e-12)
 
 
 def _odd(size: float, noise: float = 1e-6) -> int:
@@ -263,7 +281,7 @@ def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
     if not is_compact(spatial):
         return spatial, Block(grid, 0, 0, (n, n))
     lon, lat = lonlat(grid.center_skydir, spatial.frame)
-    pixel = float(np.max(grid.pixel_scales.to_value("deg")))
+    pixel = grid.pixel_size
     half = min(math.ceil(float(spatial.evaluation_radius) / pixel + 0.5), n // 2)
     low = n // 2 - half
     return spatial.with_position(float(lon), float(lat)), Block(

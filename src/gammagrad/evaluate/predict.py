@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.units import conversion
 
 __all__ = ["evaluate_npred", "flux_of_reference", "norm_weights", "predict", "reco_exposure"]
 
@@ -164,15 +166,30 @@ def reco_exposure(
     if geom is None and exposure is not None:
         geom = exposure.geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
-    per_flux = edisp_matrix(edisp, axis_true, energy_axis) * exposure.unit.to("cm2 s")
+    per_flux = edisp_matrix(edisp, axis_true, energy_axis) * conversion(exposure.unit, "cm2 s")
     per_exposure = per_flux * flux_of_reference(spectral_model, axis_true)[:, None]
-    # no BLAS, whose threads would wait in the way of those of the fit
-    counts = np.einsum("tr,tyx->ryx", per_exposure, finite(exposure.data))
+    counts = _sums_over_energy(per_exposure, exposure.data)
+    if not np.isfinite(counts.sum()):
+        counts = _sums_over_energy(per_exposure, finite(exposure.data))
     result = geom.to_image().to_cube([energy_axis])
     if not normalize:
-        return Map(result, counts)
+        return Map(result, counts, copy=False)
     flux = flux_of_reference(spectral_model, energy_axis)[:, None, None]
     return Map(result, np.divide(counts, flux, where=flux > 0, out=np.zeros_like(counts)), "cm2 s")
+
+
+def _sums_over_energy(matrix: Floats, cube: NDArray[Any]) -> Floats:
+    """Sum a cube over its energies with the columns of a matrix, of which most numbers are zero.
+
+    Without BLAS, whose threads would wait in the way of those of the fit.
+    """
+    sums = np.zeros((matrix.shape[1], *cube.shape[1:]))
+    for total, column in zip(sums, matrix.T, strict=True):
+        some = np.flatnonzero(column)
+        if some.size:
+            used = slice(some[0], some[-1] + 1)
+            np.einsum("t,tyx->yx", column[used], cube[used], out=total)
+    return sums
 
 
 def flux_of_reference(spectral_model: Any, energy_axis: MapAxis) -> Floats:
@@ -190,9 +207,18 @@ def flux_of_reference(spectral_model: Any, energy_axis: MapAxis) -> Floats:
     ndarray
         Flux in cm-2 s-1, shape (n,).
     """
-    edges = energy_axis.edges_in("TeV")
+    leaves, tree = jax.tree.flatten(_plain(spectral_model))
+    numbers = tuple((leaf.tobytes(), leaf.shape) for leaf in leaves)
+    return _known_flux(tree, numbers, energy_axis.edges_in("TeV").tobytes())
+
+
+@functools.lru_cache(maxsize=64)
+def _known_flux(tree: Any, numbers: tuple[tuple[bytes, tuple[int, ...]], ...], edges: bytes) -> Any:
+    """Return the flux of a spectrum with these parameters, which a run asks for several times."""
+    leaves = [np.frombuffer(values).reshape(shape) for values, shape in numbers]
+    nodes = np.frombuffer(edges)
     with jax.enable_x64(True):
-        return np.asarray(_integral(_plain(spectral_model), edges[:-1], edges[1:]))
+        return np.asarray(_integral(jax.tree.unflatten(tree, leaves), nodes[:-1], nodes[1:]))
 
 
 @jax.jit

@@ -32,6 +32,7 @@ from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.units import conversion
 
 __all__ = ["CUTOUT_MARGIN", "Window", "prepare"]
 
@@ -111,7 +112,7 @@ def prepare(
     spatial = model.spatial_model
     position = model_position(spatial, geom)
     narrowest = narrowest_psf(model, psf, axis_true, energy_axis, position)
-    pixel = float(np.max(geom.pixel_scales.to_value("deg")))
+    pixel = geom.pixel_size
     choice = choose_sampling(spatial, pixel, narrowest, sampling)
     kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, position, choice.oversampling, sampling
@@ -140,7 +141,7 @@ def _compact_blocks(
         return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
     row, column = math.floor(y + 0.5), math.floor(x + 0.5)
     radius = float(spatial.evaluation_radius)
-    pixel = float(np.max(image.pixel_scales.to_value("deg")))
+    pixel = image.pixel_size
     around = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
     across = [float(around[i].separation(around[i + 1]).deg) for i in (2, 0)]
     spans = []
@@ -207,7 +208,7 @@ def exposure_of(model: Any, exposure: Map, window: Block) -> Floats:
     if not model.apply_irf["exposure"]:
         return np.ones((exposure.geom.axes["energy_true"].nbin, *window.shape))
     values = np.asarray(exposure.data)[:, rows[:, None], columns[None, :]]
-    return finite(values) * exposure.unit.to("cm2 s")
+    return finite(values) * conversion(exposure.unit, "cm2 s")
 
 
 def fold_inputs(
