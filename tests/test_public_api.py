@@ -16,7 +16,7 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "api"
 NAMES = {
     *("Map", "MapDataset", "FluxMaps", "TSMapEstimator", "KernelBackgroundEstimator"),
     *("fit_norm", "ts_map", "kernel_background", "models", "stats"),
-    *("exclusion_mask", "write_regions", "lima_maps"),
+    *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),
 }
 MODULES = ("gammagrad", "gammagrad.models", "gammagrad.stats")
 

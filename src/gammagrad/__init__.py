@@ -5,6 +5,7 @@ from gammagrad.core.kernel_background import kernel_background
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset
+from gammagrad.estimators.background_norm import fit_background_norm
 from gammagrad.estimators.exclusion import exclusion_mask, write_regions
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.estimators.lima import lima_maps
@@ -22,6 +23,7 @@ __all__ = [
     "TSMapEstimator",
     "__version__",
     "exclusion_mask",
+    "fit_background_norm",
     "fit_norm",
     "kernel_background",
     "lima_maps",
