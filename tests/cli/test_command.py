@@ -27,7 +27,7 @@ from gammagrad.demo import GALACTIC_CENTRE
 from gammagrad.io.fits_file import file_sha256
 from gammagrad.simulate import simulate_field
 
-COMMANDS = ("ts-map", "info", "demo")
+COMMANDS = ("ts-map", "background", "lima", "info", "demo")
 KERNEL = ("--kernel-width", "0.4 deg")
 
 Run = Callable[..., tuple[int, str, str]]

@@ -1,4 +1,4 @@
-"""The command line: `gammagrad ts-map`, `gammagrad info`, `gammagrad demo`."""
+"""The command line: `gammagrad ts-map`, `background`, `lima`, `info` and `demo`."""
 
 from gammagrad.cli.command import main
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from gammagrad.cli.background import add_parser as add_background
 from gammagrad.cli.compile_cache import keep_compiled_code
 from gammagrad.cli.demo import add_parser as add_demo
 from gammagrad.cli.info import add_parser as add_info
+from gammagrad.cli.lima import add_parser as add_lima
 from gammagrad.cli.parser import Parser
 from gammagrad.cli.ts_map import add_parser as add_ts_map
 from gammagrad.cli.words import option_words
@@ -25,6 +27,8 @@ examples:
   gammagrad demo                                      simulate a field and find its sources
   gammagrad info dataset.fits.gz                      say what is in a file
   gammagrad ts-map dataset.fits.gz -o maps            make maps of significance and flux
+  gammagrad background counts.fits -o background      estimate a background, excluding sources
+  gammagrad lima dataset.fits.gz --radius 0.1 -o lima make maps of excess and significance
   gammagrad ts-map --help                             list the options of a command
 """
 
@@ -50,7 +54,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", parser_class=Parser
     )
-    for add_parser in (add_ts_map, add_info, add_demo):
+    for add_parser in (add_ts_map, add_background, add_lima, add_info, add_demo):
         command = add_parser(commands)
         loud = command.add_mutually_exclusive_group()
         loud.add_argument(
@@ -93,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args, unknown = parser.parse_known_args(argv)
         if args.command is None:
-            parser.error("expected a command: ts-map, info or demo")
+            parser.error("expected a command: ts-map, background, lima, info or demo")
         if unknown:
             args.parser.error(f"unknown: {' '.join(unknown)}")
     except SystemExit as stop:

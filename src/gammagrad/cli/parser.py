@@ -12,7 +12,10 @@ from gammagrad.cli.words import option_words
 from gammagrad.estimators.settings import check_settings
 from gammagrad.maps.units import to_value
 
-__all__ = ["Parser", "angle", "finite", "number_or_angle", "numbers", "setting", "texts"]
+__all__ = [
+    *("Parser", "angle", "finite", "number_or_angle", "numbers", "radius_text", "setting"),
+    "texts",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -137,6 +140,31 @@ def number_or_angle(text: str) -> float | str:
     if not (0 <= value < float("inf")):
         raise argparse.ArgumentTypeError(f"{text!r} is no distance; expected a positive number")
     return value
+
+
+def radius_text(text: str) -> str:
+    """Return the radius of a disc as text with its unit.
+
+    Parameters
+    ----------
+    text
+        Such as "0.1 deg", "0.1" (deg) or "5 pix".
+
+    Returns
+    -------
+    str
+        What `lima_maps` takes: "0.1 deg" or "5 pix".
+    """
+    number, _, unit = text.strip().partition(" ")
+    if unit.strip() in ("pix", "pixel", "pixels") or number.endswith("pix"):
+        try:
+            value = float(number.removesuffix("pix"))
+        except ValueError:
+            value = math.nan
+        if not (0 < value < math.inf):
+            raise argparse.ArgumentTypeError(f"{text!r} is no radius; expected such as '5 pix'")
+        return f"{value:g} pix"
+    return f"{angle(text):.10g} deg"
 
 
 def numbers(text: str) -> list[float]:

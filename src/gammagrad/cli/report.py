@@ -11,8 +11,12 @@ from astropy.table import Table
 from gammagrad.core.solve import Status
 from gammagrad.dataset.info import nice_energy
 from gammagrad.flux_maps import FluxMaps
+from gammagrad.maps.geom import WcsGeom
 
-__all__ = ["align", "energy_groups", "print_lines", "seconds", "source_table", "status_line"]
+__all__ = [
+    *("align", "energy_groups", "position_text", "print_lines", "seconds", "source_table"),
+    "status_line",
+]
 
 _SHORT: dict[int, str] = {
     Status.FITTED: "fitted",
@@ -85,6 +89,27 @@ def energy_groups(edges: u.Quantity) -> str:
         Such as "10 GeV - 50 GeV - 500 GeV".
     """
     return " - ".join(nice_energy(edge) for edge in edges)
+
+
+def position_text(geom: WcsGeom, row: int, col: int) -> str:
+    """Return where a pixel is, in words.
+
+    Parameters
+    ----------
+    geom
+        Geometry.
+    row, col
+        The pixel.
+
+    Returns
+    -------
+    str
+        Such as "RA 83.633, Dec 22.014 (l 184.557, b -5.785)", in deg.
+    """
+    position = geom.pix_to_sky(col, row)
+    ra, dec = position.icrs.ra.deg, position.icrs.dec.deg
+    lon, lat = position.galactic.l.deg, position.galactic.b.deg
+    return f"RA {ra:.3f}, Dec {dec:.3f} (l {lon:.3f}, b {lat:.3f})"
 
 
 def seconds(time: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,21 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from gammagrad.cli.exclude_option import add_exclude_options, exclusion_of
 from gammagrad.cli.fit_options import add_fit_options, make_estimator
 from gammagrad.cli.load import add_input_options, input_meta, load_datasets, output_folder
+from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.parser import finite, number_or_angle
 from gammagrad.cli.report import energy_groups, print_lines, seconds, source_table, status_line
 from gammagrad.cli.words import speaking_of_options
+from gammagrad.dataset import MapDataset
+from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_norm
 from gammagrad.estimators.config import write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io.flux_maps import model_filename
 from gammagrad.io.tables import write_peaks
-from gammagrad.plot.overview import draw_to_files, picture_names, write_pictures
+from gammagrad.plot.overview import picture_names, write_pictures
 
 __all__ = ["add_parser", "run"]
 
@@ -48,6 +51,7 @@ examples:
   gammagrad ts-map dataset.fits.gz --config maps/config.yaml --energy-edges all -o bands
   gammagrad ts-map dataset.fits.gz --selection "ul, sensitivity" --n-sigma-ul 1.645 -o limits
   gammagrad ts-map dataset.fits.gz --selection all --around 266.4 -29.0 1.5 -o centre
+  gammagrad ts-map dataset.fits.gz --exclude 83.63,22.01,0.4 --exclude sources.reg -o maps
   gammagrad ts-map first.fits.gz second.fits.gz --kernel-containment 0.95 -o joint
   gammagrad ts-map --counts counts.fits --background background.fits --exposure exposure.fits \\
       --psf-sigma "0.1 deg" -o maps
@@ -74,13 +78,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
     )
     add_input_options(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        *("-o", "--output"), metavar="OUT", required=True, help="folder to write, made if needed"
-    )
-    output.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    output.add_argument("--no-pictures", action="store_true", help="write no PNG files")
+    add_output_options(parser)
     add_fit_options(parser)
+    add_exclude_options(
+        parser.add_argument_group("norm of the background"),
+        "fit the norm of the background to the counts outside of an area, and multiply it by that; "
+        "the area itself stays in the maps",
+    )
     peaks = parser.add_argument_group("source list")
     peaks.add_argument(
         "--peak-threshold",
@@ -111,9 +115,10 @@ def run(args: argparse.Namespace) -> None:
     estimator = make_estimator(args)
     estimator.show_progress = False if args.quiet else None
     box = _box(args.positions)
-    can_draw, note = _can_draw(args.no_pictures)
-    pictures = picture_names(estimator.selection_optional) if can_draw else ()
-    _check_replaced(Path(args.output), pictures, args.overwrite)
+    draw, note = can_draw(args.no_pictures)
+    pictures = picture_names(estimator.selection_optional) if draw else ()
+    names = (MAPS, model_filename(Path(MAPS)).name, CONFIG, *TABLES)
+    check_replaced(args.output, (*names, *(f"{p}.png" for p in pictures)), args.overwrite)
 
     start = time.perf_counter()
     datasets = load_datasets(args)
@@ -122,9 +127,12 @@ def run(args: argparse.Namespace) -> None:
     folder = output_folder(args.output)
     for dataset in datasets:
         print_lines([str(dataset), ""], args.quiet)
+    datasets, norms = _with_fitted_background(args, datasets)
+    if norms:
+        meta["background_norm"] = [fit.norm for fit in norms.values()]
 
-    names = ", ".join(dataset.name for dataset in datasets)
-    log.info("read %s in %s; fitting with\n%s", names, seconds(read), estimator)
+    titles = ", ".join(dataset.name for dataset in datasets)
+    log.info("read %s in %s; fitting with\n%s", titles, seconds(read), estimator)
     start = time.perf_counter()
     with speaking_of_options(plain=not args.files):
         maps = estimator.run(datasets, positions=box)
@@ -137,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
     written = _write(maps, peaks, estimator, folder, args.overwrite)
     written += write_pictures(maps, folder, peaks, args.overwrite, pictures)
     lines = [
+        *(f"background    : {_norm_text(name, fit)}" for name, fit in norms.items()),
         f"energy groups : {energy_groups(maps.energy_axis.edges)}",
         f"kernel        : {_kernel_text(maps)}",
         f"pixels        : {status_line(maps)}",
@@ -163,6 +172,24 @@ def _box(numbers: list[float] | None) -> tuple[SkyCoord, u.Quantity] | None:
     return SkyCoord(lon, lat, unit="deg"), u.Quantity(width, "deg")
 
 
+def _with_fitted_background(
+    args: argparse.Namespace, datasets: list[MapDataset]
+) -> tuple[list[MapDataset], dict[str, BackgroundNorm]]:
+    """Return datasets whose background fits the counts outside of the areas given, and its norm."""
+    fitted, norms = [], {}
+    for dataset in datasets:
+        exclusion = exclusion_of(args, dataset.geom)
+        if exclusion is None:
+            return datasets, {}
+        norms[dataset.name] = fit_background_norm(dataset, exclusion)
+        fitted.append(norms[dataset.name].apply(dataset))
+    return fitted, norms
+
+
+def _norm_text(name: str, fit: BackgroundNorm) -> str:
+    return f"norm {fit.norm:.4f} +- {fit.norm_err:.4f} outside of the excluded areas, in {name}"
+
+
 def _kernel_text(maps: FluxMaps) -> str:
     """Return how large the kernel is, and what it holds."""
     rows, cols = maps.meta["kernel_shape"]
@@ -170,30 +197,6 @@ def _kernel_text(maps: FluxMaps) -> str:
     known = [100 * part for part in parts if part is not None and np.isfinite(part)]
     held = f", which hold at least {min(known):.4g} % of a source" if known else ""
     return f"{cols} x {rows} pixels{held}"
-
-
-def _can_draw(unwanted: bool) -> tuple[bool, list[str]]:
-    """Return whether to draw, and a note where matplotlib is missing."""
-    if unwanted:
-        return False, []
-    try:
-        draw_to_files()
-    except ImportError as error:
-        return False, [f"No pictures: {error}"]
-    return True, []
-
-
-def _check_replaced(folder: Path, pictures: Sequence[str], overwrite: bool) -> None:
-    """Raise before any work if files are there that may not be replaced."""
-    maps = folder / MAPS
-    files = [maps, model_filename(maps), *(folder / name for name in (CONFIG, *TABLES))]
-    files += [folder / f"{name}.png" for name in pictures]
-    there = [file.name for file in files if file.exists()]
-    if there and not overwrite:
-        raise FileExistsError(
-            f"{folder} has {', '.join(there)} already; use --overwrite to replace them, or "
-            "another folder."
-        )
 
 
 def _write(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.units import to_value
 
-__all__ = ["disc_half_widths", "disc_sum"]
+__all__ = ["disc_half_widths", "disc_kernel", "disc_sum"]
 
 Floats = NDArray[np.float64]
 
@@ -102,3 +102,55 @@ def disc_sum(data: NDArray[Any], half_widths: NDArray[np.int64]) -> Floats:
                 total[..., row:, :] += row_sum[..., :-row, :]
                 total[..., :-row, :] += row_sum[..., row:, :]
     return total
+
+
+def disc_kernel(geom: WcsGeom, outer: Any, inner: Any = None) -> Floats:
+    """Return a disc or a ring as a kernel of zeros and ones.
+
+    Parameters
+    ----------
+    geom
+        Geometry; the pixel sizes at its reference point count.
+    outer
+        Radius of the disc, or outer radius of the ring: an angle (a number is in deg), or pixels.
+    inner
+        Inner radius of the ring; None for a disc.
+
+    Returns
+    -------
+    ndarray
+        Shape (ky, kx), odd numbers, 1 where the centre of a pixel is not farther away than the
+        outer radius and not nearer than the inner one, to a part of 1e-9.
+
+    Raises
+    ------
+    ValueError
+        If a radius is no angle and no number of pixels, or not above 0.
+
+    Examples
+    --------
+    >>> geom = WcsGeom.create(npix=20, binsz=0.1)
+    >>> print(disc_kernel(geom, "0.15 deg", "0.1 deg").astype(int))
+    [[1 1 1]
+     [1 0 1]
+     [1 1 1]]
+    """
+    disc = _disc(disc_half_widths(geom, outer))
+    if inner is None:
+        return disc
+    scales = np.array(geom.pixel_scales.to_value("deg"))
+    value = _in_pixels(inner)
+    if value is None:
+        value = to_value(inner, "deg", "inner")
+    else:
+        scales = np.ones(2)
+    row, col = (np.arange(n) - n // 2 for n in disc.shape)
+    apart = np.hypot(row[:, None] * scales[1], col[None, :] * scales[0])
+    return disc * (apart >= value * (1 - _ROUNDING))
+
+
+def _disc(half_widths: NDArray[np.int64]) -> Floats:
+    """Return a disc, given by its rows, as an array of zeros and ones."""
+    reach = int(half_widths[0])
+    widths = np.concatenate([half_widths[:0:-1], half_widths])
+    return (np.abs(np.arange(-reach, reach + 1))[None, :] <= widths[:, None]).astype(float)

@@ -1,0 +1,335 @@
+"""`gammagrad background`: from counts to a background without the sources in it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gammagrad.cli.background_options import add_background_options, make_background_estimator
+from gammagrad.cli.counts_input import CountsInput, add_counts_file, load_counts, load_map
+from gammagrad.cli.exclude_option import exclusion_of
+from gammagrad.cli.load import output_folder
+from gammagrad.cli.output import add_output_options, can_draw, check_replaced
+from gammagrad.cli.report import align, print_lines, seconds
+from gammagrad.distribution import significance_distribution
+from gammagrad.estimators.exclusion import write_regions
+from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
+from gammagrad.evaluate import reco_exposure
+from gammagrad.io.fits_file import write_hdus
+from gammagrad.io.map_fits import map_to_hdus
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.map import Map
+from gammagrad.models import PowerLawSpectralModel
+from gammagrad.plot.background import plot_exclusion, plot_iterations
+from gammagrad.plot.overview import save_figure
+from gammagrad.plot.significance import plot_significance_histogram
+
+__all__ = ["add_parser", "run"]
+
+MAPS = ("background", "exclusion", "significance")
+REGIONS, RECORD, DATASET = "exclusion.reg", "record.fits", "dataset.fits.gz"
+PICTURES = ("exclusion.png", "iterations.png", "histogram.png")
+
+# The record of a large map would take more memory than the rest together: it needs to be asked for.
+_RECORDED_PIXELS = 1_000_000
+_MAX_PANELS = 12
+
+_DESCRIPTION = """\
+Estimate the background of counts by iteration: compute the significance of the counts in a disc,
+exclude what is significant, average the rest over a ring, and begin again with that background,
+until the mask stands still. Written into a folder:
+
+  background.fits                                 background, counts per pixel (and energy bin)
+  exclusion.fits, exclusion.reg                   the mask (1 where kept), and as regions for DS9
+  significance.fits                               significance from which the mask was made
+  exclusion.png, iterations.png, histogram.png    pictures (they need matplotlib)
+
+The background goes into `gammagrad ts-map --counts ... --background` or `gammagrad lima
+--background`, the mask into their --exclude.
+"""
+
+_EXAMPLES = """\
+examples:
+  gammagrad background counts.fits -o kbe
+  gammagrad background counts.fits --source-radius 0.3 --ring-radius 1 --ring-width "30 arcmin" -o kbe
+  gammagrad background dataset.fits.gz --acceptance background -o kbe
+  gammagrad background counts.fits --acceptance "irf.fits[exposure]" --threshold-low 3 -o kbe
+  gammagrad background counts.fits --exclude 83.63,22.01,0.3 --mask-update grow -o kbe
+  gammagrad background dataset.fits.gz --record --write-dataset -o kbe
+"""  # noqa: E501
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command.
+
+    Parameters
+    ----------
+    commands
+        What `add_subparsers` returned.
+
+    Returns
+    -------
+    ArgumentParser
+        The command's parser.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "background",
+        help="estimate a background from counts, excluding the sources",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+    )
+    add_counts_file(parser)
+    add_background_options(parser)
+    output = add_output_options(parser)
+    output.add_argument(
+        "--record",
+        action="store_true",
+        help=f"write the maps of every iteration into {RECORD}, and keep a record of maps of any "
+        "size (by default of up to a million pixels, for the table and picture of iterations)",
+    )
+    output.add_argument(
+        "--write-dataset",
+        action="store_true",
+        help=f"write the dataset with this background as {DATASET}, for `gammagrad ts-map`",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, iterate, write and print.
+
+    Parameters
+    ----------
+    args
+        Parsed arguments.
+    """
+    draw, note = can_draw(args.no_pictures)
+    check_replaced(args.output, _file_names(args, draw), args.overwrite)
+    data = load_counts(args.file)
+    if args.write_dataset and data.dataset is None:
+        raise ValueError(f"--write-dataset: {args.file} is no map dataset, only counts.")
+    images = _images(args, data)
+    pixels = int(np.prod(data.counts.geom.shape_image))
+    start = time.perf_counter()
+    try:
+        keep_record = args.record or pixels <= _RECORDED_PIXELS
+        estimator = make_background_estimator(args, data.counts.geom, keep_record)
+        result = _run(estimator, images, data, (args.niter_min, args.niter_max))
+    except ValueError as error:
+        raise ValueError(_in_options(str(error))) from error
+    spent = time.perf_counter() - start
+    for name in MAPS:
+        result[name].meta |= data.meta
+    folder = output_folder(args.output)
+    written = _write(args, data, estimator, result, folder)
+    if draw:
+        written += _draw(estimator, result, folder, args.overwrite)
+    lines = [
+        data.title,
+        _kernel_text(estimator),
+        "",
+        *_table(estimator),
+        "",
+        str(estimator.report),
+        f"Significance of the pixels kept: {_distribution(estimator, result)}.",
+        "",
+        f"time : {seconds(spent)}, compilation included",
+        f"Wrote {', '.join(written)} into {folder}.",
+        *note,
+    ]
+    print_lines(lines, args.quiet)
+
+
+def _file_names(args: argparse.Namespace, draw: bool) -> list[str]:
+    """Return all files that may be written."""
+    names = [*(f"{name}.fits" for name in MAPS), REGIONS, *(PICTURES if draw else ())]
+    return [*names, *([RECORD] if args.record else []), *([DATASET] if args.write_dataset else [])]
+
+
+def _images(args: argparse.Namespace, data: CountsInput) -> dict[str, Map]:
+    """Return the maps that the loop starts from."""
+    images = {"counts": data.counts}
+    if args.background is not None:
+        images["background"] = load_map(args.background, data.counts, "--background")
+    if args.acceptance is not None:
+        images["acceptance"] = _acceptance(args.acceptance, data)
+    exclusion = exclusion_of(args, data.counts.geom)
+    if exclusion is not None:
+        images["exclusion"] = exclusion
+    return images
+
+
+def _acceptance(what: str, data: CountsInput) -> Map:
+    """Return the map that a background is expected to be proportional to."""
+    if what not in ("background", "exposure"):
+        return load_map(what, data.counts, "--acceptance")
+    dataset = data.dataset
+    if dataset is None or getattr(dataset, what) is None:
+        raise ValueError(
+            f"--acceptance {what}: expected a map dataset with it; for counts alone give the name "
+            "of a FITS map."
+        )
+    if what == "background":
+        return dataset.require("background")
+    spectrum = PowerLawSpectralModel(index=2)
+    return reco_exposure(spectrum, dataset.require("exposure"), dataset.edisp, dataset.energy_axis)
+
+
+def _run(
+    estimator: KernelBackgroundEstimator,
+    images: dict[str, Map],
+    data: CountsInput,
+    bounds: tuple[int, int],
+) -> dict[str, Map]:
+    """Run the loop; bins that the dataset's masks leave out have no weight."""
+    mask = None if data.mask is None else np.broadcast_to(data.mask.data, data.counts.data.shape)
+    if mask is None or mask.all():
+        return estimator.run(images, *bounds)
+    # A pixel that is used at some energies takes part in the sum with these.
+    used = np.broadcast_to(mask.any(axis=tuple(range(mask.ndim - 2))), mask.shape)
+    if "acceptance" not in images and not np.array_equal(mask, used):
+        warnings.warn(
+            "the dataset's masks leave out some energies of some pixels only, whose sums have "
+            "fewer counts for that; --acceptance background takes it into account.",
+            UserWarning,
+            stacklevel=2,
+        )
+    counts = np.where(mask, data.counts.data, np.where(used, 0.0, np.nan))
+    summed = {**images, "counts": Map(data.counts.geom, counts)}
+    if "acceptance" in images:
+        acceptance = np.broadcast_to(images["acceptance"].data, mask.shape)
+        unit = images["acceptance"].unit
+        summed["acceptance"] = Map(data.counts.geom, np.where(mask, acceptance, 0.0), unit)
+    result = estimator.run(summed, *bounds)
+    if np.array_equal(mask, used):
+        return result
+    # ... but in its own energy bins only where it is used.
+    stack, report = estimator.images_stack, estimator.report
+    counts = np.where(mask, data.counts.data, np.nan)
+    again = {**images, "counts": Map(data.counts.geom, counts), "exclusion": result["exclusion"]}
+    again.pop("background", None)
+    result["background"].data = estimator.run(again, 0, 0)["background"].data
+    estimator.images_stack, estimator.report = stack, report
+    return result
+
+
+def _kernel_text(estimator: KernelBackgroundEstimator) -> str:
+    source, ring = (int(k.sum()) for k in (estimator.kernel_src, estimator.kernel_bkg))
+    return f"disc of {source} pixels, ring of {ring} pixels"
+
+
+def _table(estimator: KernelBackgroundEstimator) -> list[str]:
+    """Return a line for each iteration."""
+    stack = estimator.images_stack
+    if not stack:
+        return ["(No record of the iterations of a map of this size; --record keeps one.)"]
+    rows, before = [], None
+    for number, record in enumerate(stack):
+        excluded = ~record["exclusion"].data
+        new = int(excluded.sum()) if before is None else int((excluded & ~before).sum())
+        freed = 0 if before is None else int((before & ~excluded).sum())
+        cells = [str(number) if number else "start", str(int(excluded.sum()))]
+        cells += [f"+{new}", f"-{freed}", f"{np.nansum(record['background'].data):.6g}"]
+        rows.append([*cells, f"{np.nanmax(record['significance'].data):.2f}"])
+        before = excluded
+    head = ["iteration", "excluded", "new", "freed", "background", "largest significance"]
+    return align(head, rows)
+
+
+def _distribution(estimator: KernelBackgroundEstimator, result: dict[str, Map]) -> str:
+    kept = result["exclusion"].data & _seen(result)
+    if kept.sum() < 2:
+        return "none"
+    significance = result["significance"].data.reshape(kept.shape)
+    return str(significance_distribution(significance, kept, estimator.kernel_src))
+
+
+def _seen(result: dict[str, Map]) -> Any:
+    """Return the pixels where there is a background; elsewhere nothing can be expected."""
+    background = result["background"].data
+    shape = result["exclusion"].data.shape
+    return (np.nansum(background.reshape(-1, *shape[-2:]), axis=0) > 0).reshape(shape)
+
+
+def _write(
+    args: argparse.Namespace,
+    data: CountsInput,
+    estimator: KernelBackgroundEstimator,
+    result: dict[str, Map],
+    folder: Path,
+) -> list[str]:
+    """Write all but the pictures, and return the names of the files."""
+    names = [f"{name}.fits" for name in MAPS]
+    for name in MAPS:
+        result[name].write(folder / f"{name}.fits", overwrite=args.overwrite)
+    (folder / REGIONS).unlink(missing_ok=True)  # of an earlier run, which may not suit the mask
+    if not result["exclusion"].data.all():
+        write_regions(result["exclusion"], folder / REGIONS)
+        names.insert(2, REGIONS)
+    if args.record:
+        hdus = [hdu for name in MAPS for hdu in map_to_hdus(_cube(estimator, name), name)]
+        write_hdus(hdus, folder / RECORD, overwrite=args.overwrite)
+        names.append(RECORD)
+    if args.write_dataset and data.dataset is not None:
+        dataset = data.dataset.copy(data.dataset.name)
+        dataset.background = result["background"]
+        dataset.write(folder / DATASET, overwrite=args.overwrite)
+        names.append(DATASET)
+    return names
+
+
+def _cube(estimator: KernelBackgroundEstimator, name: str) -> Map:
+    """Return the images of all iterations as one map, summed over energies."""
+    stack = [record[name] for record in estimator.images_stack]
+    geom = stack[0].geom.to_image()
+    planes = [m.data.reshape(-1, *geom.shape_image) for m in stack]
+    data = [p.all(axis=0) if stack[0].is_mask else p.sum(axis=0) for p in planes]
+    axis = MapAxis(np.arange(len(stack)), name="iteration", unit="", node_type="center")
+    return Map(geom.to_cube([axis]), np.array(data))
+
+
+def _draw(
+    estimator: KernelBackgroundEstimator, result: dict[str, Map], folder: Path, overwrite: bool
+) -> list[str]:
+    """Draw the mask, the iterations and the distribution of significances."""
+    drawn = []
+
+    def save(figure: Any, name: str) -> None:
+        drawn.append(save_figure(figure, folder / name, overwrite).name)
+
+    save(plot_exclusion(result["counts"], result["exclusion"]).figure, PICTURES[0])
+    (folder / PICTURES[1]).unlink(missing_ok=True)
+    if len(estimator.images_stack) > 1:
+        step = -(-len(estimator.images_stack) // _MAX_PANELS)
+        shown = estimator.images_stack[::-step][::-1]  # with the last
+        save(plot_iterations(shown)[0].figure, PICTURES[1])
+    kept = result["exclusion"].data & _seen(result)
+    if kept.sum() > 1:
+        significance = result["significance"]
+        fit = plot_significance_histogram(significance, kept, kernel=estimator.kernel_src)
+        save(fit.ax.figure, PICTURES[2])
+    return drawn
+
+
+def _in_options(message: str) -> str:
+    """Return an error of the estimator with options in place of its arguments."""
+    options = {
+        "significance_threshold": "--threshold",
+        "threshold_low": "--threshold-low",
+        "mask_dilation_radius": "--dilation",
+        "mask_update": "--mask-update",
+        "niter_min": "--niter-min",
+        "niter_max": "--niter-max",
+        "kernel_src": "--source-radius",
+        "kernel_bkg": "--ring-radius, --ring-width",
+    }
+    for name, option in options.items():
+        message = re.sub(rf"(?<![\w.\-]){name}\b", option, message)
+    return message

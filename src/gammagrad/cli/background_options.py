@@ -1,0 +1,184 @@
+"""The options of `gammagrad background`, and the estimator they describe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gammagrad.cli.exclude_option import add_exclude_options
+from gammagrad.cli.parser import angle, finite
+from gammagrad.core.mask_loop import MASK_UPDATES
+from gammagrad.core.ring_background import SIGNIFICANCES
+from gammagrad.estimators.disc_sums import disc_kernel
+from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
+from gammagrad.maps.geom import WcsGeom
+
+__all__ = ["add_background_options", "make_background_estimator"]
+
+
+def add_background_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a background is estimated.
+
+    Parameters
+    ----------
+    parser
+        The command's parser.
+    """
+    _add_kernels(parser.add_argument_group("kernels"))
+    _add_mask(parser.add_argument_group("mask and iterations"))
+    start = parser.add_argument_group("acceptance and start")
+    start.add_argument(
+        "--acceptance",
+        metavar="WHAT",
+        help="what the background is expected to be proportional to, so that it need not be flat "
+        "under the ring: background or exposure (those of the dataset), or a FITS map",
+    )
+    start.add_argument(
+        "--background",
+        metavar="FILE",
+        help="background to start from, counts per pixel (default: the mean of the counts in the "
+        "ring)",
+    )
+    add_exclude_options(
+        start,
+        "start with an area excluded; the iterations find it again or not, and keep it for good "
+        "with --mask-update grow",
+    )
+
+
+def _add_kernels(group: Any) -> None:
+    group.add_argument(
+        "--source-radius",
+        type=angle,
+        default=0.1,
+        metavar="ANGLE",
+        help="radius of the disc in which counts are summed for the significance (default: 0.1 "
+        "deg)",
+    )
+    group.add_argument(
+        "--ring-radius",
+        type=angle,
+        default=0.5,
+        metavar="ANGLE",
+        help="inner radius of the ring that the background is averaged over (default: 0.5 deg)",
+    )
+    group.add_argument(
+        "--ring-width",
+        type=angle,
+        default=0.3,
+        metavar="ANGLE",
+        help="width of the ring (default: 0.3 deg)",
+    )
+
+
+def _add_mask(group: Any) -> None:
+    group.add_argument(
+        "--threshold",
+        type=finite,
+        default=5.0,
+        metavar="SIGMA",
+        help="significance from which on pixels are excluded (default: 5)",
+    )
+    group.add_argument(
+        "--threshold-low",
+        type=finite,
+        metavar="SIGMA",
+        help="second, lower threshold for pixels connected to some above the first (default: none)",
+    )
+    group.add_argument(
+        "--dilation",
+        type=_dilation,
+        default=0.02,
+        metavar="ANGLE",
+        help="radius of the disc by which the excluded region grows (default: 0.02 deg; below a "
+        "pixel it does not grow)",
+    )
+    group.add_argument(
+        "--niter-min",
+        type=_whole,
+        default=2,
+        metavar="N",
+        help="iterations before the mask is tested for standing still (default: 2)",
+    )
+    group.add_argument(
+        "--niter-max",
+        type=_whole,
+        default=10,
+        metavar="N",
+        help="largest number of iterations (default: 10)",
+    )
+    group.add_argument(
+        "--mask-update",
+        choices=MASK_UPDATES,
+        default="replace",
+        help="replace: make the mask anew in each iteration (default); grow: never take a pixel "
+        "back, which always ends",
+    )
+    group.add_argument(
+        "--significance",
+        choices=SIGNIFICANCES,
+        default="lima",
+        help="lima: Li and Ma (default); cash: fit of a norm",
+    )
+
+
+def _dilation(text: str) -> float:
+    return 0.0 if text.strip() in ("0", "0 deg") else angle(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of at least 0")
+    return int(text)
+
+
+def make_background_estimator(
+    args: argparse.Namespace, geom: WcsGeom, keep_record: bool
+) -> KernelBackgroundEstimator:
+    """Return the estimator that options describe.
+
+    Parameters
+    ----------
+    args
+        Parsed arguments.
+    geom
+        Geometry of the counts, on whose pixels the kernels are.
+    keep_record
+        Whether to keep the maps of every iteration.
+
+    Returns
+    -------
+    KernelBackgroundEstimator
+        The estimator.
+
+    Raises
+    ------
+    ValueError
+        If a kernel is larger than the map, or an option makes no sense.
+    """
+    outer = args.ring_radius + args.ring_width
+    disc = disc_kernel(geom, args.source_radius)
+    ring = disc_kernel(geom, outer, args.ring_radius)
+    rows, cols = geom.shape_image
+    for name, kernel in (("source-radius", disc), ("ring-radius, --ring-width", ring)):
+        if kernel.shape[0] > rows or kernel.shape[1] > cols:
+            size = " x ".join(f"{width:.3g}" for width in geom.width.to_value("deg"))
+            raise ValueError(
+                f"--{name}: expected a kernel that fits in the map of {size} deg, got one of "
+                f"{kernel.shape[1]} x {kernel.shape[0]} pixels on {cols} x {rows}."
+            )
+        if not kernel.any():
+            raise ValueError(
+                f"--{name}: no pixel lies in the ring; pixels are "
+                f"{geom.pixel_scales.max().to_value('deg'):.3g} deg wide, make it wider."
+            )
+    return KernelBackgroundEstimator(
+        disc,
+        ring,
+        significance_threshold=args.threshold,
+        mask_dilation_radius=f"{args.dilation} deg",
+        keep_record=keep_record,
+        threshold_low=args.threshold_low,
+        mask_update=args.mask_update,
+        significance=args.significance,
+    )

@@ -1,0 +1,155 @@
+"""The option `--exclude`: areas of the sky to leave out."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from gammagrad.cli.parser import angle
+from gammagrad.estimators.exclusion import exclusion_mask
+from gammagrad.io.fits_file import read_hdus
+from gammagrad.io.paths import expand_path
+from gammagrad.io.plain_fits import read_plain
+from gammagrad.io.source_tables import TABLE_SUFFIXES
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.map import Map
+
+__all__ = ["add_exclude_options", "exclusion_of"]
+
+_WAYS = (
+    "a circle LON,LAT,RADIUS in deg (in the frame of the map; icrs:LON,LAT,RADIUS and "
+    "galactic:LON,LAT,RADIUS in these), a DS9 region file, a table of sources (FITS, ECSV or CSV), "
+    "or a FITS image that is 0 where pixels are excluded, such as the exclusion.fits of "
+    "`gammagrad background`"
+)
+
+
+def add_exclude_options(parser: Any, meaning: str) -> None:
+    """Add the options.
+
+    Parameters
+    ----------
+    parser
+        The command's parser, or a group of it.
+    meaning
+        What is done with the areas, for the help.
+    """
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        metavar="AREA",
+        help=f"{meaning}: {_WAYS}; may be given several times",
+    )
+    parser.add_argument(
+        "--exclude-radius",
+        type=angle,
+        metavar="ANGLE",
+        help="radius around the sources of tables given to --exclude, and around points of region "
+        "files (default: the table's column radius)",
+    )
+
+
+def exclusion_of(args: argparse.Namespace, geom: WcsGeom) -> Map | None:
+    """Return the mask that the options describe.
+
+    Parameters
+    ----------
+    args
+        Parsed arguments.
+    geom
+        Geometry; the mask is an image on its pixels.
+
+    Returns
+    -------
+    Map or None
+        Boolean, true where a pixel is kept; None without `--exclude`.
+
+    Raises
+    ------
+    ImportError
+        If region files are given and the package that reads them is not installed.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If an area cannot be read, or a radius goes with none.
+    """
+    if not args.exclude:
+        if args.exclude_radius is not None:
+            raise ValueError("--exclude-radius goes with --exclude, of which there is none.")
+        return None
+    image = geom.to_image()
+    keep = np.ones(image.data_shape, bool)
+    for text in args.exclude:
+        try:
+            keep &= _keep(text, image, args.exclude_radius)
+        except ValueError as error:
+            words = str(error).replace("radius, an angle for all", "--exclude-radius for all")
+            words = words.replace("give them a radius, such as", "give --exclude-radius, such as")
+            raise ValueError(f"--exclude {text}: {words}") from error
+    return Map(image, keep)
+
+
+def _keep(text: str, image: WcsGeom, radius: float | None) -> Any:
+    """Return which pixels one area keeps."""
+    circle = _circle(text)
+    if circle is not None:
+        frame, lon, lat, size = circle
+        place: Any = (lon, lat)
+        if frame:
+            place = WcsGeom.create(npix=1, frame=frame).position(place)
+            return exclusion_mask(image, circles=[(place, size)]).data
+        return exclusion_mask(image, circles=[(lon, lat, size)]).data
+    name = text.partition("[")[0].lower()
+    if name.endswith(".reg"):
+        return exclusion_mask(image, regions=text, radius=radius).data
+    if not name.endswith(TABLE_SUFFIXES):
+        raise ValueError(
+            f"expected LON,LAT,RADIUS in deg, or a file ending in one of .reg, "
+            f"{', '.join(TABLE_SUFFIXES)}."
+        )
+    if name.endswith((".ecsv", ".csv")) or not _has_image(text):
+        return exclusion_mask(image, table=text, radius=radius).data
+    return _mask_of_file(text, image)
+
+
+def _circle(text: str) -> tuple[str, float, float, float] | None:
+    """Return frame, longitude, latitude and radius, if a text says them."""
+    frame, colon, numbers = text.rpartition(":")
+    parts = numbers.split(",")
+    if len(parts) != 3 or _is_file(text):
+        return None
+    try:
+        lon, lat, radius = (float(part) for part in parts)
+    except ValueError as error:
+        raise ValueError("expected LON,LAT,RADIUS, three numbers in deg.") from error
+    if colon and frame not in ("icrs", "galactic", "fk5"):
+        raise ValueError(f"{frame!r} is no frame; expected icrs, galactic or fk5.")
+    if not (-90 <= lat <= 90 and -360 <= lon <= 360 and 0 <= radius <= 180):
+        raise ValueError("expected LON,LAT,RADIUS in deg, latitudes from -90 to 90.")
+    return frame, lon, lat, radius
+
+
+def _is_file(text: str) -> bool:
+    """Return whether a text is the name of a file that is there, such as "1,2,3"."""
+    try:
+        return expand_path(text).is_file()
+    except OSError:
+        return False
+
+
+def _has_image(name: str) -> bool:
+    """Return whether a FITS file has an image, and not a table alone."""
+    if name.endswith("]"):
+        return True
+    return any(hdu.is_image and hdu.header.get("NAXIS", 0) > 1 for hdu in read_hdus(name))
+
+
+def _mask_of_file(name: str, image: WcsGeom) -> Any:
+    """Return the pixels that a FITS mask keeps at all of its energies."""
+    m = read_plain(name).map
+    if difference := image.difference(m.geom.to_image()):
+        raise ValueError(f"expected a mask with the pixels of the counts, but {difference}.")
+    planes = m.data.reshape(-1, *image.shape_image)
+    return np.all(planes.astype(bool) & np.isfinite(planes), axis=0)
