@@ -11,7 +11,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree
-from gammagrad.core.mask_loop import MASK_UPDATES, History, LoopEnd, MaskRule, run_loop
+from gammagrad.core.mask_loop import MASK_UPDATES, History, LoopEnd, MaskRule, Problem, solve
 from gammagrad.core.morphology import mirrored, prepare_footprint
 from gammagrad.core.ring_background import SIGNIFICANCES, Scene, make_scene
 
@@ -238,37 +238,39 @@ def kernel_background(
     _choose(significance, SIGNIFICANCES, "significance")
     if not jnp.issubdtype(counts.dtype, jnp.floating):
         counts = counts.astype(jnp.zeros(()).dtype)
-    dtype, shape = counts.dtype, counts.shape
+    dtype = counts.dtype
+
+    def floats(image: ArrayLike | None) -> Array | None:
+        return None if image is None else jnp.asarray(image).astype(dtype)
 
     scene = make_scene(
-        counts, kernel_src.astype(dtype), kernel_bkg.astype(dtype), acceptance, significance
+        counts, kernel_src.astype(dtype), kernel_bkg.astype(dtype), floats(acceptance), significance
     )
-    mask = None if exclusion is None else jnp.asarray(exclusion).astype(bool)
-    first = scene.first_background(mask, background)
     structure = dilation_structure
     rule = MaskRule(
         jnp.asarray(significance_threshold).astype(dtype),
-        None if threshold_low is None else jnp.asarray(threshold_low).astype(dtype),
-        None if structure is None else prepare_footprint(mirrored(structure), shape),
+        floats(threshold_low),
+        None if structure is None else prepare_footprint(mirrored(structure), counts.shape),
         mask_update == "grow",
     )
-    end = run_loop(
-        scene.without_slopes(),
+    problem = Problem(
+        scene,
         rule,
-        lax.stop_gradient(first),
-        jnp.ones(shape, bool) if mask is None else mask,
+        floats(background),
+        None if exclusion is None else jnp.asarray(exclusion).astype(bool),
         jnp.asarray(niter_min).astype(jnp.int32),
         jnp.asarray(niter_max).astype(jnp.int32),
         n_record,
     )
-    found = _differentiable((end.background, end.significance), end, scene, first)
+    end = solve(lax.stop_gradient(problem))
+    found = _differentiable((end.background, end.significance), end, problem)
     ended = (end.niter, end.converged, end.kept, end.period, end.history)
     return KernelBackground(counts, found[0], end.mask, found[1], *ended)
 
 
 @jax.custom_jvp
 def _differentiable(
-    found: tuple[Array, Array], end: LoopEnd, scene: Scene, first: Array
+    found: tuple[Array, Array], end: LoopEnd, problem: Problem
 ) -> tuple[Array, Array]:
     """Return what was found, with slopes that are those at the masks found."""
     return found
@@ -276,11 +278,17 @@ def _differentiable(
 
 @_differentiable.defjvp
 def _differentiable_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    found, end, scene, first = primals
+    found, end, problem = primals
 
-    def again(scene: Scene, first: Array) -> tuple[Array, Array]:
+    def again(scene: Scene, background: Array | None) -> tuple[Array, Array]:
+        scene = scene.ready()
+        first = scene.first_background(problem.mask, background)
         final, before = (
-            jnp.where(is_new, scene.ring_mean(mask, lax.stop_gradient(old)).background, first)
+            jnp.where(
+                is_new,
+                scene.ring_mean(scene.ring_sums(mask), lax.stop_gradient(old)).background,
+                first,
+            )
             for mask, old, is_new in (
                 (end.mask, end.background, end.niter > 0),
                 (end.mask_before, end.before, end.niter > 1),
@@ -288,4 +296,5 @@ def _differentiable_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
         )
         return final, scene.significance_over(before)
 
-    return found, jax.jvp(again, (scene, first), tangents[2:])[1]
+    at = (problem.scene, problem.background)
+    return found, jax.jvp(again, at, (tangents[2].scene, tangents[2].background))[1]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_batching import custom_vmap
 
-from gammagrad._pytree import pytree
+from gammagrad._pytree import pytree, static_field
+from gammagrad.core.cycle import Memory, empty_memory, recognised
 from gammagrad.core.morphology import Footprint, flood
-from gammagrad.core.ring_background import Scene
+from gammagrad.core.ring_background import RingSums, Scene
+from gammagrad.core.ring_update import blank_sums, can_update, inner_sums, updated_sums
 
-__all__ = ["MASK_UPDATES", "History", "LoopEnd", "MaskRule", "run_loop"]
+__all__ = ["MASK_UPDATES", "History", "LoopEnd", "MaskRule", "Problem", "solve"]
 
 MASK_UPDATES = ("replace", "grow")
 """Names of what an iteration does with the mask of before."""
-
-_REMEMBERED = 64
-"""Number of states that the current one is compared with: the longest cycle that is found."""
 
 
 @pytree
@@ -30,15 +33,16 @@ class History:
         As in the result, shape (n_record + 1, ny, nx). Entries after the last iteration repeat it.
     """
 
-    background: Array
-    exclusion: Array
-    significance: Array
+    background: Any
+    exclusion: Any
+    significance: Any
 
 
-class MaskRule(NamedTuple):
+@pytree
+class MaskRule:
     """How a mask follows from a significance.
 
-    Attributes
+    Parameters
     ----------
     threshold
         Significance from which on a pixel is excluded.
@@ -53,7 +57,7 @@ class MaskRule(NamedTuple):
     threshold: Array
     threshold_low: Array | None
     footprint: Footprint | None
-    grows: bool
+    grows: bool = static_field()
 
     def keep(self, significance: Array, before: Array) -> Array:
         """Return the mask, true where a pixel is kept.
@@ -76,6 +80,37 @@ class MaskRule(NamedTuple):
         if self.footprint is not None:
             excluded = self.footprint.dilate(excluded)
         return ~excluded & before if self.grows else ~excluded
+
+
+@pytree
+class Problem:
+    """All that the loop gets.
+
+    Parameters
+    ----------
+    scene
+        Counts and kernels.
+    rule
+        How a mask follows from a significance.
+    background
+        Background to start from where it is finite, or None.
+    mask
+        Mask to start from, or None for all true.
+    niter_min
+        Number of iterations before the mask may stand still, int32.
+    niter_max
+        Largest number of iterations, int32.
+    n_record
+        Number of iterations to record; None for none.
+    """
+
+    scene: Scene
+    rule: MaskRule
+    background: Array | None
+    mask: Array | None
+    niter_min: Array
+    niter_max: Array
+    n_record: int | None = static_field()
 
 
 class LoopEnd(NamedTuple):
@@ -111,124 +146,128 @@ class LoopEnd(NamedTuple):
     history: History | None
 
 
-class _Memory(NamedTuple):
-    """Checksums of the last states, and the number of iterations after which they were met."""
+class _State(NamedTuple):
+    """What the loop carries; the sums only where they are updated instead of made anew."""
 
-    sums: Array
-    met: Array
-
-
-def _checksum(end: LoopEnd) -> Array:
-    """Return two numbers that tell one state from another: its mask and the background kept."""
-    ny, nx = end.mask.shape
-    # any bijection that stirs well makes weights from the numbers of the pixels
-    word = lax.iota(jnp.uint32, ny * nx).reshape(ny, nx) * jnp.uint32(0x9E3779B1)
-    word = (word ^ (word >> 15)) * jnp.uint32(0x85EBCA77)
-    word = word ^ (word >> 13)
-    bits = lax.bitcast_convert_type(end.background, jnp.uint32).reshape(ny, nx, -1)
-    value = jnp.zeros_like(word)
-    for part in range(bits.shape[-1]):
-        value = (value ^ bits[..., part]) * jnp.uint32(0xC2B2AE3D)
-    value = jnp.where(end.kept, value ^ (value >> 16), jnp.uint32(0))
-    value = value + end.mask.astype(jnp.uint32)
-    other = (word >> 7) * jnp.uint32(0x27D4EB2F)
-    both = [(value * (weight | jnp.uint32(1))).sum(dtype=jnp.uint32) for weight in (word, other)]
-    return jnp.stack(both)
+    end: LoopEnd
+    memory: Memory
+    sums: RingSums | None
 
 
-def _recognised(memory: _Memory, end: LoopEnd) -> tuple[_Memory, Array]:
-    """Remember a state; return after how many iterations it was met again, 0 if it is new."""
-    sums = _checksum(end)
-    same = jnp.all(memory.sums == sums[None, :], axis=1) & (memory.met >= 0)
-    last = jnp.max(jnp.where(same, memory.met, -1))
-    slot = end.niter % _REMEMBERED
-    memory = _Memory(memory.sums.at[slot].set(sums), memory.met.at[slot].set(end.niter))
-    return memory, jnp.where(last >= 0, end.niter - last, 0)
-
-
-def run_loop(
-    scene: Scene,
-    rule: MaskRule,
-    first: Array,
-    mask: Array,
-    niter_min: Array,
-    niter_max: Array,
-    n_record: int | None,
-) -> LoopEnd:
+def solve(problem: Problem) -> LoopEnd:
     """Iterate until the mask stands still.
+
+    Nothing is differentiated. On CPUs the images of a batch are solved one after the other: each
+    then ends when it is done, stays in the processor's cache, and its sums under the ring are
+    updated where few pixels change. Elsewhere all of a batch run together until the last is done.
 
     Parameters
     ----------
-    scene
-        Counts, kernels and how to smooth with them.
-    rule
-        How a mask follows from a significance.
-    first, mask
-        Background and mask to start from.
-    niter_min
-        Number of iterations before the mask may stand still, int32.
-    niter_max
-        Largest number of iterations, int32.
-    n_record
-        Number of iterations to record; None for none. Static.
+    problem
+        What the loop gets.
 
     Returns
     -------
     LoopEnd
         Where the loop ended.
     """
-    zero = jnp.zeros((), jnp.int32)
-    # only a loop that does not run needs these
-    significance, kept = lax.cond(
-        niter_max > 0,
-        lambda: (jnp.zeros_like(first), jnp.zeros_like(mask)),
-        lambda: (scene.significance_over(first), scene.ring_mean(mask, first).kept),
-    )
-    start = LoopEnd(first, mask, significance, kept, first, mask, zero, zero > 0, zero, None)
-    if n_record is not None:
-        filled = [jnp.broadcast_to(a, (n_record + 1, *mask.shape)) for a in (first, mask, first)]
-        seen = scene.significance_over(first)
-        start = start._replace(history=History(filled[0], filled[1], filled[2].at[0].set(seen)))
-    memory = _Memory(
-        jnp.zeros((_REMEMBERED, 2), jnp.uint32), jnp.full(_REMEMBERED, -1, dtype=jnp.int32)
-    )
 
-    def unfinished(carry: tuple[LoopEnd, _Memory]) -> Array:
-        return ~carry[0].converged & (carry[0].niter < niter_max)
+    @custom_vmap
+    def solved(problem: Problem) -> LoopEnd:
+        return lax.platform_dependent(
+            problem, cpu=partial(_run, updates=True), default=partial(_run, updates=False)
+        )
 
-    def iteration(carry: tuple[LoopEnd, _Memory]) -> tuple[LoopEnd, _Memory]:
-        last, memory = carry
-        end = _iteration(scene, rule, last, niter_min)
-        if rule.grows:
-            return _recorded(end, n_record), memory
-        memory, again = _recognised(memory, end)
+    @solved.def_vmap
+    def batch(size: int, batched: Problem, problem: Problem) -> tuple[LoopEnd, LoopEnd]:
+        leaves, tree = jax.tree.flatten(problem)
+        which = jax.tree.leaves(batched)
+
+        def one(function: Callable[[Problem], LoopEnd], own: list[Array]) -> LoopEnd:
+            rest = iter(own)
+            return function(
+                jax.tree.unflatten(
+                    tree, [next(rest) if b else a for a, b in zip(leaves, which, strict=True)]
+                )
+            )
+
+        ends = lax.platform_dependent(
+            [leaf for leaf, b in zip(leaves, which, strict=True) if b],
+            cpu=lambda own: lax.map(partial(one, solved), own),
+            default=jax.vmap(partial(one, partial(_run, updates=False))),
+        )
+        return ends, jax.tree.map(lambda _: True, ends)
+
+    return solved(problem)
+
+
+def _run(problem: Problem, updates: bool) -> LoopEnd:
+    """Run the loop of one image."""
+    n_record, niter_max = problem.n_record, problem.niter_max
+    scene = problem.scene.ready()
+    updates = updates and can_update(scene)
+
+    def unfinished(state: _State) -> Array:
+        return ~state.end.converged & (state.end.niter < niter_max)
+
+    def iteration(state: _State) -> _State:
+        end, sums = _iteration(scene, problem, state)
+        memory = state.memory
+        if problem.rule.grows:
+            return _State(_recorded(end, n_record), memory, sums)
+        memory, again = recognised(memory, end.niter, end.mask, end.kept, end.background)
         # met after one iteration: it stands still
-        period = jnp.where((last.period == 0) & (again > 1), again, last.period)
+        period = jnp.where((end.period == 0) & (again > 1), again, end.period)
         end = _recorded(end._replace(period=period), n_record)
         if n_record is None:
             # whole rounds of a cycle change nothing
             rounds = (niter_max - end.niter) // jnp.maximum(period, 1)
             end = end._replace(niter=end.niter + jnp.where(period > 0, rounds * period, 0))
-        return end, memory
+        return _State(end, memory, sums)
 
-    end, _ = lax.while_loop(unfinished, iteration, (start, memory))
+    start = _start(scene, problem)
+    no_sums = blank_sums(scene) if updates else None
+    end = lax.while_loop(unfinished, iteration, _State(start, empty_memory(), no_sums)).end
     if end.history is None or n_record is None:
         return end
     entries = jnp.minimum(jnp.arange(n_record + 1, dtype=jnp.int32), end.niter)
-    record = end.history
-    return end._replace(
-        history=History(
-            record.background[entries], record.exclusion[entries], record.significance[entries]
-        )
+    return end._replace(history=jax.tree.map(lambda a: a[entries], end.history))
+
+
+def _start(scene: Scene, problem: Problem) -> LoopEnd:
+    """Return the state before the first iteration."""
+    first = scene.first_background(problem.mask, problem.background)
+    mask = jnp.ones(first.shape, bool) if problem.mask is None else problem.mask
+    # only a loop that does not run, and a record, need these
+    significance, kept = lax.cond(
+        (problem.niter_max > 0) & (problem.n_record is None),
+        lambda: (jnp.zeros_like(first), jnp.zeros_like(mask)),
+        lambda: (
+            scene.significance_over(first),
+            scene.ring_mean(scene.ring_sums(mask), first).kept,
+        ),
     )
+    history = None
+    if problem.n_record is not None:
+        shape = (problem.n_record + 1, *mask.shape)
+        history = History(*(jnp.broadcast_to(a, shape) for a in (first, mask, significance)))
+    zero = jnp.zeros((), jnp.int32)
+    return LoopEnd(first, mask, significance, kept, first, mask, zero, zero > 0, zero, history)
 
 
-def _iteration(scene: Scene, rule: MaskRule, last: LoopEnd, niter_min: Array) -> LoopEnd:
+def _iteration(scene: Scene, problem: Problem, state: _State) -> tuple[LoopEnd, RingSums | None]:
+    """Do one iteration, but for what is remembered of it."""
+    last, sums = state.end, state.sums
     significance = scene.significance_over(last.background)
-    mask = rule.keep(significance, last.mask)
-    mean = scene.ring_mean(mask, last.background)
-    unchanged = jnp.all(mask == last.mask)
-    return last._replace(
+    mask = problem.rule.keep(significance, last.mask)
+    changed = mask != last.mask
+    n_changed = jnp.sum(changed, dtype=jnp.int32)
+    if sums is None:
+        mean = scene.ring_mean(scene.ring_sums(mask), last.background)
+    else:
+        sums = updated_sums(scene, sums, mask, changed, n_changed, last.niter == 0)
+        mean = scene.ring_mean(inner_sums(scene, sums), last.background)
+    end = last._replace(
         background=mean.background,
         mask=mask,
         significance=significance,
@@ -236,19 +275,16 @@ def _iteration(scene: Scene, rule: MaskRule, last: LoopEnd, niter_min: Array) ->
         before=last.background,
         mask_before=last.mask,
         niter=last.niter + 1,
-        converged=unchanged & (last.niter >= niter_min),
+        converged=(n_changed == 0) & (last.niter >= problem.niter_min),
     )
+    return end, sums
 
 
 def _recorded(end: LoopEnd, n_record: int | None) -> LoopEnd:
     """Write the state into the record, as far as that goes."""
     if end.history is None or n_record is None:
         return end
-    record = end.history
+    now = History(end.background, end.mask, end.significance)
     # what lies beyond the end of an array is not written
-    history = History(
-        record.background.at[end.niter].set(end.background, mode="drop"),
-        record.exclusion.at[end.niter].set(end.mask, mode="drop"),
-        record.significance.at[end.niter].set(end.significance, mode="drop"),
-    )
-    return end._replace(history=history)
+    record = jax.tree.map(lambda a, b: a.at[end.niter].set(b, mode="drop"), end.history, now)
+    return end._replace(history=record)

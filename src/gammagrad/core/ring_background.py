@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.convolve import PreparedKernel, prepare_kernel
 from gammagrad.core.lima import lima_significance_known_background
 from gammagrad.core.ts_map import ts_map
 
-__all__ = ["SIGNIFICANCES", "RingMean", "Scene", "make_scene"]
+__all__ = ["SIGNIFICANCES", "RingMean", "RingSums", "Scene", "Smoother", "make_scene"]
 
 SIGNIFICANCES = ("lima", "cash")
 """Names of the significances that the mask can be made from."""
@@ -23,24 +22,109 @@ _ROUNDINGS = 64
 
 
 @pytree
-class _Smoother:
-    """A kernel that is not negative, for images that are not."""
+class Smoother:
+    """A kernel that is not negative, made ready for images that are not.
 
+    Parameters
+    ----------
+    values
+        The kernel.
+    kernel
+        The same, made ready.
+    total
+        Sum of the kernel.
+    """
+
+    values: Array
     kernel: PreparedKernel
     total: Array
 
-    def __call__(self, image: Array) -> Array:
-        """Convolve, the rounding noise of an FFT set to zero, its slope left as it is."""
-        value = self.kernel.convolve(image)
+    @classmethod
+    def create(cls, values: Array, shape: tuple[int, ...]) -> Smoother:
+        """Prepare a kernel for images of a shape.
+
+        Parameters
+        ----------
+        values
+            The kernel, shape (ky, kx).
+        shape
+            Shape of the images.
+
+        Returns
+        -------
+        Smoother
+            The smoother.
+        """
+        return cls(values, prepare_kernel(values, shape), jnp.sum(values))
+
+    def noise(self, image: Array) -> Array:
+        """Return what the convolution of an image may be where it should be zero.
+
+        Parameters
+        ----------
+        image
+            Image of the right shape.
+
+        Returns
+        -------
+        Array
+            A number, 0 where the convolution is a sum.
+        """
         if self.kernel.lengths is None:
-            return value
-        typical = jnp.sqrt(jnp.mean(lax.stop_gradient(image) ** 2))
-        noise = _ROUNDINGS * jnp.finfo(value.dtype).eps * typical * lax.stop_gradient(self.total)
-        return jnp.where(value > noise, value, value - lax.stop_gradient(value))
+            return jnp.zeros_like(self.total)
+        typical = jnp.sqrt(jnp.mean(image**2))
+        return lax.stop_gradient(_ROUNDINGS * jnp.finfo(image.dtype).eps * typical * self.total)
+
+    def __call__(self, image: Array) -> Array:
+        """Convolve, and set rounding noise to zero.
+
+        Parameters
+        ----------
+        image
+            Image of the right shape.
+
+        Returns
+        -------
+        Array
+            The convolution.
+        """
+        return cleaned(self.kernel.convolve(image), self.noise(image))
 
 
-def _smoother(kernel: Array, shape: tuple[int, ...]) -> _Smoother:
-    return _Smoother(prepare_kernel(kernel, shape), jnp.sum(kernel))
+def cleaned(value: Array, noise: Array) -> Array:
+    """Set rounding noise to zero, its slope left as it is.
+
+    Parameters
+    ----------
+    value
+        Any numbers.
+    noise
+        The largest that counts as noise.
+
+    Returns
+    -------
+    Array
+        The numbers above the noise, and 0 for the others.
+    """
+    return jnp.where(value > noise, value, value - lax.stop_gradient(value))
+
+
+class RingSums(NamedTuple):
+    """Sums under the ring before noise is taken off them.
+
+    Attributes
+    ----------
+    counts
+        Kept counts under the ring.
+    weight
+        Kept pixels under the ring, times their acceptance.
+    noise
+        What either may be where it should be zero, shape (2,).
+    """
+
+    counts: Array
+    weight: Array
+    noise: Array
 
 
 class RingMean(NamedTuple):
@@ -72,10 +156,10 @@ class Scene:
         Relative number of background counts expected per pixel, 0 where unknown; None for 1.
     source
         Source kernel with a maximum of 1.
-    smooth_source, smooth_ring
-        The kernels, made ready.
+    ring
+        Background kernel.
     n_on
-        Counts summed under the source kernel; None where the significance needs none.
+        Counts summed under the source kernel; None if not known yet.
     significance
         Name of the significance, of `SIGNIFICANCES`.
     """
@@ -83,23 +167,58 @@ class Scene:
     counts: Array
     seen: Array
     acceptance: Array | None
-    source: Array
-    smooth_source: _Smoother
-    smooth_ring: _Smoother
+    source: Smoother
+    ring: Smoother
     n_on: Array | None
     significance: str = static_field()
 
-    def without_slopes(self) -> Scene:
-        """Return the same for computations that nothing is differentiated through."""
-        return lax.stop_gradient(self)
+    def ready(self) -> Scene:
+        """Return the scene with all that the significance takes."""
+        if self.significance == "cash":
+            return self
+        return replace(self, n_on=self.source(self.counts))
 
-    def ring_mean(self, mask: Array | None, otherwise: Array) -> RingMean:
-        """Return the mean of the counts under the ring, by acceptance.
+    def weights(self, mask: Array | None) -> tuple[Array, Array]:
+        """Return the two images that are summed under the ring.
 
         Parameters
         ----------
         mask
             True where a pixel is kept; None keeps all.
+
+        Returns
+        -------
+        counts, weight
+            Kept counts, and the acceptance (1 without one) where they are kept.
+        """
+        kept = self.seen if mask is None else self.seen * mask.astype(self.seen.dtype)
+        return self.counts * kept, kept if self.acceptance is None else self.acceptance * kept
+
+    def ring_sums(self, mask: Array | None) -> RingSums:
+        """Sum what is kept under the ring.
+
+        Parameters
+        ----------
+        mask
+            True where a pixel is kept; None keeps all.
+
+        Returns
+        -------
+        RingSums
+            The sums.
+        """
+        counts, weight = self.weights(mask)
+        noise = jnp.stack([self.ring.noise(counts), self.ring.noise(weight)])
+        convolve = self.ring.kernel.convolve
+        return RingSums(convolve(counts), convolve(weight), noise)
+
+    def ring_mean(self, sums: RingSums, otherwise: Array) -> RingMean:
+        """Return the mean of the counts under the ring, by acceptance.
+
+        Parameters
+        ----------
+        sums
+            Sums under the ring.
         otherwise
             Background where no pixel under the ring has weight.
 
@@ -108,19 +227,18 @@ class Scene:
         RingMean
             The background, zero where the acceptance is.
         """
-        weight = self.seen if mask is None else self.seen * mask.astype(self.seen.dtype)
-        summed = self.smooth_ring(self.counts * weight)
-        known = self.acceptance
-        total = self.smooth_ring(weight if known is None else known * weight)
+        summed = cleaned(sums.counts, sums.noise[0])
+        total = cleaned(sums.weight, sums.noise[1])
         found = total > 0
-        mean = jnp.where(found, summed / jnp.where(found, total, jnp.ones_like(total)), otherwise)
+        mean = summed / jnp.where(found, total, jnp.ones_like(total))
+        known = self.acceptance
         if known is None:
-            return RingMean(mean, ~found)
+            return RingMean(jnp.where(found, mean, otherwise), ~found)
         accepted = known > 0
-        mean = jnp.where(found, known * mean, mean)
+        mean = jnp.where(found, known * mean, otherwise)
         return RingMean(jnp.where(accepted, mean, jnp.zeros_like(mean)), ~found & accepted)
 
-    def first_background(self, mask: Array | None, given: ArrayLike | None) -> Array:
+    def first_background(self, mask: Array | None, given: Array | None) -> Array:
         """Return the background to start from, finite everywhere.
 
         Parameters
@@ -142,13 +260,18 @@ class Scene:
         level = jnp.full_like(self.counts, mean)
         if self.acceptance is not None:
             level = level * self.acceptance
-        own = self.ring_mean(None, level).background
-        if mask is not None:
-            own = self.ring_mean(mask, own).background
+
+        def own() -> Array:
+            found = self.ring_mean(self.ring_sums(None), level).background
+            if mask is not None:
+                found = self.ring_mean(self.ring_sums(mask), found).background
+            return found
+
         if given is None:
-            return own
-        start = jnp.asarray(given).astype(own.dtype)
-        return jnp.where(jnp.isfinite(start), start, own)
+            return own()
+        finite = jnp.isfinite(given)
+        completed = lax.cond(jnp.all(finite), lambda: level, own)
+        return jnp.where(finite, given, completed)
 
     def significance_over(self, background: Array) -> Array:
         """Return the significance of the counts over a background.
@@ -164,16 +287,14 @@ class Scene:
             In standard deviations.
         """
         if self.n_on is None:
-            return _cash_significance(self.counts, background, self.seen, self.source)
-        return lima_significance_known_background(
-            self.n_on, self.smooth_source(background * self.seen)
-        )
+            return _cash_significance(self.counts, background, self.seen, self.source.values)
+        return lima_significance_known_background(self.n_on, self.source(background * self.seen))
 
 
 def make_scene(
-    counts: Array, source: Array, ring: Array, acceptance: ArrayLike | None, significance: str
+    counts: Array, source: Array, ring: Array, acceptance: Array | None, significance: str
 ) -> Scene:
-    """Prepare all that stays the same during the loop.
+    """Prepare the kernels and the images, but for what `Scene.ready` adds.
 
     Parameters
     ----------
@@ -194,22 +315,16 @@ def make_scene(
     known = jnp.isfinite(counts)
     level = None
     if acceptance is not None:
-        level = jnp.asarray(acceptance).astype(counts.dtype)
-        level = jnp.where(jnp.isfinite(level), level, jnp.zeros_like(level))
-    source = source / jnp.max(source)
-    scene = Scene(
+        level = jnp.where(jnp.isfinite(acceptance), acceptance, jnp.zeros_like(acceptance))
+    return Scene(
         jnp.where(known, counts, jnp.zeros_like(counts)),
         known.astype(counts.dtype),
         level,
-        source,
-        _smoother(source, counts.shape),
-        _smoother(ring, counts.shape),
+        Smoother.create(source / jnp.max(source), counts.shape),
+        Smoother.create(ring, counts.shape),
         None,
         significance,
     )
-    if significance == "cash":
-        return scene
-    return replace(scene, n_on=scene.smooth_source(scene.counts))
 
 
 def _cash_significance(counts: Array, background: Array, seen: Array, source: Array) -> Array:
