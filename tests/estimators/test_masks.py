@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import astropy.units as u
+import jax
 import numpy as np
 import pytest
 
 from datasets import make_dataset
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator
 from gammagrad.core.solve import Status
+from gammagrad.estimators.inputs import fit_inputs
+from gammagrad.evaluate import estimate_kernel
+from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 from oracles import slow_ts_map
 
 NPIX = (13, 11)
@@ -198,3 +202,21 @@ def test_positions_that_cannot_be_used_are_named(dataset: MapDataset) -> None:
     masked[:, 0] = True
     with pytest.raises(ValueError, match="not at the positions asked for"):
         run(dataset, positions=masked)
+
+
+@pytest.mark.parametrize("mode", ["cube", "counts", "equal"])
+def test_masks_need_no_products_of_weights(dataset: MapDataset, mode: str) -> None:
+    model = SkyModel(PowerLawSpectralModel(), PointSpatialModel())
+    maps = (dataset.exposure, dataset.psf, dataset.edisp, dataset.geom)
+    inputs = fit_inputs(dataset, model, estimate_kernel(model, *maps, WIDTH))
+    assert inputs.is_masked
+    numbers = inputs._replace(weights=inputs.weights.astype(float))
+    how = (slice(None), mode != "cube", "equal" if mode == "equal" else "counts")
+    with jax.enable_x64(True):
+        one, other = inputs.images(*how), numbers.images(*how)
+    for name in ("counts", "background", "exposure", "kernel"):
+        np.testing.assert_allclose(
+            getattr(one, name), getattr(other, name), rtol=1e-14, err_msg=name
+        )
+    np.testing.assert_array_equal(inputs.fitted(how[0]), numbers.fitted(how[0]))
+    assert inputs.contained(how[0]) == pytest.approx(numbers.contained(how[0]))

@@ -330,3 +330,18 @@ def test_errors_say_what_is_wrong() -> None:
         evaluate_npred(model, exposure, None, edisp, RECO, geom)
     with pytest.raises(ValueError, match="sampling is 'rough'"):
         evaluate_npred(model, exposure, None, None, RECO, geom, sampling="rough")
+
+
+def test_exposure_that_is_not_finite_counts_as_none_and_changes_are_seen() -> None:
+    geom = sky((4, 3))
+    exposure = flat_exposure(geom)
+    whole = reco_exposure(SPECTRUM, exposure, None, RECO, normalize=False).data
+    np.testing.assert_allclose(whole[:, 0, 0], counts_per_bin())
+    exposure.data[1, 1, 2] = np.nan
+    exposure.data[:, 0, 0] *= 3
+    changed = reco_exposure(SPECTRUM, exposure, None, RECO, normalize=False).data
+    np.testing.assert_allclose(changed[:, 0, 0], 3 * whole[:, 0, 0])
+    np.testing.assert_allclose(changed[:, 1, 1], whole[:, 1, 1])
+    edges = TRUE.edges_in("TeV")
+    first = EXPOSURE * 1e-11 * (1 / edges[0] - 1 / edges[1])
+    assert changed[0, 1, 2] == pytest.approx(first)

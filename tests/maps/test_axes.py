@@ -205,3 +205,11 @@ def test_axes_are_a_sequence_with_names():
         MapAxes([rad, rad])
     with pytest.raises(TypeError, match="expected MapAxis"):
         MapAxes([1])
+
+
+def test_numbers_handed_out_are_copies() -> None:
+    axis = MapAxis.from_energy_edges(["1 GeV", "10 GeV"])
+    axis.edges_in("TeV")[:] = 0
+    axis.center_in("TeV")[:] = 0
+    np.testing.assert_allclose(axis.edges_in("TeV"), [1e-3, 1e-2])
+    np.testing.assert_allclose(axis.center_in("TeV"), [10**-2.5])

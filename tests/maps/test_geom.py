@@ -381,3 +381,14 @@ def test_geometries_are_those_of_gammapy(proj):
         ours = mine.cutout(position, "0.85 deg", odd_npix=odd)
         cut = theirs.cutout(position, "0.85 deg", odd_npix=odd)
         assert ours == WcsGeom(cut.wcs, cut.data_shape[::-1])
+
+
+def test_squares_around_the_middle_are_kept_by_their_size() -> None:
+    geom = WcsGeom.create((20, 10), 0.1, skydir=(10, 40), proj="TAN")
+    square = geom.centred_square(5)
+    assert square is geom.to_image().centred_square(5)
+    assert square == geom.to_odd_npix("0.25 deg")
+    assert square != geom.centred_square(7)
+    for npix in range(1, 41, 2):
+        geom.centred_square(npix)
+    assert geom.centred_square(5) == square

@@ -209,3 +209,9 @@ def test_formats_and_figures_come_from_elsewhere(monkeypatch):
     map_module.register_format("list", None, lambda *args: written.append(args))
     m.write("x.list", format="list")
     assert written[0][0] is m
+
+
+def test_a_map_of_the_array_itself() -> None:
+    geom, data = WcsGeom.create((3, 2), 1.0), np.arange(6.0).reshape(2, 3)
+    assert np.may_share_memory(Map(geom, data, copy=False).data, data)
+    assert not np.may_share_memory(Map(geom, data).data, data)

@@ -74,3 +74,16 @@ def test_pixels_off_the_sky_are_empty() -> None:
     data = integrate_pixels(grid, profiles)
     assert data[0, 20, 20] == pytest.approx(1.0)
     assert data[0, 0, 0] == 0.0
+
+
+@pytest.mark.parametrize("proj", ["TAN", "CAR"])
+def test_what_a_grid_keeps_does_not_depend_on_the_profiles(proj: str) -> None:
+    def grid() -> WcsGeom:
+        return WcsGeom.create((15, 15), 0.05, skydir=(50, 30), proj=proj).to_odd_npix()
+
+    kept, rad = grid(), np.linspace(0.0, 0.5, 30)
+    for width in (0.1, 0.2):
+        profiles = RadialProfiles(rad, 0.5, np.exp(-rad / width)[None, :], 0.07)
+        for oversampling in (1, 3):
+            found = integrate_pixels(kept, profiles, oversampling)
+            np.testing.assert_array_equal(found, integrate_pixels(grid(), profiles, oversampling))

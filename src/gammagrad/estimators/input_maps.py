@@ -89,6 +89,6 @@ def fit_input_maps(
         **cubes,
         "norm": Map(geom.squash("energy"), norm[None]),
         "mask": Map(geom, inputs.weights > 0),
-        "weights": Map(geom, inputs.weights) if sum_energies else None,
+        "weights": Map(geom, inputs.weights, dtype=float) if sum_energies else None,
         "kernel": inputs.kernel,
     }

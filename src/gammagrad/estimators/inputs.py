@@ -46,8 +46,8 @@ class FitInputs(NamedTuple):
         Counts that the reference spectrum would give per bin, if all its flux fell there; zero
         where there is no weight.
     weights
-        Weight of each bin in the likelihood, >= 0; 0 takes a bin out, a mask is 0 and 1. It is
-        not multiplied into the other arrays yet: `images` does that, once.
+        Weight of each bin in the likelihood, >= 0; 0 takes a bin out. It is not multiplied into
+        the other arrays yet: `images` does that, once. Booleans where there are only masks.
     flux
         Flux of the reference spectrum in each energy bin, cm-2 s-1, shape (energies,).
     kernel
@@ -56,8 +56,6 @@ class FitInputs(NamedTuple):
         Fraction of the source that the kernel holds, per reconstructed energy.
     sizes
         Pixels along the side of a kernel made for each energy bin alone, shape (energies,).
-    is_masked
-        True if all weights are known to be 0 or 1.
     """
 
     name: str
@@ -69,7 +67,11 @@ class FitInputs(NamedTuple):
     kernel: Map
     containment: np.ndarray
     sizes: np.ndarray
-    is_masked: bool = False
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether weights are 0 or 1 throughout, and kept as booleans."""
+        return bool(self.weights.dtype == np.bool_)
 
     def fitted(self, bins: slice) -> np.ndarray:
         """Return the positions where an energy group of this dataset asks for a fit.
@@ -139,7 +141,8 @@ class FitInputs(NamedTuple):
             if self.is_masked:
                 return _images(total[0], total[1], total[2][:, None], mean[:, None])
             return _cube(*total, mean, weights[:1])
-        return _summed(counts, background, exposure, kernel, weights, kernel_weighting)
+        plain = weights.astype(np.float64, copy=False)
+        return _summed(counts, background, exposure, kernel, plain, kernel_weighting)
 
     def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
         """Return what weights add to the statistic; see `gammagrad.core.windows.weight_offset`.
@@ -213,18 +216,14 @@ def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        Weights, float64, shape (energies, rows, cols): mask_safe times mask_fit, and 0 where
-        `npred` is not finite.
+        Weights, shape (energies, rows, cols): mask_safe times mask_fit, and 0 where `npred` is not
+        finite. Booleans if both masks are.
     """
     masks = [m.data for m in (dataset.mask_safe, dataset.mask_fit) if m is not None]
-    used = np.isfinite(npred)
+    weights: np.ndarray = np.isfinite(npred)
     for mask in masks:
-        if mask.dtype == bool:
-            used &= mask
-    weights = used.astype(np.float64)
-    for mask in masks:
-        if mask.dtype != bool:
-            weights *= mask
+        # booleans stay booleans until they meet a number
+        weights = weights * mask
     return weights
 
 
@@ -271,7 +270,7 @@ def fit_inputs(
     unused = weights <= 0
     if unused.any():
         for values in (counts, background, exposure):
-            values[unused] = 0.0
+            np.copyto(values, 0.0, where=unused)
     return FitInputs(
         name=dataset.name,
         counts=counts,
@@ -282,5 +281,4 @@ def fit_inputs(
         kernel=kernel.kernel,
         containment=np.asarray(kernel.containment, dtype=np.float64),
         sizes=kernel_sizes(kernel, model.spatial_model),
-        is_masked=dataset.weights is None,
     )
