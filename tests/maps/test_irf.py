@@ -290,3 +290,20 @@ def test_migration_is_integrated_over_the_bins() -> None:
     expected = np.diff(norm.cdf(edges[None, :] / middle[:, None], 1.1, 0.2), axis=1)
     np.testing.assert_allclose(edisp.get_edisp_kernel(energy_axis=RECO), expected, atol=1e-5)
     assert edisp.get_edisp_kernel().shape == (4, 4)
+
+
+def test_a_kernel_follows_what_is_changed_in_place_and_can_be_changed() -> None:
+    axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2, name="energy_true")
+    geom = WcsGeom.create((41, 41), 0.05, skydir=(10, 20), proj="TAN")
+    psf = PSFMap.from_gauss(axis, sigma="0.1 deg")
+    first = psf.get_psf_kernel(geom)
+    expected = first.data.copy()
+    first.data[:] = 0
+    np.testing.assert_array_equal(psf.get_psf_kernel(geom).data, expected)
+    # the second energy gets the table of a narrower one
+    rad = psf.psf_map.geom.axes["rad"].center_in("deg")
+    psf.psf_map.data[1, :, 0, 0] = np.exp(-0.5 * (rad / 0.05) ** 2)
+    changed = psf.get_psf_kernel(geom).data
+    there = WcsGeom.create((41, 41), 0.05, skydir=(10, 20), proj="TAN")
+    np.testing.assert_array_equal(changed, psf.get_psf_kernel(there).data)
+    assert changed[1].max() > 2 * expected[1].max()

@@ -58,7 +58,7 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
         return matrix
     have, want = np.log(axis.edges_in("TeV")), np.log(wanted.edges_in("TeV"))
     nearest = np.argmin(np.abs(have[:, None] - want[None, :]), axis=0)
-    if not np.allclose(have[nearest], want, rtol=0, atol=1e-5):
+    if not np.all(np.abs(have[nearest] - want) <= 1e-5):
         raise ValueError(
             f"energy dispersion: its energy edges {axis.edges} do not include the edges "
             f"{wanted.edges} asked for; use the same energy axis for counts and dispersion."

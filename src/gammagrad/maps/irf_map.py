@@ -93,10 +93,16 @@ class IRFMap:
         there = pixel == tuple(float(c) for c in geom.sky_to_pix(position))
         return position if there else geom.pix_to_sky(*pixel)
 
-    def _valid_pixel(self, geom: WcsGeom, position: SkyCoord) -> tuple[float, float]:
+    def _valid_pixel(self, geom: WcsGeom, position: Any) -> tuple[float, float]:
         """Return column and row of the position nearest to a given one with a response."""
         (nx, ny), data = geom.npix, self._irf_map.data
-        x, y = (float(c) for c in geom.sky_to_pix(position))
+        if position is None:
+            position = geom.center_skydir
+            if "middle" not in geom.derived:
+                geom.derived["middle"] = tuple(float(c) for c in geom.sky_to_pix(position))
+            x, y = geom.derived["middle"]
+        else:
+            x, y = (float(c) for c in geom.sky_to_pix(position))
         inside = -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5
         if inside and _is_response(data[:, :, _nearest(y, ny), _nearest(x, nx)]).any():
             return x, y
@@ -113,7 +119,6 @@ class IRFMap:
         geom = self._irf_map.geom
         if self.is_single or not isinstance(geom, WcsGeom):
             return self._pixel_data(0, 0, unit)
-        position = geom.center_skydir if position is None else geom.position(position)
         indices = []
         for coordinate, npix in zip(self._valid_pixel(geom, position), geom.npix, strict=True):
             if linear:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["PSFKernel", "PSFMap"]
 
 Floats = NDArray[np.float64]
 
+# Kernels that a geometry keeps, and the most numbers of one.
+_KEPT, _MAX_KEPT = 4, 500_000
 # Steps of the table of containment in a bin of offset.
 _STEPS_PER_BIN = 20
 
@@ -224,13 +227,41 @@ class PSFMap(IRFMap):
         axis = self.energy_axis
         if self.energy_name in geom.axes.names:
             axis = geom.axes[self.energy_name]
-        profile, exact = self.profile(position, axis), sampling == "fine"
+        profile = self.profile(position, axis)
+        own = None if sampling == "fine" else self.profile(position)
+        limit = np.inf if max_radius is None else float(to_value(max_radius, "deg", "max_radius"))
+        # the same table gives the same kernels on the same pixels, which keep the last few
+        kept: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
+        rad = self._irf_map.geom.axes["rad"]
+        tables = [profile, rad.edges_in("deg"), rad.center_in("deg"), *([] if own is None else own)]
+        key = rad.interp, limit, containment, oversampling, *(table.tobytes() for table in tables)
+        if key not in kept:
+            kernel = self._integrated(profile, own, axis, geom, limit, containment, oversampling)
+            if kernel.data.size > _MAX_KEPT:
+                return kernel
+            while len(kept) >= _KEPT:
+                kept.pop(next(iter(kept)))
+            kept[key] = kernel
+        return dataclasses.replace(kept[key], data=kept[key].data.copy(), energy_axis=axis)
+
+    def _integrated(
+        self,
+        profile: Floats,
+        own: Floats | None,
+        axis: MapAxis,
+        geom: WcsGeom,
+        limit: float,
+        containment: float,
+        oversampling: int,
+    ) -> PSFKernel:
+        """Integrate profiles over pixels, of which `own`, if given, limits the number."""
+        exact = own is None
         radii = self._radii(profile, containment)
-        if not exact:
-            own = self._radii(self.profile(position), containment)[: len(radii)]
-            radii[: len(own)], profile[len(own) :] = own, 0.0
-        if max_radius is not None:
-            radii = np.minimum(radii, float(to_value(max_radius, "deg", "max_radius")))
+        if own is not None:
+            sized = self._radii(own, containment)[: len(radii)]
+            profile = profile.copy()
+            radii[: len(sized)], profile[len(sized) :] = sized, 0.0
+        radii = np.minimum(radii, limit)
         image = geom.to_image()
         sizes = image.odd_npix(radii)
         grid = image.to_odd_npix(u.Quantity(radii.max(), "deg"))
@@ -335,7 +366,7 @@ class PSFMap(IRFMap):
 def _interpolate_energy(table: Floats, axis: MapAxis, wanted: MapAxis) -> Floats:
     """Interpolate rows linearly in log energy."""
     have, want = np.log(axis.center_in("TeV")), np.log(wanted.center_in("TeV"))
-    if len(have) == len(want) and np.allclose(have, want, rtol=0, atol=1e-6):
+    if len(have) == len(want) and np.all(np.abs(have - want) <= 1e-6):
         return table
     if len(have) == 1:
         return np.repeat(table, len(want), axis=0)
