@@ -174,7 +174,8 @@ def real(data: Data) -> list[list[Any]]:
 
 def stated(values: Floats) -> str:
     """Return a mean over toys with its error."""
-    return f"{values.mean():+.1f} ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}"
+    mean = round(values.mean(), 1) + 0.0  # no -0.0
+    return f"{mean:+.1f} ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}"
 
 
 def main() -> None:
