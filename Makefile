@@ -98,7 +98,7 @@ oldest: pyproject.toml  ## run the tests with the oldest supported versions, in 
 # ---------------------------------------------------------------- how long it takes
 
 # A page of the documentation is made from what they write to benchmarks/results.
-.PHONY: bench bench-parts
+.PHONY: bench bench-parts bench-background
 bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
@@ -107,6 +107,10 @@ bench-parts: $(INSTALLED)/gammapy  ## time imports and first runs, convolution, 
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/convolution.py
 	$(BIN)/python benchmarks/device.py
+	$(BIN)/python docs/make_performance.py
+
+bench-background: $(INSTALLED)/test  ## time the background loop against the same loop in scipy
+	$(BIN)/python benchmarks/background.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
 
 .PHONY: ci clean

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy.ndimage
+import scipy.signal
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -206,3 +208,106 @@ def slow_profile(
         norm_sensitivity=bisect(lambda x: slow_asimov(b, m, x) - n_sigma_sensitivity**2, 0.0, high),
         stat_scan=np.array(scan),
     )
+
+
+class SlowIteration(NamedTuple):
+    """State of the background loop after some iterations."""
+
+    background: Floats
+    exclusion: NDArray[np.bool_]
+    significance: Floats
+    kept: NDArray[np.bool_]
+
+
+class SlowLoop(NamedTuple):
+    """The whole run of the background loop, its start first."""
+
+    iterations: list[SlowIteration]
+    converged: bool
+    period: int
+
+
+def slow_convolve(image: Floats, kernel: Floats) -> Floats:
+    """Convolve with zeros outside by sums: whole numbers stay exact, and zeros stay zero."""
+    (ny, nx), (ky, kx) = image.shape, kernel.shape
+    full = scipy.signal.convolve2d(image, kernel)
+    return full[(ky - 1) // 2 :, (kx - 1) // 2 :][:ny, :nx]
+
+
+def slow_lima(n: Floats, mu: Floats) -> Floats:
+    """Significance over a known background, as printed."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviance = 2 * (np.where(n > 0, n * np.log(n / mu), 0) - n + mu)
+    return np.where((n == 0) & (mu == 0), 0, np.sign(n - mu) * np.sqrt(np.maximum(deviance, 0)))
+
+
+def slow_flood(seeds: NDArray[np.bool_], region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Parts of a region, connected over corners too, that hold a seed."""
+    labels, _ = scipy.ndimage.label(region | seeds, np.ones((3, 3)))
+    return np.isin(labels, np.unique(labels[seeds])) & (labels > 0)
+
+
+def slow_kernel_background(
+    counts: Floats,
+    source: Floats,
+    ring: Floats,
+    background: Floats | None = None,
+    exclusion: NDArray[np.bool_] | None = None,
+    significance_threshold: float = 5.0,
+    dilation_structure: NDArray[np.bool_] | None = None,
+    niter_min: int = 2,
+    niter_max: int = 10,
+    *,
+    acceptance: Floats | None = None,
+    threshold_low: float | None = None,
+    mask_update: str = "replace",
+    significance: str = "lima",
+) -> SlowLoop:
+    """Run the documented background loop step by step, and remember every state."""
+    seen = np.isfinite(counts)
+    n = np.where(seen, counts, 0.0).astype(float)
+    relative = np.ones(n.shape) if acceptance is None else np.nan_to_num(acceptance)
+    source = source / source.max()
+
+    def ring_mean(mask: NDArray[np.bool_], otherwise: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        keep = mask & seen
+        holds = slow_convolve((keep & (relative > 0)).astype(int), (ring > 0).astype(int))
+        total = slow_convolve(np.where(keep, relative, 0), ring)
+        mean = slow_convolve(np.where(keep, n, 0), ring) / np.where(holds > 0, total, 1)
+        found = np.where(holds > 0, relative * mean, otherwise)
+        return np.where(relative > 0, found, 0), (holds == 0) & (relative > 0)
+
+    def significance_over(level: Floats) -> Floats:
+        if significance == "lima":
+            return slow_lima(slow_convolve(n, source), slow_convolve(level * seen, source))
+        fits = slow_ts_map(n[None], level[None], np.ones((1, *n.shape)), source[None], seen[None])
+        return np.sign(fits["ts"]) * np.sqrt(np.abs(fits["ts"]))
+
+    everything = np.ones(n.shape, bool)
+    mask = everything if exclusion is None else np.asarray(exclusion, bool)
+    level = relative * n.sum() / (relative * seen).sum()
+    level = ring_mean(everything, level)[0]
+    level, kept = ring_mean(mask, level)
+    if background is not None:
+        level = np.where(np.isfinite(background), background, level)
+    states = [SlowIteration(level, mask, significance_over(level), kept)]
+    converged, period = False, 0
+    for idx in range(niter_max):
+        found = significance_over(level)
+        out = found >= significance_threshold
+        if threshold_low is not None:
+            out = slow_flood(out, found >= threshold_low)
+        if dilation_structure is not None:
+            out = ~scipy.ndimage.binary_erosion(~out, dilation_structure, border_value=1)
+        last, mask = mask, ~out & mask if mask_update == "grow" else ~out
+        level, kept = ring_mean(mask, level)
+        for age, old in enumerate(reversed(states[1:]), 1):
+            same_background = np.array_equal(level[kept], old.background[kept])
+            if np.array_equal(mask, old.exclusion) and same_background:
+                period = period or (age if age > 1 else 0)
+                break
+        states.append(SlowIteration(level, mask, found, kept))
+        converged = np.array_equal(mask, last) and idx >= niter_min
+        if converged:
+            break
+    return SlowLoop(states, converged, period)

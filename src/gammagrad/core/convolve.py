@@ -18,6 +18,7 @@ __all__ = [
     "convolve_stack",
     "correlate",
     "correlate_sum",
+    "kernel_inside",
     "prepare_kernel",
 ]
 
@@ -236,6 +237,39 @@ def prepare_kernel(
     reach = (max(sy, ky - 1 - sy), max(sx, kx - 1 - sx))
     lengths = (_fast_length(max(ny + reach[0], ky)), _fast_length(max(nx + reach[1], kx)))
     return PreparedKernel(jnp.fft.rfft2(kernel, s=lengths), (ny, nx), (sy, sx), lengths)
+
+
+def kernel_inside(kernel: Array, shape: tuple[int, ...]) -> Array:
+    """Sum the part of a kernel around each pixel that lies inside the image.
+
+    Parameters
+    ----------
+    kernel
+        Kernel, shape (ky, kx).
+    shape
+        Shape (ny, nx) of the image.
+
+    Returns
+    -------
+    Array
+        What `convolve` makes of an image of ones, shape (ny, nx), without a convolution.
+    """
+    # a sum over any rectangle of the kernel is a difference of these
+    sums = jnp.pad(jnp.cumsum(jnp.cumsum(kernel, axis=0), axis=1), ((1, 0), (1, 0)))
+    for axis, (n, k) in enumerate(zip(shape, kernel.shape, strict=True)):
+        last = np.arange(n) + (k - 1) // 2 + 1
+        sums = _at(sums, np.minimum(last, k), axis) - _at(sums, np.clip(last - n, 0, k), axis)
+    return sums
+
+
+def _at(array: Array, index: np.ndarray, axis: int) -> Array:
+    """Take entries along an axis: one after the other, the first and last perhaps repeatedly."""
+    first, last = int(index[0]), int(index[-1])
+    repeated = [(0, 0)] * array.ndim
+    repeated[axis] = (int(np.sum(index == first)) - 1, 0)
+    if last > first:
+        repeated[axis] = (repeated[axis][0], int(np.sum(index == last)) - 1)
+    return jnp.pad(lax.slice_in_dim(array, first, last + 1, axis=axis), repeated, mode="edge")
 
 
 def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:

@@ -46,19 +46,22 @@ def _stirred(word: Array) -> Array:
     return word ^ (word >> 16)
 
 
-def _checksums(mask: Array, kept: Array, background: Array) -> Array:
-    """Return two numbers that tell one state from another."""
-    # in single precision, so that the last roundings of a double do not count
-    bits = lax.bitcast_convert_type(background.astype(jnp.float32), jnp.uint32)
-    value = jnp.where(kept, bits, jnp.uint32(0)) * jnp.uint32(2) + mask.astype(jnp.uint32)
-    rows, cols = (lax.iota(jnp.uint32, n) for n in mask.shape)
+def _checksums(image: Array) -> Array:
+    """Return two numbers that tell an image of 32-bit words from others."""
+    rows, cols = (lax.iota(jnp.uint32, n) for n in image.shape)
     found = []
     for seed in (jnp.uint32(0x9E3779B9), jnp.uint32(0x3C6EF372)):
         weights = _stirred(cols + seed)
         # stirred between the two sums: a change in one row cannot make up for one in another
-        of_rows = jnp.sum(value * weights[None, :], axis=1, dtype=jnp.uint32)
+        of_rows = jnp.sum(image * weights[None, :], axis=1, dtype=jnp.uint32)
         found.append(jnp.sum(_stirred(of_rows ^ _stirred(rows ^ seed)), dtype=jnp.uint32))
     return jnp.stack(found)
+
+
+def _checksums_of_kept(kept: Array, background: Array) -> Array:
+    # in single precision, so that the last roundings of a double do not count
+    bits = lax.bitcast_convert_type(background.astype(jnp.float32), jnp.uint32)
+    return _checksums(jnp.where(kept, bits, jnp.uint32(0)))
 
 
 def recognised(
@@ -86,7 +89,13 @@ def recognised(
     again
         Number of iterations since it was last met, 0 if it is not remembered.
     """
-    sums = _checksums(mask, kept, background)
+    sums = _checksums(mask.astype(jnp.uint32)) + lax.cond(
+        jnp.any(kept),
+        _checksums_of_kept,
+        lambda kept, background: jnp.zeros(2, jnp.uint32),
+        kept,
+        background,
+    )
     same = jnp.all(memory.sums == sums[None, :], axis=1) & (memory.met >= 0)
     last = jnp.max(jnp.where(same, memory.met, -1))
     place = niter % REMEMBERED

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-__all__ = ["lima_significance", "lima_significance_known_background"]
+from gammagrad.core.logarithm import log
+
+__all__ = ["lima_of_sums", "lima_significance", "lima_significance_known_background"]
 
 # Below this relative deviation the series is used: its eight terms reach rounding there, and
 # above it the closed form loses at most a factor of some ten of it.
@@ -30,31 +32,34 @@ def _common_float(*values: ArrayLike) -> tuple[Array, ...]:
     return tuple(array.astype(dtype) for array in arrays)
 
 
-def _deviance_per_square(n: Array, mu: Array, d: Array) -> Array:
-    """Return ``2 (n log(n / mu) - d) / d^2`` with ``d = n - mu``, smooth where ``d`` is zero.
+def _near_and_far(n: Array, mu: Array, d: Array) -> tuple[Array, Array, Array]:
+    """Return the deviance ``2 (n log(n / mu) - d)`` with ``d = n - mu`` in two forms.
 
     `mu` must be positive and `n` must not be negative. The deviation `d` is an argument of its
-    own since the caller may know it better than the difference tells.
+    own since the caller may know it better than the difference tells. Returned are where the
+    two nearly agree; the deviance over ``d^2``, for there; the deviance itself, for elsewhere.
     """
-    # u = (n - mu) / (n + mu) = tanh(log(n / mu) / 2), in which the series converges fast
-    total = n + mu
     near = jnp.abs(d) < _NEAR * mu
-    u = jnp.where(near, d / total, jnp.zeros_like(d))
+    # u = (n - mu) / (n + mu) = tanh(log(n / mu) / 2), in which the series converges fast
+    u = d / (n + mu)
+    square = u * u
     series = jnp.zeros_like(u)
     for k in range(_TERMS, 0, -1):
-        series = series * u * u + 1 / (2 * k + 1)
+        series = series * square + 1 / (2 * k + 1)
     # (1 + u) / (1 - u) = n / mu turns the closed form into this, by log(n / mu) = 2 artanh u
     close = (1 - u) * (1 + u * (1 + u) * series) / mu
 
-    counted = (n > 0) & ~near
-    safe_n = jnp.where(counted, n, jnp.ones_like(n))
-    ratio = safe_n / jnp.where(counted, mu, jnp.ones_like(mu))
+    ratio = jnp.where(n > 0, n, mu) / mu
+    far = 2 * (n * log(jnp.maximum(ratio, jnp.finfo(ratio.dtype).tiny)) - d)
+    return near, close, far
+
+
+def _deviance_per_square(n: Array, mu: Array, d: Array) -> Array:
+    """Return ``2 (n log(n / mu) - d) / d^2``, smooth where ``d`` is zero."""
+    near, close, far = _near_and_far(n, mu, d)
     safe_d = jnp.where(near, jnp.ones_like(d), d)
-    smallest = jnp.finfo(ratio.dtype).tiny
-    n_log = jnp.where(counted, safe_n * jnp.log(jnp.maximum(ratio, smallest)), 0)
     # two divisions: the square of a tiny deviation would underflow
-    far = 2 * (n_log - safe_d) / safe_d / safe_d
-    return jnp.where(near, close, far)
+    return jnp.where(near, close, far / safe_d / safe_d)
 
 
 def lima_significance_known_background(n_on: ArrayLike, mu_bkg: ArrayLike) -> Array:
@@ -95,13 +100,32 @@ def lima_significance_known_background(n_on: ArrayLike, mu_bkg: ArrayLike) -> Ar
     """
     n, mu = _common_float(n_on, mu_bkg)
     valid = (n >= 0) & (mu >= 0)
-    usable = valid & (mu > 0)
+    n, mu = (jnp.where(valid, x, jnp.ones_like(x)) for x in (n, mu))
+    return jnp.where(valid, lima_of_sums(n, mu), jnp.nan)
+
+
+def lima_of_sums(n: Array, mu: Array) -> Array:
+    """Return `lima_significance_known_background` of numbers that are known to be at least 0.
+
+    Parameters
+    ----------
+    n
+        Counts, floating.
+    mu
+        Background counts, same shape and dtype.
+
+    Returns
+    -------
+    Array
+        The significance.
+    """
+    usable = mu > 0
     safe_mu = jnp.where(usable, mu, jnp.ones_like(mu))
-    safe_n = jnp.where(usable, n, jnp.ones_like(n))
-    d = safe_n - safe_mu
-    value = d * jnp.sqrt(_deviance_per_square(safe_n, safe_mu, d))
-    without_background = jnp.where(n > 0, jnp.inf, jnp.zeros_like(value))
-    return jnp.where(usable, value, jnp.where(valid, without_background, jnp.nan))
+    d = n - safe_mu
+    near, close, far = _near_and_far(n, safe_mu, d)
+    root = jnp.sqrt(jnp.where(near, close, far))
+    value = root * jnp.where(near, d, jnp.sign(d))
+    return jnp.where(usable, value, jnp.where(n > 0, jnp.inf, jnp.zeros_like(value)))
 
 
 def lima_significance(n_on: ArrayLike, n_off: ArrayLike, alpha: ArrayLike) -> Array:

@@ -17,7 +17,7 @@ from gammagrad.core.morphology import Footprint, flood
 from gammagrad.core.ring_background import RingSums, Scene
 from gammagrad.core.ring_update import blank_sums, can_update, inner_sums, updated_sums
 
-__all__ = ["MASK_UPDATES", "History", "LoopEnd", "MaskRule", "Problem", "solve"]
+__all__ = ["MASK_UPDATES", "History", "LoopEnd", "MaskRule", "Problem", "run_loop", "solve"]
 
 MASK_UPDATES = ("replace", "grow")
 """Names of what an iteration does with the mask of before."""
@@ -175,7 +175,7 @@ def solve(problem: Problem) -> LoopEnd:
     @custom_vmap
     def solved(problem: Problem) -> LoopEnd:
         return lax.platform_dependent(
-            problem, cpu=partial(_run, updates=True), default=partial(_run, updates=False)
+            problem, cpu=partial(run_loop, updates=True), default=partial(run_loop, updates=False)
         )
 
     @solved.def_vmap
@@ -194,15 +194,29 @@ def solve(problem: Problem) -> LoopEnd:
         ends = lax.platform_dependent(
             [leaf for leaf, b in zip(leaves, which, strict=True) if b],
             cpu=lambda own: lax.map(partial(one, solved), own),
-            default=jax.vmap(partial(one, partial(_run, updates=False))),
+            default=jax.vmap(partial(one, partial(run_loop, updates=False))),
         )
         return ends, jax.tree.map(lambda _: True, ends)
 
     return solved(problem)
 
 
-def _run(problem: Problem, updates: bool) -> LoopEnd:
-    """Run the loop of one image."""
+def run_loop(problem: Problem, updates: bool) -> LoopEnd:
+    """Iterate until the mask stands still, in one way.
+
+    Parameters
+    ----------
+    problem
+        What the loop gets.
+    updates
+        Whether sums under the ring are updated where few pixels change, which is quick on CPUs and
+        not in a batch. Static.
+
+    Returns
+    -------
+    LoopEnd
+        Where the loop ended.
+    """
     n_record, niter_max = problem.n_record, problem.niter_max
     scene = problem.scene.ready()
     updates = updates and can_update(scene)
@@ -261,11 +275,12 @@ def _iteration(scene: Scene, problem: Problem, state: _State) -> tuple[LoopEnd, 
     significance = scene.significance_over(last.background)
     mask = problem.rule.keep(significance, last.mask)
     changed = mask != last.mask
-    n_changed = jnp.sum(changed, dtype=jnp.int32)
+    in_row = jnp.sum(changed, axis=1, dtype=jnp.int32)
+    n_changed = jnp.sum(in_row, dtype=jnp.int32)
     if sums is None:
         mean = scene.ring_mean(scene.ring_sums(mask), last.background)
     else:
-        sums = updated_sums(scene, sums, mask, changed, n_changed, last.niter == 0)
+        sums = updated_sums(scene, sums, mask, changed, in_row, last.niter == 0)
         mean = scene.ring_mean(inner_sums(scene, sums), last.background)
     end = last._replace(
         background=mean.background,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gammagrad._pytree import pytree, replace, static_field
-from gammagrad.core.convolve import PreparedKernel, prepare_kernel
-from gammagrad.core.lima import lima_significance_known_background
+from gammagrad.core.convolve import PreparedKernel, kernel_inside, prepare_kernel
+from gammagrad.core.lima import lima_of_sums
 from gammagrad.core.ts_map import ts_map
 
 __all__ = ["SIGNIFICANCES", "RingMean", "RingSums", "Scene", "Smoother", "make_scene"]
@@ -88,7 +88,8 @@ class Smoother:
         Array
             The convolution.
         """
-        return cleaned(self.kernel.convolve(image), self.noise(image))
+        value = self.kernel.convolve(image)
+        return value if self.kernel.lengths is None else cleaned(value, self.noise(image))
 
 
 def cleaned(value: Array, noise: Array) -> Array:
@@ -158,6 +159,8 @@ class Scene:
         Source kernel with a maximum of 1.
     ring
         Background kernel.
+    whole_ring
+        Sum of the ring around each pixel, as far as it lies inside the image.
     n_on
         Counts summed under the source kernel; None if not known yet.
     significance
@@ -169,6 +172,7 @@ class Scene:
     acceptance: Array | None
     source: Smoother
     ring: Smoother
+    whole_ring: Array
     n_on: Array | None
     significance: str = static_field()
 
@@ -210,7 +214,16 @@ class Scene:
         counts, weight = self.weights(mask)
         noise = jnp.stack([self.ring.noise(counts), self.ring.noise(weight)])
         convolve = self.ring.kernel.convolve
-        return RingSums(convolve(counts), convolve(weight), noise)
+        if mask is None and self.acceptance is None:
+            total = lax.cond(
+                jnp.all(self.seen > 0),
+                lambda _: self.whole_ring,
+                convolve,
+                lax.stop_gradient(weight),
+            )
+        else:
+            total = convolve(weight)
+        return RingSums(convolve(counts), total, noise)
 
     def ring_mean(self, sums: RingSums, otherwise: Array) -> RingMean:
         """Return the mean of the counts under the ring, by acceptance.
@@ -288,7 +301,7 @@ class Scene:
         """
         if self.n_on is None:
             return _cash_significance(self.counts, background, self.seen, self.source.values)
-        return lima_significance_known_background(self.n_on, self.source(background * self.seen))
+        return lima_of_sums(self.n_on, self.source(background * self.seen))
 
 
 def make_scene(
@@ -322,6 +335,7 @@ def make_scene(
         level,
         Smoother.create(source / jnp.max(source), counts.shape),
         Smoother.create(ring, counts.shape),
+        kernel_inside(ring, counts.shape),
         None,
         significance,
     )

@@ -78,7 +78,7 @@ def inner_sums(scene: Scene, sums: RingSums) -> RingSums:
 
 
 def updated_sums(
-    scene: Scene, sums: RingSums, mask: Array, changed: Array, n_changed: Array, is_new: Array
+    scene: Scene, sums: RingSums, mask: Array, changed: Array, in_row: Array, is_new: Array
 ) -> RingSums:
     """Return the sums for another mask.
 
@@ -92,8 +92,8 @@ def updated_sums(
         The mask, true where a pixel is kept.
     changed
         Where it differs from the mask of before.
-    n_changed
-        Number of pixels that do.
+    in_row
+        Number of pixels that do, by row.
     is_new
         Whether to make the sums anew in any case.
 
@@ -111,18 +111,19 @@ def updated_sums(
         return RingSums(jnp.pad(made.counts, margins), jnp.pad(made.weight, margins), made.noise)
 
     return lax.cond(
-        is_new | (n_changed > limit),
+        is_new | (jnp.sum(in_row, dtype=jnp.int32) > limit),
         anew,
-        lambda old: _changed_sums(scene, old, mask, changed),
+        lambda old: _changed_sums(scene, old, mask, changed, in_row),
         sums,
     )
 
 
-def _changed_sums(scene: Scene, sums: RingSums, mask: Array, changed: Array) -> RingSums:
+def _changed_sums(
+    scene: Scene, sums: RingSums, mask: Array, changed: Array, in_row: Array
+) -> RingSums:
     """Add and take away the ring around each changed pixel."""
     ring = scene.ring.values
     images = scene.weights(None)
-    in_row = jnp.sum(changed, axis=1, dtype=jnp.int32)
     rows = jnp.nonzero(in_row, size=len(in_row), fill_value=0)[0].astype(jnp.int32)
     cols = lax.iota(jnp.int32, changed.shape[1])
 
