@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from gammagrad.core.bin_sums import LEAD, WIDE_VECTORS, BinProfile, BinSums, Edge
 from gammagrad.core.flat import FlatBins
-from gammagrad.core.gathered import LEAD, Gathered, ListProfile
+from gammagrad.core.gathered import Lists, Workspace, gather
 from gammagrad.core.intervals import interval_steps
 from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import rise
 from gammagrad.core.solve import Root, newton
 from gammagrad.core.stats import GainSums
-from gammagrad.core.workspace import Edge, Lists, Workspace, gather
+from gammagrad.core.windowed import TileWindows
 
 __all__ = ["TileInputs", "fit_chunk"]
 
@@ -92,31 +93,61 @@ def _finish(
     return jnp.maximum(norm, lower), size, gain, s2
 
 
+class _Prepared(NamedTuple):
+    """A chunk's bins, ready to be summed.
+
+    Attributes
+    ----------
+    full, lead
+        The bins in the precision of the data, and in single precision for norms times `unit`.
+    unit
+        About the model counts at norm 1, broadcast against (pixels, tiles).
+    edge
+        What the occupied bins say about the best fit.
+    """
+
+    full: BinSums
+    lead: BinSums
+    unit: Array
+    edge: Edge
+
+
+def _prepare(
+    flat: FlatBins, bins: Lists | TileWindows, total: Array, space: Workspace | None
+) -> tuple[Workspace | None, _Prepared]:
+    """Gather lists into the workspace, or collect what windows see."""
+    flat = flat.in_a_row()
+    if isinstance(bins, TileWindows):
+        seen = bins.bins(flat, occupied=True)
+        unit = jnp.max(total, axis=0)
+        lead = seen.in_units(unit, LEAD)
+        return None, _Prepared(seen, lead, unit[None], seen.edge(total))
+    assert space is not None
+    space, edge = gather(flat, bins, total, space)
+    listed, listed_lead = space.lists(bins.n_rows)
+    return space, _Prepared(listed, listed_lead, total, edge)
+
+
 def _solve(
-    full: Gathered,
-    lead: Gathered,
-    tiles: TileInputs,
-    edge: Edge,
-    rtol: Array | float,
-    n_sweeps: int,
+    bins: _Prepared, tiles: TileInputs, rtol: Array | float, n_sweeps: int
 ) -> tuple[Root, Array, Array]:
     """Solve for the best norms; return them with the gain and ``S2`` there."""
-    total = tiles.model_sum
+    total, edge, unit = tiles.model_sum, bins.edge, bins.unit
     lower = jnp.maximum(tiles.bound, edge.proven)
     # in single precision the domain ends a little earlier
-    ends = -(1 - 4 * jnp.finfo(LEAD).eps) / jnp.maximum(edge.steepest / total, 1e-30).astype(LEAD)
-    lowest = jnp.maximum((lower * total).astype(LEAD), ends)
+    ends = -(1 - 4 * jnp.finfo(LEAD).eps) / jnp.maximum(edge.steepest / unit, 1e-30).astype(LEAD)
+    lowest = jnp.maximum((lower * unit).astype(LEAD), ends)
     root = newton(
-        lead.scores,
+        bins.lead.scores,
         jnp.maximum(lowest, 0),
         lowest,
-        jnp.ones_like(lowest),
+        (total / unit).astype(LEAD),
         n_sweeps=n_sweeps,
         rtol=jnp.asarray(rtol, LEAD),
         tolerance=_LEAD_STEP,
     )
-    start = jnp.maximum(root.norm.astype(total.dtype) / total, lower)
-    norm, step, gain, s2 = _finish(full.gains, start, lower, total, n_sweeps)
+    start = jnp.maximum(root.norm.astype(total.dtype) / unit, lower)
+    norm, step, gain, s2 = _finish(bins.full.gains, start, lower, total, n_sweeps)
     return Root(norm, root.niter, step), gain, s2
 
 
@@ -124,28 +155,29 @@ def _solve(
     jax.jit,
     static_argnames=("selection", "threshold_is_set", "n_sweeps"),
     donate_argnames="space",
+    compiler_options=WIDE_VECTORS,
 )
 def fit_chunk(
     flat: FlatBins,
-    lists: Lists,
+    bins: Lists | TileWindows,
     tiles: TileInputs,
     options: FitOptions,
     scan_values: Array | None,
     threshold: Array,
-    space: Workspace,
+    space: Workspace | None,
     *,
     selection: tuple[str, ...],
     threshold_is_set: bool,
     n_sweeps: int,
-) -> tuple[Workspace, dict[str, Array]]:
-    """Fit the norms of one chunk of tiles from lists of occupied bins.
+) -> tuple[Workspace | None, dict[str, Array]]:
+    """Fit the norms of one chunk of tiles.
 
     Parameters
     ----------
     flat
         All bins.
-    lists
-        The occupied bins of each tile.
+    bins
+        Lists of the occupied bins of each tile, or all of their windows.
     tiles
         The tiles.
     options
@@ -155,7 +187,7 @@ def fit_chunk(
     threshold
         Test statistic of the guess up to which it is kept.
     space
-        Memory to work in; it is returned for the next chunk.
+        Memory to gather lists in; it is returned for the next chunk.
     selection
         Optional outputs.
     threshold_is_set
@@ -165,17 +197,17 @@ def fit_chunk(
 
     Returns
     -------
-    Workspace
+    Workspace or None
         The memory.
     dict of str to Array
         ``norm``, ``s2``, ``gain``, ``niter``, ``last_step``, ``has_counts``, ``error_at_bound``,
         ``kept`` and the optional outputs, shape (pixels, tiles); a scan has its norms in front.
     """
-    flat, total = flat.in_a_row(), tiles.model_sum
-    space, edge = gather(flat, lists, total, space)
-    full, lead = space.lists(lists.n_rows)
-    profile = ListProfile(full, total, edge.steepest)
-    root, gain, s2 = _solve(full, lead, tiles, edge, options.rtol, n_sweeps)
+    total = tiles.model_sum
+    space, ready = _prepare(flat, bins, total, space)
+    full, edge = ready.full, ready.edge
+    profile = BinProfile(full, total, edge.steepest)
+    root, gain, s2 = _solve(ready, tiles, options.rtol, n_sweeps)
     best = norm = root.norm
     kept = jnp.zeros(norm.shape, bool)
     error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2)
@@ -209,7 +241,7 @@ def fit_chunk(
 
 
 def _optional(
-    profile: ListProfile,
+    profile: BinProfile,
     norm: Array,
     best: Array | None,
     bound: Array,

@@ -1,50 +1,38 @@
-"""Sums over lists of bins that lie side by side in memory, for many pixels at once."""
+"""Lists of bins, gathered into memory that one chunk of tiles hands on to the next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.logarithm import log1p, reciprocal
-from gammagrad.core.profile import (
-    ProfileSums,
-    lower_step,
-    one_bin_rise,
-    rise,
-    upper_step,
-)
-from gammagrad.core.sensitivity import AsimovSums, asimov_from_contrast
-from gammagrad.core.stats import GainSums, ScoreSums, contrast_scores, gain_terms
+from gammagrad.core.bin_sums import LEAD, ROWS, BinSums, Edge, Terms, over_blocks
+from gammagrad.core.flat import FlatBins
+from gammagrad.core.stats import BACKGROUND_FLOOR
+from gammagrad.core.windows import PIXELS
 
-__all__ = ["LEAD", "ROWS", "Gathered", "ListProfile"]
-
-LEAD = jnp.float32
-"""Precision of the first sweeps."""
-
-ROWS = 16
-"""Rows summed in one step: as many as compilers unroll, so that they vectorise over pixels."""
-
-_LOG_ROWS = 4
-"""The same for terms with a logarithm, of which fewer are unrolled; more take twice as long."""
-
-_MOST_SWEEPS = 12
-# relative step after which the next is below rounding, as the error is cubed
-_LAST_STEP = 1e-4
-
-Terms = Callable[[Array, Array], tuple[Array, ...]]
+__all__ = ["Gathered", "Lists", "Workspace", "gather"]
 
 
-class Gathered(NamedTuple):
+_CEILING = 1e12
+"""Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
+
+
+class _Stored(NamedTuple):
+    counts: Array
+    contrast: Array
+    n_rows: Array
+
+
+class Gathered(_Stored, BinSums):
     """Lists of bins: row `i` has the `i`-th bin of every tile.
 
     Attributes
     ----------
     counts
-        Weight of each bin in the sums, its counts or background, shape (rows, tiles).
+        Counts of each bin times weight, shape (rows, tiles).
     contrast
         Model over background at norm 1, shape (rows, pixels, tiles). What lies beyond the last row
         in use has no meaning.
@@ -52,189 +40,157 @@ class Gathered(NamedTuple):
         Rows in use, a multiple of `ROWS`.
     """
 
-    counts: Array
-    contrast: Array
-    n_rows: Array
+    __slots__ = ()
 
-    def total(
-        self, terms: Terms, number: int, rows: int = ROWS, dtype: Any = None
-    ) -> tuple[Array, ...]:
-        """Sum terms over the bins of every pixel.
+    def total(self, terms: Terms, number: int, rows: int = ROWS) -> tuple[Array, ...]:
+        """Sum terms over the bins of every pixel, see `BinSums`."""
 
-        Parameters
-        ----------
-        terms
-            Takes counts, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
-            some rows; returns terms of the latter shape.
-        number
-            How many it returns.
-        rows
-            Rows to take at a time.
-        dtype
-            Precision of the terms; None for that of the contrasts.
-
-        Returns
-        -------
-        tuple of Array
-            The sums, shape (pixels, tiles).
-        """
-        dtype, zero = np.dtype(dtype or self.contrast.dtype), np.int32(0)
-        nothing = np.zeros((), dtype)
-
-        def plus(some: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
-            return tuple(a + b for a, b in zip(some, more, strict=True))
-
-        def add(index: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        def block(index: Array) -> tuple[Array, Array]:
             counts = lax.dynamic_slice_in_dim(self.counts, index * rows, rows)
-            contrast = lax.dynamic_slice_in_dim(self.contrast, index * rows, rows)
-            found = tuple(terms(counts[:, None], contrast))
-            return plus(sums, lax.reduce(found, (nothing,) * number, plus, (0,)))
+            return counts[:, None], lax.dynamic_slice_in_dim(self.contrast, index * rows, rows)
 
-        first = (jnp.zeros(self.contrast.shape[1:], dtype),) * number
-        return lax.fori_loop(zero, self.n_rows // rows, add, first)
-
-    def scores(self, norm: Array) -> ScoreSums:
-        """Sum the scores at a norm."""
-        return ScoreSums(*self.total(lambda n, g: contrast_scores(norm[None], n, g), 2))
-
-    def gains(self, norm: Array) -> GainSums:
-        """Sum the gains over norm 0, and their derivatives."""
-        return GainSums(*self.total(lambda n, g: gain_terms(norm[None], n, g), 4, _LOG_ROWS))
-
-    def gain(self, norm: Array) -> Array:
-        """Sum the gains over norm 0; minus infinity where counts meet no prediction."""
-        return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, _LOG_ROWS)[0]
-
-    def asimov(self, norm: Array, model_sum: Array | None = None) -> AsimovSums:
-        """Sum half the Asimov statistic and its derivatives, the weights being backgrounds.
-
-        Parameters
-        ----------
-        norm
-            The norm; times `model_sum`, if that is given.
-        model_sum
-            Sum of the model counts at norm 1, to sum in the precision of `norm`, in counts.
-
-        Returns
-        -------
-        AsimovSums
-            The sums.
-        """
-        if model_sum is None:
-            return AsimovSums(
-                *self.total(lambda b, g: asimov_from_contrast(norm[None], b, g), 3, _LOG_ROWS)
-            )
-        dtype, per_model = norm.dtype, 1 / model_sum
-
-        def terms(b: Array, g: Array) -> AsimovSums:
-            scaled = jnp.minimum(g * per_model[None], 1e30).astype(dtype)
-            return asimov_from_contrast(norm[None], b.astype(dtype), scaled)
-
-        return AsimovSums(*self.total(terms, 3, _LOG_ROWS, dtype))
-
-    def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
-        """Return the profile's sums as a function of the step from a base norm."""
-
-        def sums(step: Array) -> ProfileSums:
-            def terms(n: Array, g: Array) -> tuple[Array, ...]:
-                shifted = _shifted(g, base)
-                z = step[None] * shifted
-                slope = shifted * reciprocal(jnp.maximum(1 + z, jnp.finfo(z.dtype).tiny))
-                return _gain(n, g, z), n * slope, n * slope * slope
-
-            return ProfileSums(*self.total(terms, 3, _LOG_ROWS))
-
-        return sums
+        first = jnp.zeros(self.contrast.shape[1:], self.contrast.dtype)
+        return over_blocks(block, terms, (first,) * number, self.n_rows // rows)
 
 
-def _shifted(contrast: Array, base: Array) -> Array:
-    """Return the contrasts seen from a base norm, ``g / (1 + x0 g)``."""
-    eps = jnp.finfo(contrast.dtype).eps
-    return contrast * reciprocal(jnp.maximum(1 + base[None] * contrast, eps))
+class Workspace(NamedTuple):
+    """The memory that lists are gathered into, which one chunk hands on to the next.
+
+    Attributes
+    ----------
+    full
+        Weights and contrasts in the precision of the data.
+    lead
+        The same in single precision, contrasts over the model sum.
+    """
+
+    full: tuple[Array, Array]
+    lead: tuple[Array, Array]
+
+    @classmethod
+    def create(cls, rows: int, tiles: int, dtype: Any) -> Workspace:
+        """Return memory for so many rows of so many tiles."""
+        shapes = (rows, tiles), (rows, PIXELS, tiles)
+        full, lead = (tuple(jnp.zeros(s, d) for s in shapes) for d in (dtype, LEAD))
+        return cls((full[0], full[1]), (lead[0], lead[1]))
+
+    def lists(self, n_rows: Array) -> tuple[Gathered, Gathered]:
+        """Return the lists gathered here, in the precision of the data and in single precision."""
+        (counts, contrast), (counts_lead, contrast_lead) = self
+        return (
+            Gathered(counts, contrast, n_rows),
+            Gathered(counts_lead, contrast_lead, n_rows),
+        )
+
+    @staticmethod
+    def bytes_per_entry(dtype: Any) -> int:
+        """Return the bytes that one row of one tile takes."""
+        return (PIXELS + 1) * (np.dtype(dtype).itemsize + np.dtype(LEAD).itemsize)
 
 
-def _gain(counts: Array, contrast: Array, z: Array) -> Array:
-    """Return ``n log(1 + z)``, minus infinity where counts meet no prediction."""
-    gain = counts * log1p(jnp.maximum(z, -1 + jnp.finfo(z.dtype).eps))
-    return jnp.where((counts > 0) & (contrast > 0) & (z <= -1), -jnp.inf, gain)
-
-
-class ListProfile(NamedTuple):
-    """The likelihood profiles of pixels side by side.
+class Lists(NamedTuple):
+    """The listed bins of some tiles.
 
     Attributes
     ----------
     bins
-        The occupied bins.
-    model_sum
-        Sum of the model counts at norm 1, > 0.
-    steepest
-        Largest contrast of a pixel's occupied bins; 0 without any.
+        Bins among all bins, tile by tile, with a dummy at the end, shape (entries,).
+    places
+        Row of the kernel table that holds each bin's place in its tile's window, same shape.
+    starts, lengths
+        Where a tile's bins are, shape (tiles,).
+    n_rows
+        Bins of the longest list, rounded up to a multiple of `gammagrad.core.gathered.ROWS`.
     """
 
-    bins: Gathered
-    model_sum: Array
-    steepest: Array
+    bins: Any
+    places: Any
+    starts: Any
+    lengths: Any
+    n_rows: Any
 
-    def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
-        """Return the sums as a function of the step from a base norm."""
-        return self.bins.sums_from(base)
+    def rows(self, first: Array, number: int) -> tuple[Array, Array]:
+        """Return some bins and places of each tile, a dummy beyond its last, (rows, tiles)."""
+        row = first + jnp.arange(number, dtype=jnp.int32)[:, None]
+        dummy = self.bins.shape[0] - 1
+        entry = jnp.where(row < self.lengths[None], self.starts[None] + row, dummy)
+        return self.bins[entry], self.places[entry]
 
-    def up(self, base: Array, target: Array) -> Array:
-        """Return the step upwards from a base over which the statistic rises by a target."""
-        s1, s2 = self.bins.scores(base)
-        start = one_bin_rise(target, s1, s2, self.model_sum)
-        return upper_step(
-            self.sums_from(base), start, self.model_sum, target, _MOST_SWEEPS, _LAST_STEP
+
+def gather(
+    flat: FlatBins,
+    lists: Lists,
+    model_sum: Array,
+    space: Workspace,
+) -> tuple[Workspace, Edge]:
+    """Gather listed bins into the workspace.
+
+    Parameters
+    ----------
+    flat
+        All bins in a row.
+    lists
+        The lists.
+    model_sum
+        Sum of the model counts at norm 1, > 0, shape (pixels, tiles).
+    space
+        The workspace.
+
+    Returns
+    -------
+    Workspace
+        The workspace, filled.
+    Edge
+        What the bins say about the best fit.
+    """
+    zero, steps = np.int32(0), lists.n_rows // ROWS
+    limits = jnp.finfo(model_sum.dtype)
+    # its third power is needed
+    steepest = float(limits.max) ** 0.3
+
+    def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
+        which, place = lists.rows(index * ROWS, ROWS)
+        background = jnp.maximum(flat.background[which], BACKGROUND_FLOOR)
+        # once for each bin, not again for each of its pixels
+        share, place = lax.optimization_barrier(
+            (jnp.minimum(flat.exposure[:, which] / background[None], limits.max), place)
         )
+        if len(share) == 1:
+            contrast = share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
+        else:
+            table = flat.table[place]
+            contrast = jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
+        contrast = jnp.minimum(contrast, steepest)
+        return _put(store, index * ROWS, flat.counts[which], contrast)
 
-    def down(self, base: Array, target: Array, bound: Array) -> Array:
-        """Return the step downwards from a best fit, or that to the physical bound."""
-        gain, s1, s2, _ = self.bins.gains(base)
-        end = bound - base
-        seen = self.steepest > 0
-        # where the first occupied bin's prediction vanishes, the statistic is infinite
-        pole = base + 1 / jnp.where(seen, self.steepest, 1)
-        pole = jnp.where(seen, -pole * (1 - jnp.finfo(pole.dtype).eps), -jnp.inf)
-        start = one_bin_rise(target, s1, s2, self.model_sum, downwards=True)
-        start = jnp.where(self.ends_at(base, gain, s2, bound, target), end, start)
-        return lower_step(
-            self.sums_from(base),
-            start,
-            pole,
-            end,
-            self.model_sum,
-            target,
-            _MOST_SWEEPS,
-            _LAST_STEP,
+    full = lax.fori_loop(zero, steps, copy, space.full)
+    per_model = 1 / model_sum
+
+    def scale(index: Array, state: tuple[tuple[Array, Array], Edge]) -> Any:
+        store, edge = state
+        n, g = (lax.dynamic_slice_in_dim(array, index * ROWS, ROWS) for array in full)
+        # see `lower_start`; a bin without a model gives minus infinity
+        found = lax.reduce(
+            (g, n[:, None] * per_model[None] - 1 / g),
+            (np.zeros((), g.dtype), np.asarray(-np.inf, g.dtype)),
+            lambda some, more: tuple(map(jnp.maximum, some, more)),
+            (0,),
         )
+        scaled = jnp.minimum(g * per_model[None], _CEILING)
+        return _put(store, index * ROWS, n, scaled), Edge(*map(jnp.maximum, edge, found))
 
-    def ends_at(
-        self, best: Array, gain: Array, s2: Array, bound: Array, target: Array | float
-    ) -> Array:
-        """Tell where the profile is still below a target when it reaches the physical bound.
+    nothing = Edge(jnp.zeros_like(model_sum), jnp.full_like(model_sum, -jnp.inf))
+    lead, edge = lax.fori_loop(zero, steps, scale, (space.lead, nothing))
+    return Workspace(full, lead), edge.inside()
 
-        Parameters
-        ----------
-        best, gain, s2
-            Best fit, gain and curvature there.
-        bound
-            Physical bound, at or below it.
-        target
-            Rise of the statistic.
 
-        Returns
-        -------
-        Array
-            Bool.
-        """
-        end = bound - best
-        # the curvature grows downwards: where the parabola has risen by more, so has the profile
-        near = s2 * end**2 <= 1.001 * target
-        # where the bound is an occupied bin's, the statistic is infinite
-        near &= bound * self.steepest > -1 + 4 * jnp.finfo(bound.dtype).eps
-
-        def look(_: None) -> Array:
-            return rise(end, self.bins.gain(bound) - gain, self.model_sum) <= target
-
-        return lax.cond((near & (end < 0)).any(), look, lambda _: end >= 0, None) & near
+def _put(
+    store: tuple[Array, Array], row: Array, weight: Array, contrast: Array
+) -> tuple[Array, Array]:
+    """Write some rows of weights and contrasts."""
+    zero = np.int32(0)
+    first, second = store
+    return (
+        lax.dynamic_update_slice(first, weight.astype(first.dtype), (row, zero)),
+        lax.dynamic_update_slice(second, contrast.astype(second.dtype), (row, zero, zero)),
+    )

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gammagrad.core.gathered import ROWS
+from gammagrad.core.bin_sums import ROWS
+from gammagrad.core.gathered import Lists
+from gammagrad.core.windowed import TileWindows
 from gammagrad.core.windows import TILE, TilePlan
-from gammagrad.core.workspace import Lists
 
 __all__ = ["CAPACITIES", "PORTION", "Chunk", "ListedBins", "chunks", "common_window"]
 
@@ -23,7 +24,7 @@ PORTION = 2**20
 
 
 class Chunk(NamedTuple):
-    """Some tiles and the lists of their bins.
+    """Some tiles and their bins.
 
     Attributes
     ----------
@@ -31,15 +32,15 @@ class Chunk(NamedTuple):
         The tiles; the last is repeated where there are too few.
     number
         How many of them are not repetitions.
-    lists
-        Their bins.
+    bins
+        Lists of their bins, or their windows.
     capacity
-        Rows of the workspace that they need.
+        Rows of the workspace that lists need.
     """
 
     tiles: np.ndarray
     number: int
-    lists: Lists
+    bins: Lists | TileWindows
     capacity: int
 
 

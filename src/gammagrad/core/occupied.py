@@ -12,36 +12,14 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from gammagrad.core.asimov import (
-    corners,
-    memory_for,
-    sensitivity_chunk,
-    tiles_at_a_time,
-    windows,
-)
-from gammagrad.core.chunk import TileInputs, fit_chunk
-from gammagrad.core.flat import flat_bins
-from gammagrad.core.lists import Chunk, ListedBins, chunks, common_window
-from gammagrad.core.norm import NormFit, fit_status
+from gammagrad.core.map_solver import MapSolver
+from gammagrad.core.norm import NormFit
 from gammagrad.core.options import FitOptions, make_options
-from gammagrad.core.solve import N_SWEEPS, Status
-from gammagrad.core.whole_map import WholeMap, whole_map
-from gammagrad.core.windows import (
-    TILE,
-    BinImages,
-    TilePlan,
-    from_tiles,
-    rows_around,
-    to_tiles,
-)
-from gammagrad.core.workspace import Workspace
+from gammagrad.core.solve import N_SWEEPS
+from gammagrad.core.windows import TILE, BinImages, rows_around
 
 __all__ = ["default_memory", "fit_occupied"]
-
-_ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**16, 2**22
-"""Rows times tiles of a chunk: what a processor's cache holds, what keeps accelerators busy."""
 
 _MEMORY_CPU = 2**28
 """Working memory to aim at on a processor, in bytes."""
@@ -108,7 +86,7 @@ def fit_occupied(
             progress(min(done, passes), passes)
 
     def fit(some: Sequence[BinImages], where: np.ndarray, first: np.ndarray | None) -> NormFit:
-        solver = _ChunkSolver(some, where, steer, memory, advance)
+        solver = MapSolver(some, where, steer, memory or default_memory(), advance)
         return solver.fit(tuple(selection), scan_values, first, threshold, n_sweeps)
 
     if height >= ny:
@@ -121,7 +99,7 @@ def _strip_height(datasets: Sequence[BinImages], memory: int | None) -> int:
     nx = datasets[0].counts.shape[-1]
     per_row = nx * (_BYTES_PIXEL + sum(_BYTES_BIN * d.exposure[..., 0, 0].size for d in datasets))
     halo = max(d.kernel.shape[-2] for d in datasets)
-    rows = (default_memory() if memory is None else memory) // per_row - halo
+    rows = (memory or default_memory()) // per_row - halo
     return TILE * max(int(rows) // TILE, -(-halo // TILE))
 
 
@@ -174,192 +152,3 @@ def _fit_by_strips(
             kept = min(height, fitted.shape[0] - top)
             maps[name][..., rows, :] = array[..., halo : halo + kept, :]
     return NormFit(**maps)
-
-
-class _ChunkSolver:
-    """What runs over the tiles of a map chunk by chunk."""
-
-    def __init__(
-        self,
-        datasets: Sequence[BinImages],
-        fitted: np.ndarray,
-        options: FitOptions,
-        memory: int | None,
-        advance: Callable[[float], None],
-    ) -> None:
-        self.datasets, self.options, self.advance = datasets, options, advance
-        self.kernels = [d.kernel.shape for d in datasets]
-        self.dtype = datasets[0].background.dtype
-        self.whole = whole_map(datasets, fitted)
-        window = common_window(self.kernels)
-        self.plan = TilePlan.create(datasets[0].counts.shape, window)
-        self.flat = flat_bins(datasets, window)
-        self.active: np.ndarray = np.any(to_tiles(self.whole.has_model, self.plan), axis=1)
-        total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
-        self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
-        self.entries = _ENTRIES_CPU if jax.default_backend() == "cpu" else _ENTRIES_ELSEWHERE
-        self.memory = default_memory() if memory is None else memory
-        share = self.memory // (4 * Workspace.bytes_per_entry(self.dtype))
-        self.entries = min(self.entries, 2 ** max(int(np.log2(max(share, 1))), 8))
-
-    def fit(
-        self,
-        selection: tuple[str, ...],
-        scan_values: np.ndarray | None,
-        guess: np.ndarray | None,
-        threshold: float | None,
-        n_sweeps: int,
-    ) -> NormFit:
-        """Fit the pixels that have a model."""
-        bound = self.whole.bound
-        tiles = TileInputs(
-            to_tiles(bound, self.plan),
-            self.model_sum,
-            to_tiles(np.zeros_like(bound) if guess is None else guess, self.plan),
-        )
-        values = None if scan_values is None else jnp.asarray(scan_values, self.dtype)
-        level = jnp.asarray(0.0 if threshold is None else threshold, self.dtype)
-
-        def work(chunk: Chunk, space: Workspace) -> tuple[Workspace, dict[str, Array]]:
-            return fit_chunk(
-                self.flat,
-                chunk.lists,
-                TileInputs(*(np.ascontiguousarray(a[chunk.tiles].T) for a in tiles)),
-                self.options,
-                values,
-                level,
-                space,
-                selection=selection,
-                threshold_is_set=threshold is not None,
-                n_sweeps=n_sweeps,
-            )
-
-        found = _without_counts(tiles, self.options, selection, scan_values, threshold)
-        self._run(work, found)
-        maps = {name: np.asarray(from_tiles(array, self.plan)) for name, array in found.items()}
-        if "sensitivity" in selection:
-            maps["norm_sensitivity"] = self._sensitivity()
-        return _assemble(maps, self.whole, self.options)
-
-    def _sensitivity(self) -> np.ndarray:
-        """Find the sensitivity."""
-        (height, width), shape = self.plan.window, self.plan.shape
-        images = [d.counts.shape[0] for d in self.datasets]
-        places = windows(np.asarray(self.flat.table), images, (height, width), shape)
-        wanted = np.flatnonzero(self.active)
-        if not (wanted.size and len(places.places)):
-            self.advance(1.0)
-            return np.zeros(shape, self.dtype)
-        many = tiles_at_a_time(places, self.dtype, self.memory // 2)
-        space = memory_for(places, many, self.dtype)
-        found = np.zeros(self.model_sum.shape, self.dtype)
-        for begin in range(0, wanted.size, many):
-            tiles = wanted[begin : begin + many]
-            filled = np.append(tiles, np.repeat(tiles[-1:], many - tiles.size))
-            space, norm = sensitivity_chunk(
-                self.flat,
-                places,
-                corners(filled, self.plan.grid[1], self.plan.halo),
-                np.ascontiguousarray(self.model_sum[filled].T),
-                self.options,
-                space,
-                shape=shape,
-            )
-            found[tiles] = np.asarray(norm).T[: tiles.size]
-            self.advance(tiles.size / wanted.size)
-        return np.asarray(from_tiles(found, self.plan))
-
-    def _run(
-        self,
-        work: Callable[[Chunk, Workspace], tuple[Workspace, dict[str, Array]]],
-        found: dict[str, np.ndarray],
-    ) -> None:
-        """List bins, work on every chunk and store what is found; the next is built meanwhile."""
-        space: Workspace | None = None
-        waiting: tuple[Chunk, dict[str, Array]] | None = None
-        n_tiles = int(self.active.sum())
-        done = 0
-
-        def store(chunk: Chunk, arrays: dict[str, Array]) -> None:
-            nonlocal done
-            own = chunk.tiles[: chunk.number]
-            for name, array in arrays.items():
-                values = np.asarray(array)[..., : chunk.number]
-                found[name][..., own, :] = np.swapaxes(values, -1, -2)
-            done += chunk.number
-            self.advance(chunk.number / n_tiles)
-
-        listed = ListedBins([np.asarray(d.counts) > 0 for d in self.datasets], self.kernels)
-        for chunk in chunks(listed, self.active, self.entries):
-            shape = chunk.capacity, chunk.tiles.size
-            if space is None or space.full[0].shape != shape:
-                space = Workspace.create(*shape, self.dtype)
-            space, arrays = work(chunk, space)
-            if waiting is not None:
-                store(*waiting)
-            waiting = chunk, arrays
-        if waiting is not None:
-            store(*waiting)
-        self.advance(1 - done / max(n_tiles, 1))
-
-
-def _without_counts(
-    tiles: TileInputs,
-    options: FitOptions,
-    selection: Sequence[str],
-    scan_values: np.ndarray | None,
-    threshold: float | None,
-) -> dict[str, np.ndarray]:
-    """Return what holds where no occupied bin is seen: the statistic is a straight line."""
-    bound, total = tiles.bound, tiles.model_sum
-    norm, kept = bound.copy(), np.zeros(bound.shape, bool)
-    if threshold is not None:
-        guess = np.maximum(tiles.guess, bound)
-        kept = -2 * guess * total <= threshold
-        norm = np.where(kept, guess, bound)
-    found: dict[str, np.ndarray] = {"norm": norm, "kept": kept}
-    found |= {name: np.zeros_like(bound) for name in ("s2", "gain", "last_step")}
-    found["niter"] = np.zeros(bound.shape, np.int32)
-    found |= {name: np.zeros(bound.shape, bool) for name in ("has_counts", "error_at_bound")}
-    if "errn-errp" in selection:
-        found["norm_errp"] = float(options.n_sigma) ** 2 / (2 * total)
-        found["norm_errn"] = norm - bound
-    if "ul" in selection:
-        base = np.maximum(norm, float(options.norm_min))
-        found["norm_ul"] = base + float(options.n_sigma_ul) ** 2 / (2 * total)
-    if "stat_scan" in selection and scan_values is not None:
-        values = np.asarray(scan_values, bound.dtype)[:, None, None]
-        found["stat_scan"] = np.where(values < bound, np.inf, 2 * values * total)
-    return found
-
-
-def _assemble(maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions) -> NormFit:
-    """Turn the lists' sums into the quantities of a fit."""
-    has_model = whole.has_model
-    kept = maps["kept"] & has_model
-    norm = np.where(has_model, maps["norm"], 0.0)
-    model_sum = np.where(has_model, whole.model_sum, 0.0)
-    gained = 2 * (maps["gain"] - norm * model_sum) * has_model
-    # the test statistic of a best fit is not negative, that of a guess may be
-    gained = np.where(kept, gained, np.maximum(gained, 0.0))
-    s2 = np.where(has_model, maps["s2"], 0.0)
-    error = np.full_like(norm, np.inf)
-    np.divide(float(options.n_sigma), np.sqrt(s2), out=error, where=s2 > 0)
-    excess = norm * model_sum
-    flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
-    flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
-    traced = {name: jnp.asarray(array) for name, array in flags.items()}
-    status = np.asarray(fit_status(norm=jnp.asarray(norm), rtol=options.rtol, **traced))
-    optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
-    return NormFit(
-        norm=norm,
-        norm_err=error,
-        ts=np.where(norm < 0, -gained, gained),
-        stat=whole.stat_null - gained,
-        stat_null=whole.stat_null,
-        npred=whole.background_sum + excess,
-        npred_excess=excess,
-        niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
-        status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
-        **{name: np.where(has_model, maps[name], 0.0) for name in optional if name in maps},
-    )

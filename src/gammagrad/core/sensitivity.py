@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gammagrad.core.logarithm import log1p, reciprocal
+from gammagrad.core.logarithm import log1p_inside, reciprocal
 from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import climb
 from gammagrad.core.stats import BACKGROUND_FLOOR
@@ -80,7 +80,7 @@ def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> Asi
         The terms.
     """
     z = norm * contrast
-    log = log1p(z)
+    log = log1p_inside(z)
     small = jnp.minimum(z, _SERIES_BELOW)
     # the difference of two nearly equal terms, as a series where they are
     series = 1 - small * (

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gammagrad.core.logarithm import log, log1p
+from gammagrad.core.logarithm import log, log1p, log1p_inside
 
 __all__ = [
     "BACKGROUND_FLOOR",
@@ -235,9 +235,43 @@ class GainSums(NamedTuple):
     s3: Array
 
 
+@jax.custom_jvp
+def _contrast_from(norm: Array, contrast: Array) -> Array:
+    """Return the contrast seen from a norm, ``q = g / (1 + x g)``."""
+    return contrast / (1 + norm * contrast)
+
+
+@_contrast_from.defjvp
+def _contrast_from_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Differentiate by products: each derivative is one more of them."""
+    (norm, contrast), (d_norm, d_contrast) = primals, tangents
+    q = _contrast_from(norm, contrast)
+    inverse = 1 - norm * q
+    return q, d_contrast * (inverse * inverse) - d_norm * (q * q)
+
+
+@jax.custom_jvp
+def _log_contrast(norm: Array, contrast: Array) -> Array:
+    """Return ``log(1 + x g)`` for ``x g > -1``."""
+    return log1p_inside(norm * contrast)
+
+
+@_log_contrast.defjvp
+def _log_contrast_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Differentiate with the one division that higher derivatives share."""
+    (norm, contrast), (d_norm, d_contrast) = primals, tangents
+    q = _contrast_from(norm, contrast)
+    slope = d_norm * q + d_contrast * (norm * (1 - norm * q))
+    return _log_contrast(norm, contrast), slope
+
+
 def _gain(norm: Array, counts: Array, contrast: Array) -> Array:
     """Return the gain of one bin over norm 0, ``n log(1 + x g)``."""
-    return counts * log1p(norm * contrast)
+    return counts * _log_contrast(norm, contrast)
 
 
 _gain_slope = jax.grad(_gain)

@@ -1,0 +1,265 @@
+"""Sums over the bins of many pixels that lie side by side in memory, and their profiles."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gammagrad.core.logarithm import log1p_inside, reciprocal
+from gammagrad.core.profile import (
+    ProfileSums,
+    lower_step,
+    one_bin_rise,
+    rise,
+    upper_step,
+)
+from gammagrad.core.sensitivity import AsimovSums, asimov_from_contrast
+from gammagrad.core.stats import GainSums, ScoreSums, contrast_scores, gain_terms
+
+__all__ = ["LEAD", "ROWS", "WIDE_VECTORS", "BinProfile", "BinSums", "Edge", "over_blocks"]
+
+LEAD = jnp.float32
+"""Precision of the first sweeps."""
+
+ROWS = 16
+"""Rows summed in one step: as many as compilers unroll, so that they vectorise over pixels."""
+
+WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
+"""What the compiler is told: by default it takes half of a processor's widest vectors."""
+
+_LOG_ROWS = 4
+"""The same for terms with a logarithm, of which fewer are unrolled; more take thrice as long."""
+
+_MOST_SWEEPS = 12
+_MOST_DESCENTS = 40
+"""More, as a guess that is kept may lie far above, and brackets are halved on the way down."""
+
+# relative step after which the next is below rounding, as the error is cubed
+_LAST_STEP = 1e-4
+
+Terms = Callable[[Array, Array], tuple[Array, ...]]
+Block = Callable[[Array, int], tuple[Array, Array]]
+
+
+class Edge(NamedTuple):
+    """What the occupied bins say about where a best fit can be, shape (pixels, tiles).
+
+    Attributes
+    ----------
+    steepest
+        Largest contrast; 0 without bins.
+    proven
+        Norm that the best fit cannot lie below; minus infinity without bins.
+    """
+
+    steepest: Array
+    proven: Array
+
+    def inside(self) -> Edge:
+        """Return the same, inside the logarithm's domain where the norm is lost in rounding."""
+        limit = -(1 - 4 * jnp.finfo(self.steepest.dtype).eps) / self.steepest
+        return self._replace(proven=jnp.maximum(self.proven, limit))
+
+
+def _plus(some: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(a + b for a, b in zip(some, more, strict=True))
+
+
+def _largest(some: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(jnp.maximum(a, b) for a, b in zip(some, more, strict=True))
+
+
+def over_blocks(
+    block: Callable[[Array], tuple[Array, Array]],
+    terms: Terms,
+    first: tuple[Array, ...],
+    n_blocks: Array | int,
+    largest: bool = False,
+) -> tuple[Array, ...]:
+    """Sum terms over blocks of bins, or take the largest.
+
+    Parameters
+    ----------
+    block
+        Returns the weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
+        a block.
+    terms
+        Takes these to terms of the latter shape.
+    first
+        What to begin with, shape (pixels, tiles) each.
+    n_blocks
+        Number of blocks.
+    largest
+        Whether to take the largest.
+
+    Returns
+    -------
+    tuple of Array
+        The sums, shape (pixels, tiles).
+    """
+    if len(first) == 1:
+        # two reductions in one are compiled to faster code than one alone
+        return over_blocks(block, lambda *bins: terms(*bins) * 2, first * 2, n_blocks, largest)[:1]
+    combine = _largest if largest else _plus
+    nothing = tuple(np.asarray(-np.inf if largest else 0, a.dtype) for a in first)
+
+    def add(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        return combine(found, lax.reduce(tuple(terms(*block(index))), nothing, combine, (0,)))
+
+    return lax.fori_loop(np.int32(0), jnp.asarray(n_blocks, jnp.int32), add, first)
+
+
+class BinSums:
+    """Sums over bins: what stored and computed contrasts have in common."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def total(self, terms: Terms, number: int, rows: int = ROWS) -> tuple[Array, ...]:
+        """Sum terms over the bins of every pixel.
+
+        Parameters
+        ----------
+        terms
+            Takes weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
+            some rows; returns terms of the latter shape.
+        number
+            How many it returns.
+        rows
+            Rows to take at a time.
+
+        Returns
+        -------
+        tuple of Array
+            The sums, shape (pixels, tiles).
+        """
+
+    def scores(self, norm: Array) -> ScoreSums:
+        """Sum the scores at a norm."""
+        return ScoreSums(*self.total(lambda n, g: contrast_scores(norm[None], n, g), 2))
+
+    def gains(self, norm: Array) -> GainSums:
+        """Sum the gains over norm 0, and their derivatives."""
+        return GainSums(*self.total(lambda n, g: gain_terms(norm[None], n, g), 4, _LOG_ROWS))
+
+    def gain(self, norm: Array) -> Array:
+        """Sum the gains over norm 0; minus infinity where counts meet no prediction."""
+        return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, _LOG_ROWS)[0]
+
+    def asimov(self, norm: Array) -> AsimovSums:
+        """Sum half the Asimov statistic and its derivatives, the weights being backgrounds."""
+        return AsimovSums(
+            *self.total(lambda b, g: asimov_from_contrast(norm[None], b, g), 3, _LOG_ROWS)
+        )
+
+    def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
+        """Return the profile's sums as a function of the step from a base norm."""
+
+        def sums(step: Array) -> ProfileSums:
+            def terms(n: Array, g: Array) -> tuple[Array, ...]:
+                shifted = _shifted(g, base)
+                z = step[None] * shifted
+                slope = shifted * reciprocal(jnp.maximum(1 + z, jnp.finfo(z.dtype).tiny))
+                return _gain(n, g, z), n * slope, n * slope * slope
+
+            return ProfileSums(*self.total(terms, 3, _LOG_ROWS))
+
+        return sums
+
+
+def _shifted(contrast: Array, base: Array) -> Array:
+    """Return the contrasts seen from a base norm, ``g / (1 + x0 g)``."""
+    eps = jnp.finfo(contrast.dtype).eps
+    return contrast * reciprocal(jnp.maximum(1 + base[None] * contrast, eps))
+
+
+def _gain(counts: Array, contrast: Array, z: Array) -> Array:
+    """Return ``n log(1 + z)``, minus infinity where counts meet no prediction."""
+    gain = counts * log1p_inside(jnp.maximum(z, -1 + jnp.finfo(z.dtype).eps))
+    return jnp.where((counts > 0) & (contrast > 0) & (z <= -1), -jnp.inf, gain)
+
+
+class BinProfile(NamedTuple):
+    """The likelihood profiles of pixels side by side.
+
+    Attributes
+    ----------
+    bins
+        The occupied bins.
+    model_sum
+        Sum of the model counts at norm 1, > 0.
+    steepest
+        Largest contrast of a pixel's occupied bins; 0 without any.
+    """
+
+    bins: BinSums
+    model_sum: Array
+    steepest: Array
+
+    def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
+        """Return the sums as a function of the step from a base norm."""
+        return self.bins.sums_from(base)
+
+    def up(self, base: Array, target: Array) -> Array:
+        """Return the step upwards from a base over which the statistic rises by a target."""
+        s1, s2 = self.bins.scores(base)
+        start = one_bin_rise(target, s1, s2, self.model_sum)
+        return upper_step(
+            self.sums_from(base), start, self.model_sum, target, _MOST_SWEEPS, _LAST_STEP
+        )
+
+    def down(self, base: Array, target: Array, bound: Array) -> Array:
+        """Return the step downwards from a best fit, or that to the physical bound."""
+        gain, s1, s2, _ = self.bins.gains(base)
+        end = bound - base
+        seen = self.steepest > 0
+        # where the first occupied bin's prediction vanishes, the statistic is infinite
+        pole = base + 1 / jnp.where(seen, self.steepest, 1)
+        pole = jnp.where(seen, -pole * (1 - jnp.finfo(pole.dtype).eps), -jnp.inf)
+        start = one_bin_rise(target, s1, s2, self.model_sum, downwards=True)
+        start = jnp.where(self.ends_at(base, gain, s2, bound, target), end, start)
+        return lower_step(
+            self.sums_from(base),
+            start,
+            pole,
+            end,
+            self.model_sum,
+            target,
+            _MOST_DESCENTS,
+            _LAST_STEP,
+        )
+
+    def ends_at(
+        self, best: Array, gain: Array, s2: Array, bound: Array, target: Array | float
+    ) -> Array:
+        """Tell where the profile is still below a target when it reaches the physical bound.
+
+        Parameters
+        ----------
+        best, gain, s2
+            Best fit, gain and curvature there.
+        bound
+            Physical bound, at or below it.
+        target
+            Rise of the statistic.
+
+        Returns
+        -------
+        Array
+            Bool.
+        """
+        end = bound - best
+        # the curvature grows downwards: where the parabola has risen by more, so has the profile
+        near = s2 * end**2 <= 1.001 * target
+        # where the bound is an occupied bin's, the statistic is infinite
+        near &= bound * self.steepest > -1 + 4 * jnp.finfo(bound.dtype).eps
+
+        def look(_: None) -> Array:
+            return rise(end, self.bins.gain(bound) - gain, self.model_sum) <= target
+
+        return lax.cond((near & (end < 0)).any(), look, lambda _: end >= 0, None) & near

@@ -1,0 +1,239 @@
+"""The norm fits of a map that fits in memory, tile by tile, in chunks of a few fixed sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gammagrad.core.asimov import sensitivity_chunk
+from gammagrad.core.chunk import TileInputs, fit_chunk
+from gammagrad.core.flat import flat_bins
+from gammagrad.core.gathered import Workspace
+from gammagrad.core.lists import Chunk, ListedBins, chunks, common_window
+from gammagrad.core.norm import NormFit, fit_status
+from gammagrad.core.options import FitOptions
+from gammagrad.core.solve import Status
+from gammagrad.core.threads import in_threads, n_threads
+from gammagrad.core.whole_map import WholeMap, whole_map
+from gammagrad.core.windowed import Places, TileWindows, corners, window_places
+from gammagrad.core.windows import BinImages, TilePlan, from_tiles, to_tiles
+
+__all__ = ["MapSolver"]
+
+_ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**17, 2**22
+"""Rows times tiles of lists in a chunk: what caches hold, what keeps accelerators busy."""
+
+_TILES_CPU, _TILES_ELSEWHERE = 128, 4096
+"""Tiles of a chunk of windows."""
+
+_DENSE = 0.4
+"""Part of the bins with counts from which on whole windows take less time than lists."""
+
+_BYTES_BIN = 64
+"""What a bin of a window takes while its tile is solved."""
+
+
+class MapSolver:
+    """The fits of a map's pixels.
+
+    Parameters
+    ----------
+    datasets
+        Bins of each dataset of a joint fit, on one pixel grid.
+    fitted
+        Pixels to fit, bool, shape (rows, cols).
+    options
+        Numbers that steer the fit.
+    memory
+        Working memory to aim at, in bytes.
+    advance
+        Called with the part of a pass over the map that was done.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[BinImages],
+        fitted: np.ndarray,
+        options: FitOptions,
+        memory: int,
+        advance: Callable[[float], None],
+    ) -> None:
+        self.datasets, self.options, self.advance = datasets, options, advance
+        self.kernels = [d.kernel.shape for d in datasets]
+        self.dtype = datasets[0].background.dtype
+        self.whole = whole_map(datasets, fitted)
+        window = common_window(self.kernels)
+        self.plan = TilePlan.create(datasets[0].counts.shape, window)
+        self.flat = flat_bins(datasets, window)
+        self.active: np.ndarray = np.any(to_tiles(self.whole.has_model, self.plan), axis=1)
+        total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
+        self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
+        self.memory = memory // n_threads()
+
+    def fit(
+        self,
+        selection: tuple[str, ...],
+        scan_values: np.ndarray | None,
+        guess: np.ndarray | None,
+        threshold: float | None,
+        n_sweeps: int,
+    ) -> NormFit:
+        """Fit the pixels that have a model."""
+        bound = self.whole.bound
+        tiles = TileInputs(
+            to_tiles(bound, self.plan),
+            self.model_sum,
+            to_tiles(np.zeros_like(bound) if guess is None else guess, self.plan),
+        )
+        values = None if scan_values is None else jnp.asarray(scan_values, self.dtype)
+        level = jnp.asarray(0.0 if threshold is None else threshold, self.dtype)
+
+        def work(
+            chunk: Chunk, space: Workspace | None
+        ) -> tuple[Workspace | None, dict[str, Array]]:
+            shape = chunk.capacity, chunk.tiles.size
+            if not chunk.capacity:
+                space = None
+            elif space is None or space.full[0].shape != shape:
+                space = Workspace.create(*shape, self.dtype)
+            return fit_chunk(
+                self.flat,
+                chunk.bins,
+                TileInputs(*(np.ascontiguousarray(a[chunk.tiles].T) for a in tiles)),
+                self.options,
+                values,
+                level,
+                space,
+                selection=selection,
+                threshold_is_set=threshold is not None,
+                n_sweeps=n_sweeps,
+            )
+
+        found = _without_counts(tiles, self.options, selection, scan_values, threshold)
+        self._run(work, self._chunks(), found)
+        if "sensitivity" in selection:
+            found["norm_sensitivity"] = np.zeros_like(self.model_sum)
+            self._run(self._sensitivity, self._windows(self.active, self._places()), found)
+        maps = {name: np.asarray(from_tiles(array, self.plan)) for name, array in found.items()}
+        return _assemble(maps, self.whole, self.options)
+
+    def _sensitivity(self, chunk: Chunk, _: None) -> tuple[None, dict[str, Array]]:
+        """Find the sensitivity of a chunk of windows."""
+        total = np.ascontiguousarray(self.model_sum[chunk.tiles].T)
+        return None, sensitivity_chunk(self.flat, chunk.bins, total, self.options)
+
+    def _run(
+        self,
+        work: Callable[[Chunk, Any], tuple[Any, dict[str, Array]]],
+        chunks: Iterator[Chunk],
+        found: dict[str, np.ndarray],
+    ) -> None:
+        """Work on every chunk and store what is found; the next chunk is built meanwhile."""
+        n_tiles, done = int(self.active.sum()), 0
+        for chunk, arrays in in_threads(work, chunks, self.flat.table):
+            own = chunk.tiles[: chunk.number]
+            for name, values in arrays.items():
+                found[name][..., own, :] = np.swapaxes(values[..., : chunk.number], -1, -2)
+            done += chunk.number
+            self.advance(chunk.number / n_tiles)
+        self.advance(1 - done / max(n_tiles, 1))
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Return the chunks with occupied bins: as lists, or as windows if most bins are."""
+        listed = ListedBins([np.asarray(d.counts) > 0 for d in self.datasets], self.kernels)
+        lengths = listed.lengths()
+        wanted = self.active & (lengths > 0)
+        if max(len(d.exposure[0]) for d in self.datasets) == 1:
+            places = self._places()
+            if lengths[wanted].sum() > _DENSE * wanted.sum() * len(places.places):
+                return self._windows(wanted, places)
+        entries = _ENTRIES_CPU if jax.default_backend() == "cpu" else _ENTRIES_ELSEWHERE
+        share = self.memory // (4 * Workspace.bytes_per_entry(self.dtype))
+        entries = min(entries, 2 ** max(int(np.log2(max(share, 1))), 8))
+        return chunks(listed, self.active, entries)
+
+    def _places(self) -> Places:
+        """Return the places of a window where a kernel has a value."""
+        images = [d.counts.shape[0] for d in self.datasets]
+        table = np.asarray(self.flat.table)
+        return window_places(table, images, self.plan.window, self.plan.shape)
+
+    def _windows(self, wanted: np.ndarray, places: Places) -> Iterator[Chunk]:
+        """Yield chunks of whole windows."""
+        tiles = np.flatnonzero(wanted)
+        most = _TILES_CPU if jax.default_backend() == "cpu" else _TILES_ELSEWHERE
+        fitting = self.memory // (_BYTES_BIN * max(len(places.places), 1))
+        many = int(min(most, max(fitting // 16 * 16, 16)))
+        for begin in range(0, tiles.size if len(places.places) else 0, many):
+            own = tiles[begin : begin + many]
+            filled = np.append(own, np.repeat(own[-1:], many - own.size))
+            corner = corners(filled, self.plan.grid[1], self.plan.halo)
+            bins = TileWindows(places, self.plan.shape, *corner)
+            yield Chunk(filled, own.size, bins, 0)
+
+
+def _without_counts(
+    tiles: TileInputs,
+    options: FitOptions,
+    selection: Sequence[str],
+    scan_values: np.ndarray | None,
+    threshold: float | None,
+) -> dict[str, np.ndarray]:
+    """Return what holds where no occupied bin is seen: the statistic is a straight line."""
+    bound, total = tiles.bound, tiles.model_sum
+    norm, kept = bound.copy(), np.zeros(bound.shape, bool)
+    if threshold is not None:
+        guess = np.maximum(tiles.guess, bound)
+        kept = -2 * guess * total <= threshold
+        norm = np.where(kept, guess, bound)
+    found: dict[str, np.ndarray] = {"norm": norm, "kept": kept}
+    found |= {name: np.zeros_like(bound) for name in ("s2", "gain", "last_step")}
+    found["niter"] = np.zeros(bound.shape, np.int32)
+    found |= {name: np.zeros(bound.shape, bool) for name in ("has_counts", "error_at_bound")}
+    if "errn-errp" in selection:
+        found["norm_errp"] = float(options.n_sigma) ** 2 / (2 * total)
+        found["norm_errn"] = norm - bound
+    if "ul" in selection:
+        base = np.maximum(norm, float(options.norm_min))
+        found["norm_ul"] = base + float(options.n_sigma_ul) ** 2 / (2 * total)
+    if "stat_scan" in selection and scan_values is not None:
+        values = np.asarray(scan_values, bound.dtype)[:, None, None]
+        found["stat_scan"] = np.where(values < bound, np.inf, 2 * values * total)
+    return found
+
+
+def _assemble(maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions) -> NormFit:
+    """Turn the lists' sums into the quantities of a fit."""
+    has_model = whole.has_model
+    kept = maps["kept"] & has_model
+    norm = np.where(has_model, maps["norm"], 0.0)
+    model_sum = np.where(has_model, whole.model_sum, 0.0)
+    gained = 2 * (maps["gain"] - norm * model_sum) * has_model
+    # the test statistic of a best fit is not negative, that of a guess may be
+    gained = np.where(kept, gained, np.maximum(gained, 0.0))
+    s2 = np.where(has_model, maps["s2"], 0.0)
+    error = np.full_like(norm, np.inf)
+    np.divide(float(options.n_sigma), np.sqrt(s2), out=error, where=s2 > 0)
+    excess = norm * model_sum
+    flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
+    flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
+    traced = {name: jnp.asarray(array) for name, array in flags.items()}
+    status = np.asarray(fit_status(norm=jnp.asarray(norm), rtol=options.rtol, **traced))
+    optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
+    return NormFit(
+        norm=norm,
+        norm_err=error,
+        ts=np.where(norm < 0, -gained, gained),
+        stat=whole.stat_null - gained,
+        stat_null=whole.stat_null,
+        npred=whole.background_sum + excess,
+        npred_excess=excess,
+        niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
+        status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
+        **{name: np.where(has_model, maps[name], 0.0) for name in optional if name in maps},
+    )
