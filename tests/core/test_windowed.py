@@ -30,7 +30,7 @@ def windowed(data: BinImages, tiles: np.ndarray, occupied: bool) -> tuple[Window
     table = np.asarray(flat.table)
     places = window_places(table, [data.counts.shape[0]], plan.window, plan.shape)
     corner = corners(tiles, plan.grid[1], plan.halo)
-    return TileWindows(places, plan.shape, *corner).bins(flat.in_a_row(), occupied), plan
+    return TileWindows(places, plan.shape, *corner).bins(flat, occupied), plan
 
 
 @pytest.mark.parametrize("occupied", [False, True])

@@ -13,8 +13,7 @@ from gammagrad.core.flat import FlatBins
 from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import climb
 from gammagrad.core.sensitivity import one_bin_root, required
-from gammagrad.core.windowed import TileWindows, Windowed
-from gammagrad.core.windows import TILE
+from gammagrad.core.windowed import MIDDLE, TileWindows, Windowed
 
 __all__ = ["sensitivity_chunk"]
 
@@ -22,9 +21,6 @@ __all__ = ["sensitivity_chunk"]
 _LEAD_STEP, _LEAD_SWEEPS = 0.25, 5
 # the last of all: the error is cubed
 _LAST_STEP, _MOST_SWEEPS = 1e-4, 12
-
-_MIDDLE = TILE * (TILE // 2) + TILE // 2
-"""The pixel of a tile from which the others are started."""
 
 
 @partial(jax.jit, compiler_options=WIDE_VECTORS)
@@ -52,7 +48,7 @@ def sensitivity_chunk(
     dict of str to Array
         ``norm_sensitivity``, shape (pixels, tiles); 0 where the model has no counts.
     """
-    bins = tiles.bins(flat.in_a_row(), occupied=False)
+    bins = tiles.bins(flat, occupied=False)
     (curvature,) = bins.total(lambda b, g: (b * g * g,), 1)
     known = curvature > 0
     safe = jnp.where(known, curvature, 1)
@@ -73,7 +69,6 @@ def _lead(bins: Windowed, start: Array, known: Array, target: Array) -> Array:
         root = climb(bins.asimov, start.astype(LEAD), level, _LEAD_SWEEPS, _LEAD_STEP)
         return jnp.where(known & jnp.isfinite(root) & (root > 0), root.astype(start.dtype), start)
 
-    one = slice(_MIDDLE, _MIDDLE + 1)
-    first = start[one]
-    scale = climbed(bins._replace(table=bins.table[:, :, one]), first, known[one]) / first
+    first = start[MIDDLE]
+    scale = climbed(bins.of_pixels(MIDDLE), first, known[MIDDLE]) / first
     return climbed(bins, start * jnp.clip(scale, 0.2, 5), known)

@@ -22,7 +22,7 @@ from gammagrad.core.options import FitOptions
 from gammagrad.core.profile import rise
 from gammagrad.core.solve import Root, newton
 from gammagrad.core.stats import GainSums
-from gammagrad.core.windowed import TileWindows
+from gammagrad.core.windowed import MIDDLE, TileWindows, Windowed
 
 __all__ = ["TileInputs", "fit_chunk"]
 
@@ -116,7 +116,6 @@ def _prepare(
     flat: FlatBins, bins: Lists | TileWindows, total: Array, space: Workspace | None
 ) -> tuple[Workspace | None, _Prepared]:
     """Gather lists into the workspace, or collect what windows see."""
-    flat = flat.in_a_row()
     if isinstance(bins, TileWindows):
         seen = bins.bins(flat, occupied=True)
         unit = jnp.max(total, axis=0)
@@ -137,15 +136,25 @@ def _solve(
     # in single precision the domain ends a little earlier
     ends = -(1 - 4 * jnp.finfo(LEAD).eps) / jnp.maximum(edge.steepest / unit, 1e-30).astype(LEAD)
     lowest = jnp.maximum((lower * unit).astype(LEAD), ends)
-    root = newton(
-        bins.lead.scores,
-        jnp.maximum(lowest, 0),
-        lowest,
-        (total / unit).astype(LEAD),
-        n_sweeps=n_sweeps,
-        rtol=jnp.asarray(rtol, LEAD),
-        tolerance=_LEAD_STEP,
-    )
+    expected = (total / unit).astype(LEAD)
+
+    def led(lead: BinSums, first: Array, pixels: slice, tolerance: float) -> Root:
+        return newton(
+            lead.scores,
+            jnp.maximum(first, lowest[pixels]),
+            lowest[pixels],
+            expected[pixels],
+            n_sweeps=n_sweeps,
+            rtol=jnp.asarray(rtol, LEAD),
+            tolerance=tolerance,
+        )
+
+    first = jnp.zeros_like(lowest)
+    if isinstance(bins.lead, Windowed):
+        first = jnp.broadcast_to(
+            led(bins.lead.of_pixels(MIDDLE), first[MIDDLE], MIDDLE, 0.1).norm, first.shape
+        )
+    root = led(bins.lead, first, slice(None), _LEAD_STEP)
     start = jnp.maximum(root.norm.astype(total.dtype) / unit, lower)
     norm, step, gain, s2 = _finish(bins.full.gains, start, lower, total, n_sweeps)
     return Root(norm, root.niter, step), gain, s2

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad.core.stats import BACKGROUND_FLOOR
 from gammagrad.core.windows import PIXELS, BinImages, kernel_table
 
 __all__ = ["FlatBins", "flat_bins"]
@@ -21,9 +22,9 @@ class FlatBins(NamedTuple):
     Attributes
     ----------
     counts, background
-        Shape (bins,), or that of the images of a single dataset.
-    exposure
-        Shape (components, bins), or that of a single dataset's images.
+        Shape (bins,); backgrounds that vanish are `BACKGROUND_FLOOR`.
+    share
+        Exposure over background, shape (components, bins): times the kernel it is the contrast.
     table
         Kernel between a place in a window and the pixels of the tile, shape
         (places, components, pixels); zero at the last place, which is that of dummy bins.
@@ -31,19 +32,12 @@ class FlatBins(NamedTuple):
 
     counts: Array
     background: Array
-    exposure: Array
+    share: Array
     table: Array
-
-    def in_a_row(self) -> FlatBins:
-        """Return the same without the axes of images; free in traced code."""
-        exposure = _by_component(self.exposure)
-        return FlatBins(self.counts.reshape(-1), self.background.reshape(-1), exposure, self.table)
 
 
 def _by_component(exposure: Array) -> Array:
     """Reorder (images, components, rows, cols) to (components, bins)."""
-    if exposure.ndim == 2:
-        return exposure
     return exposure.swapaxes(0, 1).reshape(exposure.shape[1], -1)
 
 
@@ -60,12 +54,9 @@ def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBin
     Returns
     -------
     FlatBins
-        The bins; those of a single dataset are not copied.
+        The bins.
     """
-    table = _table([d.kernel for d in datasets], window)
-    if len(datasets) == 1:
-        return FlatBins(datasets[0].counts, datasets[0].background, datasets[0].exposure, table)
-    return _joined(datasets, table)
+    return _joined(datasets, _table([d.kernel for d in datasets], window))
 
 
 @jax.jit
@@ -77,10 +68,15 @@ def _joined(datasets: Sequence[BinImages], table: Array) -> FlatBins:
         rows = _by_component(exposure)
         return jnp.pad(rows, ((0, components - rows.shape[0]), (0, 0)))
 
+    background = jnp.concatenate([d.background.reshape(-1) for d in datasets])
+    background = jnp.maximum(background, BACKGROUND_FLOOR)
+    exposure = jnp.concatenate([widened(d.exposure) for d in datasets], axis=1)
+    # the third power of a contrast is needed
+    steepest = float(jnp.finfo(background.dtype).max) ** 0.3
     return FlatBins(
         counts=jnp.concatenate([d.counts.reshape(-1) for d in datasets]),
-        background=jnp.concatenate([d.background.reshape(-1) for d in datasets]),
-        exposure=jnp.concatenate([widened(d.exposure) for d in datasets], axis=1),
+        background=background,
+        share=jnp.minimum(exposure / background[None], steepest),
         table=table,
     )
 

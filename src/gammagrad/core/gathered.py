@@ -10,7 +10,6 @@ from jax import Array, lax
 
 from gammagrad.core.bin_sums import LEAD, ROWS, BinSums, Edge, Terms, over_blocks
 from gammagrad.core.flat import FlatBins
-from gammagrad.core.stats import BACKGROUND_FLOOR
 from gammagrad.core.windows import PIXELS
 
 __all__ = ["Gathered", "Lists", "Workspace", "gather"]
@@ -144,23 +143,16 @@ def gather(
         What the bins say about the best fit.
     """
     zero, steps = np.int32(0), lists.n_rows // ROWS
-    limits = jnp.finfo(model_sum.dtype)
-    # its third power is needed
-    steepest = float(limits.max) ** 0.3
 
     def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
         which, place = lists.rows(index * ROWS, ROWS)
-        background = jnp.maximum(flat.background[which], BACKGROUND_FLOOR)
         # once for each bin, not again for each of its pixels
-        share, place = lax.optimization_barrier(
-            (jnp.minimum(flat.exposure[:, which] / background[None], limits.max), place)
-        )
+        share, place = lax.optimization_barrier((flat.share[:, which], place))
         if len(share) == 1:
             contrast = share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
         else:
             table = flat.table[place]
             contrast = jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
-        contrast = jnp.minimum(contrast, steepest)
         return _put(store, index * ROWS, flat.counts[which], contrast)
 
     full = lax.fori_loop(zero, steps, copy, space.full)

@@ -15,13 +15,15 @@ from jax import Array, lax
 
 from gammagrad.core.bin_sums import ROWS, BinSums, Edge, Terms, over_blocks
 from gammagrad.core.flat import FlatBins
-from gammagrad.core.stats import BACKGROUND_FLOOR
 from gammagrad.core.windows import TILE
 
 _CEILING = 1e12
 """Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
 
-__all__ = ["Places", "TileWindows", "Windowed", "corners", "window_places"]
+MIDDLE = slice(TILE * (TILE // 2) + TILE // 2, TILE * (TILE // 2) + TILE // 2 + 1)
+"""The pixel of a tile that is solved first, to tell the others where to begin."""
+
+__all__ = ["MIDDLE", "Places", "TileWindows", "Windowed", "corners", "window_places"]
 
 
 class Places(NamedTuple):
@@ -137,6 +139,10 @@ class Windowed(_Fields, BinSums):
         proven, steepest = inverse._over(terms, (nothing, nothing), largest=True)
         return Edge(-1 / steepest, proven).inside()
 
+    def of_pixels(self, pixels: slice) -> Windowed:
+        """Return the same for some of a tile's pixels."""
+        return self._replace(table=self.table[:, :, pixels])
+
     def in_units(self, unit: Array, dtype: Any) -> Windowed:
         """Return the same for norms times a unit, shape (tiles,), in another precision."""
         largest = jnp.max(self.table)
@@ -183,13 +189,9 @@ class TileWindows(NamedTuple):
         y, x = row[:, None] + self.top[None], col[:, None] + self.left[None]
         inside = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
         which = jnp.where(inside, image[:, None] + y * self.shape[1] + x, 0)
-        background = jnp.maximum(flat.background[which], BACKGROUND_FLOOR)
-        counts = flat.counts[which]
-        weights, seen = (counts, inside & (counts > 0)) if occupied else (background, inside)
-        # the third power of a contrast is needed
-        most = float(jnp.finfo(background.dtype).max) ** 0.3
-        share = jnp.minimum(flat.exposure[:, which] / background[None], most)
-        weights, share = jnp.where(seen, weights, 0), jnp.where(seen[None], share, 0)
+        weights = (flat.counts if occupied else flat.background)[which]
+        seen = inside & (weights > 0)
+        weights, share = jnp.where(seen, weights, 0), jnp.where(seen[None], flat.share[:, which], 0)
         return Windowed(*lax.optimization_barrier((weights, share, flat.table[place])))
 
 
