@@ -41,9 +41,11 @@ def test_dilate_and_erode_agree_with_scipy(mask, structure, border):
 
 
 @pytest.mark.parametrize("border", [False, True])
-def test_morphology_with_a_large_disc(border):
-    y, x = np.mgrid[-20:21, -20:21]
-    disc = x**2 + y**2 <= 400  # past the limit of the direct method
+@pytest.mark.parametrize("shape", [(15, 15), (17, 17), (19, 18), (31, 31), (40, 5), (51, 52)])
+def test_morphology_with_large_footprints(shape, border):
+    y, x = (np.arange(n) - n // 2 for n in shape)
+    disc = (y[:, None] / shape[0]) ** 2 + (x[None, :] / shape[1]) ** 2 < 0.25
+    disc[0, -2:] = True  # no symmetry
     mask = np.random.default_rng(3).random((90, 70)) < 0.001
     np.testing.assert_array_equal(
         dilate(mask, disc, border), ndi.binary_dilation(mask, disc, border_value=border)
@@ -88,6 +90,21 @@ def test_flood_agrees_with_scipy(mask, fill, seed, diagonal):
     # seeds out of the region belong to it
     expected = ndi.binary_propagation(seeds, structure, mask | seeds)
     np.testing.assert_array_equal(flood(seeds, mask, diagonal), expected)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_flood_follows_long_and_crooked_ways(diagonal):
+    y, x = np.mgrid[:150, :140]
+    # a lane of one pixel up and down the image, and a long diagonal
+    lane = (x % 4 == 0) | ((x % 4 == 2) & (y == np.where(x % 8 == 2, 149, 0)))
+    lane |= (x % 2 == 1) & (y == np.where(x % 8 < 4, 149, 0))
+    steps = (x == y) & (x < 135)
+    seeds = (x == 0) & (y == 0)
+    structure = np.ones((3, 3)) if diagonal else None
+    for region in (lane, steps):
+        expected = ndi.binary_propagation(seeds, structure, region | seeds)
+        np.testing.assert_array_equal(flood(seeds, region, diagonal), expected)
+    assert ndi.binary_propagation(seeds, structure, lane | seeds).sum() > 1000
 
 
 @pytest.mark.parametrize(

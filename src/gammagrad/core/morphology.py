@@ -18,8 +18,14 @@ __all__ = [
     "prepare_footprint",
 ]
 
-SHIFTED_MAX_PIXELS = 121
-"""Footprints within a rectangle of up to this many pixels are applied by shifting the mask."""
+# Measured on two CPU cores with discs on 2000 x 2000 pixels, where an FFT takes 45 ms whatever the
+# disc: radius 2 by shifts 1.7 ms, 7 by shifts 5.6 ms, 8 by rows 6 ms, 15 by rows 16 ms, 20 by rows
+# 30 ms, 30 by rows 70 ms. Rows that are short do not vectorise.
+_SHIFTS_MAX_PIXELS = 225
+_ROWS_MIN_LENGTH, _ROWS_MAX_PIXELS = 17, 2000
+
+_STEPS = 64
+"""Number of steps by one pixel, before whole rows and columns are flooded."""
 
 
 def _mask(value: ArrayLike, name: str) -> Array:
@@ -62,22 +68,43 @@ class Footprint:
             Boolean, same shape.
         """
         if self.prepared is None:
-            return _shifted(mask, self.structure)
+            small = self.structure.size <= _SHIFTS_MAX_PIXELS
+            return (_by_shifts if small else _by_rows)(mask, self.structure)
         # whole numbers, so that an FFT's noise stays far below one half
         return self.prepared.convolve(mask.astype(jnp.float32)) > 0.5
 
 
-def _shifted(mask: Array, structure: Array) -> Array:
+def _padded(mask: Array, structure: Array) -> Array:
+    """Return a mask with room for a footprint around every pixel."""
+    ky, kx = structure.shape
+    return jnp.pad(mask, (((ky - 1) // 2, ky // 2), ((kx - 1) // 2, kx // 2)))
+
+
+def _by_shifts(mask: Array, structure: Array) -> Array:
     """Combine a mask shifted to every pixel of a footprint."""
     (ny, nx), (ky, kx) = mask.shape, structure.shape
-    before = ((ky - 1) // 2, (kx - 1) // 2)
-    padded = jnp.pad(mask, ((before[0], ky // 2), (before[1], kx // 2)))
+    padded = _padded(mask, structure)
     grown = jnp.zeros_like(mask)
     for y in range(ky):
         for x in range(kx):
             there = padded[y : y + ny, x : x + nx]
             grown = grown | (there & structure[ky - 1 - y, kx - 1 - x])
     return grown
+
+
+def _by_rows(mask: Array, structure: Array) -> Array:
+    """Do the same row by row of the footprint, which compiles to less."""
+    (ny, nx), (ky, kx) = mask.shape, structure.shape
+    padded = _padded(mask, structure)
+
+    def add_row(y: Array, grown: Array) -> Array:
+        band = lax.dynamic_slice_in_dim(padded, y, ny, axis=0)
+        row = structure[ky - 1 - y]
+        for x in range(kx):
+            grown = grown | (band[:, x : x + nx] & row[kx - 1 - x])
+        return grown
+
+    return lax.fori_loop(0, ky, add_row, jnp.zeros_like(mask))
 
 
 def prepare_footprint(structure: ArrayLike, shape: tuple[int, ...]) -> Footprint:
@@ -103,7 +130,8 @@ def prepare_footprint(structure: ArrayLike, shape: tuple[int, ...]) -> Footprint
     """
     footprint = _mask(structure, "structure")
     ky, kx = footprint.shape
-    if ky * kx <= SHIFTED_MAX_PIXELS:
+    by_rows = kx >= _ROWS_MIN_LENGTH and ky * kx <= _ROWS_MAX_PIXELS
+    if ky * kx <= _SHIFTS_MAX_PIXELS or by_rows:
         return Footprint(footprint, None)
     kernel = footprint.astype(jnp.float32)
     return Footprint(footprint, prepare_kernel(kernel, shape, "fft", (ky // 2, kx // 2)))
@@ -225,8 +253,9 @@ def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
 
     Notes
     -----
-    One sweep carries what is reached along all rows and columns at once, and to diagonal
-    neighbours, so the number of sweeps is that of the turns of the most crooked way.
+    First what is reached grows by one pixel in a step, which is quick for compact regions. After 64
+    steps sweeps go along all rows and columns at once, and to the neighbours: their number is that
+    of the turns of the most crooked way.
 
     Examples
     --------
@@ -241,7 +270,25 @@ def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
             f"seeds and region must have one shape, got {seeds.shape} and {region.shape}."
         )
     open_ = region | seeds
-    corners = jnp.ones((3, 3), bool)
+    neighbours = jnp.array([[diagonal, True, diagonal], [True] * 3, [diagonal, True, diagonal]])
+
+    def unsettled(state: tuple[Array, Array, Array]) -> Array:
+        return state[2] & (state[0] < _STEPS)
+
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, before, _ = state
+        reached = before
+        for _ in range(2):  # comparing takes as long as a step
+            reached = _by_shifts(reached, neighbours) & open_
+        return number + 2, reached, jnp.any(reached != before)
+
+    start = (jnp.zeros((), jnp.int32), seeds, jnp.any(seeds))
+    _, reached, more = lax.while_loop(unsettled, step, start)
+    return _swept(reached, open_, neighbours, more)
+
+
+def _swept(reached: Array, open_: Array, neighbours: Array, more: Array) -> Array:
+    """Carry what is reached along all rows and columns at once, until that brings nothing more."""
 
     def sweep(state: tuple[Array, Array]) -> tuple[Array, Array]:
         before, _ = state
@@ -249,11 +296,10 @@ def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
         for axis in (0, 1):
             for reverse in (False, True):
                 reached = _flood_along(reached, open_, axis, reverse)
-        if diagonal:
-            reached = _shifted(reached, corners) & open_
+        reached = _by_shifts(reached, neighbours) & open_
         return reached, jnp.any(reached != before)
 
-    return lax.while_loop(lambda state: state[1], sweep, (seeds, jnp.any(seeds)))[0]
+    return lax.while_loop(lambda state: state[1], sweep, (reached, more))[0]
 
 
 def fill_holes(mask: ArrayLike) -> Array:
@@ -279,4 +325,6 @@ def fill_holes(mask: ArrayLike) -> Array:
     (ny, nx) = wall.shape
     inner = jnp.zeros((max(ny - 2, 0), max(nx - 2, 0)), bool)
     edge = jnp.pad(inner, 1, mode="constant", constant_values=True)[:ny, :nx]
-    return ~flood(edge & ~wall, ~wall, diagonal=False)
+    outside = edge & ~wall
+    cross = jnp.array([[False, True, False], [True] * 3, [False, True, False]])
+    return ~_swept(outside, ~wall, cross, jnp.any(outside))
