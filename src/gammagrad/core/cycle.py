@@ -41,7 +41,8 @@ def empty_memory() -> Memory:
 
 def _stirred(word: Array) -> Array:
     """Return 32 bits that look random for each number; different ones for different numbers."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+    # odd, so that nothing is lost: fractions of the square roots of 2 and 3
+    for shift, factor in ((16, 0x6A09E667), (15, 0xBB67AE85)):
         word = (word ^ (word >> shift)) * jnp.uint32(factor)
     return word ^ (word >> 16)
 
