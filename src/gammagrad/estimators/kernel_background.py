@@ -31,6 +31,9 @@ __all__ = ["KernelBackgroundEstimator", "SourceKernelWarning"]
 
 _RESULTS = ("images_stack", "report")
 
+# A centre that lies on the edge of the disc but for the rounding of a quotient is inside.
+_ROUNDING = 1e-9
+
 
 class KernelBackgroundEstimator:
     """Estimate the background of a counts image and exclude the sources in it, by iteration.
@@ -316,7 +319,7 @@ class KernelBackgroundEstimator:
                 f"pixels, got {self.mask_dilation_radius}, which are {radius:.4g} pixels of "
                 f"{size:.4g} deg."
             )
-        return radius
+        return radius * (1 + _ROUNDING)
 
     def _warn_of_kernel(self) -> None:
         if self.significance == "lima" and not is_zero_or_one(self.kernel_src):
