@@ -183,3 +183,14 @@ def test_a_map_of_significances_has_a_histogram_with_errors() -> None:
     assert np.isnan(without.mean_err)
     words = " ".join(text.get_text() for text in without.ax.get_legend().get_texts())
     assert "pm" not in words
+
+
+def test_histogram_of_an_image_has_no_energies() -> None:
+    rng = np.random.default_rng(0)
+    significance = Map.create(npix=20, binsz=0.1, data=rng.normal(size=(20, 20)))
+    with pytest.raises(ValueError, match="energy: the map is an image"):
+        plot_significance_histogram(significance, energy=0)
+    keep = np.ones((2, 20, 20), bool)
+    keep[0, :5] = keep[1, :6] = False
+    assert plot_significance_histogram(significance, keep).number == 280
+    assert plot_significance_histogram(significance, keep[:1]).number == 300

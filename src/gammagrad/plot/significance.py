@@ -68,8 +68,8 @@ def _keep(geom: WcsGeom, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
         raise ValueError(
             f"exclusion: expected images of {shape[-2:]} pixels as in the maps, got {values.shape}."
         )
-    if values.ndim > 2 and values.shape[0] != shape[0]:
-        values = np.asarray(values.all(axis=0, keepdims=True))
+    if values.ndim > 2 and values.shape != shape:
+        values = np.asarray(values.all(axis=tuple(range(values.ndim - 2))))
     return np.broadcast_to(values.astype(bool), shape)
 
 
@@ -162,12 +162,15 @@ def plot_significance_histogram(
     Raises
     ------
     ValueError
-        If the exclusion does not fit the maps, or leaves fewer than two pixels.
+        If the exclusion does not fit the maps, or leaves fewer than two pixels, or energies are
+        chosen of an image.
     """
     drawn = maps if isinstance(maps, Map) else maps["sqrt_ts"]
     keep = _keep(drawn.geom, exclusion, radius)
     significance = np.asarray(drawn.data, dtype=float)
     if energy is not None:
+        if drawn.geom.is_image:
+            raise ValueError("energy: the map is an image without energies; expected None.")
         chosen = np.atleast_1d(np.asarray(energy, dtype=int))
         significance, keep = significance[chosen], keep[chosen]
     finite = np.isfinite(significance)
