@@ -424,3 +424,14 @@ def test_a_geometry_without_a_sky_has_no_mask() -> None:
     axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
     with pytest.raises(TypeError, match="expected the geometry of a map"):
         exclusion_mask(RegionGeom([axis]))
+
+
+def test_right_ascensions_in_degrees_are_not_taken_for_hours() -> None:
+    geom = WcsGeom.create(npix=60, binsz=0.1, skydir=(83.6, 22.0))
+    table = Table({"ra": ["83.6"], "dec": ["22.0"], "radius": [0.5]})
+    with pytest.raises(ValueError, match="column ra has texts beyond 24 hours"):
+        exclusion_mask(geom, table=table)
+    expected = exclusion_mask(geom, circles=[(83.6, 22.0, 0.5)])
+    for text in ("83.6d", "5h34m24s", "05 34 24"):
+        table["ra"] = [text]
+        assert np.array_equal(exclusion_mask(geom, table=table).data, expected.data)

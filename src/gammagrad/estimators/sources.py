@@ -139,6 +139,11 @@ def _angles(column: Any, text_unit: u.UnitBase, name: str) -> Floats:
             values = Angle([str(text) for text in column], text_unit)
         except (ValueError, u.UnitsError) as error:
             raise ValueError(f"{name}: column {column.name} has no angles ({error}).") from error
+        if text_unit == u.hourangle and np.any(np.abs(values.deg) > 360):
+            raise ValueError(
+                f"{name}: column {column.name} has texts beyond 24 hours; for degrees make it a "
+                "column of numbers, or write a d behind each."
+            )
     return _numbers(values, getattr(column, "name", "") or column.info.name, name)
 
 
