@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from gammagrad import FluxMaps, KernelBackgroundEstimator, Map, MapDataset, exclusion_mask
+from gammagrad.cli.background_options import add_background_options
 from gammagrad.estimators.background_norm import fit_background_norm
 from gammagrad.estimators.disc_sums import disc_kernel
 
@@ -237,3 +239,10 @@ def test_ts_map_fits_the_norm_of_the_background_outside_of_areas(
     assert first.meta["background_norm"] == [pytest.approx(fit.norm)]
     # the area itself stays in the map
     assert np.isfinite(first["ts"].data).all()
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "0 deg", "0.0deg"])
+def test_no_dilation(text: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_background_options(parser)
+    assert parser.parse_args(["--dilation", text]).dilation == 0

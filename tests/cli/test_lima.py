@@ -12,6 +12,7 @@ from astropy.table import Table
 
 from gammagrad import Map, MapDataset, exclusion_mask, lima_maps, write_regions
 from gammagrad.io.fits_file import file_sha256
+from gammagrad.maps.axes import MapAxis
 
 Run = Callable[..., tuple[int, str, str]]
 RADIUS = ("--radius", "0.06 deg")
@@ -159,3 +160,25 @@ def test_results_are_replaced_only_on_request(folder: Path, run: Run, tmp_path: 
     assert code == 2
     assert "--overwrite" in errors
     assert run(*arguments, "--overwrite")[0] == 0
+
+
+def test_areas_that_leave_nothing(folder: Path, run: Run, tmp_path: Path) -> None:
+    place = Map.read(folder / "counts.fits").geom.center_skydir.icrs
+    area = f"icrs:{place.ra.deg},{place.dec.deg},20"
+    dataset = folder / "dataset.fits.gz"
+    code, text, errors = run("lima", dataset, *RADIUS, "--exclude", area, "-o", tmp_path)
+    assert (code, errors) == (0, "")
+    assert "distribution  : none outside of the excluded areas" in text
+    assert "Wrote lima.fits, sqrt_ts.png into" in text
+    assert not (tmp_path / "histogram.png").exists()
+
+
+def test_a_background_of_other_energies(folder: Path, run: Run, tmp_path: Path) -> None:
+    background = Map.read(folder / "background.fits")
+    axis = MapAxis.from_energy_bounds("100 TeV", "900 TeV", nbin=2)
+    file = tmp_path / "other.fits"
+    Map(background.geom.to_image().to_cube([axis]), background.data).write(file)
+    options = ("--background", file, "-o", tmp_path / "out")
+    code, _, errors = run("lima", folder / "counts.fits", *RADIUS, *options)
+    assert code == 2
+    assert "background: expected the geometry of counts" in errors

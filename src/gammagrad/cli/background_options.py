@@ -123,7 +123,10 @@ def _add_mask(group: Any) -> None:
 
 
 def _dilation(text: str) -> float:
-    return 0.0 if text.strip() in ("0", "0 deg") else angle(text)
+    try:
+        return 0.0 if float(text.removesuffix("deg")) == 0 else angle(text)
+    except ValueError:
+        return angle(text)
 
 
 def _whole(text: str) -> int:

@@ -110,7 +110,8 @@ def load_map(name: str, counts: Map, what: str) -> Map:
     name
         The file; an extension may follow in brackets.
     counts
-        The counts; of a map with the same data but without energies theirs are taken.
+        The counts; of a map with as much data but without energies, or with those of another
+        kind, theirs are taken.
     what
         What it is, for the error message.
 
@@ -130,6 +131,8 @@ def load_map(name: str, counts: Map, what: str) -> Map:
     difference = counts.geom.to_image().difference(m.geom.to_image())
     if difference:
         raise ValueError(f"{what} {name}: expected the pixels of the counts, but {difference}.")
-    if m.geom != counts.geom and m.data.size == counts.data.size:
+    # axes of one name with other edges are left for the error that they are
+    other = m.geom.axes.names != counts.geom.axes.names
+    if other and m.data.size == counts.data.size:
         return Map(counts.geom, m.data.reshape(counts.data.shape), m.unit, m.meta)
     return m

@@ -138,8 +138,9 @@ def run(args: argparse.Namespace) -> None:
     hdus = [hdu for name, m in maps.items() for hdu in map_to_hdus(m, name)]
     write_hdus(hdus, folder / MAPS, overwrite=args.overwrite)
     kernel = disc_kernel(data.counts.geom, args.radius)
+    written = [MAPS]
     if draw:
-        _draw(_seen(maps), exclusion, kernel, folder, args.overwrite)
+        written += _draw(_seen(maps), exclusion, kernel, folder, args.overwrite)
     lines = [
         data.title,
         f"disc          : radius {args.radius}, {int(kernel.sum())} pixels",
@@ -147,7 +148,7 @@ def run(args: argparse.Namespace) -> None:
         *_significance_lines(maps, exclusion, kernel),
         f"time          : {seconds(spent)}, compilation included",
         "",
-        f"Wrote {', '.join(names)} into {folder}.",
+        f"Wrote {', '.join(written)} into {folder}.",
         *note,
     ]
     print_lines(lines, args.quiet)
@@ -213,14 +214,24 @@ def _significance_lines(maps: dict[str, Map], exclusion: Map | None, kernel: Any
         place = position_text(geom, int(row), int(col))
         lines.append(f"largest       : {plane[row, col]:.2f} sigma at {place}")
         mask = None if exclusion is None else exclusion.data
+        if np.sum(finite if mask is None else finite & mask) < 2:
+            lines.append(f"distribution  : none{where}, fewer than two pixels are left")
+            continue
         found = significance_distribution(plane, mask, kernel)
         lines.append(f"distribution  : {found}{where}")
     return lines
 
 
-def _draw(sqrt_ts: Map, exclusion: Map | None, kernel: Any, folder: Path, overwrite: bool) -> None:
-    """Draw the significance, and its distribution."""
+def _draw(
+    sqrt_ts: Map, exclusion: Map | None, kernel: Any, folder: Path, overwrite: bool
+) -> list[str]:
+    """Draw the significance and, if there are pixels for it, its distribution."""
     ax = plot_map(sqrt_ts, stretch="diverging", label="significance", name="sqrt_ts")
     save_figure(np.ravel(ax)[0].figure, folder / PICTURES[0], overwrite)
+    kept = np.isfinite(sqrt_ts.data) & (True if exclusion is None else exclusion.data)
+    if np.sum(kept) < 2:
+        (folder / PICTURES[1]).unlink(missing_ok=True)  # of an earlier run
+        return [PICTURES[0]]
     fit = plot_significance_histogram(sqrt_ts, exclusion, kernel=kernel)
     save_figure(fit.ax.figure, folder / PICTURES[1], overwrite)
+    return list(PICTURES)
