@@ -360,3 +360,12 @@ def test_on_off_numbers_are_those_of_gammapy(correlate: bool, summed: bool) -> N
         np.testing.assert_allclose(
             ours[name].data[seen], result[key].data[seen], rtol=1e-6, atol=2e-5, err_msg=name
         )
+
+
+def test_a_mask_that_is_unknown_uses_nothing() -> None:
+    counts = Map.create(npix=8, binsz=0.1)
+    mask = counts.copy()
+    mask.data[:] = 1
+    mask.data[:3] = np.nan
+    maps = lima_maps(counts, counts, "1 pix", mask=mask)
+    np.testing.assert_array_equal(np.isnan(maps["sqrt_ts"].data), np.isnan(mask.data))

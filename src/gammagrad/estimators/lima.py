@@ -205,7 +205,7 @@ def _used(
         raise TypeError(f"mask: expected a Map, got a {type(mask).__name__}.")
     if mask.geom != geom.to_image() and (difference := geom.difference(mask.geom)):
         raise ValueError(f"mask: expected the geometry of counts, but {difference}.")
-    return np.asarray(use & mask.data.astype(bool))
+    return np.asarray(use & mask.data.astype(bool) & np.isfinite(mask.data))
 
 
 def _sums(
