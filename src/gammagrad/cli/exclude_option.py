@@ -20,9 +20,9 @@ __all__ = ["add_exclude_options", "exclusion_of"]
 
 _WAYS = (
     "a circle LON,LAT,RADIUS in deg (in the frame of the map; icrs:LON,LAT,RADIUS and "
-    "galactic:LON,LAT,RADIUS in these), a DS9 region file, a table of sources (FITS, ECSV or CSV), "
-    "or a FITS image that is 0 where pixels are excluded, such as the exclusion.fits of "
-    "`gammagrad background`"
+    "galactic:LON,LAT,RADIUS in these; a negative LON needs --exclude=LON,LAT,RADIUS), a DS9 "
+    "region file, a table of sources (FITS, ECSV or CSV), or a FITS image that is 0 where pixels "
+    "are excluded, such as the exclusion.fits of `gammagrad background`"
 )
 
 
