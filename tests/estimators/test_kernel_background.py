@@ -157,16 +157,6 @@ def test_dilation_radius_is_an_angle(radius):
     assert not result["exclusion"].data[15, 18]
 
 
-def test_dilation_reaches_pixels_on_the_edge_of_the_disc():
-    # 0.15 deg over 0.05 deg is a little less than 3
-    counts = image(31, 0.05, 2.0)
-    counts.data[15, 15] = 100
-    estimator = KernelBackgroundEstimator(
-        [[1.0]], Ring2DKernel(6, 3), mask_dilation_radius="0.15 deg"
-    )
-    assert (~estimator.run({"counts": counts})["exclusion"].data).sum() == 29
-
-
 def test_float64_whatever_the_users_precision(estimator, bright):
     expected = estimator.run({"counts": bright})
     with jax.enable_x64(False):

@@ -31,9 +31,6 @@ __all__ = ["KernelBackgroundEstimator", "SourceKernelWarning"]
 
 _RESULTS = ("images_stack", "report")
 
-# A centre that lies on the edge of the disc but for the rounding of a quotient is inside.
-_ROUNDING = 1e-9
-
 
 class KernelBackgroundEstimator:
     """Estimate the background of a counts image and exclude the sources in it, by iteration.
@@ -62,7 +59,8 @@ class KernelBackgroundEstimator:
     mask_dilation_radius : Quantity, str or float
         Radius of the disc by which the excluded region grows: an angle, or a number in deg. It is
         divided by the mean pixel size, and pixels whose centre is not farther away belong to the
-        disc: below one pixel nothing grows.
+        disc: below one pixel nothing grows. The quotient is taken as it is, as gammapy did: 0.15
+        over 0.05 is a little less than 3.
     keep_record : bool
         Whether `run` keeps the maps of every iteration in `images_stack`.
     threshold_low : float, optional
@@ -319,7 +317,7 @@ class KernelBackgroundEstimator:
                 f"pixels, got {self.mask_dilation_radius}, which are {radius:.4g} pixels of "
                 f"{size:.4g} deg."
             )
-        return radius * (1 + _ROUNDING)
+        return radius
 
     def _warn_of_kernel(self) -> None:
         if self.significance == "lima" and not is_zero_or_one(self.kernel_src):
