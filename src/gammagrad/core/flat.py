@@ -71,8 +71,9 @@ def _joined(datasets: Sequence[BinImages], table: Array) -> FlatBins:
     background = jnp.concatenate([d.background.reshape(-1) for d in datasets])
     background = jnp.maximum(background, BACKGROUND_FLOOR)
     exposure = jnp.concatenate([widened(d.exposure) for d in datasets], axis=1)
-    # the third power of a contrast is needed
-    steepest = float(jnp.finfo(background.dtype).max) ** 0.3
+    # the third power of a contrast is needed, whatever the kernel's scale
+    largest = float(jnp.finfo(background.dtype).max)
+    steepest = jnp.minimum(largest**0.3 / jnp.max(table), largest)
     return FlatBins(
         counts=jnp.concatenate([d.counts.reshape(-1) for d in datasets]),
         background=background,
