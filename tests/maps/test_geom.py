@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from gammagrad.maps import (
     RegionGeom,
     SolidAngleWarning,
     WcsGeom,
+    psf_kernel,
     warn_if_uneven,
 )
 from gammagrad.maps.pixel_ops import next_odd
@@ -392,3 +394,20 @@ def test_squares_around_the_middle_are_kept_by_their_size() -> None:
     for npix in range(1, 41, 2):
         geom.centred_square(npix)
     assert geom.centred_square(5) == square
+
+
+def test_threads_may_share_what_a_geometry_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = np.zeros((1, 1))
+    monkeypatch.setattr(WcsGeom, "distance_from_center", lambda *_: ring[None])
+    geom, some = WcsGeom.create((20, 10), 0.1), range(3, 43, 2)
+    squares = {npix: geom.centred_square(npix) for npix in some}
+    monkeypatch.setattr(WcsGeom, "create", lambda npix, **_: squares[npix])
+
+    def ask(thread: int) -> None:
+        for index in range(2000):
+            npix = some[index * thread % len(some)]
+            assert geom.centred_square(npix) is squares[npix]
+            psf_kernel._offsets(geom, (thread, index), ring, ring)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(ask, range(1, 5)))

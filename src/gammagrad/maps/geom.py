@@ -336,17 +336,20 @@ class WcsGeom(PixelOps):
             The square; the last few are kept, with what is known of their pixels.
         """
         squares: dict[int, WcsGeom] = self.derived.setdefault("squares", {})
-        if npix not in squares:
-            while len(squares) >= _SQUARES:
-                squares.pop(next(iter(squares)))
-            squares[npix] = WcsGeom.create(
+        found = squares.get(npix)
+        if found is None:
+            found = WcsGeom.create(
                 npix=npix,
                 binsz=self.pixel_size,
                 skydir=self.center_lonlat,
                 proj=self.projection,
                 frame=self._frame,
             )
-        return squares[npix]
+            # other threads may change it meanwhile
+            for old in list(squares)[: 1 - _SQUARES]:
+                squares.pop(old, None)
+            squares[npix] = found
+        return found
 
     def __repr__(self) -> str:
         axes = "".join(f", {axis!r}" for axis in self.axes)

@@ -235,14 +235,16 @@ class PSFMap(IRFMap):
         rad = self._irf_map.geom.axes["rad"]
         tables = [profile, rad.edges_in("deg"), rad.center_in("deg"), *([] if own is None else own)]
         key = rad.interp, limit, containment, oversampling, *(table.tobytes() for table in tables)
-        if key not in kept:
+        kernel = kept.get(key)
+        if kernel is None:
             kernel = self._integrated(profile, own, axis, geom, limit, containment, oversampling)
             if kernel.data.size > _MAX_KEPT:
                 return kernel
-            while len(kept) >= _KEPT:
-                kept.pop(next(iter(kept)))
+            # other threads may change it meanwhile
+            for old in list(kept)[: 1 - _KEPT]:
+                kept.pop(old, None)
             kept[key] = kernel
-        return dataclasses.replace(kept[key], data=kept[key].data.copy(), energy_axis=axis)
+        return dataclasses.replace(kernel, data=kernel.data.copy(), energy_axis=axis)
 
     def _integrated(
         self,
@@ -264,6 +266,7 @@ class PSFMap(IRFMap):
         radii = np.minimum(radii, limit)
         image = geom.to_image()
         sizes = image.odd_npix(radii)
+        sizes.flags.writeable = False  # kernels share them
         grid = image.to_odd_npix(u.Quantity(radii.max(), "deg"))
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")

@@ -277,11 +277,11 @@ def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
     """
     kept: dict[Any, Floats] = grid.derived.setdefault("offsets", {})
     if key in kept:
-        return kept[key]
+        return kept[key]  # nothing is ever taken out
     offset = grid.distance_from_center(columns[:, None, :], rows[:, :, None])
     offset = offset.reshape(len(columns), -1)
     offset.flags.writeable = False
-    if offset.size + sum(other.size for other in kept.values()) <= _MAX_KEPT:
+    if offset.size + sum(other.size for other in list(kept.values())) <= _MAX_KEPT:
         kept[key] = offset
     return offset
 
