@@ -80,7 +80,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "gammapy": ("interop",),
     "matplotlib": ("plot",),
     "multiprocessing": ("parallel",),
-    "concurrent.futures": ("parallel",),
+    "concurrent.futures": ("parallel", "core.threads"),
     "ray": ("parallel",),
     "tqdm": ("progress",),
     "argparse": ("cli",),

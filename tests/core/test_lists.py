@@ -76,18 +76,18 @@ def test_chunks_hold_every_tile_once_and_have_few_shapes(monkeypatch: pytest.Mon
     tiles = np.concatenate([part.tiles[: part.number] for part in parts])
     assert sorted(tiles) == list(range(listed.n_tiles))
     assert {part.capacity for part in parts} <= set(CAPACITIES)
-    assert len({(part.lists.bins.shape, part.tiles.shape) for part in parts}) == 1
+    assert len({(part.bins.bins.shape, part.tiles.shape) for part in parts}) == 1
     for part in parts:
-        assert part.lists.n_rows >= part.lists.lengths.max()
-        assert part.lists.n_rows <= part.capacity
-        assert part.lists.starts.max() + part.lists.lengths.max() < part.lists.bins.size
+        assert part.bins.n_rows >= part.bins.lengths.max()
+        assert part.bins.n_rows <= part.capacity
+        assert part.bins.starts.max() + part.bins.lengths.max() < part.bins.bins.size
 
 
 def test_a_tile_with_more_bins_than_any_capacity_gets_one_of_its_own() -> None:
     member = np.ones((400, 16, 16), bool)
     _, parts = cut(member, (13, 13))
     assert max(part.capacity for part in parts) >= 400 * 13 * 13
-    assert all(part.lists.lengths.max() <= part.capacity for part in parts)
+    assert all(part.bins.lengths.max() <= part.capacity for part in parts)
 
 
 def test_a_map_without_bins_has_no_chunk() -> None:

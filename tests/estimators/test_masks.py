@@ -165,6 +165,8 @@ def test_some_positions_are_fitted_as_all_are(dataset: MapDataset, kind: str) ->
     fitted = part["status"].data != Status.NOT_FITTED
     np.testing.assert_array_equal(fitted, np.broadcast_to(mask, fitted.shape))
     for name in [*whole.available_quantities, "status"]:
+        if name == "niter":
+            continue  # a neighbour's norm, to begin with, is another where that is not fitted
         expected, scale = whole[name].data[:, mask], np.nanmax(np.abs(whole[name].data))
         # pixels that are solved together decide when to stop, so that rounding may differ
         np.testing.assert_allclose(

@@ -293,7 +293,11 @@ def lower_step(
         return jnp.where(ends, bound, following), far, near
 
     def settled(before: Bracket, after: Bracket) -> Array:
-        return (jnp.abs(after[0] - before[0]) <= tolerance * jnp.abs(after[0])).all()
+        at, far, near = after
+        still = jnp.abs(at - before[0]) <= tolerance * jnp.abs(at)
+        # the error after half a bracket is as large as the step, that after another is cubed
+        halved = (at == 0.5 * (far + near)) & (near - far > 1e-12 * jnp.abs(at))
+        return (still & ~halved).all()
 
     first = (jnp.clip(start, far, 0), far, jnp.zeros_like(far))
     return iterate(sweep, first, n_sweeps, settled if tolerance else None)[0]
