@@ -13,6 +13,8 @@ from precision import DOUBLE
 from skies import compare, run
 
 pytestmark = [
+    # the estimator's own tests look at every case, too
+    pytest.mark.slow,
     pytest.mark.data,
     pytest.mark.skipif(not DOUBLE, reason="stored results are in float64"),
 ]
