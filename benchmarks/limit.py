@@ -123,6 +123,7 @@ def disagreement(fit: Fit, truth: Any) -> dict[str, float]:
     """
     maps, total = fit.maps, fit.maps["model_sum"]
     seen = np.isfinite(truth.norm_err) | (np.asarray(truth.norm) != 0)
+    seen &= np.isfinite(truth.norm)
     seen &= total > 0
     error = np.where(
         np.isfinite(truth.norm_err), truth.norm_err, 1 / (2 * np.where(seen, total, 1))
