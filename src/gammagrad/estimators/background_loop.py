@@ -138,6 +138,7 @@ class BackgroundLoop:
             As `KernelBackgroundEstimator.run` returns it; ``meta`` has niter and converged only.
         """
         history = result.history
+        assert history is not None
         arrays = history.background[index], history.exclusion[index], history.significance[index]
         return self._as_maps(*arrays, index, {"niter": index, "converged": False})
 
