@@ -21,10 +21,22 @@ from gammagrad.core.profile import (
 from gammagrad.core.sensitivity import AsimovSums, asimov_from_contrast
 from gammagrad.core.stats import GainSums, ScoreSums, contrast_scores, gain_terms
 
-__all__ = ["LEAD", "ROWS", "WIDE_VECTORS", "BinProfile", "BinSums", "Edge", "over_blocks"]
+__all__ = [
+    "CEILING",
+    "LEAD",
+    "ROWS",
+    "WIDE_VECTORS",
+    "BinProfile",
+    "BinSums",
+    "Edge",
+    "over_blocks",
+]
 
 LEAD = jnp.float32
 """Precision of the first sweeps."""
+
+CEILING = 1e12
+"""Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
 
 ROWS = 16
 """Rows summed in one step: as many as compilers unroll, so that they vectorise over pixels."""
@@ -43,7 +55,6 @@ _MOST_DESCENTS = 40
 _LAST_STEP = 1e-4
 
 Terms = Callable[[Array, Array], tuple[Array, ...]]
-Block = Callable[[Array, int], tuple[Array, Array]]
 
 
 class Edge(NamedTuple):

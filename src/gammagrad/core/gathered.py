@@ -8,15 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.bin_sums import LEAD, ROWS, BinSums, Edge, Terms, over_blocks
+from gammagrad.core.bin_sums import CEILING, LEAD, ROWS, BinSums, Edge, Terms, over_blocks
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.windows import PIXELS
 
 __all__ = ["Gathered", "Lists", "Workspace", "gather"]
-
-
-_CEILING = 1e12
-"""Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
 
 
 class _Stored(NamedTuple):
@@ -168,7 +164,7 @@ def gather(
             lambda some, more: tuple(map(jnp.maximum, some, more)),
             (0,),
         )
-        scaled = jnp.minimum(g * per_model[None], _CEILING)
+        scaled = jnp.minimum(g * per_model[None], CEILING)
         return _put(store, index * ROWS, n, scaled), Edge(*map(jnp.maximum, edge, found))
 
     nothing = Edge(jnp.zeros_like(model_sum), jnp.full_like(model_sum, -jnp.inf))

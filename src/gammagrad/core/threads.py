@@ -6,7 +6,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 import jax
@@ -39,6 +40,12 @@ def n_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(len(os.sched_getaffinity(0)), _MOST)
     return min(os.cpu_count() or 1, _MOST)
+
+
+@cache
+def _pool(many: int) -> ThreadPoolExecutor:
+    """Return the threads, always the same: each new one would keep memory of its own."""
+    return ThreadPoolExecutor(many, thread_name_prefix="gammagrad")
 
 
 def in_threads(
@@ -75,16 +82,17 @@ def in_threads(
             return {name: np.asarray(array) for name, array in found.items()}
 
     waiting: deque[tuple[Item, Future[Found]]] = deque()
-    with ThreadPoolExecutor(many) as threads:
-        try:
-            for item in items:
-                waiting.append((item, threads.submit(job, item)))
-                if len(waiting) > 2 * many:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
+    threads = _pool(many)
+    try:
+        for item in items:
+            waiting.append((item, threads.submit(job, item)))
+            if len(waiting) > 2 * many:
                 first, future = waiting.popleft()
                 yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+        wait([future for _, future in waiting])

@@ -13,12 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.bin_sums import ROWS, BinSums, Edge, Terms, over_blocks
+from gammagrad.core.bin_sums import CEILING, ROWS, BinSums, Edge, Terms, over_blocks
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.windows import TILE
-
-_CEILING = 1e12
-"""Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
 
 MIDDLE = slice(TILE * (TILE // 2) + TILE // 2, TILE * (TILE // 2) + TILE // 2 + 1)
 """The pixel of a tile that is solved first, to tell the others where to begin."""
@@ -146,7 +143,7 @@ class Windowed(_Fields, BinSums):
     def in_units(self, unit: Array, dtype: Any) -> Windowed:
         """Return the same for norms times a unit, shape (tiles,), in another precision."""
         largest = jnp.max(self.table)
-        share = jnp.minimum(self.share * (largest / unit)[None, None], _CEILING)
+        share = jnp.minimum(self.share * (largest / unit)[None, None], CEILING)
         table = self.table / largest
         return Windowed(*(a.astype(dtype) for a in (self.weights, share, table)))
 
