@@ -21,13 +21,20 @@ SURFACE_DNDE = "cm-2 s-1 TeV-1 sr-1"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Unit and allowed range of one model parameter; see `parameter`."""
+    """Unit, allowed range and role in a fit of one model parameter; see `parameter`."""
 
     unit: str = ""
+    frozen: bool = False
+    element: str = ""
     at_least: float = -math.inf
     above: float = -math.inf
     at_most: float = math.inf
     below: float = math.inf
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ends of the allowed range, infinite where there is none."""
+        return max(self.at_least, self.above), min(self.at_most, self.below)
 
     def allows(self, value: Any) -> bool:
         """Return whether all of a concrete value is finite and inside the range."""
@@ -45,13 +52,18 @@ class Limits:
         return ", ".join(parts)
 
 
-def parameter(unit: str = "", **limits: float) -> Any:
+def parameter(unit: str = "", *, frozen: bool = False, element: str = "", **limits: float) -> Any:
     """Return a dataclass field for a model parameter.
 
     Parameters
     ----------
     unit
         Internal unit, ``""`` for a pure number.
+    frozen
+        Whether a fit leaves the parameter alone unless it is told otherwise.
+    element
+        For an array: what its numbers are called as parameters, followed by ``_0``, ``_1`` and so
+        on. An array without such a name is a table, which no fit changes.
     **limits
         Allowed range: any of ``at_least``, ``above``, ``at_most``, ``below``.
 
@@ -60,7 +72,7 @@ def parameter(unit: str = "", **limits: float) -> Any:
     field
         The field: a leaf of the model's tree.
     """
-    return dataclasses.field(metadata={"limits": Limits(unit, **limits)})
+    return dataclasses.field(metadata={"limits": Limits(unit, frozen, element, **limits)})
 
 
 class Model:
@@ -109,13 +121,43 @@ class Model:
         """Internal unit of each parameter, by name."""
         return {name: limits.unit for name, limits in self._limits().items()}
 
+    def elements(self) -> dict[str, tuple[str, int]]:
+        """Return where the parameters are that stand in an array.
+
+        Returns
+        -------
+        dict
+            By the name of each, such as ``"norm_2"``: the array's name and the index in it.
+        """
+        return {
+            f"{limits.element}_{i}": (name, i)
+            for name, limits in self._limits().items()
+            if limits.element
+            for i in range(np.shape(getattr(self, name))[0])
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what a fit could change, one number each.
+
+        Returns
+        -------
+        dict
+            Values by name. Arrays are taken apart; tables are left out.
+        """
+        elements = self.elements()
+        arrays = {name for name, _ in elements.values()}
+        own = {name: value for name, value in self.parameters.items() if np.ndim(value) == 0}
+        parts = {key: getattr(self, name)[i] for key, (name, i) in elements.items()}
+        return {name: value for name, value in own.items() if name not in arrays} | parts
+
     def with_parameters(self, **values: Any) -> Self:
         """Copy the model with some parameters changed.
 
         Parameters
         ----------
         **values
-            New values by parameter name: numbers in internal units, strings or quantities.
+            New values by parameter name: numbers in internal units, strings or quantities. Of an
+            array also single numbers, as in ``norm_2=1.5``.
 
         Returns
         -------
@@ -129,13 +171,20 @@ class Model:
         ValueError
             If a unit cannot be converted or a value lies outside its allowed range.
         """
-        unknown = sorted(set(values) - set(self._limits()))
+        elements = self.elements()
+        known = [*self._limits(), *elements]
+        unknown = sorted(set(values) - set(known))
         if unknown:
             raise TypeError(
                 f"{type(self).__name__} has no parameter {', '.join(unknown)}; "
-                f"choose from {', '.join(self._limits())}."
+                f"choose from {', '.join(known)}."
             )
-        new = replace(self, **{name: self._convert(name, v) for name, v in values.items()})
+        changed = {k: self._convert(k, v) for k, v in values.items() if k not in elements}
+        for key, (name, i) in elements.items():
+            if key in values:
+                array = changed.get(name, getattr(self, name))
+                changed[name] = _with_number(array, i, self._convert(name, values[key]))
+        new = replace(self, **changed)
         new._check()
         return new
 
@@ -184,6 +233,16 @@ def as_number(value: Any, label: str) -> Any:
         # Python floats are weakly typed: the model takes on the precision of its inputs
         return float(array)
     return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _with_number(array: Any, index: int, value: Any) -> Any:
+    """Return a copy of an array with one number replaced."""
+    if isinstance(array, jax.Array) or isinstance(value, jax.Array):
+        array = jnp.asarray(array)
+        return array.at[index].set(jnp.asarray(value).astype(array.dtype))
+    array = np.array(array)
+    array[index] = value
+    return array
 
 
 def promote(*values: Any) -> tuple[jax.Array, ...]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from gammagrad._pytree import pytree, replace
+import jax
+import numpy as np
+
+from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.models.component import Component
+from gammagrad.models.settings import (
+    Place,
+    Settings,
+    matching,
+    merge_bounds,
+    no_such_parameter,
+    parameter_places,
+)
 
 __all__ = ["Models"]
 
@@ -18,11 +29,15 @@ class Models:
     The collection never changes: adding and replacing return a new one. It is a pytree, so that
     one can take gradients with respect to all parameters of all models.
 
+    Which parameters a fit leaves alone, and their bounds, belong to the collection: see `freeze`,
+    `thaw` and `bound`. A parameter's full name is ``"<model>.<parameter>"``.
+
     Parameters
     ----------
     models
-        Sky, background and template models: one, several, another collection, or None. Models
-        without a given name get numbers where needed (``source``, ``source-2``, ...).
+        Sky, background and template models: one, several, another collection (of which frozen
+        parameters and bounds are kept), or None. Models without a given name get numbers where
+        needed (``source``, ``source-2``, ...).
 
     Raises
     ------
@@ -37,9 +52,12 @@ class Models:
     ['a', 'b']
     >>> models["b"].name
     'b'
+    >>> models.freeze("*.index").thaw("b.index").bound("b.index", 1, 4).free
+    ('a.amplitude', 'b.index', 'b.amplitude')
     """
 
     members: tuple[Any, ...]
+    settings: Settings = static_field()
 
     def __init__(self, models: Component | Iterable[Component] | None = None) -> None:
         if models is None:
@@ -52,7 +70,9 @@ class Models:
                 )
         members = _with_unique_names(members)
         _check_backgrounds(members)
+        settings = models.settings if isinstance(models, Models) else Settings()
         object.__setattr__(self, "members", members)
+        object.__setattr__(self, "settings", settings)
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +90,7 @@ class Models:
 
     def __getitem__(self, key: int | str | slice) -> Any:
         if isinstance(key, slice):
-            return Models(self.members[key])
+            return self._subset(self.members[key])
         return self.members[self.index(key) if isinstance(key, str) else key]
 
     def index(self, name: str) -> int:
@@ -96,7 +116,26 @@ class Models:
         return self.names.index(name)
 
     def __add__(self, other: Component | Iterable[Component]) -> Models:
-        return Models((*self.members, *Models(other).members))
+        parts = (self, Models(other))
+        new = Models(model for part in parts for model in part.members)
+        frozen: dict[str, bool] = {}
+        bounds: dict[str, tuple[float, float]] = {}
+        start = 0
+        for part in parts:
+            # a model without a given name may have got another number
+            own = new.members[start : start + len(part)]
+            start += len(part)
+            names = dict(zip(parameter_places(part.members), parameter_places(own), strict=True))
+            frozen |= {names[name]: value for name, value in part.settings.frozen}
+            bounds |= {names[name]: value for name, value in part.settings.bounds}
+        return new._with_settings(frozen, bounds)
+
+    def _with_settings(self, frozen: Any, bounds: Any) -> Models:
+        return replace(self, settings=Settings.make(self.places(), dict(frozen), dict(bounds)))
+
+    def _subset(self, members: Iterable[Component]) -> Models:
+        """Return a collection of models of this one, in their present or a new form."""
+        return Models(members)._with_settings(self.settings.frozen, self.settings.bounds)
 
     def replace(self, model: Component) -> Models:
         """Return the collection with one model replaced by another of the same name.
@@ -118,7 +157,7 @@ class Models:
         """
         members = list(self.members)
         members[self.index(model.name)] = model
-        return Models(members)
+        return self._subset(members)
 
     def for_dataset(self, name: str | None) -> Models:
         """Return the models that apply to a dataset.
@@ -133,7 +172,168 @@ class Models:
         Models
             Those whose ``datasets_names`` is None or has `name`.
         """
-        return Models([model for model in self.members if model.applies_to(name)])
+        return self._subset(model for model in self.members if model.applies_to(name))
+
+    def places(self) -> dict[str, Place]:
+        """Return where the parameters are among the leaves of the tree.
+
+        Returns
+        -------
+        dict
+            Places by full names.
+        """
+        return parameter_places(self.members)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameter values by full name, one number each, in internal units."""
+        leaves = jax.tree.leaves(self)
+        return {
+            name: leaves[leaf] if element is None else leaves[leaf][element]
+            for name, (leaf, element, _) in self.places().items()
+        }
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Models:
+        """Return the collection with some parameters changed.
+
+        With a dictionary of traced numbers, this is how a function of the free parameters alone
+        comes about: its gradient is a dictionary as well.
+
+        Parameters
+        ----------
+        values
+            New values by full name: numbers in internal units, strings or quantities.
+
+        Returns
+        -------
+        Models
+            The new collection.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or a value is not allowed.
+        """
+        known = {f"{m.name}.{key}": (i, key) for i, m in enumerate(self) for key in m.parameters}
+        own: dict[int, dict[str, Any]] = {}
+        for name, value in values.items():
+            if name not in known:
+                raise ValueError(no_such_parameter(name, known))
+            i, key = known[name]
+            own.setdefault(i, {})[key] = value
+        members = list(self.members)
+        for i, changed in own.items():
+            members[i] = members[i].with_parameters(**changed)
+        return replace(self, members=tuple(members))
+
+    def freeze(self, *names: str) -> Models:
+        """Return the collection with some parameters that a fit leaves alone.
+
+        Parameters
+        ----------
+        *names
+            Full names, or patterns: ``"crab.lon_0"``, ``"*.index"``, ``"crab.*"``.
+
+        Returns
+        -------
+        Models
+            The new collection.
+
+        Raises
+        ------
+        ValueError
+            If a name or pattern fits no parameter.
+        """
+        return self._set_frozen(names, True)
+
+    def thaw(self, *names: str) -> Models:
+        """Return the collection with some parameters free that were frozen; see `freeze`.
+
+        Parameters
+        ----------
+        *names
+            Full names, or patterns.
+
+        Returns
+        -------
+        Models
+            The new collection.
+
+        Raises
+        ------
+        ValueError
+            If a name or pattern fits no parameter.
+        """
+        return self._set_frozen(names, False)
+
+    def _set_frozen(self, names: Iterable[str], value: bool) -> Models:
+        chosen = matching(names, self.places())
+        frozen = {**dict(self.settings.frozen), **dict.fromkeys(chosen, value)}
+        return self._with_settings(frozen, self.settings.bounds)
+
+    def bound(self, name: str, minimum: Any = None, maximum: Any = None) -> Models:
+        """Return the collection with bounds on a parameter, in place of those it had.
+
+        Parameters
+        ----------
+        name
+            Full name, or a pattern.
+        minimum, maximum
+            The bounds: numbers in internal units, strings or quantities; None for no bound but
+            what the model allows.
+
+        Returns
+        -------
+        Models
+            The new collection.
+
+        Raises
+        ------
+        ValueError
+            If nothing has that name, or no allowed value lies between the bounds.
+        """
+        places = self.places()
+        own = {
+            key: merge_bounds(key, places[key].limits, minimum, maximum)
+            for key in matching([name], places)
+        }
+        return self._with_settings(self.settings.frozen, {**dict(self.settings.bounds), **own})
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Full names of the parameters that a fit changes, in the order of `parameters`."""
+        frozen = dict(self.settings.frozen)
+        return tuple(
+            name
+            for name, place in self.places().items()
+            if not frozen.get(name, place.limits.frozen)
+        )
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Bounds of every parameter by full name: those set, within what the model allows."""
+        given = dict(self.settings.bounds)
+        found = {}
+        for name, place in self.places().items():
+            low, high = place.limits.interval
+            own = given.get(name, (low, high))
+            found[name] = (max(low, own[0]), min(high, own[1]))
+        return found
+
+    @property
+    def frozen_mask(self) -> Models:
+        """The same tree with True for every leaf that a fit leaves alone, else False.
+
+        A leaf that is an array of parameters in different states has an array of both.
+        """
+        leaves, tree = jax.tree.flatten(self)
+        mask: list[Any] = [np.ones(np.shape(leaf), bool) for leaf in leaves]
+        places = self.places()
+        for name in self.free:
+            leaf, element, _ = places[name]
+            mask[leaf][() if element is None else element] = False
+        plain = [bool(m.flat[0]) if m.size and (m == m.flat[0]).all() else m for m in mask]
+        return jax.tree.unflatten(tree, plain)
 
     def __repr__(self) -> str:
         return f"Models({', '.join(self.names)})"

@@ -22,6 +22,11 @@ class Component:
         models = {label: getattr(self, field, None) for field, label in parts.items()}
         return {label: model for label, model in models.items() if model is not None}
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameter values by name, one number each, in internal units; tables are left out."""
+        return {k: v for part in self._parts().values() for k, v in part.numbers().items()}
+
     def applies_to(self, dataset_name: str | None) -> bool:
         """Return whether the model belongs to a dataset.
 
@@ -81,14 +86,14 @@ class Component:
         changed: dict[str, Any] = {}
         left = dict(values)
         for label, model in self._parts().items():
-            own = {key: left.pop(key) for key in list(left) if key in model.parameters}
+            known = {*model.parameters, *model.elements()}
+            own = {key: left.pop(key) for key in list(left) if key in known}
             if own:
                 changed[f"{label}_model"] = model.with_parameters(**own)
         if left:
-            names = [key for model in self._parts().values() for key in model.parameters]
             raise TypeError(
                 f"{type(self).__name__} {self.name!r} has no parameter {', '.join(sorted(left))}; "
-                f"choose from {', '.join(names)}."
+                f"choose from {', '.join(self.parameters)}."
             )
         return replace(self, **changed)
 

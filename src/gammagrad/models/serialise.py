@@ -5,6 +5,7 @@ Reading and writing the YAML text itself, and the maps of templates, is left to 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -77,7 +78,8 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
     Returns
     -------
     Models
-        The models. Errors, limits and the frozen state of parameters are not kept.
+        The models, with the frozen state and the bounds of their parameters. Errors of parameters
+        are not kept.
 
     Raises
     ------
@@ -97,7 +99,30 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
             "expected a mapping with a list `components`, as in a gammapy model file; "
             f"got {type(data).__name__}."
         )
-    return Models([model_from_dict(component, load_map) for component in data])
+    models = Models([model_from_dict(component, load_map) for component in data])
+    for model, component in zip(models, data, strict=True):
+        for label in model._parts():
+            items = (component.get(label) or {}).get("parameters") or []
+            models = _with_settings(models, model, items)
+    return models
+
+
+def _with_settings(models: Models, model: Component, items: Any) -> Models:
+    """Freeze and bound the parameters of one sub-model as the list of its parameters says."""
+    for item in items:
+        key, unit = item["name"], item.get("unit")
+        if key not in model.parameters:
+            continue
+        name = f"{model.name}.{key}"
+        if item.get("frozen") is not None:
+            models = models.freeze(name) if item["frozen"] else models.thaw(name)
+        limits = models.places()[name].limits
+        low, high = (
+            None if item.get(end) is None else _number(item[end], limits.unit, unit, name)
+            for end in ("min", "max")
+        )
+        models = models.bound(name, low, high)
+    return models
 
 
 def models_to_dict(models: Any) -> dict[str, Any]:
@@ -111,9 +136,22 @@ def models_to_dict(models: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain lists, texts and numbers under the key ``components``.
+        Plain lists, texts and numbers under the key ``components``. Frozen states and bounds
+        stand where they differ from the defaults, which are those of gammapy.
     """
-    return {"components": [model_to_dict(model) for model in Models(models)]}
+    models = Models(models)
+    frozen, bounds = dict(models.settings.frozen), dict(models.settings.bounds)
+    components = []
+    for model in models:
+        component = model_to_dict(model)
+        for label in model._parts():
+            for item in component[label].get("parameters", []):
+                name = f"{model.name}.{item['name']}"
+                ends = zip(("min", "max"), bounds.get(name, ()), strict=False)
+                item |= {end: value for end, value in ends if math.isfinite(value)}
+                item |= {"frozen": frozen[name]} if name in frozen else {}
+        components.append(component)
+    return {"components": components}
 
 
 def model_from_dict(data: Mapping[str, Any], load_map: LoadMap | None = None) -> Any:
@@ -129,7 +167,8 @@ def model_from_dict(data: Mapping[str, Any], load_map: LoadMap | None = None) ->
     Returns
     -------
     SkyModel, FoVBackgroundModel or TemplateNPredModel
-        The model.
+        The model. The frozen state and bounds of parameters belong to `Models`, so that only
+        `models_from_dict` keeps them.
 
     Raises
     ------
@@ -164,7 +203,8 @@ def model_to_dict(model: Component) -> dict[str, Any]:
     Parameters
     ----------
     model
-        A sky, background or template model, with values that are known (not traced).
+        A sky, background or template model, with values that are known (not traced). What is
+        frozen and bounded is known to `Models` only, see `models_to_dict`.
 
     Returns
     -------

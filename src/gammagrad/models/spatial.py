@@ -84,8 +84,8 @@ class GaussianSpatialModel(ExtendedSpatialModel):
     lon_0: Any = parameter("deg")
     lat_0: Any = parameter("deg", at_least=-90, at_most=90)
     sigma: Any = parameter("deg", above=0)
-    e: Any = parameter(at_least=0, below=1)
-    phi: Any = parameter("deg")
+    e: Any = parameter(frozen=True, at_least=0, below=1)
+    phi: Any = parameter("deg", frozen=True)
 
     tag = ("GaussianSpatialModel", "gauss")
     __repr__ = Model.__repr__
@@ -173,9 +173,9 @@ class DiskSpatialModel(ExtendedSpatialModel):
     lon_0: Any = parameter("deg")
     lat_0: Any = parameter("deg", at_least=-90, at_most=90)
     r_0: Any = parameter("deg", above=0, below=90)
-    e: Any = parameter(at_least=0, below=1)
-    phi: Any = parameter("deg")
-    edge_width: Any = parameter(at_least=0, at_most=1)
+    e: Any = parameter(frozen=True, at_least=0, below=1)
+    phi: Any = parameter("deg", frozen=True)
+    edge_width: Any = parameter(frozen=True, at_least=0, at_most=1)
 
     tag = ("DiskSpatialModel", "disk")
     __repr__ = Model.__repr__
@@ -331,7 +331,7 @@ class ConstantSpatialModel(ExtendedSpatialModel):
     """
 
     frame: str = static_field()
-    value: Any = parameter("sr-1")
+    value: Any = parameter("sr-1", frozen=True)
 
     tag = ("ConstantSpatialModel", "const")
     __repr__ = Model.__repr__

@@ -146,7 +146,7 @@ class PowerLawSpectralModel(SpectralModel):
 
     index: Any = parameter()
     amplitude: Any = parameter(DNDE)
-    reference: Any = parameter("TeV", above=0)
+    reference: Any = parameter("TeV", frozen=True, above=0)
 
     tag = ("PowerLawSpectralModel", "pl")
     __repr__ = Model.__repr__
@@ -180,8 +180,8 @@ class PowerLawNormSpectralModel(SpectralModel):
     """
 
     norm: Any = parameter()
-    tilt: Any = parameter()
-    reference: Any = parameter("TeV", above=0)
+    tilt: Any = parameter(frozen=True)
+    reference: Any = parameter("TeV", frozen=True, above=0)
 
     is_norm = True
     tag = ("PowerLawNormSpectralModel", "pl-norm")
@@ -267,9 +267,9 @@ class ExpCutoffPowerLawSpectralModel(SpectralModel):
 
     index: Any = parameter()
     amplitude: Any = parameter(DNDE)
-    reference: Any = parameter("TeV", above=0)
+    reference: Any = parameter("TeV", frozen=True, above=0)
     lambda_: Any = parameter("TeV-1", at_least=0)
-    alpha: Any = parameter()
+    alpha: Any = parameter(frozen=True)
 
     tag = ("ExpCutoffPowerLawSpectralModel", "ecpl")
     __repr__ = Model.__repr__
@@ -333,7 +333,7 @@ class LogParabolaSpectralModel(SpectralModel):
     """
 
     amplitude: Any = parameter(DNDE)
-    reference: Any = parameter("TeV", above=0)
+    reference: Any = parameter("TeV", frozen=True, above=0)
     alpha: Any = parameter()
     beta: Any = parameter()
 

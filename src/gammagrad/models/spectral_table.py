@@ -102,8 +102,8 @@ class PiecewiseNormSpectralModel(SpectralModel):
     """
 
     interp: str = static_field()
-    energy: Any = parameter("TeV", above=0)
-    norms: Any = parameter()
+    energy: Any = parameter("TeV", frozen=True, above=0)
+    norms: Any = parameter(element="norm")
 
     is_norm = True
     tag = ("PiecewiseNormSpectralModel", "piecewise-norm")
@@ -161,8 +161,8 @@ class TemplateSpectralModel(SpectralModel):
         :math:`\phi_i`, not negative, shape (n,), cm-2 s-1 TeV-1.
     """
 
-    energy: Any = parameter("TeV", above=0)
-    values: Any = parameter(DNDE, at_least=0)
+    energy: Any = parameter("TeV", frozen=True, above=0)
+    values: Any = parameter(DNDE, frozen=True, at_least=0)
 
     tag = ("TemplateSpectralModel", "template")
     __repr__ = Model.__repr__
