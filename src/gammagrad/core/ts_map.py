@@ -110,10 +110,13 @@ def ts_map(
         the counts, that is not finite gives its bin no weight.
     exposure
         Counts that the reference spectrum would give if all of its flux fell into the pixel
-        (energy dispersion applied, point spread function not), same shape.
+        (energy dispersion applied, point spread function not), same shape; or with an axis of
+        hypotheses in front, for kernels that have one: spectra differ in it.
     kernel
         Shape of the source as seen, per energy, odd sizes: (energies, kernel rows, kernel cols).
-        The model of a source at a pixel is ``norm * kernel * exposure``.
+        The model of a source at a pixel is ``norm * kernel * exposure``. Several hypotheses, such
+        as sizes, are fitted in one call: (hypotheses, energies, kernel rows, kernel cols), smaller
+        kernels padded with zeros. Datasets of a joint fit have the same hypotheses.
     weights
         Weight of each bin in the likelihood, same shape as `counts`; a mask is 0 and 1.
     sum_over_energy
@@ -140,7 +143,9 @@ def ts_map(
     Returns
     -------
     NormFit
-        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis.
+        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis. Of a kernel with
+        hypotheses every map has their axis in front. The hypotheses are fitted one after the
+        other, in the memory of one.
 
     Raises
     ------
@@ -160,6 +165,13 @@ def ts_map(
     >>> fit = ts_map(counts, jnp.ones((1, 5, 5)), jnp.full((1, 5, 5), 4.0), kernel)
     >>> round(float(fit.norm[2, 2]), 6)
     2.0
+
+    Two sizes at once, and which of them suits better in the middle:
+
+    >>> kernels = jnp.stack([kernel, jnp.full((1, 3, 3), 1 / 9)])
+    >>> both = ts_map(counts, jnp.ones((1, 5, 5)), jnp.full((1, 5, 5), 4.0), kernels)
+    >>> both.ts.shape, int(both.ts[:, 2, 2].argmax())
+    ((2, 5, 5), 0)
     """
     cubes = _checked_cubes(counts, background, exposure, kernel, weights)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
@@ -216,6 +228,12 @@ def _checked_cubes(
     shapes = {cube[0].shape[1:] for cube in cubes}
     if len(shapes) > 1:
         raise ValueError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
+    hypotheses = [cube[3].shape[:-3] for cube in cubes]
+    if len(set(hypotheses)) > 1:
+        raise ValueError(
+            f"Kernels of a joint fit must have the same hypotheses, got {hypotheses} in front of "
+            "(energies, rows, cols)."
+        )
     return cubes
 
 
@@ -225,6 +243,42 @@ def _ts_map(
     options: FitOptions,
     scan_values: Array | None,
     *,
+    selection: tuple[str, ...],
+    weighting: str | None,
+    n_sweeps: int,
+    memory: int,
+) -> NormFit:
+    """Fit one hypothesis after the other, or the only one."""
+    fit = partial(
+        _fit_cubes,
+        options=options,
+        scan_values=scan_values,
+        selection=selection,
+        weighting=weighting,
+        n_sweeps=n_sweeps,
+        memory=memory,
+    )
+    if cubes[0][3].ndim == 3:
+        return fit(cubes)
+    # an exposure without the axis is that of all hypotheses
+    own = [(e if e.ndim == 4 else None, k) for _, _, e, k, _ in cubes]
+
+    def fit_one(one: list[tuple[Array | None, Array]]) -> NormFit:
+        return fit(
+            [
+                (n, b, shared if e is None else e, k, w)
+                for (n, b, shared, _, w), (e, k) in zip(cubes, one, strict=True)
+            ]
+        )
+
+    return jax.lax.map(fit_one, own)
+
+
+def _fit_cubes(
+    cubes: Sequence[tuple[Array, Array, Array, Array, Array]],
+    *,
+    options: FitOptions,
+    scan_values: Array | None,
     selection: tuple[str, ...],
     weighting: str | None,
     n_sweeps: int,
@@ -261,12 +315,18 @@ def _checked_cube(
     n, b, e, k = floating(counts, background, exposure, kernel)
     w = jnp.ones_like(b) if weights is None else jnp.asarray(weights).astype(b.dtype)
     n, b, e, k, w = (a[None] if a.ndim == 2 else a for a in (n, b, e, k, w))
-    shapes = {"counts": n.shape, "background": b.shape, "exposure": e.shape, "weights": w.shape}
+    shapes = {"counts": n.shape, "background": b.shape, "weights": w.shape}
+    shapes["exposure"] = e.shape[-3:]
     if len(set(shapes.values())) > 1 or n.ndim != 3:
         raise ValueError(f"Arrays must share one shape (energies, rows, cols), got {shapes}.")
-    if k.ndim != 3 or k.shape[0] != n.shape[0]:
+    if k.ndim not in (3, 4) or k.shape[-3] != n.shape[0]:
         raise ValueError(
             f"The kernel has shape {k.shape}; expected ({n.shape[0]}, rows, cols), one image per "
-            "energy of the counts."
+            "energy of the counts, or several of these, one per hypothesis."
+        )
+    if e.ndim == 4 and (k.ndim == 3 or e.shape[0] != k.shape[0]):
+        raise ValueError(
+            f"The exposure has shape {e.shape} and the kernel {k.shape}; an exposure with an axis "
+            "of hypotheses in front needs as many kernels."
         )
     return n, b, e, k, w
