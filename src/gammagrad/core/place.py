@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-__all__ = ["block_sum", "place_kernel", "shared_sum"]
+__all__ = ["add_window", "block_sum", "cut_window", "place_kernel", "shared_sum"]
 
 
 def block_sum(images: ArrayLike, factor: int) -> Array:
@@ -141,3 +141,57 @@ def place_kernel(
         centre = jnp.asarray(position) * oversampling + (oversampling - 1) / 2
         kernel = _shift(kernel, centre, n_pix * oversampling, axis, oversampling)
     return block_sum(kernel, oversampling)
+
+
+def cut_window(
+    cube: ArrayLike,
+    start: ArrayLike,
+    shape: tuple[int, int],
+    margins: tuple[tuple[int, int], tuple[int, int]],
+) -> Array:
+    """Cut a window out of a map, the pixels beyond the map like the nearest one in it.
+
+    Parameters
+    ----------
+    cube
+        The map, shape (n, rows, cols).
+    start
+        First row and column that the window has of the map, shape (2,); traced.
+    shape
+        Rows and columns that it has of the map; static.
+    margins
+        Rows above and below them, columns left and right, beyond the map; static.
+
+    Returns
+    -------
+    Array
+        The window, shape (n, rows, cols).
+    """
+    cube = jnp.asarray(cube)
+    row, col = lax.stop_gradient(jnp.asarray(start)).astype(jnp.int32)
+    part = lax.dynamic_slice(cube, (jnp.int32(0), row, col), (cube.shape[0], *shape))
+    return jnp.pad(part, ((0, 0), *margins), mode="edge")
+
+
+def add_window(cube: Array, part: Array, start: ArrayLike) -> Array:
+    """Add a window to a map.
+
+    Parameters
+    ----------
+    cube
+        The map, shape (n, rows, cols).
+    part
+        The window, shape (n, ny, nx), which lies in the map.
+    start
+        Its first row and column in the map, shape (2,); traced.
+
+    Returns
+    -------
+    Array
+        The sum. Its derivative takes time for the window only, not for the map.
+    """
+    index = lax.stop_gradient(jnp.asarray(start)).astype(jnp.int32)
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=(0, 1, 2), inserted_window_dims=(), scatter_dims_to_operand_dims=(1, 2)
+    )
+    return lax.scatter_add(cube, index, part, numbers, mode="promise_in_bounds")

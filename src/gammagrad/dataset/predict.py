@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad._pytree import pytree, static_field
 from gammagrad.dataset.checks import same_bins
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.evaluate import evaluate_npred, norm_weights
@@ -16,7 +19,14 @@ from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
 
-__all__ = ["background_npred", "model_npred", "sky_models", "template_on"]
+__all__ = [
+    "TemplatePlace",
+    "background_npred",
+    "model_npred",
+    "sky_models",
+    "template_on",
+    "template_place",
+]
 
 Floats = NDArray[np.float64]
 
@@ -98,8 +108,74 @@ def model_npred(
     )
 
 
-def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
-    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more.
+@pytree
+class TemplatePlace:
+    """Which part of a cube of counts lies on a geometry, and where.
+
+    Parameters
+    ----------
+    part
+        First index and the one after the last of the cube's energies, rows and columns; static.
+    margins
+        Bins of the geometry before and after that part, for each axis; static.
+    geom
+        What holds the geometry of the cube; static.
+    """
+
+    part: tuple[tuple[int, int], ...] = static_field()
+    margins: tuple[tuple[int, int], ...] = static_field()
+    geom: Any = static_field()
+
+    def cut(self, data: Any, xp: Any = np) -> Any:
+        """Return a cube on the geometry.
+
+        Parameters
+        ----------
+        data
+            The cube.
+        xp
+            ``numpy`` or ``jax.numpy``, which cuts it.
+
+        Returns
+        -------
+        array
+            Counts per bin, 0 beyond the pixels of the cube.
+        """
+        part = tuple(slice(*bounds) for bounds in self.part)
+        return xp.pad(xp.asarray(data)[part], self.margins)
+
+    def counts(self, model: TemplateNPredModel, energy: Any) -> jax.Array:
+        """Predict the counts of a template in compiled code.
+
+        Parameters
+        ----------
+        model
+            A template on the pixels that the place was found for.
+        energy
+            Centres of the energy bins, TeV.
+
+        Returns
+        -------
+        Array
+            Counts per bin of the geometry.
+
+        Raises
+        ------
+        ValueError
+            If the template has other pixels.
+        """
+        if model.opaque_geom != self.geom:
+            raise ValueError(
+                f"model {model.name!r} has a map of its own in place of the one that the "
+                "prediction was prepared for; prepare it anew with dataset.likelihood(models)."
+            )
+        data = self.cut(model.data, jnp)
+        factor = model.spectral_model.evaluate(jnp.asarray(energy))
+        return data.astype(factor.dtype) * factor[:, None, None]
+
+
+def template_place(model: TemplateNPredModel, geom: WcsGeom) -> TemplatePlace:
+    """Find the pixels of a geometry in a cube of counts that has the same, perhaps fewer or more.
 
     Parameters
     ----------
@@ -107,6 +183,44 @@ def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
         The template.
     geom
         Geometry of the counts.
+
+    Returns
+    -------
+    TemplatePlace
+        Where they are.
+
+    Raises
+    ------
+    ValueError
+        If its pixels or its energy bins are not those of the geometry.
+    """
+    own, shape = model.geom, np.shape(model.data)
+    if own is None:
+        if shape != geom.data_shape:
+            raise ValueError(
+                f"model {model.name!r}: counts of shape {shape} for a dataset of shape "
+                f"{geom.data_shape}; pass the template as a Map, so that its pixels are known."
+            )
+        return TemplatePlace(tuple((0, n) for n in shape), ((0, 0),) * 3, model.opaque_geom)
+    bins = _bins(model, own.axes["energy"], geom.axes["energy"])
+    first = _offset(model, own.to_image(), geom.to_image())[::-1]
+    part, margins = [(bins.start, bins.stop)], [(0, 0)]
+    for start, n, n_own in zip(first, geom.shape_image, own.shape_image, strict=True):
+        low = min(max(start, 0), n_own)
+        high = max(min(start + n, n_own), low)
+        before = min(max(-start, 0), n)
+        part.append((low, high))
+        margins.append((before, n - before - (high - low)))
+    return TemplatePlace(tuple(part), tuple(margins), model.opaque_geom)
+
+
+def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
+    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more.
+
+    Parameters
+    ----------
+    model, geom
+        As in `template_place`.
 
     Returns
     -------
@@ -118,25 +232,7 @@ def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
     ValueError
         If its pixels or its energy bins are not those of the geometry.
     """
-    data = np.asarray(model.data, dtype=float)
-    if model.geom is None:
-        if data.shape != geom.data_shape:
-            raise ValueError(
-                f"model {model.name!r}: counts of shape {data.shape} for a dataset of shape "
-                f"{geom.data_shape}; pass the template as a Map, so that its pixels are known."
-            )
-        return data
-    own = model.geom
-    data = data[_bins(model, own.axes["energy"], geom.axes["energy"])]
-    col, row = _offset(model, own.to_image(), geom.to_image())
-    (ny, nx), (own_ny, own_nx) = geom.shape_image, own.shape_image
-    out = np.zeros(geom.data_shape)
-    rows = slice(max(row, 0), max(min(row + ny, own_ny), 0))
-    cols = slice(max(col, 0), max(min(col + nx, own_nx), 0))
-    part = data[:, rows, cols]
-    top, left = max(-row, 0), max(-col, 0)
-    out[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-    return out
+    return np.asarray(template_place(model, geom).cut(model.data), dtype=float)
 
 
 def _bins(model: TemplateNPredModel, own: MapAxis, wanted: MapAxis) -> slice:

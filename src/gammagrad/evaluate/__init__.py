@@ -8,10 +8,13 @@ from gammagrad.evaluate.predict import (
     norm_weights,
     reco_exposure,
 )
-from gammagrad.evaluate.window import Window, prepare
+from gammagrad.evaluate.source_window import SourceWindow, source_window
+from gammagrad.evaluate.window import CUTOUT_MARGIN, Window, prepare
 
 __all__ = [
+    "CUTOUT_MARGIN",
     "KernelEstimate",
+    "SourceWindow",
     "Window",
     "estimate_kernel",
     "evaluate_npred",
@@ -20,4 +23,5 @@ __all__ = [
     "norm_weights",
     "prepare",
     "reco_exposure",
+    "source_window",
 ]

@@ -71,11 +71,12 @@ def prepare(
     energy_axis: MapAxis,
     geom: WcsGeom,
     sampling: str = "fine",
+    room: float = CUTOUT_MARGIN,
 ) -> Window | None:
     """Collect what predicting the counts of a sky model on a map needs.
 
     A model with an edge is evaluated on a window around it: the width of the PSF, plus twice
-    (its radius + 0.1 deg), an odd number of pixels. Any other is evaluated on the whole map and,
+    (its radius + `room`), an odd number of pixels. Any other is evaluated on the whole map and,
     with "fine" sampling, half a PSF beyond its edges, whence counts come in.
 
     Parameters
@@ -93,13 +94,15 @@ def prepare(
         Geometry of the counts, with the pixels of the exposure.
     sampling
         "fine" or "gammapy", see `choose_sampling`.
+    room
+        How far in deg the model may move or grow within the window.
 
     Returns
     -------
     Window or None
         The arrays; None if the window lies wholly outside the map. They hold for other
-        parameters of the model as long as it stays within about 0.1 deg of its place and does
-        not change its size much.
+        parameters of the model as long as it stays within `room` of its place and does
+        not shrink so much that it needs more samples.
 
     Raises
     ------
@@ -119,7 +122,7 @@ def prepare(
     )
     image = geom.to_image()
     if is_compact(spatial):
-        window, core = _compact_blocks(image, spatial, position, kernel)
+        window, core = _compact_blocks(image, spatial, position, kernel, room)
     else:
         margin = 0 if kernel is None or sampling == "gammapy" else kernel.npix // 2 + 1
         ny, nx = image.shape_image
@@ -133,14 +136,14 @@ def prepare(
 
 
 def _compact_blocks(
-    image: WcsGeom, spatial: Any, position: SkyCoord, kernel: PSFKernel | None
+    image: WcsGeom, spatial: Any, position: SkyCoord, kernel: PSFKernel | None, room: float
 ) -> tuple[Block, Block]:
-    """Return the window around a source, and the part in its middle that the source fills."""
+    """Return the window around a source, and the part in its middle that the source may fill."""
     x, y = (float(c) for c in image.sky_to_pix(position))
     if not (np.isfinite(x) and np.isfinite(y)):
         return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
     row, column = math.floor(y + 0.5), math.floor(x + 0.5)
-    radius = float(spatial.evaluation_radius)
+    radius = float(spatial.evaluation_radius) + room
     pixel = image.pixel_size
     around = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
     across = [float(around[i].separation(around[i + 1]).deg) for i in (2, 0)]
@@ -149,7 +152,7 @@ def _compact_blocks(
         # where a projection squeezes the sky a source takes more pixels than its size says
         size = size if 0 < size < pixel / _DISTORTION else pixel
         n_psf = 0 if kernel is None else kernel.npix
-        n = math.ceil(2 * (radius + CUTOUT_MARGIN) / size - 1e-6) + n_psf
+        n = math.ceil(2 * radius / size - 1e-6) + n_psf
         half = max(n // 2, 1)  # a point source is placed among 3 x 3 pixels
         core = min(math.ceil(radius / size + 0.5), half)
         start, length = centre - half, 2 * half + 1

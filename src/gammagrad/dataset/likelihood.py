@@ -1,0 +1,361 @@
+"""The likelihood of a dataset as a tree of arrays, for compiled and differentiated code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gammagrad._pytree import pytree, replace, static_field
+from gammagrad.core.stats import cash
+from gammagrad.dataset.parts import DatasetParts
+from gammagrad.dataset.predict import TemplatePlace, template_place
+from gammagrad.evaluate import SourceWindow, source_window
+from gammagrad.evaluate.responses import finite, is_compact
+from gammagrad.maps.units import conversion
+from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
+
+__all__ = ["DatasetLikelihood", "is_traced", "prepare_likelihood"]
+
+
+@pytree
+class DatasetLikelihood:
+    """A dataset as arrays, prepared for models whose parameters may vary.
+
+    Made by `MapDataset.likelihood`. It is a tree of arrays, to be passed to compiled functions as
+    an argument, and has a derivative in every array. The models are arguments of its methods:
+    those it was prepared for, by name and kind, with any parameters.
+
+    Parameters
+    ----------
+    counts
+        Observed counts, shape (energy, row, col); None if the dataset has none.
+    background
+        Background counts, same shape, NaN where unknown.
+    weights
+        Weight of each bin in the likelihood, same shape: 0 where masked or unknown.
+    exposure
+        Exposure in cm2 s, shape (energy_true, row, col); None without sources.
+    energy
+        Centres of the energy bins in TeV, shape (energy,).
+    windows
+        Where each source contributes and the arrays for it, by name.
+    templates
+        Which pixels each template of counts has, by name.
+    backgrounds
+        Names of the models of the background; static.
+    name
+        Name of the dataset, by which models are selected; static.
+    """
+
+    counts: Any
+    background: Any
+    weights: Any
+    exposure: Any
+    energy: Any
+    windows: dict[str, SourceWindow]
+    templates: dict[str, TemplatePlace]
+    backgrounds: tuple[str, ...] = static_field()
+    name: str | None = static_field()
+
+    def npred_background(self, models: Any) -> Array:
+        """Return the background as its model has it.
+
+        Parameters
+        ----------
+        models
+            The models, see `npred`.
+
+        Returns
+        -------
+        Array
+            Counts per bin, shape (energy, row, col); NaN where unknown.
+        """
+        counts, known = self._background(self._select(models))
+        return jnp.where(known, counts, jnp.nan)
+
+    def npred_signal(self, models: Any) -> Array:
+        """Return the counts of sources and templates.
+
+        Parameters
+        ----------
+        models
+            The models, see `npred`.
+
+        Returns
+        -------
+        Array
+            Counts per bin, shape (energy, row, col).
+        """
+        background = jnp.asarray(self.background)
+        return self._add_sources(jnp.zeros_like(background), self._select(models))
+
+    def npred(self, models: Any) -> Array:
+        """Return all predicted counts: background, sources and templates.
+
+        Parameters
+        ----------
+        models
+            A model, several, or a `Models`: of the names and kinds that this was prepared for;
+            models for other datasets are left out.
+
+        Returns
+        -------
+        Array
+            Counts per bin, shape (energy, row, col); never below 0, NaN where the background is
+            unknown.
+
+        Raises
+        ------
+        ValueError
+            If a model is missing, new, or of another kind.
+        """
+        counts, known = self._npred(models)
+        return jnp.where(known, counts, jnp.nan)
+
+    def stat_array(self, models: Any) -> Array:
+        """Return the Cash statistic of each bin, times its weight.
+
+        Parameters
+        ----------
+        models
+            The models, see `npred`.
+
+        Returns
+        -------
+        Array
+            ``2 w (npred - counts log npred)``, shape (energy, row, col); 0 where the weight is.
+            Below `gammagrad.core.stats.BACKGROUND_FLOOR` predicted counts the logarithm is
+            constant.
+
+        References
+        ----------
+        Cash (1979), ApJ 228, 939, equation 5.
+        """
+        if self.counts is None:
+            raise ValueError(
+                f"dataset {self.name!r} has no counts, which a statistic needs; set its counts and "
+                "prepare the likelihood anew."
+            )
+        npred, known = self._npred(models)
+        weights = jnp.asarray(self.weights)
+        # a bin without weight adds nothing, whatever it holds
+        used = (weights > 0) & known
+        counts = jnp.where(used, self.counts, jnp.zeros_like(npred))
+        stat = cash(counts, jnp.where(used, npred, jnp.ones_like(npred)))
+        return jnp.where(used, weights * stat, jnp.zeros_like(stat))
+
+    def stat_sum(self, models: Any) -> Array:
+        """Return the Cash statistic summed over all bins, ``-2 log L`` but for a constant.
+
+        Parameters
+        ----------
+        models
+            The models, see `npred`.
+
+        Returns
+        -------
+        Array
+            The sum, a scalar.
+        """
+        return self.stat_array(models).sum()
+
+    def holds(self, models: Any) -> bool:
+        """Return whether the likelihood is still good for models with these parameters.
+
+        Parameters
+        ----------
+        models
+            The models with known parameters (not under a transformation of JAX).
+
+        Returns
+        -------
+        bool
+            False if a source moved or grew beyond its window, or became much smaller than it was,
+            so that `MapDataset.likelihood` should prepare anew.
+        """
+        selected = self._select(models)
+        return all(window.holds(selected[name]) for name, window in self.windows.items())
+
+    def with_data(self, **arrays: ArrayLike) -> DatasetLikelihood:
+        """Copy the likelihood with other data of the same shapes.
+
+        Parameters
+        ----------
+        **arrays
+            Any of ``counts``, ``background``, ``weights`` and ``exposure``.
+
+        Returns
+        -------
+        DatasetLikelihood
+            The copy; what was compiled for this one serves it too.
+
+        Raises
+        ------
+        TypeError
+            If it is not one of these.
+        ValueError
+            If a shape is another.
+        """
+        for name, value in arrays.items():
+            if name not in ("counts", "background", "weights", "exposure"):
+                raise TypeError(
+                    f"{name!r} is not among the data of a likelihood; choose from counts, "
+                    "background, weights and exposure."
+                )
+            wanted = np.shape(self.background if name == "counts" else getattr(self, name))
+            if np.shape(value) != wanted:
+                raise ValueError(f"{name} has shape {np.shape(value)}; expected {wanted}.")
+        return replace(self, **arrays)
+
+    def _select(self, models: Any) -> dict[str, Any]:
+        """Return the models of this dataset by name, if they are those this was prepared for."""
+        given = {model.name: model for model in Models(models).for_dataset(self.name)}
+        wanted = {*self.windows, *self.templates, *self.backgrounds}
+        missing, new = sorted(wanted - given.keys()), sorted(given.keys() - wanted)
+        if missing or new:
+            found = [f"{', '.join(missing)} missing"] * bool(missing)
+            found += [f"{', '.join(new)} new"] * bool(new)
+            raise ValueError(
+                f"the likelihood of dataset {self.name!r} was prepared for "
+                f"{', '.join(sorted(wanted)) or 'no models'}, but of the models given "
+                f"{' and '.join(found)}; prepare it anew with dataset.likelihood(models)."
+            )
+        for name, window in self.windows.items():
+            window.check(given[name])
+        return given
+
+    def _npred(self, models: Any) -> tuple[Array, Array]:
+        """Return predicted counts, and where they are known."""
+        selected = self._select(models)
+        background, known = self._background(selected)
+        counts = self._add_sources(background, selected)
+        # where nothing is predicted a source still has its slope
+        return jnp.where(counts < 0, jnp.zeros_like(counts), counts), known
+
+    def _background(self, selected: dict[str, Any]) -> tuple[Array, Array]:
+        """Return background counts, 0 where unknown, and where they are known."""
+        counts = jnp.asarray(self.background)
+        known = ~jnp.isnan(counts)
+        # also before the product: zero times NaN would be the derivative of the norm
+        counts = jnp.where(known, counts, jnp.zeros_like(counts))
+        for name in self.backgrounds:
+            factor = selected[name].evaluate(jnp.asarray(self.energy))
+            counts = counts * factor.astype(counts.dtype)[:, None, None]
+        return counts, known
+
+    def _add_sources(self, counts: Array, selected: dict[str, Any]) -> Array:
+        for name, window in self.windows.items():
+            counts = window.add_to(counts, selected[name], self.exposure)
+        for name, place in self.templates.items():
+            counts = counts + place.counts(selected[name], self.energy).astype(counts.dtype)
+        return counts
+
+
+def is_traced(tree: Any) -> bool:
+    """Return whether a transformation of JAX is at work on any leaf of a tree.
+
+    Parameters
+    ----------
+    tree
+        Models.
+
+    Returns
+    -------
+    bool
+        True if a value is not known.
+    """
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def prepare_likelihood(
+    dataset: DatasetParts, models: Any, sampling: str, room: float
+) -> DatasetLikelihood:
+    """Prepare the likelihood of a dataset.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    models
+        Models. Where position or size of a source is traced, the dataset's own model of that name
+        stands in for it.
+    sampling, room
+        As in `MapDataset.likelihood`.
+
+    Returns
+    -------
+    DatasetLikelihood
+        The likelihood, its arrays in numpy and double precision.
+
+    Raises
+    ------
+    ValueError
+        If there are sources but no exposure; a template does not fit; or a source is traced and
+        the dataset has none of its name.
+    """
+    geom = dataset.geom
+    windows, templates, backgrounds = {}, {}, []
+    for model in Models(models).for_dataset(dataset.name):
+        if isinstance(model, FoVBackgroundModel):
+            backgrounds.append(model.name)
+        elif isinstance(model, TemplateNPredModel):
+            templates[model.name] = template_place(model, geom)
+        else:
+            windows[model.name] = source_window(
+                _known(model, dataset),
+                dataset.require("exposure"),
+                dataset.psf,
+                dataset.edisp,
+                geom.axes["energy"],
+                geom,
+                sampling,
+                room,
+            )
+    background, counts = dataset.background, dataset.counts
+    data = np.zeros(geom.data_shape) if background is None else background.data
+    exposure = None
+    if windows:
+        there = dataset.require("exposure")
+        exposure = finite(there.data) * conversion(there.unit, "cm2 s")
+    return DatasetLikelihood(
+        counts=None if counts is None else np.asarray(counts.data, dtype=float),
+        background=np.asarray(data, dtype=float),
+        weights=_weights(dataset),
+        exposure=exposure,
+        energy=geom.axes["energy"].center_in("TeV"),
+        windows=windows,
+        templates=templates,
+        backgrounds=tuple(backgrounds),
+        name=dataset.name,
+    )
+
+
+def _weights(dataset: DatasetParts) -> Any:
+    """Return the weights of the bins, 0 where masked or unknown."""
+    weights, mask = dataset.weights, dataset.mask
+    data = np.ones(dataset.geom.data_shape) if weights is None else weights.data.astype(float)
+    used = np.ones(data.shape, dtype=bool) if mask is None else mask.data.copy()
+    for known in (dataset.counts, dataset.background):
+        if known is not None:
+            used &= ~np.isnan(known.data)
+    return np.where(used, data, 0.0)
+
+
+def _known(model: SkyModel, dataset: DatasetParts) -> SkyModel:
+    """Return a source whose position and size are known."""
+    if not is_compact(model.spatial_model) or not is_traced(model.spatial_model):
+        return model
+    own = dataset.models
+    if own is None or model.name not in own.names or is_traced(own[model.name].spatial_model):
+        raise ValueError(
+            f"dataset {dataset.name!r}: position or size of model {model.name!r} is traced, so "
+            "that nothing says where to predict it. Set dataset.models to models with known "
+            "parameters first, or use dataset.likelihood(models), made outside of the "
+            "transformation."
+        )
+    return replace(model, spatial_model=own[model.name].spatial_model)

@@ -1,0 +1,217 @@
+"""The window of a source on a map, for predictions inside compiled and differentiated code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gammagrad._pytree import pytree, replace, static_field
+from gammagrad.core.bounded import fold_bounded
+from gammagrad.core.fold import FoldInputs
+from gammagrad.core.place import add_window, cut_window
+from gammagrad.evaluate.responses import Dispersion, is_compact
+from gammagrad.evaluate.window import CUTOUT_MARGIN, prepare
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.map import Map
+from gammagrad.maps.sphere import angular_distance
+
+__all__ = ["SourceWindow", "source_window"]
+
+# A source may shrink to this part of the size that its samples were chosen for: the error of the
+# sum over a Gaussian sampled in steps of its sigma is then 6e-5.
+_SHRINK = 0.7
+
+
+@pytree
+class SourceWindow:
+    """What predicting the counts of one source takes, wherever its parameters go from here.
+
+    Parameters
+    ----------
+    inputs
+        Arrays of the window without the exposure, which is cut from the map, unless the source
+        does not want it; None if the window lies outside the map.
+    start
+        First row and column of the map in the window, shape (2,): whole numbers, kept as floating
+        ones so that the tree has a derivative as a whole.
+    place
+        Longitude, latitude, evaluation radius and scale (deg) the window was made for, and how
+        far the source may move or grow; shape (5,). None for a source without an edge.
+    shape
+        Rows and columns of the map that the window covers; static.
+    margins
+        Rows above and below, columns left and right, of the window beyond the map; static.
+    kind
+        What a source must have in common with the one the window was made for; static.
+    """
+
+    inputs: FoldInputs | None
+    start: Any
+    place: Any
+    shape: tuple[int, int] = static_field()
+    margins: tuple[tuple[int, int], tuple[int, int]] = static_field()
+    kind: tuple[Any, ...] = static_field()
+
+    def check(self, model: Any) -> None:
+        """Raise if a source is of another kind than the one the window was made for.
+
+        Parameters
+        ----------
+        model
+            The source.
+
+        Raises
+        ------
+        ValueError
+            If type or frame of its spatial model, or its `apply_irf`, are others.
+        """
+        if _kind(model) != self.kind:
+            raise ValueError(
+                f"model {model.name!r} has {_words(_kind(model))}, but the prediction was "
+                f"prepared for {_words(self.kind)}; prepare it anew with "
+                "dataset.likelihood(models)."
+            )
+
+    def counts(self, model: Any, exposure: ArrayLike) -> Array:
+        """Predict the counts of a source on the pixels of the map that the window covers.
+
+        Parameters
+        ----------
+        model
+            The source.
+        exposure
+            Exposure of the whole map in cm2 s, shape (n_true, row, col).
+
+        Returns
+        -------
+        Array
+            Counts, shape (n_reco, *shape).
+        """
+        assert self.inputs is not None
+        inputs = self.inputs
+        if inputs.exposure is None:
+            cut = cut_window(exposure, self.start, self.shape, self.margins)
+            inputs = replace(inputs, exposure=cut)
+        counts = fold_bounded(model.spectral_model, model.spatial_model, inputs)
+        (top, _), (left, _) = self.margins
+        ny, nx = self.shape
+        return counts[:, top : top + ny, left : left + nx]
+
+    def add_to(self, total: Array, model: Any, exposure: ArrayLike) -> Array:
+        """Add the predicted counts of a source to those of a map.
+
+        Parameters
+        ----------
+        total
+            Counts, shape (n_reco, row, col).
+        model
+            The source.
+        exposure
+            As in `counts`.
+
+        Returns
+        -------
+        Array
+            The sum.
+        """
+        if self.inputs is None:
+            return total
+        return add_window(total, self.counts(model, exposure).astype(total.dtype), self.start)
+
+    def holds(self, model: Any) -> bool:
+        """Return whether the window still fits a source.
+
+        Parameters
+        ----------
+        model
+            The source, with known parameters.
+
+        Returns
+        -------
+        bool
+            False if it moved or grew out of the window, or became too small for its samples.
+        """
+        if self.place is None:
+            return True
+        lon, lat, radius, scale, room = (float(x) for x in np.asarray(self.place))
+        now = _place(model.spatial_model)
+        if not np.isfinite(now).all():
+            return False
+        moved = float(angular_distance(now[0], now[1], lon, lat))
+        # the place may be in single precision
+        reach = room * (1 + 1e-3) + 1e-5
+        return moved + max(now[2] - radius, 0.0) <= reach and bool(now[3] >= _SHRINK * scale)
+
+
+def source_window(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    energy_axis: MapAxis,
+    geom: WcsGeom,
+    sampling: str = "fine",
+    room: float = CUTOUT_MARGIN,
+) -> SourceWindow:
+    """Prepare the prediction of a source on a map.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`, with known position and size.
+    exposure, psf, edisp, energy_axis, geom, sampling, room
+        As in `prepare`.
+
+    Returns
+    -------
+    SourceWindow
+        The window, which stands for nothing if it lies outside the map.
+
+    Raises
+    ------
+    ValueError
+        If axes are missing or the geometries differ.
+    """
+    window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling, room)
+    spatial = model.spatial_model
+    place = np.append(_place(spatial), room) if is_compact(spatial) else None
+    kind = _kind(model)
+    if window is None:
+        return SourceWindow(None, np.zeros(2), place, (0, 0), ((0, 0), (0, 0)), kind)
+    inputs, target, source = window
+    start = np.array([part.start for part in target], dtype=float)
+    shape = tuple(part.stop - part.start for part in target)
+    margins = tuple(
+        (part.start, size - part.stop)
+        for part, size in zip(source, inputs.exposure.shape[1:], strict=True)
+    )
+    if model.apply_irf["exposure"]:
+        inputs = replace(inputs, exposure=None)
+    return SourceWindow(inputs, start, place, (shape[0], shape[1]), (margins[0], margins[1]), kind)
+
+
+def _place(spatial: Any) -> Any:
+    """Return longitude, latitude, radius and scale of a source with an edge."""
+    scale = 0.0 if spatial.scale is None else float(spatial.scale)
+    return np.array(
+        [float(spatial.lon_0), float(spatial.lat_0), float(spatial.evaluation_radius), scale]
+    )
+
+
+def _kind(model: Any) -> tuple[Any, ...]:
+    """Return what must not change about a source."""
+    spatial = model.spatial_model
+    geom = getattr(spatial, "opaque_geom", None)
+    return type(spatial).__name__, getattr(spatial, "frame", None), model.irfs, geom
+
+
+def _words(kind: tuple[Any, ...]) -> str:
+    name, frame, irfs, geom = kind
+    shape = "no spatial model" if frame is None else f"a {name} ({frame})"
+    pixels = "" if geom is None else " on its own map"
+    return f"{shape}{pixels} with {', '.join(irfs) or 'none'} of the responses"
