@@ -43,8 +43,13 @@ HELPERS: dict[str, str] = {
     "parallel": "work shared out among processes",
 }
 
-# Facades that only re-export: the package itself and `gammagrad.stats`.
-FACADES: dict[str, tuple[str, ...]] = {"": ("*",), "stats": ("core",), "__main__": ("cli",)}
+# Facades that only re-export: the package itself, `gammagrad.stats` and `gammagrad.responses`.
+FACADES: dict[str, tuple[str, ...]] = {
+    "": ("*",),
+    "stats": ("core",),
+    "responses": ("core",),
+    "__main__": ("cli",),
+}
 
 # The parts of the host that call traced code.
 CALLS_TRACED = (

@@ -15,16 +15,17 @@ import gammagrad
 REFERENCE = Path(__file__).parent.parent / "docs" / "api"
 NAMES = {
     *("Map", "MapDataset", "FluxMaps", "TSMapEstimator", "KernelBackgroundEstimator"),
-    *("fit_norm", "ts_map", "kernel_background", "models", "stats"),
+    *("fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
     *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),
 }
-MODULES = ("gammagrad", "gammagrad.models", "gammagrad.stats")
+PARTS = (gammagrad, gammagrad.models, gammagrad.responses, gammagrad.stats)
+MODULES = tuple(part.__name__ for part in PARTS)
 
 
 def public_objects() -> dict[str, Any]:
     """Return every public class and function by its full name."""
     found = {}
-    for place, module in zip(MODULES, (gammagrad, gammagrad.models, gammagrad.stats), strict=True):
+    for place, module in zip(MODULES, PARTS, strict=True):
         for name in module.__all__:
             value = getattr(module, name)
             if not isinstance(value, types.ModuleType) and name != "__version__":

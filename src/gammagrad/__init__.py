@@ -1,6 +1,7 @@
 """gammagrad: exact, differentiable source maps for gamma-ray astronomy."""
 
-from gammagrad import io, models, plot, stats  # noqa: F401  (io and plot register themselves)
+# io and plot register themselves
+from gammagrad import io, models, plot, responses, stats  # noqa: F401
 from gammagrad.core.kernel_background import kernel_background
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
@@ -28,6 +29,7 @@ __all__ = [
     "kernel_background",
     "lima_maps",
     "models",
+    "responses",
     "stats",
     "ts_map",
     "write_regions",
