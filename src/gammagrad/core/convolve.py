@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,12 +160,12 @@ def correlate(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Arra
 
 @pytree
 class PreparedKernel:
-    """A kernel made ready for many images of one size, see `prepare_kernel`.
+    """A kernel, or several, made ready for many images of one size, see `prepare_kernel`.
 
     Parameters
     ----------
     values
-        The kernel, or its transform.
+        The kernel, or its transform; of several, all of them.
     shape
         Shape of the images.
     start
@@ -183,39 +185,52 @@ class PreparedKernel:
         Parameters
         ----------
         image
-            Image of the shape and dtype that the kernel was prepared for.
+            Image of the shape and dtype that the kernel was prepared for. For n kernels: n
+            images, shape (n, ny, nx), or one for all, shape (1, ny, nx), transformed but once.
 
         Returns
         -------
         Array
-            Same shape and dtype.
+            Same shape and dtype; n images for n kernels.
         """
+        values = jnp.asarray(self.values)
         if self.lengths is None:
-            return _convolve_from(image, self.values, self.start, "direct")
-        product = jnp.fft.rfft2(image, s=self.lengths) * self.values
+            if values.ndim == 2:
+                return _convolve_from(image, values, self.start, "direct")
+            # one after the other: on CPUs several at once take ten times as long
+            images = jnp.broadcast_to(image, (len(values), *self.shape))
+            start = self.start
+            return lax.map(
+                lambda pair: _convolve_from(pair[0], pair[1], start, "direct"), (images, values)
+            )
+        spectrum = jnp.fft.rfft2(image, s=self.lengths)
+        product = jnp.broadcast_to(spectrum, values.shape) * values
         (ny, nx), (sy, sx) = self.shape, self.start
         full = jnp.fft.irfft2(product, s=self.lengths)
-        return full[sy : sy + ny, sx : sx + nx]
+        return full[..., sy : sy + ny, sx : sx + nx]
 
 
 def prepare_kernel(
-    kernel: Array,
+    kernel: Any,
     shape: tuple[int, ...],
     method: str = "auto",
     start: tuple[int, int] | None = None,
+    xp: Any = jnp,
 ) -> PreparedKernel:
     """Transform a kernel once for all images of a size that it shall be convolved with.
 
     Parameters
     ----------
     kernel
-        Kernel, floating, shape (ky, kx).
+        Kernel, floating, shape (ky, kx), or several, shape (n, ky, kx).
     shape
         Shape (ny, nx) of the images.
     method
         ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
     start
         The kernel's pixel that lands on the output pixel; None for ``(k - 1) // 2``, as `convolve`.
+    xp
+        ``jax.numpy``, or ``numpy`` for kernels that are kept; static.
 
     Returns
     -------
@@ -229,14 +244,14 @@ def prepare_kernel(
     >>> bool(jnp.allclose(prepared.convolve(jnp.ones((4, 5)))[0, :2], jnp.array([4.0, 6.0])))
     True
     """
-    (ny, nx), (ky, kx) = shape, kernel.shape
+    (ny, nx), (ky, kx) = shape, kernel.shape[-2:]
     sy, sx = start or ((ky - 1) // 2, (kx - 1) // 2)
     if _is_direct((ky, kx), method):
         return PreparedKernel(kernel, (ny, nx), (sy, sx), None)
     # what wraps around must miss the rows and columns that are kept, no more
     reach = (max(sy, ky - 1 - sy), max(sx, kx - 1 - sx))
     lengths = (_fast_length(max(ny + reach[0], ky)), _fast_length(max(nx + reach[1], kx)))
-    return PreparedKernel(jnp.fft.rfft2(kernel, s=lengths), (ny, nx), (sy, sx), lengths)
+    return PreparedKernel(xp.fft.rfft2(kernel, s=lengths), (ny, nx), (sy, sx), lengths)
 
 
 def kernel_inside(kernel: Array, shape: tuple[int, ...]) -> Array:

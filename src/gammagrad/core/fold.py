@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, static_field
-from gammagrad.core.convolve import convolve_stack
+from gammagrad.core.convolve import PreparedKernel, prepare_kernel
 from gammagrad.core.place import block_sum, place_kernel, shared_sum
 
 __all__ = [
@@ -45,7 +45,8 @@ class FoldInputs:
         Edges of the true-energy bins in TeV, shape (n_true + 1,).
     psf
         PSF kernels of sum 1 in pixels `oversampling` times finer, shape (n, ky, kx) with n bins
-        of true energy, or of energy if `psf_after_edisp`; None for a perfect instrument.
+        of true energy, or of energy if `psf_after_edisp`; or what `prepare_psf` made of them. None
+        for a perfect instrument.
     edisp
         Energy dispersion matrix, shape (n_true, n_reco).
     kind
@@ -104,7 +105,7 @@ def fold(
     spectrum: ArrayLike,
     image: ArrayLike,
     exposure: ArrayLike,
-    psf: ArrayLike | None = None,
+    psf: ArrayLike | PreparedKernel | None = None,
     edisp: ArrayLike | None = None,
     *,
     psf_after_edisp: bool = False,
@@ -126,7 +127,7 @@ def fold(
         Exposure in cm2 s, shape (n_true, ny, nx).
     psf
         Kernels of sum 1 on the finer pixels, shape (n_true, ky, kx), or (n_reco, ky, kx) if
-        `psf_after_edisp`; odd sides. None: no PSF.
+        `psf_after_edisp`; odd sides; or these made ready by `prepare_kernel`. None: no PSF.
     edisp
         Energy dispersion, shape (n_true, n_reco). None: the two energies are the same.
     psf_after_edisp
@@ -142,9 +143,7 @@ def fold(
     spectrum, image, exposure = jnp.asarray(spectrum), jnp.asarray(image), jnp.asarray(exposure)
     per_flux = spectrum[:, None, None] * exposure
     if psf is not None and not psf_after_edisp:
-        psf = jnp.asarray(psf)
-        stack = jnp.broadcast_to(image, (psf.shape[0], *image.shape[1:]))
-        image = convolve_stack(stack, psf)
+        image = _blur(image, psf)
     if psf is None or not psf_after_edisp:
         counts = _times(block_sum(image, oversampling), per_flux)
         return counts if edisp is None else apply_edisp(counts, edisp)
@@ -155,7 +154,14 @@ def fold(
     else:
         counts = image * _spread(per_flux, oversampling)
         counts = counts if edisp is None else apply_edisp(counts, edisp)
-    return block_sum(convolve_stack(counts, psf), oversampling)
+    return block_sum(_blur(counts, psf), oversampling)
+
+
+def _blur(images: Array, psf: ArrayLike | PreparedKernel) -> Array:
+    """Convolve one image or each of several with kernels of the PSF."""
+    if not isinstance(psf, PreparedKernel):
+        psf = prepare_kernel(jnp.asarray(psf).astype(images.dtype), images.shape[1:])
+    return psf.convolve(images)
 
 
 def _times(image: Array, cube: Array) -> Array:

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, replace, static_field
-from gammagrad.core.bounded import fold_bounded
+from gammagrad.core.bounded import fold_bounded, prepare_psf
 from gammagrad.core.fold import FoldInputs
 from gammagrad.core.place import add_window, cut_window
 from gammagrad.evaluate.responses import Dispersion, is_compact
@@ -190,6 +190,7 @@ def source_window(
         (part.start, size - part.stop)
         for part, size in zip(source, inputs.exposure.shape[1:], strict=True)
     )
+    inputs = prepare_psf(inputs)
     if model.apply_irf["exposure"]:
         inputs = replace(inputs, exposure=None)
     return SourceWindow(inputs, start, place, (shape[0], shape[1]), (margins[0], margins[1]), kind)
