@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.logarithm import log1p_inside, reciprocal
+from gammagrad.core.logarithm import log, log1p_inside, reciprocal
 from gammagrad.core.profile import (
     ProfileSums,
     lower_step,
@@ -28,8 +30,12 @@ __all__ = [
     "WIDE_VECTORS",
     "BinProfile",
     "BinSums",
+    "Blocks",
     "Edge",
-    "over_blocks",
+    "WholeCounts",
+    "largest_over",
+    "products_over",
+    "sums_over",
 ]
 
 LEAD = jnp.float32
@@ -45,7 +51,10 @@ WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 """What the compiler is told: by default it takes half of a processor's widest vectors."""
 
 _LOG_ROWS = 4
-"""The same for terms with a logarithm, of which fewer are unrolled; more take thrice as long."""
+"""The same for several terms of which one has a logarithm; more rows take thrice as long."""
+
+_GAIN_ROWS = 8
+"""The same for a term with a logarithm alone."""
 
 _MOST_SWEEPS = 12
 _MOST_DESCENTS = 40
@@ -55,6 +64,25 @@ _MOST_DESCENTS = 40
 _LAST_STEP = 1e-4
 
 Terms = Callable[[Array, Array], tuple[Array, ...]]
+
+
+class WholeCounts(NamedTuple):
+    """How bins whose counts are whole numbers share a logarithm.
+
+    Attributes
+    ----------
+    digits
+        Binary digits of the largest number of counts.
+    rows
+        Bins under one logarithm.
+    least, most
+        Range of the factors of their product, which must be a number in double precision.
+    """
+
+    digits: int
+    rows: int
+    least: float
+    most: float
 
 
 class Edge(NamedTuple):
@@ -77,52 +105,88 @@ class Edge(NamedTuple):
         return self._replace(proven=jnp.maximum(self.proven, limit))
 
 
-def _plus(some: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
-    return tuple(a + b for a, b in zip(some, more, strict=True))
+class Blocks(NamedTuple):
+    """Bins in blocks of some rows.
+
+    Attributes
+    ----------
+    take
+        Returns the weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
+        a block.
+    number
+        How many there are.
+    zero
+        Zeros of the shape (pixels, tiles) and precision of sums.
+    """
+
+    take: Callable[[Array], tuple[Array, Array]]
+    number: Array | int
+    zero: Array
 
 
-def _largest(some: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
-    return tuple(jnp.maximum(a, b) for a, b in zip(some, more, strict=True))
-
-
-def over_blocks(
-    block: Callable[[Array], tuple[Array, Array]],
-    terms: Terms,
-    first: tuple[Array, ...],
-    n_blocks: Array | int,
-    largest: bool = False,
+def _joined(
+    operation: Callable[[Array, Array], Array], some: tuple[Array, ...], more: tuple[Array, ...]
 ) -> tuple[Array, ...]:
-    """Sum terms over blocks of bins, or take the largest.
+    return tuple(operation(a, b) for a, b in zip(some, more, strict=True))
+
+
+def _over(
+    blocks: Blocks,
+    terms: Terms,
+    number: int,
+    operation: Callable[[Array, Array], Array],
+    neutral: float,
+) -> tuple[Array, ...]:
+    """Join terms over bins."""
+    if number == 1:
+        # two reductions in one are compiled to faster code than one alone
+        return _over(blocks, lambda *bins: tuple(terms(*bins)) * 2, 2, operation, neutral)[:1]
+    start = (np.asarray(neutral, blocks.zero.dtype),) * number
+    joined = partial(_joined, operation)
+
+    def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        return joined(found, lax.reduce(tuple(terms(*blocks.take(index))), start, joined, (0,)))
+
+    first = (blocks.zero + start[0],) * number
+    return lax.fori_loop(np.int32(0), jnp.asarray(blocks.number, jnp.int32), visit, first)
+
+
+def sums_over(blocks: Blocks, terms: Terms, number: int) -> tuple[Array, ...]:
+    """Sum terms over bins.
 
     Parameters
     ----------
-    block
-        Returns the weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
-        a block.
+    blocks
+        The bins.
     terms
-        Takes these to terms of the latter shape.
-    first
-        What to begin with, shape (pixels, tiles) each.
-    n_blocks
-        Number of blocks.
-    largest
-        Whether to take the largest.
+        Takes weights and contrasts of a block to terms of the latter's shape.
+    number
+        How many terms it returns.
 
     Returns
     -------
     tuple of Array
         The sums, shape (pixels, tiles).
     """
-    if len(first) == 1:
-        # two reductions in one are compiled to faster code than one alone
-        return over_blocks(block, lambda *bins: terms(*bins) * 2, first * 2, n_blocks, largest)[:1]
-    combine = _largest if largest else _plus
-    nothing = tuple(np.asarray(-np.inf if largest else 0, a.dtype) for a in first)
+    return _over(blocks, terms, number, operator.add, 0)
 
-    def add(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
-        return combine(found, lax.reduce(tuple(terms(*block(index))), nothing, combine, (0,)))
 
-    return lax.fori_loop(np.int32(0), jnp.asarray(n_blocks, jnp.int32), add, first)
+def largest_over(blocks: Blocks, terms: Terms, number: int) -> tuple[Array, ...]:
+    """Return the largest terms of bins, minus infinity without any; see `sums_over`."""
+    return _over(blocks, terms, number, jnp.maximum, -np.inf)
+
+
+def products_over(blocks: Blocks, factors: Terms, number: int) -> tuple[Array, ...]:
+    """Sum the logarithms of products of factors over the rows of a block; see `sums_over`."""
+    one = (np.asarray(1, blocks.zero.dtype),) * number
+    times, plus = partial(_joined, operator.mul), partial(_joined, operator.add)
+
+    def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        products = lax.reduce(tuple(factors(*blocks.take(index))), one, times, (0,))
+        return plus(found, tuple(log(product) for product in products))
+
+    first = (blocks.zero,) * number
+    return lax.fori_loop(np.int32(0), jnp.asarray(blocks.number, jnp.int32), visit, first)
 
 
 class BinSums:
@@ -131,24 +195,16 @@ class BinSums:
     __slots__ = ()
 
     @abstractmethod
+    def blocks(self, rows: int = ROWS) -> Blocks:
+        """Return the bins in blocks of so many rows."""
+
+    @abstractmethod
+    def weights_in_use(self) -> Array:
+        """Return the weights of the bins, shape (rows, tiles), 0 where there is no bin."""
+
     def total(self, terms: Terms, number: int, rows: int = ROWS) -> tuple[Array, ...]:
-        """Sum terms over the bins of every pixel.
-
-        Parameters
-        ----------
-        terms
-            Takes weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
-            some rows; returns terms of the latter shape.
-        number
-            How many it returns.
-        rows
-            Rows to take at a time.
-
-        Returns
-        -------
-        tuple of Array
-            The sums, shape (pixels, tiles).
-        """
+        """Sum terms over the bins of every pixel, so many rows at a time; see `sums_over`."""
+        return sums_over(self.blocks(rows), terms, number)
 
     def scores(self, norm: Array) -> ScoreSums:
         """Sum the scores at a norm."""
@@ -156,11 +212,48 @@ class BinSums:
 
     def gains(self, norm: Array) -> GainSums:
         """Sum the gains over norm 0, and their derivatives."""
-        return GainSums(*self.total(lambda n, g: gain_terms(norm[None], n, g), 4, _LOG_ROWS))
+        # apart, as terms with a logarithm are best taken in smaller numbers
+        (gain,) = self.total(lambda n, g: gain_terms(norm[None], n, g)[:1], 1, _GAIN_ROWS)
+        return GainSums(gain, *self.total(lambda n, g: gain_terms(norm[None], n, g)[1:], 3))
 
     def gain(self, norm: Array) -> Array:
         """Sum the gains over norm 0; minus infinity where counts meet no prediction."""
         return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, _LOG_ROWS)[0]
+
+    def gains_of_whole(self, norms: tuple[Array, ...], way: WholeCounts) -> tuple[Array, ...]:
+        """Sum the gains at several norms, several bins under one logarithm.
+
+        For weights that are whole numbers. In double precision the result is off by the rounding
+        of some products for each logarithm; it has no meaning where a weight or a factor
+        ``1 + norm * contrast`` is larger or smaller than `way` has it.
+
+        Parameters
+        ----------
+        norms
+            The norms, two or more, shape (pixels, tiles).
+        way
+            How large weights and factors are.
+
+        Returns
+        -------
+        tuple of Array
+            The gains, shape (pixels, tiles).
+        """
+
+        def power(number: Array, factor: Array) -> Array:
+            value = jnp.where(number & 1 > 0, factor, 1)
+            for digit in range(1, way.digits):
+                factor = factor * factor
+                value = value * jnp.where((number >> digit) & 1 > 0, factor, 1)
+            return value
+
+        def factors(n: Array, g: Array) -> tuple[Array, ...]:
+            number = n.astype(jnp.int32)
+            return tuple(
+                power(number, jnp.clip(1 + norm[None] * g, way.least, way.most)) for norm in norms
+            )
+
+        return products_over(self.blocks(way.rows), factors, len(norms))
 
     def asimov(self, norm: Array) -> AsimovSums:
         """Sum half the Asimov statistic and its derivatives, the weights being backgrounds."""

@@ -19,7 +19,7 @@ from gammagrad.core.flat import FlatBins
 from gammagrad.core.gathered import Lists, Workspace, gather
 from gammagrad.core.intervals import interval_steps
 from gammagrad.core.options import FitOptions
-from gammagrad.core.profile import rise
+from gammagrad.core.scan import scan
 from gammagrad.core.solve import Root, newton
 from gammagrad.core.stats import GainSums
 from gammagrad.core.windowed import MIDDLE, TileWindows, Windowed
@@ -266,18 +266,6 @@ def _optional(
         found["norm_errn"] = jnp.maximum(norm - (steps.down[0] + steps.down[1]), 0)
     if steps.limit is not None:
         found["norm_ul"] = steps.limit[0] + steps.limit[1]
-    if "stat_scan" not in selection or scan_values is None:
-        return found
-
-    def scanned(value: Array) -> Array:
-        at = jnp.broadcast_to(value, norm.shape)
-
-        def visit(_: None) -> Array:
-            values = rise(at, profile.bins.gain(at), profile.model_sum)
-            return jnp.where(at < bound, jnp.inf, values)
-
-        # most negative norms are below every pixel's bound
-        seen = (at >= bound).any()
-        return lax.cond(seen, visit, lambda _: jnp.full_like(norm, jnp.inf), None)
-
-    return found | {"stat_scan": lax.map(scanned, scan_values)}
+    if "stat_scan" in selection and scan_values is not None:
+        found["stat_scan"] = scan(profile, bound, scan_values)
+    return found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.bin_sums import CEILING, LEAD, ROWS, BinSums, Edge, Terms, over_blocks
+from gammagrad.core.bin_sums import CEILING, LEAD, ROWS, BinSums, Blocks, Edge
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.windows import PIXELS
 
@@ -37,15 +37,20 @@ class Gathered(_Stored, BinSums):
 
     __slots__ = ()
 
-    def total(self, terms: Terms, number: int, rows: int = ROWS) -> tuple[Array, ...]:
-        """Sum terms over the bins of every pixel, see `BinSums`."""
+    def blocks(self, rows: int = ROWS) -> Blocks:
+        """Return the bins in blocks, see `BinSums`."""
 
-        def block(index: Array) -> tuple[Array, Array]:
+        def take(index: Array) -> tuple[Array, Array]:
             counts = lax.dynamic_slice_in_dim(self.counts, index * rows, rows)
             return counts[:, None], lax.dynamic_slice_in_dim(self.contrast, index * rows, rows)
 
-        first = jnp.zeros(self.contrast.shape[1:], self.contrast.dtype)
-        return over_blocks(block, terms, (first,) * number, self.n_rows // rows)
+        zero = jnp.zeros(self.contrast.shape[1:], self.contrast.dtype)
+        return Blocks(take, self.n_rows // rows, zero)
+
+    def weights_in_use(self) -> Array:
+        """Return the weights of the bins, see `BinSums`."""
+        row = jnp.arange(len(self.counts), dtype=jnp.int32)
+        return jnp.where((row < self.n_rows)[:, None], self.counts, 0)
 
 
 class Workspace(NamedTuple):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.bin_sums import CEILING, ROWS, BinSums, Edge, Terms, over_blocks
+from gammagrad.core.bin_sums import CEILING, ROWS, BinSums, Blocks, Edge, largest_over
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.windows import TILE
 
@@ -95,21 +95,12 @@ class Windowed(_Fields, BinSums):
 
     __slots__ = ()
 
-    def total(self, terms: Terms, number: int, rows: int = ROWS) -> tuple[Array, ...]:
-        """Sum terms over the bins of every pixel, see `BinSums`."""
-        return self._over(terms, (jnp.zeros(self._shape, self.share.dtype),) * number, rows)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.table.shape[2], self.weights.shape[1]
-
-    def _over(
-        self, terms: Terms, first: tuple[Array, ...], rows: int = ROWS, largest: bool = False
-    ) -> tuple[Array, ...]:
+    def blocks(self, rows: int = ROWS) -> Blocks:
+        """Return the bins in blocks, see `BinSums`."""
         single = len(self.share) == 1
         first_share, first_table = self.share[0], self.table[:, 0]
 
-        def block(index: Array) -> tuple[Array, Array]:
+        def take(index: Array) -> tuple[Array, Array]:
             at = index * rows
             weights = lax.dynamic_slice_in_dim(self.weights, at, rows)
             if single:
@@ -121,7 +112,12 @@ class Windowed(_Fields, BinSums):
             contrast = jnp.einsum("crt,rcp->rpt", share, table, precision="highest")
             return weights[:, None], contrast
 
-        return over_blocks(block, terms, first, self.weights.shape[0] // rows, largest)
+        zero = jnp.zeros((self.table.shape[2], self.weights.shape[1]), self.share.dtype)
+        return Blocks(take, self.weights.shape[0] // rows, zero)
+
+    def weights_in_use(self) -> Array:
+        """Return the weights of the bins, see `BinSums`."""
+        return self.weights
 
     def edge(self, model_sum: Array) -> Edge:
         """Return what the occupied bins, of one component, say about the best fit, see `Edge`."""
@@ -132,8 +128,7 @@ class Windowed(_Fields, BinSums):
             # see `lower_start`; a bin without a model gives minus infinity
             return n * per_model[None] - g, -g
 
-        nothing = jnp.full_like(model_sum, -jnp.inf)
-        proven, steepest = inverse._over(terms, (nothing, nothing), largest=True)
+        proven, steepest = largest_over(inverse.blocks(), terms, 2)
         return Edge(-1 / steepest, proven).inside()
 
     def of_pixels(self, pixels: slice) -> Windowed:
