@@ -14,7 +14,8 @@ import gammagrad
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "api"
 NAMES = {
-    *("Map", "MapDataset", "FluxMaps", "TSMapEstimator", "KernelBackgroundEstimator"),
+    *("Map", "MapDataset", "FluxMaps", "HypothesisMaps"),
+    *("TSMapEstimator", "KernelBackgroundEstimator"),
     *("fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
     *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),
 }

@@ -15,7 +15,7 @@ def test_stored_maps_come_in_the_order_that_gammapy_prints() -> None:
     optional = "dnde_scan_values stat_scan norm_errp norm_errn norm_ul norm_sensitivity"
     listed = [name for name in STORED if QUANTITIES[name].listed]
     assert " ".join(listed) == f"{basic} {optional}"
-    assert set(STORED) - set(listed) == {"status"}
+    assert set(STORED) - set(listed) == {"status", "hypothesis"}
 
 
 def test_every_norm_has_every_flux() -> None:

@@ -11,13 +11,14 @@ from gammagrad.estimators.exclusion import exclusion_mask, write_regions
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.estimators.lima import lima_maps
 from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.flux_maps import FluxMaps
+from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps.map import Map
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FluxMaps",
+    "HypothesisMaps",
     "KernelBackgroundEstimator",
     "Map",
     "MapDataset",

@@ -121,6 +121,7 @@ def timed_run(estimator: TSMapEstimator, dataset: MapDataset) -> Run:
         start = time.perf_counter()
         maps = estimator.run(dataset)
         times.append(time.perf_counter() - start)
+    assert isinstance(maps, FluxMaps)  # of one model
     pixels = int(np.isfinite(maps["ts"].data).sum())
     return Run(maps, pixels, times[1], max(times[0] - times[1], 0.0))
 

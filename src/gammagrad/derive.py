@@ -24,6 +24,7 @@ __all__ = [
     "model_to_content",
     "norms_from_fluxes",
     "reference_values",
+    "same_spectrum",
     "scan_norms",
     "why_missing",
 ]
@@ -58,6 +59,26 @@ def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.floa
             result = spectrum.evaluate(center)
         values = np.array(np.broadcast_to(np.asarray(result, dtype=float), (axis.nbin,)))
     return values * center**2 if kind == "e2dnde" else values
+
+
+def same_spectrum(one: Any, other: Any) -> bool:
+    """Tell whether two spectral models are equal: of one kind, with the same parameters.
+
+    Parameters
+    ----------
+    one, other
+        The models.
+
+    Returns
+    -------
+    bool
+        True if they are.
+    """
+    kinds: list[Any] = [jax.tree.structure(one), jax.tree.structure(other)]
+    if kinds[0] != kinds[1]:
+        return False
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def derivable(name: str, maps: Mapping[str, Map], spectrum: Any) -> bool:
@@ -214,6 +235,8 @@ def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
     if name not in QUANTITIES:
         known = ", ".join(n for n in {**maps, **QUANTITIES} if derivable(n, maps, spectrum))
         return f"There is no quantity {name!r}; there are {known}."
+    if name == "hypothesis":
+        return "hypothesis tells several models apart: HypothesisMaps.best() has it."
     entry = QUANTITIES[name]
     if entry.option and not all(s in maps for s in entry.sources or (name,)):
         return (

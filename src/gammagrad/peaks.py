@@ -206,7 +206,8 @@ def _value_columns(maps: Mapping[str, Map], quantity: str) -> list[str]:
     A terminal leaves out the columns in the middle of a wide table.
     """
     last = ["ts", "sqrt_ts", "flux", "flux_err"]
-    names = ["status", "npred", "npred_excess", *(q.name for q in QUANTITIES.values() if q.is_norm)]
+    names = ["status", "hypothesis", "npred", "npred_excess"]
+    names += [q.name for q in QUANTITIES.values() if q.is_norm]
     names += [q.name for q in QUANTITIES.values() if q.reference]
     names = [n for n in dict.fromkeys([*names, quantity]) if n not in last] + last
     return [n for n in names if n in maps]
@@ -252,7 +253,8 @@ def find_peaks(
     astropy.table.QTable
         One row per peak, the highest first: ``number``, ``name`` (from the position), ``ra``,
         ``dec`` (ICRS), ``glon``, ``glat`` (Galactic), all in deg; ``row``, ``col`` in pixels;
-        ``energy_group``, ``energy_min``, ``energy_max``; predicted counts, norms and fluxes with
+        ``energy_group``, ``energy_min``, ``energy_max``; of several models the number and the
+        name of the best, ``hypothesis`` and ``model``; predicted counts, norms and fluxes with
         the errors and limits there are; at the end ``ts``, ``sqrt_ts``, ``flux`` and ``flux_err``
         in cm-2 s-1. It has no rows if nothing is found.
 
@@ -263,7 +265,8 @@ def find_peaks(
         mask, a code or a likelihood scan.
     """
     searched = maps[quantity]
-    if searched.is_mask or quantity == "status" or set(searched.geom.axes.names) - {"energy"}:
+    codes = searched.is_mask or quantity in ("status", "hypothesis")
+    if codes or set(searched.geom.axes.names) - {"energy"}:
         raise ValueError(
             f"quantity is {quantity!r}, which has no peaks; choose a map of one number per pixel, "
             "such as 'sqrt_ts' or 'flux'."
@@ -297,5 +300,8 @@ def find_peaks(
         m = maps[name]
         values = np.reshape(m.data, (-1, *geom.shape_image))[group, row, col]
         table[name] = values * m.unit if m.unit != u.dimensionless_unscaled else values
+        if name == "hypothesis":
+            called = np.array(getattr(maps, "meta", {}).get("hypotheses", []), dtype=str)
+            table["model"] = called[values] if called.size else values.astype(str)
     table.meta = {"quantity": quantity, "threshold": cut, "min_distance": str(min_distance)}
     return _format(table)

@@ -169,6 +169,15 @@ _STORED = (
         "Code of how the fit ended; `FluxMaps.status_table` has a sentence for each.",
         listed=False,
     ),
+    OutputMap(
+        "hypothesis",
+        "",
+        "int16",
+        "Of several models the number of the one with the largest test statistic, from 0 on; -1 "
+        "where none was fitted.",
+        symbol="best model",
+        listed=False,
+    ),
 )
 
 STORED: tuple[str, ...] = tuple(q.name for q in _STORED)

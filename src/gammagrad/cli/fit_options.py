@@ -12,6 +12,7 @@ from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.models import (
     DiskSpatialModel,
     GaussianSpatialModel,
+    Models,
     PointSpatialModel,
     PowerLawSpectralModel,
     SkyModel,
@@ -29,6 +30,8 @@ _NEEDS = {
     "bkg_syst_fraction": "sensitivity",
     "norm": "stat_scan",
 }
+# of a model made here
+_NAME = "ts-kernel"
 _SETTINGS = tuple(name for name in OPTIONS_OF_SETTINGS if name not in ("model", "positions"))
 
 
@@ -55,11 +58,17 @@ def _add_source_options(group: Any) -> None:
     group.add_argument(
         "--model",
         metavar="SHAPE",
+        action="append",
         help="shape of the source: point (default), gauss:SIGMA, disk:RADIUS (such as gauss:0.2 or "
-        '"gauss:12 arcmin"), or a YAML file with one SkyModel',
+        '"gauss:12 arcmin"), or a YAML file with one SkyModel; repeated: several, of which each '
+        "pixel gets the best",
     )
     group.add_argument(
-        "--index", type=float, help="index of the source's power law (default: 2), as in E^-2"
+        "--index",
+        type=float,
+        action="append",
+        help="index of the source's power law (default: 2), as in E^-2; repeated: several, each "
+        "with every shape",
     )
     size = group.add_mutually_exclusive_group()
     size.add_argument(
@@ -259,15 +268,37 @@ def make_estimator(args: argparse.Namespace) -> TSMapEstimator:
                 f"{OPTIONS_OF_SETTINGS[name]} goes with --selection {_NEEDS[name]}: it is about "
                 "maps that are not computed otherwise."
             )
-    estimator.model = _model(estimator.model, args.model, args.index)
+    if args.model or args.index:
+        chosen: Any = _models(estimator.model, args.model, args.index)
+        estimator.model = chosen
     return estimator
+
+
+def _models(
+    model: SkyModel | Models, shapes: list[str] | None, indices: list[float] | None
+) -> SkyModel | list[SkyModel]:
+    """Return a model with another shape or spectrum, or one for each of these."""
+    if isinstance(model, Models):
+        if not (shapes and indices):
+            raise ValueError(
+                "--config has several models; give --model and --index both, or none of them."
+            )
+    base: SkyModel = model[0] if isinstance(model, Models) else model
+    every: list[str | None] = [*shapes] if shapes else [None]
+    slopes: list[float | None] = [*indices] if indices else [None]
+    found = [_model(base, shape, index) for shape in every for index in slopes]
+    if len(found) == 1:
+        return found[0]
+    # models of the same name, that which they have here, are named by what tells them apart
+    return [
+        SkyModel(one.spectral_model, one.spatial_model) if one.name == _NAME else one
+        for one in found
+    ]
 
 
 def _model(model: SkyModel, shape: str | None, index: float | None) -> SkyModel:
     """Return a model with another shape or spectrum, where these are given."""
     spectrum, spatial = model.spectral_model, model.spatial_model
-    if shape is None and index is None:
-        return model
     if shape is not None and shape.lower().endswith((".yaml", ".yml", ".json")):
         read = read_model(shape)
         if index is None:
@@ -277,7 +308,7 @@ def _model(model: SkyModel, shape: str | None, index: float | None) -> SkyModel:
         spatial = _shape(shape)
     if index is not None:
         spectrum = PowerLawSpectralModel(index)
-    return SkyModel(spectrum, spatial, name="ts-kernel")
+    return SkyModel(spectrum, spatial, name=_NAME)
 
 
 def _shape(text: str) -> Any:

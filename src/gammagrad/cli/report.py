@@ -166,6 +166,7 @@ def source_table(peaks: Table) -> list[str]:
         return ["No sources above the threshold."]
     titles = ["", "name", "RA", "Dec", "l", "b", "sqrt(TS)", "flux", "error"]
     several = "energy_group" in peaks.colnames and len(set(peaks["energy_group"])) > 1
+    modelled = "model" in peaks.colnames
     rows = []
     for i in range(len(peaks)):
         cells = [str(peaks["number"][i]), str(peaks["name"][i])]
@@ -173,11 +174,13 @@ def source_table(peaks: Table) -> list[str]:
         cells.append(f"{_number(peaks, 'sqrt_ts', i):.2f}")
         for key in ("flux", "flux_err"):
             cells.append(f"{_number(peaks, key, i):.3g}" if key in peaks.colnames else "-")
+        if modelled:
+            cells.append(str(peaks["model"][i]))
         if several:
             low, high = peaks["energy_min"][i], peaks["energy_max"][i]
             cells.append(f"{nice_energy(low)} - {nice_energy(high)}")
         rows.append(cells)
-    head = [*titles, "energies"] if several else titles
+    head = [*titles, *(["model"] if modelled else []), *(["energies"] if several else [])]
     return [*align(head, rows, left=2), "", "Positions in deg, fluxes in cm-2 s-1."]
 
 

@@ -23,9 +23,10 @@ from gammagrad.dataset import MapDataset
 from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_norm
 from gammagrad.estimators.config import write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.flux_maps import FluxMaps
+from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.io.flux_maps import model_filename
 from gammagrad.io.tables import write_peaks
+from gammagrad.models import Models
 from gammagrad.plot.overview import picture_names, write_pictures
 
 __all__ = ["add_parser", "run"]
@@ -33,6 +34,7 @@ __all__ = ["add_parser", "run"]
 log = logging.getLogger(__name__)
 
 MAPS, CONFIG, TABLES = "ts-map.fits", "config.yaml", ("sources.ecsv", "sources.reg")
+EACH, BEST = "hypotheses.fits", "hypothesis"
 
 _DESCRIPTION = """\
 Fit, at every pixel, the norm of a source placed there, and write what follows into a folder:
@@ -41,6 +43,10 @@ Fit, at every pixel, the norm of a source placed there, and write what follows i
   sqrt_ts.png, flux.png, histogram.png  pictures (they need matplotlib), and those of further maps
   sources.ecsv, sources.reg             the sources found, as a table and as DS9 regions
   config.yaml                           the settings, for --config
+
+Of several models every pixel gets the one with the largest TS, and there are
+
+  hypotheses.fits, hypothesis.png       the maps of each model, and which one is best where
 """
 
 _EXAMPLES = """\
@@ -48,6 +54,7 @@ examples:
   gammagrad ts-map dataset.fits.gz -o maps
   gammagrad ts-map dataset.fits.gz --kernel-width "1 deg" --energy-edges "10 GeV, 500 GeV" -o maps
   gammagrad ts-map dataset.fits.gz --model gauss:0.2 --index 2.3 -o extended
+  gammagrad ts-map dataset.fits.gz --model point --model gauss:0.1 --model gauss:0.3 -o sizes
   gammagrad ts-map dataset.fits.gz --config maps/config.yaml --energy-edges all -o bands
   gammagrad ts-map dataset.fits.gz --selection "ul, sensitivity" --n-sigma-ul 1.645 -o limits
   gammagrad ts-map dataset.fits.gz --selection all --around 266.4 -29.0 1.5 -o centre
@@ -117,7 +124,9 @@ def run(args: argparse.Namespace) -> None:
     box = _box(args.positions)
     draw, note = can_draw(args.no_pictures)
     pictures = picture_names(estimator.selection_optional) if draw else ()
-    names = (MAPS, model_filename(Path(MAPS)).name, CONFIG, *TABLES)
+    several = isinstance(estimator.model, Models)
+    pictures = (*pictures, BEST) if draw and several else pictures
+    names = (MAPS, model_filename(Path(MAPS)).name, CONFIG, *TABLES, *([EACH] if several else ()))
     check_replaced(args.output, (*names, *(f"{p}.png" for p in pictures)), args.overwrite)
 
     start = time.perf_counter()
@@ -135,19 +144,23 @@ def run(args: argparse.Namespace) -> None:
     log.info("read %s in %s; fitting with\n%s", titles, seconds(read), estimator)
     start = time.perf_counter()
     with speaking_of_options(plain=not args.files):
-        maps = estimator.run(datasets, positions=box)
-    maps = maps if box is None else maps.cutout(*box)
+        found = estimator.run(datasets, positions=box)
+    found = found if box is None else found.cutout(*box)
+    maps = found.best() if isinstance(found, HypothesisMaps) else found
     fitted = time.perf_counter() - start
     log.info("fitted in %s; writing into %s", seconds(fitted), folder)
     maps.meta |= meta
     peaks = maps.find_peaks(args.peak_threshold, args.min_distance)
 
     written = _write(maps, peaks, estimator, folder, args.overwrite)
+    if isinstance(found, HypothesisMaps):
+        written.append(folder / EACH)
+        found.write(written[-1], overwrite=args.overwrite)
     written += write_pictures(maps, folder, peaks, args.overwrite, pictures)
     lines = [
         *(f"background    : {_norm_text(name, fit)}" for name, fit in norms.items()),
         f"energy groups : {energy_groups(maps.energy_axis.edges)}",
-        f"kernel        : {_kernel_text(maps)}",
+        *_kernel_lines(found),
         f"pixels        : {status_line(maps)}",
         f"time          : {seconds(fitted)} to fit, compilation included; {seconds(read)} to read",
         "",
@@ -188,6 +201,13 @@ def _with_fitted_background(
 
 def _norm_text(name: str, fit: BackgroundNorm) -> str:
     return f"norm {fit.norm:.4f} +- {fit.norm_err:.4f} outside of the excluded areas, in {name}"
+
+
+def _kernel_lines(found: FluxMaps | HypothesisMaps) -> list[str]:
+    """Return a line on the kernel, or one on that of each model."""
+    if isinstance(found, FluxMaps):
+        return [f"kernel        : {_kernel_text(found)}"]
+    return [f"kernel        : {_kernel_text(maps)}, of {name}" for name, maps in found.items()]
 
 
 def _kernel_text(maps: FluxMaps) -> str:

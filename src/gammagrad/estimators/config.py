@@ -12,7 +12,7 @@ from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.io.paths import expand_path
 from gammagrad.io.yaml_file import read_yaml, write_yaml
 from gammagrad.maps.map import Map
-from gammagrad.models import SkyModel, model_from_dict, model_to_dict, models_from_dict
+from gammagrad.models import Models, SkyModel, model_from_dict, model_to_dict, models_from_dict
 
 __all__ = ["read_config", "read_model", "write_config"]
 
@@ -46,16 +46,22 @@ def write_config(
     >>> read_config(path).kernel_width
     <Quantity 1. deg>
     """
-    model = model_to_dict(estimator.model)
-    if model["spatial"].get("filename", "there") is None:
-        raise ValueError(
-            f"model {estimator.model.name!r}: its template is in no file, so a file of settings "
-            "cannot name it; write the map, and make the model with its file name."
-        )
+    several = isinstance(estimator.model, Models)
+    models = [_content(model) for model in Models(estimator.model)]
     settings = {name: value for name, value in estimator.settings.items() if name != "model"}
-    write_yaml(
-        {"estimator": estimator.tag, **settings, "model": model}, filename, overwrite=overwrite
-    )
+    content = {"estimator": estimator.tag, **settings, "model": models if several else models[0]}
+    write_yaml(content, filename, overwrite=overwrite)
+
+
+def _content(model: SkyModel) -> dict[str, Any]:
+    """Return a model as a component of a file."""
+    content = model_to_dict(model)
+    if content["spatial"].get("filename", "there") is None:
+        raise ValueError(
+            f"model {model.name!r}: its template is in no file, so a file of settings cannot name "
+            "it; write the map, and make the model with its file name."
+        )
+    return content
 
 
 def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimator:
@@ -65,7 +71,8 @@ def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimato
     ----------
     filename
         YAML or JSON file: names and values of `TSMapEstimator`'s arguments; ``model`` is one
-        component of a model file in gammapy's layout. What is left out has its default.
+        component of a model file in gammapy's layout, or a list of them. What is left out has its
+        default.
     **defaults
         Settings for what the file leaves out, in place of the estimator's own defaults.
 
@@ -98,8 +105,11 @@ def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimato
         known = choices(unknown[0], TSMapEstimator.config_parameters)
         raise ValueError(f"{filename}: no setting {', '.join(map(repr, unknown))}{known}")
     try:
-        if settings.get("model") is not None:
-            settings["model"] = model_from_dict(settings["model"], _beside(filename))
+        model, load = settings.get("model"), _beside(filename)
+        if isinstance(model, list):
+            settings["model"] = [model_from_dict(component, load) for component in model]
+        elif model is not None:
+            settings["model"] = model_from_dict(model, load)
         return TSMapEstimator(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{filename}: {error}") from error

@@ -14,6 +14,7 @@ from gammagrad.core.options import FitOptions
 from gammagrad.core.solve import Status
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.estimators.matched_filter import guess_norm
+from gammagrad.estimators.own_windows import of_own_windows
 from gammagrad.estimators.strips import fit_shared
 from gammagrad.maps.axes import MapAxis
 from gammagrad.parallel import Jobs
@@ -196,6 +197,9 @@ def fit_group(
         )
     bar.update(-done)
     arrays = {name: _writable(getattr(fit, name)) for name in (*settings.maps, "status")}
+    paddings = [inputs.padding(bins) for inputs, bins in shares]
+    if any(paddings):
+        of_own_windows(arrays, images, paddings)
     for inputs, bins in shares:
         offset = inputs.stat_offset(bins, settings.sum_energies)
         if offset is not None:

@@ -18,7 +18,7 @@ from gammagrad.core.windows import (
     weight_offset,
 )
 from gammagrad.dataset import MapDataset
-from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes
+from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes, padded_to_size
 from gammagrad.evaluate import (
     KernelEstimate,
     flux_of_reference,
@@ -28,7 +28,7 @@ from gammagrad.evaluate import (
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel
 
-__all__ = ["FitInputs", "fit_inputs", "fit_weights"]
+__all__ = ["FitInputs", "fit_inputs", "fit_weights", "inputs_of_model"]
 
 
 class FitInputs(NamedTuple):
@@ -56,6 +56,9 @@ class FitInputs(NamedTuple):
         Fraction of the source that the kernel holds, per reconstructed energy.
     sizes
         Pixels along the side of a kernel made for each energy bin alone, shape (energies,).
+    windows
+        The same for the largest of several hypotheses, to which kernels are padded with zeros: all
+        then run the same compiled code. None where there is no other.
     """
 
     name: str
@@ -67,6 +70,7 @@ class FitInputs(NamedTuple):
     kernel: Map
     containment: np.ndarray
     sizes: np.ndarray
+    windows: np.ndarray | None = None
 
     @property
     def is_masked(self) -> bool:
@@ -106,6 +110,23 @@ class FitInputs(NamedTuple):
         kernel = self.kernel.data[bins].astype(np.float64)
         return cut_to_size(kernel, int(self.sizes[bins].max()))
 
+    def padding(self, bins: slice) -> int:
+        """Return the rings of zeros put around the kernel of an energy group.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        int
+            Pixels on every side.
+        """
+        if self.windows is None:
+            return 0
+        return int(self.windows[bins].max() - self.sizes[bins].max()) // 2
+
     def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
         """Return the bins of an energy group as images.
 
@@ -126,7 +147,7 @@ class FitInputs(NamedTuple):
         counts, background, exposure, weights = (
             array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
         )
-        kernel = self.group_kernel(bins)
+        kernel = padded_to_size(self.group_kernel(bins), self.padding(bins))
         if not sum_energies:
             if self.is_masked:
                 return _images(counts, background, exposure[:, None], kernel[:, None])
@@ -254,13 +275,7 @@ def fit_inputs(
     FitInputs
         The arrays, all new.
     """
-    exposure = reco_exposure(
-        model.spectral_model,
-        dataset.require("exposure"),
-        dataset.edisp,
-        dataset.energy_axis,
-        normalize=False,
-    ).data
+    exposure = _reference_counts(dataset, model)
     background = dataset.npred(sampling=sampling).data
     weights = fit_weights(dataset, background)
     if background_floor is not None:
@@ -277,8 +292,56 @@ def fit_inputs(
         background=background,
         exposure=exposure,
         weights=weights,
-        flux=flux_of_reference(model.spectral_model, dataset.energy_axis),
-        kernel=kernel.kernel,
-        containment=np.asarray(kernel.containment, dtype=np.float64),
-        sizes=kernel_sizes(kernel, model.spatial_model),
+        **_of_model(dataset, model, kernel),
     )
+
+
+def inputs_of_model(
+    inputs: FitInputs, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate, same: bool
+) -> FitInputs:
+    """Return a dataset's arrays for the fit of another model; what is not the model's is shared.
+
+    Parameters
+    ----------
+    inputs
+        The dataset's arrays, for some model.
+    dataset
+        The dataset.
+    model
+        The source to test.
+    kernel
+        Its shape.
+    same
+        Whether both models have the same spectrum.
+
+    Returns
+    -------
+    FitInputs
+        The arrays.
+    """
+    exposure = inputs.exposure
+    if not same:
+        exposure = _reference_counts(dataset, model)
+        np.copyto(exposure, 0.0, where=inputs.weights <= 0)
+    return inputs._replace(exposure=exposure, **_of_model(dataset, model, kernel))
+
+
+def _reference_counts(dataset: MapDataset, model: SkyModel) -> np.ndarray:
+    """Return the counts that a model's spectrum would give per bin, if all its flux fell there."""
+    return reco_exposure(
+        model.spectral_model,
+        dataset.require("exposure"),
+        dataset.edisp,
+        dataset.energy_axis,
+        normalize=False,
+    ).data
+
+
+def _of_model(dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> dict[str, Any]:
+    """Return what belongs to the model alone."""
+    return {
+        "flux": flux_of_reference(model.spectral_model, dataset.energy_axis),
+        "kernel": kernel.kernel,
+        "containment": np.asarray(kernel.containment, dtype=np.float64),
+        "sizes": kernel_sizes(kernel, model.spatial_model),
+    }

@@ -83,13 +83,15 @@ class JointInputs:
             "containment_per_group": per_group,
         }
 
-    def warn_of_cut_kernels(self, renormalised: bool) -> None:
+    def warn_of_cut_kernels(self, renormalised: bool, model: str = "a source") -> None:
         """Log a warning if a kernel holds less than 95 % of a source.
 
         Parameters
         ----------
         renormalised
             Whether kernels are normalised after truncation.
+        model
+            What to call the model.
         """
         cut = [
             f"dataset {i.name!r}, {_range(self.axis, group)}: {100 * c:.3g} %"
@@ -105,7 +107,8 @@ class JointInputs:
             if renormalised
             else "the counts outside are not used; a wider kernel_width uses them"
         )
-        log.warning("kernels hold less than 95 %% of a source (%s): %s", "; ".join(cut), effect)
+        where = "; ".join(cut)
+        log.warning("kernels hold less than 95 %% of %s (%s): %s", model, where, effect)
 
 
 def _range(axis: MapAxis, group: int) -> str:

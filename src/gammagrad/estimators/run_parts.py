@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import astropy.units as u
@@ -11,6 +11,7 @@ import numpy as np
 from gammagrad.core.options import FitOptions, parse_selection
 from gammagrad.core.solve import N_SWEEPS
 from gammagrad.dataset import MapDataset
+from gammagrad.derive import same_spectrum
 from gammagrad.estimators.configurable import Configurable
 from gammagrad.estimators.downsampling import (
     CoarseGrid,
@@ -19,12 +20,12 @@ from gammagrad.estimators.downsampling import (
 )
 from gammagrad.estimators.groups import FitSettings
 from gammagrad.estimators.input_maps import default_flux, default_mask, fit_input_maps
-from gammagrad.estimators.inputs import FitInputs, fit_inputs
+from gammagrad.estimators.inputs import FitInputs, fit_inputs, inputs_of_model
 from gammagrad.estimators.kernel_sizes import kernel_sizes
 from gammagrad.estimators.scan import scan_values
 from gammagrad.evaluate import KernelEstimate, estimate_kernel
 from gammagrad.maps.map import Map
-from gammagrad.models import SkyModel
+from gammagrad.models import Models, SkyModel
 from gammagrad.parallel import resolve_jobs
 
 __all__ = ["RunParts"]
@@ -33,7 +34,7 @@ __all__ = ["RunParts"]
 class RunParts(Configurable):
     """The steps before the fit of `TSMapEstimator`, which is the class to use."""
 
-    model: SkyModel
+    model: SkyModel | Models
     kernel_width: u.Quantity | None
     downsampling_factor: int | None
     n_sigma: float
@@ -74,9 +75,9 @@ class RunParts(Configurable):
         Raises
         ------
         ValueError
-            If there is no exposure anywhere.
+            If there is no exposure anywhere, or several models are to be tested.
         """
-        return self._kernel(dataset).kernel
+        return self._kernel(dataset, self._only_model).kernel
 
     @staticmethod
     def estimate_mask_default(dataset: MapDataset) -> Map:
@@ -153,7 +154,22 @@ class RunParts(Configurable):
             there is no exposure.
         """
         kernel = self.estimate_kernel(dataset) if kernel is None else kernel
-        return default_flux(dataset, self.model, kernel, exposure)
+        return default_flux(dataset, self._only_model, kernel, exposure)
+
+    @property
+    def _models(self) -> tuple[SkyModel, ...]:
+        """The models to test: one or more."""
+        return tuple(self.model) if isinstance(self.model, Models) else (self.model,)
+
+    @property
+    def _only_model(self) -> SkyModel:
+        """The model to test, where there may be but one."""
+        if isinstance(self.model, Models):
+            raise ValueError(
+                f"model has several models ({', '.join(self.model.names)}), which only run takes; "
+                "set estimator.model to one of them for this."
+            )
+        return self.model
 
     @property
     def _fit_settings(self) -> FitSettings:
@@ -182,45 +198,79 @@ class RunParts(Configurable):
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:
         """Collect the arrays of a dataset."""
+        return self._arrays(dataset, self._only_model, self._kernel(dataset, self._only_model))
+
+    def _arrays(self, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> FitInputs:
+        """Collect the arrays of a dataset for a model whose kernel is known."""
         dataset.check(for_fit=True)
-        return fit_inputs(
-            dataset, self.model, self._kernel(dataset), self.background_floor, self.kernel_sampling
-        )
+        return fit_inputs(dataset, model, kernel, self.background_floor, self.kernel_sampling)
 
     def _all_inputs(
         self, datasets: Sequence[MapDataset]
-    ) -> tuple[list[FitInputs], CoarseGrid | None]:
-        """Collect the arrays of datasets, merged as `downsampling_factor` says."""
+    ) -> tuple[Iterator[list[FitInputs]], CoarseGrid | None]:
+        """Collect the arrays of datasets for each model, merged as `downsampling_factor` says."""
         factor = check_downsampling_factor(self.downsampling_factor)
+        fine = [[self._kernel(d, model) for d in datasets] for model in self._models]
         if factor is None:
-            return [self._inputs(dataset) for dataset in datasets], None
-        kernels = [self._kernel(dataset) for dataset in datasets]
-        halves = np.array([k.kernel.data.shape[-2:] for k in kernels]) // 2
-        rows, cols = (int(half) for half in halves.max(axis=0))
+            return self._inputs_by_model(datasets, fine, fine, None), None
+        sides = np.array([k.kernel.data.shape[-2:] for kernels in fine for k in kernels])
+        rows, cols = (int(half) for half in sides.max(axis=0) // 2)
         grid = coarse_grid(datasets[0].geom.shape_image, (rows, cols), factor)
-        pairs = zip(datasets, kernels, strict=True)
-        return [self._merged_inputs(dataset, kernel, grid) for dataset, kernel in pairs], grid
+        merged = [grid.dataset(dataset) for dataset in datasets]
+        coarse = [
+            [self._merged_kernel(d, model, k) for d, k in zip(merged, kernels, strict=True)]
+            for model, kernels in zip(self._models, fine, strict=True)
+        ]
+        if self.kernel_sampling == "gammapy":
+            return self._inputs_by_model(merged, coarse, coarse, None), grid
+        return self._inputs_by_model(datasets, fine, coarse, grid), grid
 
-    def _merged_inputs(
-        self, dataset: MapDataset, fine: KernelEstimate, grid: CoarseGrid
-    ) -> FitInputs:
-        """Collect the arrays of a dataset on blocks of pixels."""
-        dataset.check(for_fit=True)
-        merged = grid.dataset(dataset)
+    def _inputs_by_model(
+        self,
+        datasets: Sequence[MapDataset],
+        kernels: Sequence[Sequence[KernelEstimate]],
+        fitted: Sequence[Sequence[KernelEstimate]],
+        grid: CoarseGrid | None,
+    ) -> Iterator[list[FitInputs]]:
+        """Yield the arrays of all datasets for each model, with kernels to be of equal size."""
+        models = self._models
+        windows = [
+            np.max([kernel_sizes(k, m.spatial_model) for m, k in pairs], axis=0)
+            for pairs in (zip(models, each, strict=True) for each in zip(*fitted, strict=True))
+        ]
+        first: list[FitInputs] = []
+        for model, own, used in zip(models, kernels, fitted, strict=True):
+            if first:
+                same = same_spectrum(models[0].spectral_model, model.spectral_model)
+                inputs = [
+                    inputs_of_model(i, d, model, k, same)
+                    for i, d, k in zip(first, datasets, own, strict=True)
+                ]
+            else:
+                inputs = [self._arrays(d, model, k) for d, k in zip(datasets, own, strict=True)]
+                first = inputs if len(models) > 1 else []
+            if grid is not None:
+                inputs = [
+                    grid.inputs(i, k)._replace(sizes=kernel_sizes(k, model.spatial_model))
+                    for i, k in zip(inputs, used, strict=True)
+                ]
+            yield [i._replace(windows=w) for i, w in zip(inputs, windows, strict=True)]
+
+    def _merged_kernel(
+        self, merged: MapDataset, model: SkyModel, fine: KernelEstimate
+    ) -> KernelEstimate:
+        """Fold a model with a dataset's response on blocks of pixels."""
         width = self.kernel_width
         if width is None and self.kernel_containment is None:
             width = fine.kernel.geom.width.max()
-        kernel = self._kernel(merged, width)
-        options = (self.background_floor, self.kernel_sampling)
-        if self.kernel_sampling == "gammapy":
-            return fit_inputs(merged, self.model, kernel, *options)
-        inputs = grid.inputs(fit_inputs(dataset, self.model, fine, *options), kernel)
-        return inputs._replace(sizes=kernel_sizes(kernel, self.model.spatial_model))
+        return self._kernel(merged, model, width)
 
-    def _kernel(self, dataset: MapDataset, width: u.Quantity | None = None) -> KernelEstimate:
-        """Fold the model with a dataset's response."""
+    def _kernel(
+        self, dataset: MapDataset, model: SkyModel, width: u.Quantity | None = None
+    ) -> KernelEstimate:
+        """Fold a model with a dataset's response."""
         return estimate_kernel(
-            self.model,
+            model,
             dataset.require("exposure"),
             dataset.psf,
             dataset.edisp,

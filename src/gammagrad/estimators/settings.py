@@ -12,9 +12,10 @@ import numpy as np
 
 from gammagrad.core.options import parse_selection
 from gammagrad.core.windows import KERNEL_WEIGHTINGS
+from gammagrad.estimators.hypotheses import as_hypotheses, check_hypothesis
 from gammagrad.estimators.scan import plain_scan, scan_values
 from gammagrad.evaluate.sampling import check_sampling
-from gammagrad.models import SkyModel
+from gammagrad.models import Models, SkyModel
 from gammagrad.parallel import check_backend, check_n_jobs
 
 __all__ = ["CONFIG_PARAMETERS", "check_settings", "choices", "plain_setting"]
@@ -87,7 +88,7 @@ def plain_setting(name: str, value: Any) -> Any:
     Returns
     -------
     object
-        Angles and energies with their unit as text; a model by its name.
+        Angles and energies with their unit as text; models by their names.
     """
     if name == "norm":
         return plain_scan(value)
@@ -95,6 +96,8 @@ def plain_setting(name: str, value: Any) -> Any:
         return [str(edge) for edge in value] if value.ndim else str(value)
     if isinstance(value, list):
         return list(value)
+    if isinstance(value, Models):
+        return value.names
     return value.name if isinstance(value, SkyModel) else value
 
 
@@ -224,14 +227,10 @@ def _sampling(value: Any, name: str) -> str:
     return str(value)
 
 
-def _model(value: Any, name: str) -> SkyModel:
-    if not isinstance(value, SkyModel):
-        raise TypeError(f"{name} is a {type(value).__name__}; expected a SkyModel to test.")
-    if value.spatial_model is None:
-        raise ValueError(
-            f"{name} has no spatial model; pass one, PointSpatialModel() for instance."
-        )
-    return value
+def _model(value: Any, name: str) -> SkyModel | Models:
+    if isinstance(value, list | tuple | Models):
+        return as_hypotheses(value, name)
+    return check_hypothesis(value, name)
 
 
 def _scan(value: Any, name: str) -> Any:

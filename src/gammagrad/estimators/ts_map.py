@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import astropy.units as u
+import numpy as np
 
 from gammagrad.core.options import parse_selection
 from gammagrad.dataset import MapDataset
@@ -22,10 +23,10 @@ from gammagrad.estimators.positions import positions_mask
 from gammagrad.estimators.result import as_maps, scanned_fluxes
 from gammagrad.estimators.run_parts import RunParts
 from gammagrad.estimators.times import union_of_times
-from gammagrad.flux_maps import FluxMaps
+from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps.geom import warn_if_uneven
 from gammagrad.maps.map import Map
-from gammagrad.models import SkyModel, default_kernel_model
+from gammagrad.models import Models, SkyModel, default_kernel_model
 from gammagrad.progress import progress_bar
 
 __all__ = ["TSMapEstimator"]
@@ -40,9 +41,11 @@ class TSMapEstimator(RunParts):
 
     Parameters
     ----------
-    model : SkyModel, optional
+    model : SkyModel, or a list of them, optional
         The source to test. Its position does not matter. Default: a point source with a power law
-        of index 2. `kernel_model` is another name.
+        of index 2. A list, such as one of sizes, tests each of its models; `run` then returns
+        `HypothesisMaps`. Models without a name are called by what tells them apart. `kernel_model`
+        is another name.
     kernel_width : str or Quantity, optional
         Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
         spread function, 99.9 % of which it holds, but no wider than the map. See `renormalise`.
@@ -117,7 +120,7 @@ class TSMapEstimator(RunParts):
     memory : int, str or Quantity, optional
         Working memory of the fit to aim at, such as "500 MB" or a number of bytes: a large map is
         fitted in strips of rows. Default: 256 MB on a processor, a quarter of another device's.
-    kernel_model : SkyModel, optional
+    kernel_model : SkyModel or list, optional
         Another name of `model`.
     show_progress : bool, optional
         Show a progress bar; None shows one on a terminal.
@@ -155,7 +158,7 @@ class TSMapEstimator(RunParts):
 
     def __init__(
         self,
-        model: SkyModel | None = None,
+        model: SkyModel | Sequence[SkyModel] | Models | None = None,
         kernel_width: Any = None,
         downsampling_factor: int | None = None,
         n_sigma: float = 1,
@@ -180,20 +183,22 @@ class TSMapEstimator(RunParts):
         kernel_weighting: str = "counts",
         kernel_sampling: str = "fine",
         memory: Any = None,
-        kernel_model: SkyModel | None = None,
+        kernel_model: SkyModel | Sequence[SkyModel] | Models | None = None,
         show_progress: bool | None = None,
     ) -> None:
         given = dict(locals())
         if model is not None and kernel_model is not None:
             raise TypeError("model and kernel_model are two names of one thing; pass one of them.")
         model = kernel_model if model is None else model
-        self.model = default_kernel_model() if model is None else model
+        # which setting it makes Models of a list
+        chosen: Any = default_kernel_model() if model is None else model
+        self.model = chosen
         for name in (*self.config_parameters, "show_progress"):
             if name != "model":
                 setattr(self, name, given[name])
 
     @property
-    def kernel_model(self) -> SkyModel:
+    def kernel_model(self) -> SkyModel | Models:
         """Another name of `model`."""
         return self.model
 
@@ -234,10 +239,13 @@ class TSMapEstimator(RunParts):
         names, image = self.selection_all, found[0].geom.to_image()
         maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
         if "stat_scan" in maps:
-            maps["dnde_scan_values"] = scanned_fluxes(maps["stat_scan"], self.model.spectral_model)
+            spectrum = self._only_model.spectral_model
+            maps["dnde_scan_values"] = scanned_fluxes(maps["stat_scan"], spectrum)
         return {name: maps[name] for name in names}
 
-    def run(self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None) -> FluxMaps:
+    def run(
+        self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
+    ) -> FluxMaps | HypothesisMaps:
         """Fit the norm at every pixel, for every energy group.
 
         Parameters
@@ -254,8 +262,10 @@ class TSMapEstimator(RunParts):
 
         Returns
         -------
-        FluxMaps
-            Maps with one plane per energy group.
+        FluxMaps, or HypothesisMaps if `model` is a list
+            Maps with one plane per energy group. Those of a list are, for each model, the maps of
+            a run with it alone, on the blocks of the widest kernel where maps are downsampled.
+            What the models share is computed once, and all kernels run the same compiled code.
 
         Raises
         ------
@@ -270,16 +280,32 @@ class TSMapEstimator(RunParts):
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
         settings = self._fit_settings
-        inputs, grid = self._all_inputs(found)
-        joint = JointInputs(inputs, bins, axis)
-        joint.warn_of_cut_kernels(self.renormalise)
+        by_model, grid = self._all_inputs(found)
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
-        with progress_bar(len(groups), self.tag, self.show_progress) as bar:
-            arrays = fit_groups(joint.groups, settings, blocks, bar)
-        if grid is not None:
-            arrays = only_at(wanted, grid.upsampled(arrays))
-        image, names = found[0].geom.to_image(), self.selection_all
-        maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
+        results = {}
+        with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
+            for model, inputs in zip(self._models, by_model, strict=True):
+                joint = JointInputs(inputs, bins, axis)
+                several = len(self._models) > 1
+                called = repr(model.name) if several else "a source"
+                joint.warn_of_cut_kernels(self.renormalise, called)
+                arrays = fit_groups(joint.groups, settings, blocks, bar)
+                if grid is not None:
+                    arrays = only_at(wanted, grid.upsampled(arrays))
+                results[model.name] = self._result(found, model, joint, arrays, wanted)
+        return HypothesisMaps(results) if isinstance(self.model, Models) else results[model.name]
+
+    def _result(
+        self,
+        datasets: Sequence[MapDataset],
+        model: SkyModel,
+        joint: JointInputs,
+        arrays: dict[str, np.ndarray],
+        wanted: np.ndarray | None,
+    ) -> FluxMaps:
+        """Put geometry, fluxes and the record of the run on the arrays of a model's fit."""
+        image, scan = datasets[0].geom.to_image(), self._fit_settings.scan_values
+        maps = as_maps(arrays, self.selection_all, image, joint.axis, scan)
         meta = {
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,
@@ -287,9 +313,9 @@ class TSMapEstimator(RunParts):
             "norm_min": self.norm_min,
             "precision": "float64",
             **joint.meta(),
-            "settings": self.settings,
+            "settings": {**self.settings, "model": model.name},
         }
         if wanted is not None:
             meta["positions"] = int(wanted.sum())
-        gti = union_of_times([d.gti for d in found], [d.name for d in found])
-        return FluxMaps(maps, reference_model=self.model, meta=meta, gti=gti)
+        gti = union_of_times([d.gti for d in datasets], [d.name for d in datasets])
+        return FluxMaps(maps, reference_model=model, meta=meta, gti=gti)

@@ -101,6 +101,11 @@ class NamedMaps(Mapping[str, Map]):
         return [n for n in names if n not in QUANTITIES or QUANTITIES[n].listed]
 
     @property
+    def computed(self) -> dict[str, Map]:
+        """The maps that were computed or read, by name, without those that follow from them."""
+        return dict(self._data)
+
+    @property
     def geom(self) -> WcsGeom:
         """Geometry of the maps: the sky and the energy groups."""
         geom = self._data.get("norm", next(iter(self._data.values()))).geom

@@ -32,7 +32,11 @@ from gammagrad.io.yaml_file import read_yaml
 from gammagrad.maps.map import Map
 from gammagrad.quantities import QUANTITIES
 
-__all__ = ["CARDS", "FluxMapsContent", "model_filename", "read_flux_maps", "write_flux_maps"]
+__all__ = ["CARDS", "HYPOTHESES", "FluxMapsContent", "creator", "map_images", "model_filename"]
+__all__ += ["read_flux_maps", "read_images", "to_json", "write_flux_maps"]
+
+HYPOTHESES = "HYPOTHES"
+"""Card of the primary header that files of several models have, see `io.hypothesis_maps`."""
 
 CARDS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
     {
@@ -93,8 +97,19 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _to_json(value: Any) -> str:
-    """Return JSON that survives a FITS card: ASCII, without quotes and ampersands of its own."""
+def to_json(value: Any) -> str:
+    """Return JSON that survives a FITS card: ASCII, without quotes and ampersands of its own.
+
+    Parameters
+    ----------
+    value
+        Numbers, texts, lists and dicts; what is something else becomes text.
+
+    Returns
+    -------
+    str
+        The JSON.
+    """
     text = json.dumps(_plain(value))
     return text.replace("'", "\\u0027").replace("&", "\\u0026")
 
@@ -107,7 +122,8 @@ def _to_yaml(value: Any) -> str:
     return re.sub(number, r"\1.0\2", text, flags=re.MULTILINE)
 
 
-def _creator() -> str:
+def creator() -> str:
+    """Return what writes the files: the name of the library and its version."""
     try:
         return f"gammagrad {version('gammagrad')}"
     except PackageNotFoundError:
@@ -120,12 +136,12 @@ def _primary(
     """Return the primary extension, with all that is not a map in its header."""
     hdu = fits.PrimaryHDU()
     header = hdu.header
-    header["CREATOR"] = (_creator(), "what wrote this file")
+    header["CREATOR"] = (creator(), "what wrote this file")
     words = "norms of the reference model" if sed_type == "likelihood" else f"{sed_type}"
     header["SED_TYPE"] = (sed_type, f"maps are {words}")
     if model is not None:
         header["MODEL"] = model_path.as_posix()
-        header["REFMODEL"] = _to_json(model)
+        header["REFMODEL"] = to_json(model)
     rest = {}
     for name, value in meta.items():
         plain = _plain(value)
@@ -133,12 +149,12 @@ def _primary(
             card, comment = CARDS[name]
             text = isinstance(plain, dict | list)
             # a comment after a long text would make a card that does not fit
-            header[card] = _to_json(plain) if text else plain
+            header[card] = to_json(plain) if text else plain
             if not text and len(str(plain)) < 20:
                 header.comments[card] = comment
         elif name not in CARDS and name != "creator":
             rest[name] = plain
-    header["META"] = _to_json(rest)
+    header["META"] = to_json(rest)
     return hdu
 
 
@@ -160,11 +176,11 @@ def _from_header(header: fits.Header) -> dict[str, Any]:
 # -- signs
 
 
-def _for_file(name: str, m: Map) -> Map:
+def _for_file(name: str, m: Map, signed: bool) -> Map:
     """Return a map as it is written: test statistics without sign, integers of a type FITS has."""
     if m.data.dtype == np.int8:
         return Map.from_geom(m.geom, data=m.data.astype(np.int16), unit=m.unit)
-    if name == "ts":
+    if name == "ts" and not signed:
         return Map.from_geom(m.geom, data=np.abs(m.data), unit=m.unit)
     return m
 
@@ -267,15 +283,59 @@ def write_flux_maps(
             raise FileExistsError(
                 f"{str(path)!r} is there already; use overwrite=True to replace it."
             )
-    hdus: list[Any] = [_primary(meta or {}, model, model_path, sed_type)]
-    for name, m in maps.items():
-        entry = QUANTITIES.get(name)
-        hdus += map_to_hdus(_for_file(name, m), entry.fits_name if entry else name.upper())
+    hdus: list[Any] = [_primary(meta or {}, model, model_path, sed_type), *map_images(maps)]
     if gti is not None:
         hdus.append(table_to_hdu(gti, "GTI"))
     if model is not None:
         write_text(_to_yaml(model), model_path, overwrite=overwrite)
     write_hdus(hdus, filename, overwrite=overwrite)
+
+
+def map_images(maps: Mapping[str, Map], suffix: str = "", signed: bool = False) -> list[Any]:
+    """Return maps as extensions of a file: images, and tables of their axes.
+
+    Parameters
+    ----------
+    maps : Mapping of str to Map
+        Maps by name; ``ts`` with its sign.
+    suffix : str
+        What to put behind their names.
+    signed : bool
+        Whether to write ``ts`` with its sign, which gammapy does not.
+
+    Returns
+    -------
+    list of HDU
+        The extensions.
+    """
+    hdus: list[Any] = []
+    for name, m in maps.items():
+        entry = QUANTITIES.get(name)
+        fits_name = entry.fits_name if entry else name.upper()
+        hdus += map_to_hdus(_for_file(name, m, signed), fits_name + suffix)
+    return hdus
+
+
+def read_images(hdus: Any, suffix: str = "", signed: bool = False) -> dict[str, Map]:
+    """Return the maps of a file.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        Its extensions.
+    suffix : str
+        End of the names of the images to read, in upper case.
+    signed : bool
+        Whether ``ts`` has its sign there; else it is restored.
+
+    Returns
+    -------
+    dict of str to Map
+        Maps by name in lower case, without the suffix; ``ts`` with its sign.
+    """
+    names = [name for name in _image_names(hdus) if name.endswith(suffix)]
+    maps = {name.removesuffix(suffix).lower(): map_from_hdus(hdus, name) for name in names}
+    return {name: _typed(name, m) for name, m in (maps if signed else _with_signs(maps)).items()}
 
 
 def _read_model(header: fits.Header, filename: str | PathLike[str]) -> dict[str, Any] | None:
@@ -321,12 +381,13 @@ def read_flux_maps(filename: str | PathLike[str]) -> FluxMapsContent:
     header = hdus[0].header
     names = _image_names(hdus)
     sed_type = str(header.get("SED_TYPE", "")).strip()
+    if HYPOTHESES in header:
+        raise ValueError(f"{filename}: maps of several models; HypothesisMaps.read reads them.")
     if not sed_type or not names:
         raise ValueError(
             f"{filename}: no flux maps; expected SED_TYPE in the primary header and images such "
             f"as NORM and TS, found {', '.join(names) or 'no images'}."
         )
-    maps = {name.lower(): map_from_hdus(hdus, name) for name in names}
-    maps = {name: _typed(name, m) for name, m in _with_signs(maps).items()}
+    maps = read_images(hdus)
     gti = read_table(hdus["GTI"]) if "GTI" in hdus else None
     return FluxMapsContent(maps, sed_type, _read_model(header, filename), _from_header(header), gti)

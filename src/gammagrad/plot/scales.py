@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -227,13 +228,15 @@ def tick_text(value: float, position: int | None = None) -> str:
     return rf"${factor}10^{{{power}}}$"
 
 
-def categories(name: str) -> tuple[Any, Any, list[str]] | None:
+def categories(name: str, words: Sequence[str] | None = None) -> tuple[Any, Any, list[str]] | None:
     """Return how to draw a quantity whose values are codes.
 
     Parameters
     ----------
     name : str
         Name of the quantity.
+    words : sequence of str, optional
+        What the codes 0, 1, 2 ... stand for, where the quantity does not say.
 
     Returns
     -------
@@ -243,7 +246,13 @@ def categories(name: str) -> tuple[Any, Any, list[str]] | None:
     """
     from matplotlib import colors
 
-    if name == "status":
+    chosen: list[Any]
+    if words is not None:
+        labels = list(words)
+        palette = pyplot().get_cmap("viridis" if len(labels) > 10 else "tab10")
+        steps = np.linspace(0, 1, len(labels)) if len(labels) > 10 else range(len(labels))
+        chosen = [palette(step) for step in steps]
+    elif name == "status":
         labels = [status.name.lower().replace("_", " ") for status in Status]
         chosen = [_STATUS_COLOURS[status] for status in Status]
     elif name in ("success", "is_ul"):

@@ -232,6 +232,7 @@ def plot_map(
     peaks: Table | None = None,
     peak_names: bool = True,
     name: str = "",
+    words: Sequence[str] | None = None,
 ) -> Any:
     """Draw a map on axes with sky coordinates.
 
@@ -267,6 +268,8 @@ def plot_map(
         Write their names.
     name : str
         Name of the quantity, from which stretch and label follow.
+    words : sequence of str, optional
+        What the values 0, 1, 2 ... stand for, if they are codes.
 
     Returns
     -------
@@ -285,7 +288,7 @@ def plot_map(
         stretch = auto_stretch(name, together)
     text = _bar_text(m, name, label)
     # significances are to be compared between the panels; fluxes fall too steeply with energy
-    codes = categories(name)
+    codes = categories(name, words)
     words = None if codes is None else codes[2]
     shared = stretch == "diverging" or codes is not None
     for axis, plane, energies in zip(axes, planes, titles, strict=True):
@@ -362,6 +365,10 @@ def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **
             f"{quantity} is a curve at every pixel: draw that of one with "
             "maps.plot_profile(position)."
         )
+    if quantity == "hypothesis":
+        names = maps.meta.get("hypotheses", [str(i) for i in range(int(m.data.max()) + 1)])
+        m = Map(m.geom, np.where(m.data < 0, np.nan, m.data))
+        kwargs = {"words": names, **kwargs}
     entry = QUANTITIES.get(quantity)
     n = getattr(maps, entry.sigma) if entry is not None and entry.sigma else None
     if entry is not None and n is not None:

@@ -1,0 +1,371 @@
+"""Maps of several models of a source: one set of flux maps for each, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
+from numpy.typing import NDArray
+
+from gammagrad.derive import model_from_content, model_to_content, same_spectrum
+from gammagrad.flux_maps.flux_maps import FluxMaps
+from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.map import Map
+from gammagrad.models import Models, SkyModel
+from gammagrad.quantities import QUANTITIES
+
+__all__ = ["HypothesisMaps"]
+
+
+class HypothesisMaps(Mapping[str, FluxMaps]):
+    """Maps of several models of a source, such as sizes or spectral indices, on the same pixels.
+
+    ``maps["gauss"]`` and ``maps[1]`` are the `FluxMaps` of one model, ``maps.best()`` those of the
+    model with the largest test statistic at each pixel, and ``maps.stack("ts")`` an array with the
+    models as its first axis.
+
+    The largest test statistic of several models is **not** that of one: without any source it is
+    larger than a chi-square with one degree of freedom allows, the more so the more models there
+    are and the less alike they are. Its root overstates the significance; simulate the background
+    alone for how much. With n models the chance to exceed a threshold is at most n times that of
+    one. Nor is the difference of two test statistics a chi-square, unless one model is a special
+    case of the other inside the range of its parameters.
+
+    Parameters
+    ----------
+    maps : Mapping of str to FluxMaps
+        The maps of each model, by its name. All have the same geometry and the same maps.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they differ in geometry or in the maps they have.
+    TypeError
+        If an entry is something else than `FluxMaps`.
+
+    Examples
+    --------
+    >>> from gammagrad import TSMapEstimator
+    >>> from gammagrad.models import GaussianSpatialModel, PointSpatialModel, PowerLawSpectralModel
+    >>> from gammagrad.simulate import simulate_field
+    >>> shapes = PointSpatialModel(), GaussianSpatialModel(sigma="0.2 deg")
+    >>> models = [SkyModel(PowerLawSpectralModel(), shape) for shape in shapes]
+    >>> estimator = TSMapEstimator(models, kernel_width="0.6 deg")
+    >>> maps = estimator.run(simulate_field(seed=1, npix=40).dataset)
+    >>> maps.names, maps.stack("ts").shape
+    (['point', 'gauss'], (2, 1, 40, 40))
+    >>> best = maps.best()
+    >>> bool((best["ts"].data == maps.stack("ts").max(axis=0)).all())
+    True
+    >>> int(best["hypothesis"].data.max())
+    1
+    """
+
+    def __init__(self, maps: Mapping[str, FluxMaps]) -> None:
+        if not maps:
+            raise ValueError("maps: expected the FluxMaps of one model or more, got none.")
+        self._maps = dict(maps)
+        first = next(iter(self._maps))
+        for name, one in self._maps.items():
+            if not isinstance(one, FluxMaps):
+                raise TypeError(f"{name}: expected FluxMaps, got {type(one).__name__}.")
+            if one.geom != self[first].geom:
+                raise ValueError(f"{name}: its geometry differs from that of {first}.")
+            if one.computed.keys() != self[first].computed.keys():
+                raise ValueError(f"{name}: it has other maps than {first}.")
+
+    # -- the mapping -----------------------------------------------------------------------------
+
+    def __getitem__(self, key: str | int) -> FluxMaps:
+        if isinstance(key, int | np.integer):
+            return self._maps[self.names[key]]
+        if key not in self._maps:
+            hint = ""
+            if key in QUANTITIES:
+                hint = (
+                    f" {key!r} is a map: of one model maps[{self.names[0]!r}][{key!r}], of the "
+                    f"best maps.best()[{key!r}], of all as an array maps.stack({key!r})."
+                )
+            raise KeyError(f"no model named {key!r}; there are {', '.join(self.names)}.{hint}")
+        return self._maps[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._maps)
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    # comparing means comparing maps, which has no single answer
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    # -- what they are ---------------------------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models, in order: the first axis of `stack`, and the codes of `best`."""
+        return list(self._maps)
+
+    @property
+    def models(self) -> Models:
+        """The models, as they were tested."""
+        models = [one.reference_model for one in self._maps.values()]
+        return Models([model for model in models if model is not None])
+
+    @property
+    def geom(self) -> WcsGeom:
+        """Geometry of the maps: the sky and the energy groups."""
+        return self[0].geom
+
+    @property
+    def energy_axis(self) -> MapAxis:
+        """Energy axis, with one bin per energy group."""
+        return self[0].energy_axis
+
+    def __str__(self) -> str:
+        lines = {
+            "models": self.names,
+            "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
+            "quantities": self[0].available_quantities,
+        }
+        title = type(self).__name__
+        body = "\n".join(f"  {name:<22} : {value}" for name, value in lines.items())
+        return f"{title}\n{'-' * len(title)}\n\n{body}\n"
+
+    __repr__ = __str__
+
+    # -- what to do with them --------------------------------------------------------------------
+
+    def stack(self, quantity: str) -> NDArray[Any]:
+        """Return a map of all models as one array.
+
+        Parameters
+        ----------
+        quantity : str
+            Name of the map.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (models, groups, rows, cols).
+
+        Raises
+        ------
+        MissingQuantityError
+            If there is no such map.
+        """
+        return np.stack([one[quantity].data for one in self._maps.values()])
+
+    def best(self) -> FluxMaps:
+        """Return the maps of the model with the largest test statistic at each pixel.
+
+        Test statistics count with their sign, so that any source is better than a hole. For what
+        the largest of several means see the class.
+
+        Returns
+        -------
+        FluxMaps
+            Every map that was computed, taken from the best model at each pixel of each energy
+            group; ``hypothesis``, the index of that model in `names`, -1 where none was fitted; in
+            ``meta`` the names as ``"hypotheses"``. Fluxes follow from that model's spectrum. Norms
+            are those of that model, too: where spectra differ, they compare to nothing, there is no
+            reference model, and the fluxes are maps of their own.
+        """
+        known = np.isfinite(self.stack("norm")) & np.isfinite(self.stack("ts"))
+        values = np.where(known, self.stack("ts"), -np.inf)
+        index = values.argmax(axis=0)
+        spectrum = self._common_spectrum()
+        data = {}
+        for name in self._maps_of_best(spectrum is None):
+            planes, one = self.stack(name), self[0][name]
+            # a scan has its norms between the energies and the pixels
+            which = index if planes.ndim == 4 else index[:, None]
+            chosen = np.take_along_axis(planes, which[None], axis=0)[0]
+            data[name] = Map(one.geom, chosen, unit=one.unit)
+        found = np.where(known.any(axis=0), index, -1).astype(np.int16)
+        data["hypothesis"] = Map(self.geom, found)
+        return FluxMaps(data, spectrum, self._common_meta(), self[0].gti)
+
+    def best_model(self, position: Any, energy: int = 0) -> SkyModel:
+        """Return the model with the largest test statistic at a position, placed there.
+
+        Parameters
+        ----------
+        position : SkyCoord or tuple of int
+            A position, or a pixel as (row, column).
+        energy : int
+            Energy group.
+
+        Returns
+        -------
+        SkyModel
+            The model as it was tested, its norm not applied.
+
+        Raises
+        ------
+        ValueError
+            If it is outside of the maps, or nothing was fitted there.
+        """
+        if not isinstance(position, SkyCoord):
+            row, col = position
+            position = self.geom.pix_to_sky(float(col), float(row))
+        x, y = self.geom.sky_to_pix(position)
+        rows, cols = self.geom.shape_image
+        if not (-0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5):
+            raise ValueError(f"position: {position.to_string()} is outside of the maps.")
+        index = int(self.best()["hypothesis"].data[energy, round(float(y)), round(float(x))])
+        if index < 0:
+            raise ValueError(f"position: nothing was fitted at {position.to_string()}.")
+        model = self[index].reference_model
+        if model is None or model.spatial_model is None:
+            raise ValueError(f"{self.names[index]}: its maps have no model with a shape.")
+        there = position.transform_to(model.frame).spherical
+        placed: SkyModel = model.with_position(float(there.lon.deg), float(there.lat.deg))
+        return placed
+
+    def cutout(self, position: Any, width: Any, mode: str = "trim") -> HypothesisMaps:
+        """Return a part of the sky.
+
+        Parameters
+        ----------
+        position : SkyCoord
+            Centre of the part.
+        width : Quantity or str
+            Its width, or widths in longitude and latitude.
+        mode : str
+            ``"trim"`` or ``"strict"``, for parts that reach beyond the maps.
+
+        Returns
+        -------
+        HypothesisMaps
+            The part.
+        """
+        parts = {name: one.cutout(position, width, mode) for name, one in self._maps.items()}
+        return HypothesisMaps(parts)
+
+    def find_peaks(
+        self, threshold: Any = 5, min_distance: Any = 5, quantity: str = "sqrt_ts"
+    ) -> QTable:
+        """List the sources of `best`, with the name of the model of each in a column ``model``.
+
+        Parameters
+        ----------
+        threshold : float or Quantity
+            Peaks are higher than this.
+        min_distance : str, Quantity or float
+            No higher pixel lies within this angle, or number of pixels.
+        quantity : str
+            Name of the map to search.
+
+        Returns
+        -------
+        astropy.table.QTable
+            One row per source, the most significant first.
+        """
+        return self.best().find_peaks(threshold, min_distance, quantity)
+
+    def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
+        """Draw a map of `best`; ``"hypothesis"`` shows which model that is.
+
+        Parameters
+        ----------
+        quantity : str
+            Name of the map.
+        ax : WCSAxes, optional
+            Where to draw; new axes by default.
+        **kwargs
+            Options of `gammagrad.plot.plot_flux_maps`.
+
+        Returns
+        -------
+        WCSAxes or array of them
+            The axes, one per energy group shown.
+        """
+        return self.best().plot(quantity, ax, **kwargs)
+
+    def write(self, filename: str | PathLike[str], overwrite: bool = False) -> None:
+        """Write the maps of all models into one FITS file, which `read` reads.
+
+        For a file that gammapy reads write the `FluxMaps` of one model.
+
+        Parameters
+        ----------
+        filename : str or path
+            File to write.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file is there and `overwrite` is false.
+        """
+        content = {
+            name: Hypothesis(one.computed, model_to_content(one.reference_model), one.meta)
+            for name, one in self._maps.items()
+        }
+        write_hypotheses(filename, content, self[0].gti, overwrite)
+
+    @classmethod
+    def read(cls, filename: str | PathLike[str]) -> HypothesisMaps:
+        """Read a file written by `write`.
+
+        Parameters
+        ----------
+        filename : str or path
+            File to read.
+
+        Returns
+        -------
+        HypothesisMaps
+            The maps.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it does not hold maps of several models.
+        """
+        content, gti = read_hypotheses(filename)
+        return cls(
+            {
+                name: FluxMaps(one.maps, model_from_content(one.model), one.meta, gti)
+                for name, one in content.items()
+            }
+        )
+
+    # -- what the models have in common ----------------------------------------------------------
+
+    def _common_spectrum(self) -> Any:
+        """Return the spectral model if all models have the same; else None."""
+        models = [one.reference_model for one in self._maps.values()]
+        if any(model is None for model in models):
+            return None
+        first, *others = (model.spectral_model for model in models)
+        return first if all(same_spectrum(first, other) for other in others) else None
+
+    def _maps_of_best(self, with_fluxes: bool) -> list[str]:
+        """Return the names of the maps that `best` chooses from."""
+        first = self[0]
+        derived = [
+            name
+            for name in first
+            if name == "dnde_scan_values" or (name in QUANTITIES and QUANTITIES[name].reference)
+        ]
+        return list(dict.fromkeys([*first.computed, *(derived if with_fluxes else ())]))
+
+    def _common_meta(self) -> dict[str, Any]:
+        """Return the metadata that all have in common, and the names of the models."""
+        first = self[0].meta
+        metas = [one.meta for one in self._maps.values()]
+        common = {k: v for k, v in first.items() if all(m.get(k) == v for m in metas)}
+        if "settings" in first:
+            common["settings"] = {**first["settings"], "model": self.names}
+        return {**common, "hypotheses": self.names}
