@@ -62,6 +62,7 @@ class DatasetLikelihood:
     backgrounds: tuple[str, ...] = static_field()
     name: str | None = static_field()
 
+    @jax.jit
     def npred_background(self, models: Any) -> Array:
         """Return the background as its model has it.
 
@@ -78,6 +79,7 @@ class DatasetLikelihood:
         counts, known = self._background(self._select(models))
         return jnp.where(known, counts, jnp.nan)
 
+    @jax.jit
     def npred_signal(self, models: Any) -> Array:
         """Return the counts of sources and templates.
 
@@ -94,6 +96,7 @@ class DatasetLikelihood:
         background = jnp.asarray(self.background)
         return self._add_sources(jnp.zeros_like(background), self._select(models))
 
+    @jax.jit
     def npred(self, models: Any) -> Array:
         """Return all predicted counts: background, sources and templates.
 
@@ -117,6 +120,7 @@ class DatasetLikelihood:
         counts, known = self._npred(models)
         return jnp.where(known, counts, jnp.nan)
 
+    @jax.jit
     def stat_array(self, models: Any) -> Array:
         """Return the Cash statistic of each bin, times its weight.
 
@@ -149,6 +153,7 @@ class DatasetLikelihood:
         stat = cash(counts, jnp.where(used, npred, jnp.ones_like(npred)))
         return jnp.where(used, weights * stat, jnp.zeros_like(stat))
 
+    @jax.jit
     def stat_sum(self, models: Any) -> Array:
         """Return the Cash statistic summed over all bins, ``-2 log L`` but for a constant.
 

@@ -20,10 +20,6 @@ __all__ = ["DatasetStatistic"]
 
 # one compilation for a shape, where the bare function would have one for each operation
 _cash = jax.jit(cash)
-_npred_signal = jax.jit(DatasetLikelihood.npred_signal)
-_npred_background = jax.jit(DatasetLikelihood.npred_background)
-_npred = jax.jit(DatasetLikelihood.npred)
-_stat_sum = jax.jit(DatasetLikelihood.stat_sum)
 
 
 class DatasetStatistic(DatasetTransforms):
@@ -96,7 +92,7 @@ class DatasetStatistic(DatasetTransforms):
         """
         chosen = self._chosen(models)
         if self.background is not None and is_traced(chosen):
-            return _npred_background(self._prepared(chosen), chosen)
+            return self._prepared(chosen).npred_background(chosen)
         return background_npred(self.background, chosen)
 
     def npred_signal(self, models: Any = None, sampling: str = "fine") -> Any:
@@ -124,7 +120,7 @@ class DatasetStatistic(DatasetTransforms):
         """
         chosen = self._chosen(models)
         if is_traced(chosen):
-            return _npred_signal(self._prepared(chosen, sampling), chosen)
+            return self._prepared(chosen, sampling).npred_signal(chosen)
         total = np.zeros(self.geom.data_shape)
         for model in sky_models(chosen):
             total += model_npred(model, self, sampling).data
@@ -148,7 +144,7 @@ class DatasetStatistic(DatasetTransforms):
         """
         chosen = self._chosen(models)
         if is_traced(chosen):
-            return _npred(self._prepared(chosen, sampling), chosen)
+            return self._prepared(chosen, sampling).npred(chosen)
         background = self.npred_background(chosen)
         if background is not None and not sky_models(chosen):
             return Map(self.geom, np.maximum(background.data, 0.0, dtype=float), copy=False)
@@ -223,7 +219,7 @@ class DatasetStatistic(DatasetTransforms):
         """
         chosen = self._chosen(models)
         if is_traced(chosen):
-            return _stat_sum(self._prepared(chosen), chosen)
+            return self._prepared(chosen).stat_sum(chosen)
         return self._sum(self.stat_array(chosen))
 
     def _sum(self, stat: np.ndarray) -> float:
