@@ -16,7 +16,7 @@ __all__ = ["PointSpatialModel"]
 
 # pixels from the grid's nearest pixel: further out there is no weight, nor a trustworthy position
 _REACH = 4.0
-_N_STEPS = 4
+_N_STEPS = 5
 
 
 @pytree
@@ -184,8 +184,12 @@ def _invert(planes: jax.Array, target: jax.Array) -> tuple[tuple[jax.Array, jax.
     ).astype(planes.dtype)
     planes = jnp.where(near, planes, plain)
     target = jnp.where(near, target, jnp.zeros_like(target))
-    row = col = zero
-    for _ in range(_N_STEPS):
+    known = jax.lax.stop_gradient((planes, target))
+    row, col = jax.lax.fori_loop(
+        0, _N_STEPS - 2, lambda _, step: _newton_step(*known, *step), (zero, zero)
+    )
+    # of a root, one step has the first derivative, two have the second and third as well
+    for _ in range(2):
         row, col = _newton_step(planes, target, row, col)
     return (row, col), near
 
