@@ -14,6 +14,7 @@ from gammagrad.core.convolve import (
     convolve,
     convolve_stack,
     correlate,
+    prepare_kernel,
 )
 
 SHAPES = [
@@ -152,3 +153,14 @@ def test_second_call_does_not_compile():
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("side", [3, 9])
+def test_prepared_kernels_convolve_one_image_or_one_each(side: int) -> None:
+    rng = np.random.default_rng(8)
+    images, kernels = jnp.array(rng.random((3, 10, 12))), jnp.array(rng.random((3, side, side)))
+    ready = prepare_kernel(kernels, (10, 12))
+    wanted = convolve_stack(images, kernels)
+    np.testing.assert_allclose(ready.convolve(images), wanted, rtol=1e-5)
+    shared = convolve_stack(jnp.broadcast_to(images[:1], images.shape), kernels)
+    np.testing.assert_allclose(ready.convolve(images[:1]), shared, rtol=1e-5)

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gammagrad.core.convolve import convolve
-from gammagrad.core.place import block_sum, place_kernel, shared_sum
+from gammagrad.core.place import (
+    add_window,
+    block_sum,
+    cut_window,
+    place_kernel,
+    prepare_point,
+    shared_sum,
+)
 
 place = jax.jit(place_kernel, static_argnums=(3, 4))
 
@@ -124,3 +131,36 @@ def test_a_shared_sample_is_smoothed_where_it_is(place: float) -> None:
     assert np.abs(smooth - expected).max() < 3e-3 * expected.max()
     if place:
         assert np.abs(moved - expected).max() > 0.04 * expected.max()
+
+
+@pytest.mark.parametrize("shape", [(9, 24), (31, 7)])
+def test_a_prepared_kernel_is_placed_the_same(shape: tuple[int, int]) -> None:
+    kernel = np.random.default_rng(3).random((2, 15, 21))
+    ready = prepare_point(kernel, shape, 3, np)
+    assert isinstance(ready.values, np.ndarray)
+    for y, x in ((shape[0] / 2 + 0.4, shape[1] / 2 - 0.7), (shape[0] / 2 - 100.0, 300.0)):
+        wanted = place(kernel, y, x, shape, 3)
+        np.testing.assert_allclose(place(ready, y, x, shape, 3), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_far_position_stays_at_the_last_one() -> None:
+    kernel = gaussian(9, 1, 1.0)[None]
+    last = np.asarray(place(kernel, 12.0, 8.0, (17, 17), 1))
+    far = np.asarray(place(kernel, 500.0, 8.0, (17, 17), 1))
+    assert np.argmax(far[0].sum(axis=1)) >= np.argmax(last[0].sum(axis=1))
+
+
+def test_windows_are_cut_and_added() -> None:
+    cube = np.random.default_rng(6).random((2, 5, 6))
+    padded = np.pad(cube[:, 1:4, :2], ((0, 0), (2, 0), (1, 3)), mode="edge")
+    start = jnp.asarray([1.0, 0.0])
+    found = jax.jit(cut_window, static_argnums=(2, 3))(cube, start, (3, 2), ((2, 0), (1, 3)))
+    np.testing.assert_array_equal(found, jnp.asarray(padded))
+    part = jnp.ones((2, 3, 2))
+    total, back = jax.vjp(lambda c, p: add_window(c, p, start), jnp.asarray(cube), part)
+    expected = cube.copy()
+    expected[:, 1:4, :2] += 1
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    weights = jnp.asarray(np.random.default_rng(7).random(cube.shape))
+    for one, other in zip(back(weights), (weights, weights[:, 1:4, :2]), strict=True):
+        np.testing.assert_array_equal(one, other)
