@@ -11,6 +11,7 @@ HOST: tuple[dict[str, str], ...] = (
     {"demo": "a simulated field, found again"},
     {
         "estimators": "maps in, flux maps out",
+        "fitting": "models to datasets",
         "simulate": "Poisson fields",
         "plot": "figures",
     },
@@ -53,7 +54,7 @@ FACADES: dict[str, tuple[str, ...]] = {
 
 # The parts of the host that call traced code.
 CALLS_TRACED = (
-    *("cli", "demo", "estimators", "simulate", "plot"),
+    *("cli", "demo", "estimators", "fitting", "simulate", "plot"),
     *("dataset", "flux_maps", "peaks", "evaluate", "derive", "maps.irf"),
 )
 
@@ -89,7 +90,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ray": ("parallel",),
     "tqdm": ("progress",),
     "argparse": ("cli",),
-    "optax": ("fit", "core", "models"),
+    "optax": ("fitting", "core", "models"),
 }
 LIBRARIES_FOR_ALL = frozenset({"astropy", "jax", "numpy"})
 

@@ -16,7 +16,7 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "api"
 NAMES = {
     *("Map", "MapDataset", "FluxMaps", "HypothesisMaps"),
     *("TSMapEstimator", "KernelBackgroundEstimator"),
-    *("fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
+    *("fit", "fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
     *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),
 }
 PARTS = (gammagrad, gammagrad.models, gammagrad.responses, gammagrad.stats)

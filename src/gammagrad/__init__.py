@@ -11,6 +11,7 @@ from gammagrad.estimators.exclusion import exclusion_mask, write_regions
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.estimators.lima import lima_maps
 from gammagrad.estimators.ts_map import TSMapEstimator
+from gammagrad.fitting.fit import fit
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps.map import Map
 
@@ -25,6 +26,7 @@ __all__ = [
     "TSMapEstimator",
     "__version__",
     "exclusion_mask",
+    "fit",
     "fit_background_norm",
     "fit_norm",
     "kernel_background",

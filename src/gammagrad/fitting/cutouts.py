@@ -1,0 +1,250 @@
+"""Cutouts of equal shape around candidates, so that compiled code serves all of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+
+from gammagrad.dataset import MapDataset
+from gammagrad.evaluate.responses import finite
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import conversion
+
+__all__ = ["Cutout", "Field", "typical_psf"]
+
+Floats = NDArray[np.float64]
+
+# Half widths of a cutout in pixels, whatever the PSF.
+_LEAST, _MOST = 3, 60
+# Part of the PSF, and sigmas of a source, that lie within a cutout.
+_CONTAINED, _SIGMAS = 0.95, 3.0
+
+
+class Cutout(NamedTuple):
+    """Where a cutout lies.
+
+    Parameters
+    ----------
+    row, column
+        First pixel of the map in it; may be negative.
+    likelihood
+        The likelihood of the data in it and one source.
+    """
+
+    row: int
+    column: int
+    likelihood: Any
+
+
+def typical_psf(dataset: MapDataset, position: SkyCoord) -> float:
+    """Return the sigma of a Gaussian about as wide as the PSF of a dataset.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    position
+        Where.
+
+    Returns
+    -------
+    float
+        Deg, the median over energies; 0 without a PSF.
+    """
+    if dataset.psf is None:
+        return 0.0
+    widths = dataset.psf.half_widths(dataset.psf.valid_position(position))
+    known = widths[np.isfinite(widths)]
+    return float(np.median(known)) / math.sqrt(2 * math.log(2)) if known.size else 0.0
+
+
+class Field:
+    """A dataset as arrays to be cut out of, and what has been found in it.
+
+    Parameters
+    ----------
+    dataset
+        The dataset. Its own models are part of the background.
+    sampling
+        As in `MapDataset.npred`.
+    position
+        Where its PSF sets the size of cutouts.
+    reach
+        How far in deg sources extend and move.
+    """
+
+    def __init__(
+        self, dataset: MapDataset, sampling: str, position: SkyCoord, reach: float
+    ) -> None:
+        counts = np.asarray(dataset.require("counts").data, dtype=float)
+        background = np.asarray(dataset.npred(sampling=sampling).data, dtype=float)
+        exposure = dataset.require("exposure")
+        weights, mask = dataset.weights, dataset.mask
+        used = np.isfinite(counts) & np.isfinite(background)
+        if mask is not None:
+            used &= mask.data
+        self.dataset, self.sampling = dataset, sampling
+        self.image = dataset.geom.to_image()
+        self.counts = np.where(used, counts, 0.0)
+        self.background = np.where(used, background, 0.0)
+        self.weights = np.where(used, 1.0 if weights is None else weights.data, 0.0)
+        self.exposure = finite(exposure.data) * conversion(exposure.unit, "cm2 s")
+        self.exposure_axis = exposure.geom.axes["energy_true"]
+        self.half = self._half(position, reach)
+        self._found: dict[Any, Floats] = {}
+
+    def _half(self, position: SkyCoord, reach: float) -> tuple[int, int]:
+        """Return the half width of cutouts in rows and columns."""
+        psf, n = self.dataset.psf, 0
+        if psf is not None:
+            there = psf.valid_position(position)
+            n = psf.get_psf_kernel(self.image, there, containment=_CONTAINED).npix // 2
+        scale = self.image.pixel_scales.to_value("deg")[::-1]
+        rows, cols = (
+            min(max(n + math.ceil(reach / float(size)), _LEAST), _MOST) for size in scale
+        )
+        return rows, cols
+
+    def _pick(self, data: Floats, row: int, column: int) -> Floats:
+        """Cut an array; beyond the map, what is at its edge."""
+        ny, nx = self.image.shape_image
+        rows = np.clip(row + np.arange(2 * self.half[0] + 1), 0, ny - 1)
+        cols = np.clip(column + np.arange(2 * self.half[1] + 1), 0, nx - 1)
+        return data[:, rows[:, None], cols[None, :]]
+
+    def _overlap(self, cutout: Cutout) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Return the pixels of the map that a cutout covers, and the same in the cutout."""
+        target, source = [slice(None)], [slice(None)]
+        for start, half, size in zip(
+            (cutout.row, cutout.column), self.half, self.image.shape_image, strict=True
+        ):
+            low, high = max(start, 0), min(start + 2 * half + 1, size)
+            high = max(high, low)
+            target.append(slice(low, high))
+            source.append(slice(low - start, high - start))
+        return tuple(target), tuple(source)
+
+    def cut(
+        self, position: SkyCoord, energies: tuple[float, float], models: Any, room: float
+    ) -> Cutout:
+        """Prepare the likelihood of a source and the data around it.
+
+        Parameters
+        ----------
+        position
+            The source.
+        energies
+            Energies in TeV to use: bins whose middle lies outside get no weight.
+        models
+            The source as a model at this position.
+        room
+            How far in deg it may move or grow.
+
+        Returns
+        -------
+        Cutout
+            The data in the pixels around it, as many for all sources; those beyond the map have
+            no weight.
+        """
+        x, y = (float(c) for c in self.image.sky_to_pix(position))
+        row, column = math.floor(y + 0.5) - self.half[0], math.floor(x + 0.5) - self.half[1]
+        shape = (2 * self.half[0] + 1, 2 * self.half[1] + 1)
+        image = self.image.window(row, column, shape)
+        axis = self.dataset.energy_axis
+        geom = image.to_cube([axis])
+        part = MapDataset(
+            counts=Map(geom, self._pick(self.counts, row, column)),
+            exposure=Map(
+                image.to_cube([self.exposure_axis]),
+                self._pick(self.exposure, row, column),
+                unit="cm2 s",
+            ),
+            background=Map(geom, self._pick(self.background, row, column)),
+            psf=self.dataset.psf,
+            edisp=self.dataset.edisp,
+            name=self.dataset.name,
+        )
+        ny, nx = self.image.shape_image
+        rows, cols = row + np.arange(shape[0]), column + np.arange(shape[1])
+        inside = ((rows >= 0) & (rows < ny))[:, None] & ((cols >= 0) & (cols < nx))[None, :]
+        middle = axis.center_in("TeV")
+        chosen = (middle > energies[0]) & (middle < energies[1])
+        weights = self._pick(self.weights, row, column) * (chosen[:, None, None] & inside[None])
+        likelihood = part.likelihood(models, room=room, sampling=self.sampling)
+        return Cutout(row, column, likelihood.with_data(weights=weights))
+
+    def add(self, group: Any, cutout: Cutout, counts: Floats) -> None:
+        """Add the counts predicted for a source to those of the sources found.
+
+        Parameters
+        ----------
+        group
+            The energies it was found in; only sources of one group are together in a field.
+        cutout
+            Where.
+        counts
+            Counts, shape (energy, row, col); negative to take a source out.
+        """
+        if group not in self._found:
+            self._found[group] = np.zeros_like(self.background)
+        target, source = self._overlap(cutout)
+        self._found[group][target] += counts[source]
+
+    def others(self, group: Any, cutout: Cutout, counts: Floats) -> Floats:
+        """Return the counts of all other sources around one of them.
+
+        Parameters
+        ----------
+        group
+            The energies it was found in.
+        cutout
+            Where.
+        counts
+            Its own counts among those added, shape (energy, row, col).
+
+        Returns
+        -------
+        ndarray
+            Counts, same shape.
+        """
+        total = np.zeros_like(counts)
+        target, source = self._overlap(cutout)
+        total[source] = self._found[group][target]
+        # rounding must not leave a negative background
+        return np.where(total - counts > 1e-9, total - counts, 0.0)
+
+    def own_background(self, cutout: Cutout) -> Floats:
+        """Return the background without any of the sources found.
+
+        Parameters
+        ----------
+        cutout
+            Where.
+
+        Returns
+        -------
+        ndarray
+            Counts, shape (energy, row, col).
+        """
+        return self._pick(self.background, cutout.row, cutout.column)
+
+    def used_bins(self, energies: tuple[float, float]) -> int:
+        """Return how many energy bins have any weight.
+
+        Parameters
+        ----------
+        energies
+            Energies to use, in TeV.
+
+        Returns
+        -------
+        int
+            The number.
+        """
+        middle = self.dataset.energy_axis.center_in("TeV")
+        chosen = (middle > energies[0]) & (middle < energies[1])
+        return int(np.count_nonzero(self.weights[chosen].any(axis=(1, 2))))

@@ -1,0 +1,197 @@
+"""The fit of models to datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.dataset import MapDataset
+from gammagrad.fitting.descent import descend
+from gammagrad.fitting.frame import error_scales, make_frame, plain_frame
+from gammagrad.fitting.newton import Found, polish
+from gammagrad.fitting.problem import Problem, make_problem
+from gammagrad.fitting.report import make_result
+from gammagrad.fitting.result import FitResult
+from gammagrad.fitting.run import Run
+from gammagrad.fitting.setup import check_datasets, check_models, fit_bounds, free_names
+from gammagrad.models import Models
+from gammagrad.progress import progress_bar
+
+__all__ = ["fit"]
+
+Floats = NDArray[np.float64]
+
+# Descents before the fit gives up: with new data where sources went far, or a new scaling.
+_MAX_ROUNDS = 6
+# How often the data are prepared anew at the end, where sources moved by this part of their error.
+_MAX_REFRESHES, _STILL = 3, 0.01
+
+
+def fit(
+    datasets: MapDataset | Iterable[MapDataset],
+    models: Any = None,
+    *,
+    optimiser: Any = None,
+    max_iterations: int = 200,
+    tolerance: float = 1e-6,
+    covariance: bool = True,
+    sampling: str = "fine",
+    progress: bool | None = None,
+) -> FitResult:
+    """Fit models to one or several datasets by maximum likelihood.
+
+    The sum of the Cash statistics of all datasets is minimised over the free parameters of the
+    models: by L-BFGS in coordinates in which it is expected to be a round bowl, so that any units
+    and correlations will do, and then by Newton's method with the exact second derivatives. These
+    also give the errors. Everything is computed in float64.
+
+    Parameters
+    ----------
+    datasets
+        One dataset or several; their counts, masks, weights and instrument responses are used.
+    models
+        The models and where to start; by default those of the datasets. `Models` says which
+        parameters are free, and their bounds. A model that names datasets is used for these only;
+        one for none of them is left alone.
+    optimiser
+        An ``optax.GradientTransformation`` to be used in place of L-BFGS, in coordinates in which
+        a step of 1 is of the order of the errors. Newton's steps follow all the same.
+    max_iterations
+        Most steps to make.
+    tolerance
+        Estimated distance to the minimum, in the statistic, at which the fit is done.
+    covariance
+        Whether to compute the covariance at the end; it costs nothing more.
+    sampling
+        "fine" integrates models over pixels accurately; "gammapy" takes the samples that gammapy
+        2.1 does, for comparison.
+    progress
+        Whether to show a progress bar; None shows it where the standard error stream is a
+        terminal.
+
+    Returns
+    -------
+    FitResult
+        Best models, errors, and how the fit went. A fit that goes wrong is not an exception: see
+        its ``success`` and ``message``.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to fit, a parameter starts outside of its bounds, or the datasets and
+        models do not go together.
+    TypeError
+        If something is no dataset or no model.
+
+    References
+    ----------
+    Cash (1979), ApJ 228, 939.
+    Liu and Nocedal (1989), Mathematical Programming 45, 503.
+
+    Examples
+    --------
+    >>> from gammagrad import Map, MapDataset, fit
+    >>> from gammagrad.maps import MapAxis
+    >>> from gammagrad.models import FoVBackgroundModel
+    >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
+    >>> background = Map.create(npix=(5, 4), binsz=0.1, axes=[axis])
+    >>> background.data += 2.0
+    >>> dataset = MapDataset(3 * background, background=background, name="example")
+    >>> result = fit(dataset, FoVBackgroundModel("example"))
+    >>> print(result.message)
+    the minimum was found.
+    >>> norm = result.models["example-bkg"].spectral_model.norm
+    >>> print(f"{norm:.4f} +- {result.errors['example-bkg.norm']:.4f}")
+    3.0000 +- 0.1936
+    """
+    used = check_datasets(datasets)
+    start = check_models(models, used)
+    names = free_names(start, used)
+    lower, upper = fit_bounds(start, names)
+    with jax.enable_x64(True), progress_bar(max_iterations, "fit", progress) as bar:
+
+        def show(stat: float) -> None:
+            bar.set_postfix_str(f"stat {stat:.3f}", refresh=False)
+            bar.update()
+
+        data = _Data(used, names, sampling)
+        run = Run(data.prepare(start), lower, upper, max_iterations, tolerance, show)
+        found = _minimise(run, data, optimiser)
+    return make_result(run, found, names, data.models, covariance)
+
+
+class _Data:
+    """The datasets, and the models as they were when the datasets were last prepared."""
+
+    def __init__(self, datasets: list[MapDataset], names: tuple[str, ...], sampling: str) -> None:
+        self.datasets, self.names, self.sampling = datasets, names, sampling
+        self.models = Models()
+        self.likelihoods: tuple[Any, ...] = ()
+
+    def prepare(self, models: Models) -> Problem:
+        """Prepare the datasets for models where they are now."""
+        self.models = models
+        self.likelihoods = tuple(
+            dataset.likelihood(models, sampling=self.sampling) for dataset in self.datasets
+        )
+        return make_problem(self.likelihoods, models, self.names)
+
+    def at(self, values: Floats) -> Models:
+        """Return the models with other values of the free parameters."""
+        return self.models.with_parameters(dict(zip(self.names, values.tolist(), strict=True)))
+
+    def start(self) -> Floats:
+        """Return the values of the free parameters that the datasets are prepared for."""
+        values = self.models.parameters
+        return np.array([float(values[name]) for name in self.names])
+
+    def moved(self, values: Floats, errors: Floats) -> bool:
+        """Return whether positions or sizes are not those that the datasets are prepared for."""
+        places = self.models.places()
+        angles = np.array([places[name].limits.unit == "deg" for name in self.names])
+        return bool(np.any(angles & (np.abs(values - self.start()) > _STILL * errors)))
+
+    def outgrown(self, values: Floats) -> bool:
+        """Return whether the datasets should be prepared anew."""
+        models = self.at(values)
+        return not all(likelihood.holds(models) for likelihood in self.likelihoods)
+
+
+def _minimise(run: Run, data: _Data, optimiser: Any) -> Found:
+    """Go down and finish; anew where sources left their windows or the first end was no minimum."""
+    values = data.start()
+    for _ in range(_MAX_ROUNDS):
+        point = run.evaluate(plain_frame(len(values)), values)
+        if not point.is_finite:
+            return Found(point, None, np.inf)
+        information = run.information(point)
+        scale = error_scales(values, information)
+        point = descend(run, make_frame(values, information, run.lower, run.upper), optimiser)
+        if not data.outgrown(point.values):
+            found = polish(run, point.values, scale)
+            if not run.may_go_on or found.bowl is None:
+                return found
+            if not data.outgrown(found.point.values) and (
+                found.is_minimum(run) or np.array_equal(found.point.values, values)
+            ):
+                return _settle(run, data, found, scale)
+            point = found.point
+        values = point.values
+        if data.outgrown(values):
+            run.problem = data.prepare(data.at(values))
+    return polish(run, values, scale)
+
+
+def _settle(run: Run, data: _Data, found: Found, scale: Floats) -> Found:
+    """Prepare the data where the sources are now, so that the result is that of this place."""
+    for _ in range(_MAX_REFRESHES):
+        values = found.point.values
+        if not data.moved(values, found.bowl.scale if found.bowl else scale):
+            break
+        run.problem = data.prepare(data.at(values))
+        found = polish(run, values, scale)
+    return found

@@ -1,0 +1,177 @@
+"""What is checked and collected before a fit starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.dataset import MapDataset
+from gammagrad.models import Models
+
+__all__ = ["check_datasets", "check_models", "fit_bounds", "free_names"]
+
+Floats = NDArray[np.float64]
+
+# Part of the way from the start to a bound that a model does not allow itself.
+_OPEN = 1e-4
+
+
+def check_datasets(datasets: Any) -> list[MapDataset]:
+    """Return datasets as a list, or say what is wrong with them.
+
+    Parameters
+    ----------
+    datasets
+        One dataset or several.
+
+    Returns
+    -------
+    list
+        The datasets.
+
+    Raises
+    ------
+    TypeError
+        If something is no dataset.
+    ValueError
+        If there is none, one has no counts, or two have one name.
+    """
+    found = [datasets] if isinstance(datasets, MapDataset) else list(datasets)
+    if not found:
+        raise ValueError("there is no dataset to fit; pass at least one.")
+    for dataset in found:
+        if not isinstance(dataset, MapDataset):
+            raise TypeError(f"a fit takes MapDatasets; got {type(dataset).__name__}.")
+        dataset.require("counts")
+    names = [dataset.name for dataset in found]
+    double = sorted({str(name) for name in names if names.count(name) > 1})
+    if double:
+        raise ValueError(
+            f"several datasets are named {', '.join(double)}; give each a name of its own, so that "
+            "models can tell them apart."
+        )
+    return found
+
+
+def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
+    """Return the models to fit: those given, or those of all datasets.
+
+    Parameters
+    ----------
+    models
+        A model, several, a `Models`, or None.
+    datasets
+        The datasets.
+
+    Returns
+    -------
+    Models
+        The models.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or two datasets have different models of one name.
+    """
+    if models is not None:
+        collected = Models(models)
+    else:
+        collected = Models()
+        for dataset in datasets:
+            own = Models(dataset.models)
+            for model in own:
+                if model.name in collected and not _equal(model, collected[model.name]):
+                    raise ValueError(
+                        f"dataset {dataset.name!r} has another model {model.name!r} than a dataset "
+                        "before it; pass `models`, or give models different names."
+                    )
+            for i, model in enumerate(own):
+                if model.name not in collected:
+                    collected = collected + own[i : i + 1]
+    if not any(model.applies_to(dataset.name) for model in collected for dataset in datasets):
+        raise ValueError(
+            "there is no model for these datasets; pass `models`, or set dataset.models."
+        )
+    return collected
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    trees: list[Any] = [jax.tree.structure(model) for model in (one, other)]
+    same = bool(trees[0] == trees[1])
+    return same and all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def free_names(models: Models, datasets: Iterable[MapDataset]) -> tuple[str, ...]:
+    """Return the parameters to fit: free ones of models that apply to any of the datasets.
+
+    Parameters
+    ----------
+    models
+        The models.
+    datasets
+        The datasets.
+
+    Returns
+    -------
+    tuple
+        Full names.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    wanted = [dataset.name for dataset in datasets]
+    used = Models(models)
+    names: list[str] = []
+    for model in used:
+        if any(model.applies_to(name) for name in wanted):
+            own = {f"{model.name}.{key}" for key in model.parameters}
+            names += [name for name in models.free if name in own]
+    if not names:
+        raise ValueError("all parameters are frozen; thaw some by models.thaw(name).")
+    return tuple(names)
+
+
+def fit_bounds(models: Models, names: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return the bounds of parameters, a little inside of what a model excludes.
+
+    Parameters
+    ----------
+    models
+        The models with the values at the start.
+    names
+        Full names of the parameters.
+
+    Returns
+    -------
+    (ndarray, ndarray)
+        Lower and upper bounds, infinite where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a parameter starts outside of its bounds.
+    """
+    values, bounds, places = models.parameters, models.bounds, models.places()
+    ends = []
+    for name in names:
+        value, (low, high), limits = float(values[name]), bounds[name], places[name].limits
+        if not low <= value <= high:
+            raise ValueError(
+                f"{name} is {value:g} at the start, outside of its bounds {low:g} and {high:g}; "
+                "change the value by models.with_parameters or the bounds by models.bound."
+            )
+        if np.isfinite(low) and low == limits.above:
+            low = low + _OPEN * (value - low)
+        if np.isfinite(high) and high == limits.below:
+            high = high - _OPEN * (high - value)
+        ends.append((low, high))
+    lower, upper = np.array(ends, dtype=float).T
+    return lower, upper
