@@ -135,9 +135,9 @@ def test_name_is_the_truncated_position() -> None:
     position = SkyCoord(
         ["05h34m31.94s", "17h45m40.04s", "00h00m00s"], ["22d00m52s", "-29d00m28s", "-00d30m00s"]
     )
-    from gammagrad.peaks import _source_name
+    from gammagrad.peaks import source_name
 
-    assert [_source_name(p) for p in position] == ["J0534.5+2200", "J1745.6-2900", "J0000.0-0030"]
+    assert [source_name(p) for p in position] == ["J0534.5+2200", "J1745.6-2900", "J0000.0-0030"]
     assert find_peaks(maps)["name"][0].startswith("J0")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import astropy.units as u
@@ -15,9 +15,22 @@ from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.quantities import FLUXES, QUANTITIES
 
-__all__ = ["find_peaks", "local_maxima"]
+__all__ = ["find_peaks", "install_refiner", "local_maxima", "source_name"]
 
 _GATHER = 4_000_000  # values looked at in one go: bounds the memory of `local_maxima`
+
+_refiners: list[Callable[..., QTable]] = []
+
+
+def install_refiner(function: Callable[..., QTable]) -> None:
+    """Set the function that fits the sources found; the layer of fits, above this one, has it.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a table of peaks, datasets, a model and options; returns a table.
+    """
+    _refiners[:] = [function]
 
 
 def _footprint(radius: tuple[float, float]) -> NDArray[np.int64]:
@@ -190,8 +203,19 @@ def _radius_in_pixels(min_distance: Any, geom: WcsGeom) -> tuple[float, float]:
     )
 
 
-def _source_name(position: SkyCoord) -> str:
-    """Return a name such as ``J1745.6-2900``: the position truncated, as catalogues do."""
+def source_name(position: SkyCoord) -> str:
+    """Return a name such as ``J1745.6-2900``: the position truncated, as catalogues do.
+
+    Parameters
+    ----------
+    position : SkyCoord
+        One position.
+
+    Returns
+    -------
+    str
+        The name.
+    """
     tenths = int(np.floor(position.ra.wrap_at("360d").deg * 40 + 1e-9)) % 14400
     minutes = int(np.floor(abs(position.dec.deg) * 60 + 1e-9))
     sign = "-" if position.dec.deg < 0 else "+"
@@ -234,6 +258,9 @@ def find_peaks(
     threshold: Any = 5,
     min_distance: Any = 5,
     quantity: str = "sqrt_ts",
+    refine: bool = False,
+    datasets: Any = None,
+    **options: Any,
 ) -> QTable:
     """List the sources: the maxima of a map with their positions, significances and fluxes.
 
@@ -247,6 +274,14 @@ def find_peaks(
         No higher pixel lies within this angle, such as ``"0.3 deg"``, or this number of pixels.
     quantity : str
         Name of the map to search.
+    refine : bool
+        Fit the position, flux and index of every peak to the data, from its pixel: positions
+        within the pixel, with errors; see `gammagrad.fitting.refine_peaks`.
+    datasets : MapDataset or several
+        The data the maps were made from; only to refine.
+    **options
+        Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free`` and ``model``; the
+        model is the reference model of the maps by default.
 
     Returns
     -------
@@ -256,14 +291,17 @@ def find_peaks(
         ``energy_group``, ``energy_min``, ``energy_max``; of several models the number and the
         name of the best, ``hypothesis`` and ``model``; predicted counts, norms and fluxes with
         the errors and limits there are; at the end ``ts``, ``sqrt_ts``, ``flux`` and ``flux_err``
-        in cm-2 s-1. It has no rows if nothing is found.
+        in cm-2 s-1. It has no rows if nothing is found. Refined, it has the columns of
+        `gammagrad.fitting.refine_peaks` on top.
 
     Raises
     ------
     ValueError
         If the threshold or the distance is not a number of a fitting unit, or the quantity is a
-        mask, a code or a likelihood scan.
+        mask, a code or a likelihood scan; or if peaks are to be refined without datasets.
     """
+    if (datasets is None) == refine or (options and not refine):
+        raise ValueError(_refine_mistake(refine, datasets, options))
     searched = maps[quantity]
     codes = searched.is_mask or quantity in ("status", "hypothesis")
     if codes or set(searched.geom.axes.names) - {"energy"}:
@@ -288,7 +326,7 @@ def find_peaks(
     icrs, galactic = sky.icrs, sky.galactic
     table = QTable()
     table["number"] = np.arange(1, len(row) + 1)
-    table["name"] = np.array([_source_name(p) for p in icrs], dtype="U12")
+    table["name"] = np.array([source_name(p) for p in icrs], dtype="U12")
     table["ra"], table["dec"] = icrs.ra.to("deg"), icrs.dec.to("deg")
     table["glon"], table["glat"] = galactic.l.to("deg"), galactic.b.to("deg")
     table["row"], table["col"] = row, col
@@ -304,4 +342,19 @@ def find_peaks(
             called = np.array(getattr(maps, "meta", {}).get("hypotheses", []), dtype=str)
             table["model"] = called[values] if called.size else values.astype(str)
     table.meta = {"quantity": quantity, "threshold": cut, "min_distance": str(min_distance)}
-    return _format(table)
+    table = _format(table)
+    if not refine:
+        return table
+    options.setdefault("model", getattr(maps, "reference_model", None))
+    return _refiners[0](table, datasets, **options)
+
+
+def _refine_mistake(refine: bool, datasets: Any, options: Mapping[str, Any]) -> str:
+    """Return what is wrong with the arguments about refinement."""
+    if refine:
+        return (
+            "refine=True fits the peaks to data, which maps do not hold; pass the datasets that "
+            "the maps were made from as datasets=..."
+        )
+    given = ", ".join([*(["datasets"] if datasets is not None else []), *options])
+    return f"{given}: only used with refine=True; pass that too, or leave it out."

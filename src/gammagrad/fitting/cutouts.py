@@ -104,9 +104,7 @@ class Field:
             there = psf.valid_position(position)
             n = psf.get_psf_kernel(self.image, there, containment=_CONTAINED).npix // 2
         scale = self.image.pixel_scales.to_value("deg")[::-1]
-        rows, cols = (
-            min(max(n + math.ceil(reach / float(size)), _LEAST), _MOST) for size in scale
-        )
+        rows, cols = (min(max(n + math.ceil(reach / float(size)), _LEAST), _MOST) for size in scale)
         return rows, cols
 
     def _pick(self, data: Floats, row: int, column: int) -> Floats:

@@ -166,7 +166,13 @@ class FluxMaps(NamedMaps):
         return status_table(self["status"])
 
     def find_peaks(
-        self, threshold: Any = 5, min_distance: Any = 5, quantity: str = "sqrt_ts"
+        self,
+        threshold: Any = 5,
+        min_distance: Any = 5,
+        quantity: str = "sqrt_ts",
+        refine: bool = False,
+        datasets: Any = None,
+        **options: Any,
     ) -> QTable:
         """List the sources; see `gammagrad.peaks.find_peaks`.
 
@@ -178,13 +184,19 @@ class FluxMaps(NamedMaps):
             No higher pixel lies within this angle, or number of pixels.
         quantity : str
             Name of the map to search.
+        refine : bool
+            Fit the position, flux and index of every source to the data.
+        datasets : MapDataset or several
+            The data the maps were made from; only to refine.
+        **options
+            Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free``.
 
         Returns
         -------
         astropy.table.QTable
             One row per source, the most significant first.
         """
-        return find_peaks(self, threshold, min_distance, quantity)
+        return find_peaks(self, threshold, min_distance, quantity, refine, datasets, **options)
 
     def write(
         self,

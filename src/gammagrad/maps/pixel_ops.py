@@ -165,6 +165,23 @@ class PixelOps(SkyGrid):
         """
         return self.cutout_slices(position, width, mode, odd_npix)[0]
 
+    def window(self, row: int, column: int, shape: tuple[int, int]) -> Self:
+        """Return the geometry of a rectangle of pixels, which may reach beyond this one.
+
+        Parameters
+        ----------
+        row, column
+            Its first pixel; may be negative.
+        shape
+            Rows and columns.
+
+        Returns
+        -------
+        WcsGeom
+            The rectangle.
+        """
+        return self._shifted(column, row, (shape[1], shape[0]))
+
     def pad(self, pad_width: Any) -> Self:
         """Return the geometry with pixels added on all sides.
 
