@@ -5,6 +5,11 @@ with power laws in a Fermi field, each with norm and tilt or norm of the backgro
 are parameters (differences in units of gammapy's errors), errors, the statistic of both sets of
 parameters by one and the same code, and times.
 
+gammagrad fits twice: with gammapy's samples of a point source, whose flux four pixels share before
+the PSF acts, for a comparison of fits and nothing else; and with its own, which put the source
+where it is. Errors are compared with those that gammapy reports, and with second differences of
+gammapy's statistic.
+
 Needs the environment variable GAMMAPY_DATA. gammapy runs in a process of its own, by the Python
 interpreter named with ``--gammapy`` (by default the one that runs this); without gammapy there,
 only gammagrad's fits are shown. ``--json`` writes the tables to ``docs/studies/fit.json``.
