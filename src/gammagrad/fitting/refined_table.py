@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gammagrad.fitting.candidate import Candidate
 from gammagrad.peaks import source_name
 
-__all__ = ["Ellipse", "error_ellipse", "refined_table"]
+__all__ = ["Ellipse", "error_ellipse", "refined_table", "turned_covariance"]
 
 Floats = NDArray[np.float64]
 
@@ -182,7 +182,7 @@ def _position_errors(result: Any, position: SkyCoord) -> dict[str, float]:
     covariance = covariance * narrow[:, None] * narrow[None, :]
     found = {}
     for frame, (first, second) in {"galactic": ("glon", "glat"), "icrs": ("ra", "dec")}.items():
-        turned = _turned(covariance, position, frame)
+        turned = turned_covariance(covariance, position, frame)
         found[f"{first}_err"], found[f"{second}_err"] = np.sqrt(np.diag(turned))
     ellipse = error_ellipse(turned)
     for percent, quantile in _QUANTILES.items():
@@ -192,8 +192,23 @@ def _position_errors(result: Any, position: SkyCoord) -> dict[str, float]:
     return found
 
 
-def _turned(covariance: Floats, position: SkyCoord, frame: str) -> Floats:
-    """Return a covariance to the east and north of a position's own frame in another one's."""
+def turned_covariance(covariance: Floats, position: SkyCoord, frame: str) -> Floats:
+    """Turn a covariance from the directions of one frame into those of another.
+
+    Parameters
+    ----------
+    covariance
+        Matrix to the east and north in the frame of the position, shape (2, 2).
+    position
+        Where.
+    frame
+        Name of the other frame.
+
+    Returns
+    -------
+    ndarray
+        Matrix to the east and north in that frame.
+    """
     north = position.directional_offset_by(0 * u.deg, 1e-3 * u.deg)
     there = position.transform_to(frame)
     angle = there.position_angle(north.transform_to(frame)).rad
