@@ -38,7 +38,9 @@ _PIXELS = 3.0
 # Radius of a circle with 68 % of a Gaussian, in its sigma.
 _CIRCLE = 1.51
 # Sizes that can be told from a point and fitted, in widths of the PSF.
-_SMALLEST, _LARGEST = 0.2, 4.0
+_SMALLEST, _LARGEST = 0.3, 4.0
+# Samples for one size will do down to this part of it.
+_SHRINK = 0.71
 
 
 def refine_peaks(
@@ -135,6 +137,15 @@ def refine_peaks(
     return refined_table(peaks, candidates, plan.settings.names)
 
 
+class _Sizes(NamedTuple):
+    """Sizes of Gaussians in deg: where to start, what to sample for, and the bounds."""
+
+    start: float
+    sampled: float
+    least: float
+    largest: float
+
+
 class _Plan(NamedTuple):
     """What is decided for all candidates before the first is fitted."""
 
@@ -142,7 +153,7 @@ class _Plan(NamedTuple):
     positions: SkyCoord
     model: SkyModel
     settings: Settings
-    sizes: tuple[float, float, float] | None  # start, least, largest, in deg
+    sizes: _Sizes | None
     groups: tuple[tuple[float, float], ...]
     norms: Any
 
@@ -165,9 +176,9 @@ def _plan(
     if max_shift is not None:
         shift = float(to_value(max_shift, "deg", "max_shift"))
     scale, size = _scales(model), math.hypot(psf, pixel)
-    start = sigma if sigma > 0 else 0.5 * size
-    wide = max(start, size)
-    sizes = (start, min(_SMALLEST * size, 0.5 * start), _LARGEST * wide)
+    start = sigma if sigma > 0 else size
+    sampled = min(start, max(_SMALLEST * size, min(pixel, psf)))
+    sizes = _Sizes(start, sampled, _SHRINK * sampled, _LARGEST * max(start, size))
     reach = shift + 3 * max(sigma, scale)
     fields = tuple(Field(dataset, sampling, positions[0], reach) for dataset in datasets)
     groups = _groups(peaks, datasets)
@@ -268,11 +279,10 @@ def _candidate(plan: _Plan, i: int) -> Candidate | None:
     models, room = _placed(plan, position, norm), settings.max_shift
     prepared = models
     if plan.sizes is not None:
-        # samples for the smallest size will do for all
-        prepared = models.with_parameters({f"{_SOURCE}.sigma": plan.sizes[1]})
-        radius = [float(m[0].evaluation_radius) for m in (prepared, models)]
-        per_sigma = (radius[1] - radius[0]) / (plan.sizes[0] - plan.sizes[1])
-        room += per_sigma * (plan.sizes[2] - plan.sizes[1])
+        # samples for a small size will do for all
+        prepared = models.with_parameters({f"{_SOURCE}.sigma": plan.sizes.sampled})
+        largest = models.with_parameters({f"{_SOURCE}.sigma": plan.sizes.largest})
+        room += float(largest[0].evaluation_radius) - float(prepared[0].evaluation_radius)
     group = plan.groups[i]
     cutouts = [field.cut(position, group, prepared, room) for field in plan.fields]
     return Candidate(plan.fields, cutouts, models, group, settings)
@@ -285,7 +295,7 @@ def _placed(plan: _Plan, position: SkyCoord, norm: float) -> Models:
     lon, lat = float(there.lon.deg), float(there.lat.deg)
     spatial = model.spatial_model
     if plan.sizes is not None and isinstance(spatial, PointSpatialModel):
-        spatial = GaussianSpatialModel(lon, lat, sigma=plan.sizes[0], frame=spatial.frame)
+        spatial = GaussianSpatialModel(lon, lat, sigma=plan.sizes.start, frame=spatial.frame)
     source = SkyModel(
         model.spectral_model,
         spatial.with_position(lon, lat),
@@ -301,7 +311,7 @@ def _placed(plan: _Plan, position: SkyCoord, norm: float) -> Models:
         models = models.bound(f"{_SOURCE}.lon_0", lon - wide, lon + wide)
         models = models.bound(f"{_SOURCE}.lat_0", max(lat - shift, -90), min(lat + shift, 90))
     if plan.sizes is not None:
-        models = models.bound(f"{_SOURCE}.sigma", *plan.sizes[1:])
+        models = models.bound(f"{_SOURCE}.sigma", *plan.sizes[2:])
     return models
 
 
