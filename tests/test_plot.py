@@ -414,3 +414,20 @@ def test_masked_pixels_are_blank() -> None:
 def test_importing_the_plots_does_not_import_matplotlib() -> None:
     code = "import sys, gammagrad.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_refined_sources_have_their_error_ellipses() -> None:
+    maps = make_maps()
+    peaks = maps.find_peaks(10)[:1]
+    for name, value in (("major_95", 0.2), ("minor_95", 0.1), ("angle", 90.0)):
+        peaks[f"ellipse_{name}"] = [value] * u.deg
+    ax = maps.plot(energy=0, peaks=peaks)
+    x, y = ax.lines[0].get_data()
+    edge = maps.geom.pix_to_sky(x, y)
+    distance = edge.separation(SkyCoord(peaks["ra"][0], peaks["dec"][0])).deg
+    # the major axis, which the curve starts with, points to the east
+    assert distance[0] == pytest.approx(0.2)
+    assert distance[15] == pytest.approx(0.1)
+    assert edge.icrs.ra.deg[0] > peaks["ra"][0].value
+    peaks["ellipse_major_95"] = [np.nan] * u.deg
+    assert not maps.plot(energy=0, peaks=peaks).lines

@@ -15,6 +15,7 @@ from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.plot.ellipses import draw_ellipses, has_ellipses
 from gammagrad.plot.scales import (
     asinh_ticks,
     auto_stretch,
@@ -171,6 +172,8 @@ def _mark_peaks(ax: Any, peaks: Table, names: bool) -> None:
     sky = SkyCoord(u.Quantity(peaks["ra"], "deg"), u.Quantity(peaks["dec"], "deg"), frame="icrs")
     x, y = ax.wcs.celestial.world_to_pixel(sky)
     ax.scatter(x, y, s=90, facecolors="none", edgecolors="black", linewidths=1.1, path_effects=halo)
+    if has_ellipses(peaks):
+        draw_ellipses(ax, peaks, color="black", lw=0.9, scalex=False, scaley=False)
     if not names or "name" not in peaks.colnames:
         return
     points = ax.transData.transform(np.column_stack([x, y])) * 72 / ax.figure.dpi
@@ -263,7 +266,8 @@ def plot_map(
     contour_color : str
         Colour of the contours.
     peaks : astropy.table.Table, optional
-        Sources to circle, with columns ``ra``, ``dec`` and ``name``, as `find_peaks` returns them.
+        Sources to circle, with columns ``ra``, ``dec`` and ``name``, as `find_peaks` returns them;
+        refined ones also get their 95 % error ellipses.
     peak_names : bool
         Write their names.
     name : str
