@@ -215,6 +215,7 @@ def test_mistakes_are_named() -> None:
     for wrong, message in (
         ({"free": ("place",)}, "choose from 'position'"),
         ({"passes": 0}, "expected 1 or more"),
+        ({"model": None}, "the model they belong to"),
         ({"model": SkyModel(PowerLawSpectralModel())}, "no position to refine"),
         (
             {"model": SkyModel(TemplateSpectralModel([1, 2], [1, 1]), PointSpatialModel())},

@@ -73,8 +73,9 @@ def refine_peaks(
     datasets
         The data: one dataset or several, which are fitted together.
     model
-        Shape and spectrum to start from, those that the peaks were searched with. By default a
-        point source with a power law of index 2 and 1e-12 cm-2 s-1 TeV-1 at 1 TeV.
+        Shape and spectrum to start from, those that the peaks were searched with: it is the model
+        that ``norm`` is a factor on. By default a point source with a power law of index 2 and the
+        ``flux`` at the pixel.
     free
         What to fit besides the flux: any of "position", "index" and "size". By default position,
         and index where there are several energies. With "size" a point source becomes a Gaussian.
@@ -120,14 +121,15 @@ def refine_peaks(
     Cash (1979), ApJ 228, 939.
     """
     used = check_datasets(datasets)
-    _check_columns(peaks)
+    _check_columns(peaks, model is None)
+    norm = "flux" if model is None or "norm" not in peaks.colnames else "norm"
     model = _default_model() if model is None else model
     if passes < 1:
         raise ValueError(f"passes is {passes!r}; expected 1 or more.")
     if not len(peaks):
         return refined_table(peaks, [], _names(model, free or ("position",))[0])
     with jax.enable_x64(True), progress_bar(passes * len(peaks), "refine", progress) as bar:
-        plan = _plan(peaks, used, model, free, max_shift, sampling, max_iterations, tolerance)
+        plan = _plan(peaks, norm, used, model, free, max_shift, sampling, max_iterations, tolerance)
         candidates = [_candidate(plan, i) for i in range(len(peaks))]
         for _ in range(passes):
             for candidate in candidates:
@@ -160,6 +162,7 @@ class _Plan(NamedTuple):
 
 def _plan(
     peaks: QTable,
+    norm: str,
     datasets: Sequence[MapDataset],
     model: SkyModel,
     free: Sequence[str] | None,
@@ -194,7 +197,7 @@ def _plan(
         Settings(names, scale_name, shift, max_iterations, tolerance),
         sizes if "size" in free else None,
         groups,
-        _norms(peaks, model, groups),
+        _norms(peaks, norm, model, groups),
     )
 
 
@@ -214,13 +217,17 @@ def _scales(model: SkyModel) -> float:
     return 0.0 if hasattr(spatial, "sigma") else float(spatial.evaluation_radius) / 3
 
 
-def _check_columns(peaks: Any) -> None:
+def _check_columns(peaks: Any, need_flux: bool) -> None:
     """Raise if a table is not one of peaks."""
     there = getattr(peaks, "colnames", [])
     missing = [name for name in ("ra", "dec") if name not in there]
     if missing or not {"norm", "flux"} & set(there):
         wanted = ", ".join(missing) or "norm or flux"
         raise ValueError(f"the table of peaks has no {wanted}; pass what find_peaks returns.")
+    if need_flux and "flux" not in there:
+        raise ValueError(
+            "the table of peaks has norms, but not the model they belong to; pass that as model=..."
+        )
 
 
 def _names(model: SkyModel, free: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -262,9 +269,9 @@ def _groups(peaks: QTable, datasets: Sequence[MapDataset]) -> tuple[tuple[float,
     return ((float(edges.min()), float(edges.max())),) * len(peaks)
 
 
-def _norms(peaks: QTable, model: SkyModel, groups: Sequence[tuple[float, float]]) -> Any:
-    """Return the norms of the model at the pixels."""
-    if "norm" in peaks.colnames:
+def _norms(peaks: QTable, name: str, model: SkyModel, groups: Sequence[Any]) -> Any:
+    """Return the norms of the model at the pixels, from a column of norms or fluxes."""
+    if name == "norm":
         return np.asarray(peaks["norm"], dtype=float)
     low, high = np.array(groups).T
     flux = to_value(peaks["flux"], "cm-2 s-1", "flux")
