@@ -1,6 +1,6 @@
 """Refine simulated sources: do positions, fluxes, indices and sizes spread as their errors say?
 
-python docs/studies/refine.py [--fields 25] [--json]
+python docs/studies/refine.py [--fields 75] [--json]
 
 Fields of 16 sources each on a flat background are searched with a TS map, and the peaks refined:
 point sources, and Gaussians of 0.1 to 0.2 deg searched with one of 0.15 deg. Indices are between
@@ -199,19 +199,37 @@ def pull_rows(kind: Kind, rows: QTable) -> list[list[Any]]:
     return found
 
 
+def brightness_rows(kind: Kind, rows: QTable) -> list[list[Any]]:
+    """Return how pulls and ellipses of faint and bright sources fare."""
+    found = []
+    for low, high in ((6, 10), (10, 20)):
+        some = rows[(rows["true_expected"] >= low) & (rows["true_expected"] < high)]
+        place = np.concatenate([pull(some, name) for name in ("ra", "dec")])
+        width = float(place.std())
+        row = [kind.name, f"{low} to {high}", len(some), width, width / (2 * place.size) ** 0.5]
+        row += [float(inside(some, percent).mean()) for percent in (68, 95)]
+        for name in ("flux", "index", "sigma"):
+            values = pull(some, name) if name in kind.pulls else np.array([np.nan])
+            values = values[np.isfinite(values)]
+            row += [float(values.mean()), float(values.std())] if values.size else ["", ""]
+        found.append(row)
+    return found
+
+
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fields", type=int, default=25, help="fields of each kind")
+    parser.add_argument("--fields", type=int, default=75, help="fields of each kind")
     parser.add_argument("--json", action="store_true", help="write the tables")
     options = parser.parse_args()
     pulls: list[Any] = []
-    ellipses, counts = [], []
+    ellipses, bright, counts = [], [], []
     for kind in KINDS:
         tables, times = zip(*(search(kind, seed) for seed in range(options.fields)), strict=True)
         rows = vstack(tables, metadata_conflicts="silent")
         good = rows[rows["refined"] & rows["matched"]]
         pulls += pull_rows(kind, good)
+        bright += brightness_rows(kind, good)
         for percent in (68, 95):
             held = inside(good, percent).mean()
             error = (held * (1 - held) / len(good)) ** 0.5
@@ -230,7 +248,7 @@ def main() -> None:
         )
         for row in rows[~rows["refined"]]:
             print(kind.name, f"expected {row['true_expected']:.1f}:", row["message"])
-    result = tables_of(pulls, ellipses, counts)
+    result = tables_of(pulls, ellipses, bright, counts)
     if options.json:
         write("refine", result, ["gammagrad", "jax", "numpy", "optax"])
         return
@@ -238,7 +256,7 @@ def main() -> None:
         print("", title, "", *lines(table), sep="\n")
 
 
-def tables_of(pulls: Any, ellipses: Any, counts: Any) -> dict[str, Any]:
+def tables_of(pulls: Any, ellipses: Any, bright: Any, counts: Any) -> dict[str, Any]:
     """Return the tables with their columns and formats."""
     return {
         "pulls": {
@@ -257,6 +275,19 @@ def tables_of(pulls: Any, ellipses: Any, counts: Any) -> dict[str, Any]:
             "columns": ["source", "expected", "n", "found", "+-"],
             "formats": {"expected": ".2f", "found": ".3f", "+-": ".3f"},
             "rows": ellipses,
+        },
+        "by expected sqrt(TS)": {
+            "columns": [
+                *("source", "sqrt(TS)", "n", "position: width", "+-", "in 68 %", "in 95 %"),
+                *("flux: mean", "flux: width", "index: mean", "index: width"),
+                *("sigma: mean", "sigma: width"),
+            ],
+            "formats": {
+                **dict.fromkeys(("position: width", "+-", "in 68 %", "in 95 %"), ".3f"),
+                **dict.fromkeys(("flux: mean", "index: mean", "sigma: mean"), "+.3f"),
+                **dict.fromkeys(("flux: width", "index: width", "sigma: width"), ".3f"),
+            },
+            "rows": bright,
         },
         "sources and times": {
             "columns": [
