@@ -276,7 +276,7 @@ def tables_of(pulls: Any, ellipses: Any, bright: Any, counts: Any) -> dict[str, 
             "formats": {"expected": ".2f", "found": ".3f", "+-": ".3f"},
             "rows": ellipses,
         },
-        "by expected sqrt(TS)": {
+        "by significance": {
             "columns": [
                 *("source", "sqrt(TS)", "n", "position: width", "+-", "in 68 %", "in 95 %"),
                 *("flux: mean", "flux: width", "index: mean", "index: width"),
