@@ -411,3 +411,13 @@ def test_threads_may_share_what_a_geometry_keeps(monkeypatch: pytest.MonkeyPatch
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(ask, range(1, 5)))
+
+
+def test_a_window_may_reach_beyond_the_map() -> None:
+    geom = WcsGeom.create((10, 8), 0.5, skydir=(83.6, 22.0), proj="TAN")
+    window = geom.window(-2, 7, (5, 6))
+    assert window.shape_image == (5, 6)
+    # its pixel (0, 0) is the map's row -2 and column 7
+    expected = geom.pix_to_sky(7.0, -2.0)
+    assert window.pix_to_sky(0.0, 0.0).separation(expected).deg < 1e-9
+    assert window == geom.pad(((2, 0), (0, 3))).window(0, 7, (5, 6))
