@@ -98,6 +98,7 @@ def test_the_broadening_and_its_error_agree_with_toys() -> None:
     assert 0.9 < np.mean(widths) < 1.05
 
 
+@pytest.mark.slow
 def test_a_posterior_has_the_width_of_the_error() -> None:
     pytest.importorskip("numpyro")
     example = load("sampling")

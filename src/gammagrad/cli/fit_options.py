@@ -278,11 +278,10 @@ def _models(
     model: SkyModel | Models, shapes: list[str] | None, indices: list[float] | None
 ) -> SkyModel | list[SkyModel]:
     """Return a model with another shape or spectrum, or one for each of these."""
-    if isinstance(model, Models):
-        if not (shapes and indices):
-            raise ValueError(
-                "--config has several models; give --model and --index both, or none of them."
-            )
+    if isinstance(model, Models) and not (shapes and indices):
+        raise ValueError(
+            "--config has several models; give --model and --index both, or none of them."
+        )
     base: SkyModel = model[0] if isinstance(model, Models) else model
     every: list[str | None] = [*shapes] if shapes else [None]
     slopes: list[float | None] = [*indices] if indices else [None]

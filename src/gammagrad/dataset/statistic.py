@@ -12,9 +12,9 @@ from gammagrad.core.stats import cash
 from gammagrad.dataset.likelihood import DatasetLikelihood, is_traced, prepare_likelihood
 from gammagrad.dataset.predict import background_npred, model_npred, sky_models
 from gammagrad.dataset.transforms import DatasetTransforms
-from gammagrad.evaluate import CUTOUT_MARGIN
+from gammagrad.evaluate import CUTOUT_MARGIN, SourceResponse, source_response
 from gammagrad.maps.map import Map
-from gammagrad.models import Models
+from gammagrad.models import Models, SkyModel
 
 __all__ = ["DatasetStatistic"]
 
@@ -75,6 +75,33 @@ class DatasetStatistic(DatasetTransforms):
         """
         prepared = prepare_likelihood(self, self._chosen(models), sampling, room)
         return prepared if is_traced(prepared) else jax.tree.map(jnp.asarray, prepared)
+
+    def source_response(self, model: SkyModel, kernel_width: Any = None) -> SourceResponse:
+        """Prepare the kernel and exposure of a source search for a model with varying parameters.
+
+        Parameters
+        ----------
+        model
+            The source to search for; its size sets that of the kernel.
+        kernel_width
+            Full width of the kernel, as `TSMapEstimator` takes it.
+
+        Returns
+        -------
+        SourceResponse
+            A tree of arrays, in the precision that JAX is set to; its methods `kernel` and
+            `reference_counts` take models and give what `gammagrad.ts_map` takes.
+
+        Raises
+        ------
+        ValueError
+            If there is no exposure, or the model has no shape.
+
+        """
+        prepared = source_response(
+            model, self.require("exposure"), self.psf, self.edisp, self.geom, kernel_width
+        )
+        return jax.tree.map(jnp.asarray, prepared)
 
     def npred_background(self, models: Any = None) -> Any:
         """Return the background as its model has it, in counts per bin.

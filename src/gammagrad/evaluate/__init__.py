@@ -8,12 +8,14 @@ from gammagrad.evaluate.predict import (
     norm_weights,
     reco_exposure,
 )
+from gammagrad.evaluate.source_response import SourceResponse, source_response
 from gammagrad.evaluate.source_window import SourceWindow, source_window
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Window, prepare
 
 __all__ = [
     "CUTOUT_MARGIN",
     "KernelEstimate",
+    "SourceResponse",
     "SourceWindow",
     "Window",
     "estimate_kernel",
@@ -23,5 +25,6 @@ __all__ = [
     "norm_weights",
     "prepare",
     "reco_exposure",
+    "source_response",
     "source_window",
 ]

@@ -36,7 +36,7 @@ from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import conversion, to_value
 
-__all__ = ["KernelEstimate", "estimate_kernel"]
+__all__ = ["KernelEstimate", "KernelPlan", "estimate_kernel", "plan_kernel", "point_images"]
 
 Floats = NDArray[np.float64]
 
@@ -124,32 +124,17 @@ def estimate_kernel(
         differ, both `kernel_width` and `containment` are given, the containment is not between 0
         and 1, or the model has no total of which a kernel could hold a part.
     """
-    check_sampling(sampling)
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
-    axis_true = check_geometries(exposure, geom)
-    axis = geom.axes["energy"]
-    spatial = model.spatial_model
-    if spatial is None:
-        raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
-    centre = geom.center_skydir
-    pixel = geom.pixel_size
-    choice = Sampling()
-    if kind_of(spatial) != "point":
-        narrowest = narrowest_psf(model, psf, axis_true, axis, centre)
-        choice = choose_sampling(spatial, pixel, narrowest, sampling)
-    psf_kernel, matrix = responses(
-        model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
-    )
-    npix, n_grid = _sizes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
-    values = exposure_at_centre(exposure)
-    if not model.apply_irf["exposure"]:
-        values = np.ones_like(values)
-    per_energy = flux_of_reference(model.spectral_model, axis_true) * values
+    plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width, sampling)
+    psf_kernel, matrix, npix, n_grid = plan.psf, plan.edisp, plan.npix, plan.n_grid
+    spatial, axis, pixel = model.spatial_model, geom.axes["energy"], geom.pixel_size
+    per_energy = flux_of_reference(model.spectral_model, plan.axis_true) * plan.exposure
     if kind_of(spatial) == "point":
-        counts = _point_counts(per_energy, psf_kernel, matrix, n_grid)
+        images = point_images(psf_kernel, len(per_energy), n_grid)
+        counts = _point_counts(per_energy, psf_kernel, matrix, images)
     else:
-        fold = (values, axis_true, psf_kernel, matrix, sampling)
-        counts = _folded_counts(model, geom.centred_square(n_grid), choice, *fold)
+        moved, inputs = plan.folded(spatial, geom, sampling)
+        counts = predict(model.spectral_model, moved, inputs)
     counts = _without_noise(counts)
     total = per_energy @ matrix if has_total(spatial) else None  # wherever they fall
     cut = (n_grid - npix) // 2
@@ -160,6 +145,78 @@ def estimate_kernel(
     if psf_kernel is None or not psf_kernel.after_edisp:
         return estimate
     return estimate._replace(psf_npix=psf_kernel.sizes)
+
+
+class KernelPlan(NamedTuple):
+    """What the kernel of a source is folded with.
+
+    Parameters
+    ----------
+    axis_true
+        True energies.
+    choice
+        Numbers of samples.
+    psf, edisp
+        Instrument responses in the middle of the map.
+    exposure
+        Exposure there in cm2 s, shape (n_true,).
+    npix, n_grid
+        Pixels along the kernel's side, and along that of the grid it is cut out of.
+    """
+
+    axis_true: MapAxis
+    choice: Sampling
+    psf: PSFKernel | None
+    edisp: Floats
+    exposure: Floats
+    npix: int
+    n_grid: int
+
+    def folded(self, spatial: Any, geom: WcsGeom, sampling: str) -> tuple[Any, FoldInputs]:
+        """Return an extended model moved to the middle of a grid, and the arrays for its fold."""
+        grid = geom.centred_square(self.n_grid)
+        cube = np.broadcast_to(
+            self.exposure[:, None, None], (len(self.exposure), *grid.shape_image)
+        )
+        moved, core = _centred(spatial, grid)
+        window = Block(grid, 0, 0, grid.shape_image)
+        inputs = fold_inputs(
+            moved, window, core, self.choice, cube, self.axis_true, self.psf, self.edisp, sampling
+        )
+        if kind_of(moved) == "template":
+            inputs = _centred_template(moved, inputs, core, self.choice)
+        return moved, inputs
+
+
+def plan_kernel(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    geom: WcsGeom,
+    kernel_width: Any = None,
+    sampling: str = "fine",
+) -> KernelPlan:
+    """Collect what a kernel is folded with; arguments and errors as in `estimate_kernel`."""
+    check_sampling(sampling)
+    axis_true = check_geometries(exposure, geom)
+    spatial = model.spatial_model
+    if spatial is None:
+        raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
+    centre = geom.center_skydir
+    pixel = geom.pixel_size
+    choice = Sampling()
+    if kind_of(spatial) != "point":
+        narrowest = narrowest_psf(model, psf, axis_true, geom.axes["energy"], centre)
+        choice = choose_sampling(spatial, pixel, narrowest, sampling)
+    psf_kernel, matrix = responses(
+        model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
+    )
+    npix, n_grid = _sizes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
+    values = exposure_at_centre(exposure)
+    if not model.apply_irf["exposure"]:
+        values = np.ones_like(values)
+    return KernelPlan(axis_true, choice, psf_kernel, matrix, values, npix, n_grid)
 
 
 def exposure_at_centre(exposure: Map) -> Floats:
@@ -242,37 +299,21 @@ def _sizes(
     return npix, max(npix, _odd(min(npix + 2 * (n_psf // 2 + 1), whole)))
 
 
-def _point_counts(
-    per_energy: Floats, psf_kernel: PSFKernel | None, matrix: Floats, size: int
-) -> Floats:
-    """Predict the counts of a point source in the middle of a square: the PSF itself."""
-    images = np.ones((len(per_energy), 1, 1)) if psf_kernel is None else psf_kernel.data
+def point_images(psf_kernel: PSFKernel | None, n_true: int, size: int) -> Floats:
+    """Return the image of a point source in the middle of a square: the PSF itself."""
+    images = np.ones((n_true, 1, 1)) if psf_kernel is None else psf_kernel.data
     images = _cropped(images, max(images.shape[-1] - size, 0) // 2)
     margin = (size - images.shape[-1]) // 2
-    images = np.pad(images, ((0, 0), (margin, margin), (margin, margin)))
+    return np.pad(images, ((0, 0), (margin, margin), (margin, margin)))
+
+
+def _point_counts(
+    per_energy: Floats, psf_kernel: PSFKernel | None, matrix: Floats, images: Floats
+) -> Floats:
+    """Predict the counts of a point source from its images."""
     if psf_kernel is not None and psf_kernel.after_edisp:
         return (per_energy @ matrix)[:, None, None] * images
     return np.einsum("tr,tyx->ryx", matrix * per_energy[:, None], images)
-
-
-def _folded_counts(
-    model: Any,
-    grid: WcsGeom,
-    choice: Sampling,
-    exposure: Floats,
-    axis_true: MapAxis,
-    psf_kernel: PSFKernel | None,
-    matrix: Floats,
-    sampling: str,
-) -> Floats:
-    """Predict the counts of an extended source in the middle of a grid."""
-    cube = np.broadcast_to(exposure[:, None, None], (len(exposure), *grid.shape_image))
-    moved, core = _centred(model.spatial_model, grid)
-    window = Block(grid, 0, 0, grid.shape_image)
-    inputs = fold_inputs(moved, window, core, choice, cube, axis_true, psf_kernel, matrix, sampling)
-    if kind_of(moved) == "template":
-        inputs = _centred_template(moved, inputs, core, choice)
-    return predict(model.spectral_model, moved, inputs)
 
 
 def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:

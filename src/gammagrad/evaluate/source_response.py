@@ -1,0 +1,217 @@
+"""The kernel and the exposure of a source search as traced functions of the source's model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gammagrad._pytree import pytree, replace, static_field
+from gammagrad.core.fold import FoldInputs, apply_edisp, fold_model
+from gammagrad.evaluate.kernel import plan_kernel, point_images
+from gammagrad.evaluate.responses import Dispersion, edisp_matrix, finite
+from gammagrad.evaluate.sampling import kind_of
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import conversion
+
+__all__ = ["SourceResponse", "source_response"]
+
+
+@pytree
+class SourceResponse:
+    """What turns a source's model into the kernel and exposure of `gammagrad.ts_map`.
+
+    Made by `MapDataset.source_response`. It is a tree of arrays, to be passed to compiled
+    functions as an argument. `psf` and `edisp` may be replaced by others of their shapes, such as
+    those of `gammagrad.responses`, with `with_responses`.
+
+    Parameters
+    ----------
+    psf
+        Images of a point source, shape (n, ky, kx), n true or reconstructed energies; for an
+        extended source on pixels `oversampling` times finer. None for a perfect instrument.
+    edisp
+        Energy dispersion in the middle of the map, shape (n_true, n_reco).
+    exposure
+        Exposure in cm2 s, shape (n_true, rows, cols).
+    edisp_of_map
+        Energy dispersion that the exposure is sorted by, shape (n_true, n_reco).
+    at_centre
+        Exposure in the middle of the map, shape (n_true,).
+    energy_edges
+        Edges of the bins of true energy in TeV, shape (n_true + 1,).
+    spatial
+        An extended model in the middle of its grid; None for a point.
+    window
+        Arrays that an extended model is folded with; None for a point.
+    cut
+        Pixels that are cut off each side of the grid; static.
+    psf_after_edisp
+        Whether the PSF is one of reconstructed energy; static.
+    """
+
+    psf: Any
+    edisp: Any
+    exposure: Any
+    edisp_of_map: Any
+    at_centre: Any
+    energy_edges: Any
+    spatial: Any
+    window: FoldInputs | None
+    cut: int = static_field()
+    psf_after_edisp: bool = static_field()
+
+    @property
+    def oversampling(self) -> int:
+        """How many times finer than the map's the pixels of the PSF are."""
+        return 1 if self.window is None else self.window.oversampling
+
+    def with_responses(self, psf: Any = None, edisp: Any = None) -> SourceResponse:
+        """Return a copy with another PSF or energy dispersion.
+
+        Parameters
+        ----------
+        psf
+            Kernels of sum 1, of the shape of `psf`; None keeps it.
+        edisp
+            Matrix of the shape of `edisp`, used for kernel and exposure; None keeps them.
+
+        Returns
+        -------
+        SourceResponse
+            The copy.
+
+        Raises
+        ------
+        ValueError
+            If a shape is another one.
+        """
+        changes = {}
+        for name, value in (("psf", psf), ("edisp", edisp)):
+            if value is None:
+                continue
+            shapes = tuple(
+                None if a is None else jnp.shape(a) for a in (getattr(self, name), value)
+            )
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"{name}: expected an array of shape {shapes[0]}, got {shapes[1]}."
+                )
+            changes[name] = value
+        if edisp is not None:
+            changes["edisp_of_map"] = edisp
+        return replace(self, **changes)
+
+    def kernel(self, model: Any) -> Array:
+        """Return the shape of a source as seen, with sum 1 in each energy bin.
+
+        Parameters
+        ----------
+        model
+            A `SkyModel` of the kind it was made for; its position does not matter. Its size may
+            change as long as the kernel holds it.
+
+        Returns
+        -------
+        Array
+            Shape (n_reco, rows, cols); 0 in energy bins that expect nothing.
+        """
+        counts = self._counts(model)
+        if self.cut:
+            counts = counts[:, self.cut : -self.cut, self.cut : -self.cut]
+        total = counts.sum(axis=(1, 2), keepdims=True)
+        return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), 0)
+
+    def reference_counts(self, model: Any) -> Array:
+        """Return the counts at norm 1, were all of them found in the pixel they come from.
+
+        Parameters
+        ----------
+        model
+            A `SkyModel`.
+
+        Returns
+        -------
+        Array
+            The exposure that `gammagrad.ts_map` takes, shape (n_reco, rows, cols).
+        """
+        flux = self._flux(model)
+        return apply_edisp(flux[:, None, None] * jnp.asarray(self.exposure), self.edisp_of_map)
+
+    def _flux(self, model: Any) -> Array:
+        edges = jnp.asarray(self.energy_edges)
+        return model.spectral_model.integral(edges[:-1], edges[1:])
+
+    def _counts(self, model: Any) -> Array:
+        if self.window is not None:
+            inputs = replace(self.window, psf=self.psf, edisp=self.edisp)
+            own = model.spatial_model
+            if hasattr(own, "lon_0"):
+                own = own.with_position(self.spatial.lon_0, self.spatial.lat_0)
+            return fold_model(model.spectral_model, own, inputs)
+        expected = self._flux(model) * jnp.asarray(self.at_centre)
+        images = jnp.asarray(self.psf)
+        if self.psf_after_edisp:
+            return apply_edisp(expected, self.edisp)[:, None, None] * images
+        return apply_edisp(expected[:, None, None] * images, self.edisp)
+
+
+def source_response(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    geom: WcsGeom,
+    kernel_width: Any = None,
+) -> SourceResponse:
+    """Prepare the kernel and exposure of a source search; see `estimate_kernel`.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel` with a spatial model, which sets the size of the kernel.
+    exposure
+        Exposure with the axis "energy_true".
+    psf, edisp
+        Instrument responses or None.
+    geom
+        Geometry of the counts.
+    kernel_width
+        Largest width of the kernel, as in `estimate_kernel`.
+
+    Returns
+    -------
+    SourceResponse
+        Arrays in numpy and double precision.
+
+    Raises
+    ------
+    ValueError
+        As `estimate_kernel`.
+    """
+    plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width)
+    spatial, window, cut = None, None, 0
+    if kind_of(model.spatial_model) == "point":
+        images = point_images(plan.psf, len(plan.exposure), plan.npix)
+    else:
+        spatial, window = plan.folded(model.spatial_model, geom, "fine")
+        images, cut = window.psf, (plan.n_grid - plan.npix) // 2
+    cube = finite(exposure.data) * conversion(exposure.unit, "cm2 s")
+    if not model.apply_irf["exposure"]:
+        cube = np.ones_like(cube)
+    return SourceResponse(
+        psf=images,
+        edisp=plan.edisp,
+        exposure=cube,
+        edisp_of_map=edisp_matrix(edisp, plan.axis_true, geom.axes["energy"]),
+        at_centre=plan.exposure,
+        energy_edges=plan.axis_true.edges_in("TeV"),
+        spatial=spatial,
+        window=window,
+        cut=cut,
+        psf_after_edisp=plan.psf is not None and plan.psf.after_edisp,
+    )
