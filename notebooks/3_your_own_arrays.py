@@ -15,8 +15,8 @@
 #
 # No files, no units, no sky: `gammagrad.ts_map` is a function from arrays to arrays. It works under
 # `jax.jit`, `jax.vmap` and `jax.grad` like any function of `jax.numpy`, so it can be one step of a
-# simulation, of a fit, or of a training loop. This notebook makes a field out of nothing, fits every
-# pixel of it, then of a hundred of them at once, and asks for derivatives.
+# simulation, of a fit, or of a training loop. This notebook makes a field out of nothing, fits
+# every pixel of it, then of a hundred of them at once, and asks for derivatives.
 
 # %%
 import jax
@@ -31,8 +31,8 @@ from gammagrad.responses import gaussian_psf
 # ## One field
 #
 # Arrays have the axes (energy, row, col). The exposure is in counts: those that a source of norm 1
-# would give in a bin if all of its flux fell there. The kernel says how they are spread over pixels.
-# Here are two energies, 61 x 61 pixels of 0.05 deg, and two sources of norm 1 and 0.4.
+# would give in a bin if all of its flux fell there. The kernel says how they are spread over
+# pixels. Here are two energies, 61 x 61 pixels of 0.05 deg, and two sources of norm 1 and 0.4.
 
 # %%
 NPIX, PIXEL = 61, 0.05
@@ -112,7 +112,8 @@ for ax, image, title in zip(axes, slope, ("low energy", "high energy"), strict=T
     ax.set_title(f"ts per photon, {title}")
 
 # %% [markdown]
-# And if the background were 1 % higher than we think? One product with the Jacobian, of the whole map.
+# And if the background were 1 % higher than we think? One product with the Jacobian, of the whole
+# map.
 
 
 # %%
