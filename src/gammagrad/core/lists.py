@@ -78,11 +78,18 @@ class ListedBins:
         For each dataset which bins to list, bool, shape (images, rows, cols).
     kernels
         Shape of each dataset's kernel, odd sizes in the last two axes.
+    window
+        Odd sizes (rows, cols) that the kernel table is made for: those of the largest kernel, or
+        larger.
     """
 
-    def __init__(self, members: Sequence[np.ndarray], kernels: Sequence[tuple[int, ...]]) -> None:
-        window = common_window(kernels)
-        self.common = TilePlan.create(members[0].shape, window)
+    def __init__(
+        self,
+        members: Sequence[np.ndarray],
+        kernels: Sequence[tuple[int, ...]],
+        window: tuple[int, int] | None = None,
+    ) -> None:
+        self.common = TilePlan.create(members[0].shape, window or common_window(kernels))
         self.datasets: list[_Dataset] = []
         n_bins = n_places = 0
         for member, kernel in zip(members, kernels, strict=True):

@@ -56,6 +56,8 @@ class MapSolver:
         Working memory to aim at, in bytes.
     advance
         Called with the part of a pass over the map that was done.
+    window
+        Odd sizes (rows, cols) that kernels fill up with zeros, where these are larger.
     """
 
     def __init__(
@@ -65,14 +67,15 @@ class MapSolver:
         options: FitOptions,
         memory: int,
         advance: Callable[[float], None],
+        window: tuple[int, int] | None = None,
     ) -> None:
         self.datasets, self.options, self.advance = datasets, options, advance
         self.kernels = [d.kernel.shape for d in datasets]
         self.dtype = datasets[0].background.dtype
         self.whole = whole_map(datasets, fitted)
-        window = common_window(self.kernels)
-        self.plan = TilePlan.create(datasets[0].counts.shape, window)
-        self.flat = flat_bins(datasets, window)
+        self.window = common_window(self.kernels if window is None else [*self.kernels, window])
+        self.plan = TilePlan.create(datasets[0].counts.shape, self.window)
+        self.flat = flat_bins(datasets, self.window)
         self.active: np.ndarray = np.any(to_tiles(self.whole.has_model, self.plan), axis=1)
         total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
         self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
@@ -148,7 +151,8 @@ class MapSolver:
 
     def _chunks(self) -> Iterator[Chunk]:
         """Return the chunks with occupied bins: as lists, or as windows if most bins are."""
-        listed = ListedBins([np.asarray(d.counts) > 0 for d in self.datasets], self.kernels)
+        occupied = [np.asarray(d.counts) > 0 for d in self.datasets]
+        listed = ListedBins(occupied, self.kernels, self.window)
         lengths = listed.lengths()
         wanted = self.active & (lengths > 0)
         if max(len(d.exposure[0]) for d in self.datasets) == 1:

@@ -39,6 +39,7 @@ def fit_occupied(
     threshold: float | None = None,
     n_sweeps: int = N_SWEEPS,
     memory: int | None = None,
+    window: tuple[int, int] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> NormFit:
     """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster.
@@ -65,6 +66,10 @@ def fit_occupied(
         Most Newton sweeps, in single precision and then again in that of the data.
     memory
         Working memory to aim at, in bytes; None for what suits the device.
+    window
+        Odd sizes (rows, cols) of the largest of several kernels that are fitted in turn: their
+        tables of kernels are made for it, so that they run the same compiled code. No number
+        changes, and a bin beyond the kernel itself is not visited.
     progress
         Called with the number of passes over the map done, a fraction of one included, and of all.
 
@@ -86,7 +91,7 @@ def fit_occupied(
             progress(min(done, passes), passes)
 
     def fit(some: Sequence[BinImages], where: np.ndarray, first: np.ndarray | None) -> NormFit:
-        solver = MapSolver(some, where, steer, memory or default_memory(), advance)
+        solver = MapSolver(some, where, steer, memory or default_memory(), advance, window)
         return solver.fit(tuple(selection), scan_values, first, threshold, n_sweeps)
 
     if height >= ny:

@@ -14,7 +14,6 @@ from gammagrad.core.options import FitOptions
 from gammagrad.core.solve import Status
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.estimators.matched_filter import guess_norm
-from gammagrad.estimators.own_windows import of_own_windows
 from gammagrad.estimators.strips import fit_shared
 from gammagrad.maps.axes import MapAxis
 from gammagrad.parallel import Jobs
@@ -182,11 +181,13 @@ def fit_group(
             inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
             for inputs, bins in shares
         ]
+        side = max(inputs.window(bins) for inputs, bins in shares)
         fit = fit_shared(
             images,
             fitted,
             jobs=settings.jobs,
             memory=settings.memory,
+            window=(side, side),
             options=settings.options,
             selection=settings.selection,
             scan_values=settings.scan_values,
@@ -197,9 +198,6 @@ def fit_group(
         )
     bar.update(-done)
     arrays = {name: _writable(getattr(fit, name)) for name in (*settings.maps, "status")}
-    paddings = [inputs.padding(bins) for inputs, bins in shares]
-    if any(paddings):
-        of_own_windows(arrays, images, paddings)
     for inputs, bins in shares:
         offset = inputs.stat_offset(bins, settings.sum_energies)
         if offset is not None:

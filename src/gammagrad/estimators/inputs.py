@@ -18,7 +18,7 @@ from gammagrad.core.windows import (
     weight_offset,
 )
 from gammagrad.dataset import MapDataset
-from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes, padded_to_size
+from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes
 from gammagrad.evaluate import (
     KernelEstimate,
     flux_of_reference,
@@ -57,8 +57,8 @@ class FitInputs(NamedTuple):
     sizes
         Pixels along the side of a kernel made for each energy bin alone, shape (energies,).
     windows
-        The same for the largest of several hypotheses, to which kernels are padded with zeros: all
-        then run the same compiled code. None where there is no other.
+        The same for the largest of several hypotheses, which all run the code that is compiled for
+        it. None where there is no other.
     """
 
     name: str
@@ -110,8 +110,8 @@ class FitInputs(NamedTuple):
         kernel = self.kernel.data[bins].astype(np.float64)
         return cut_to_size(kernel, int(self.sizes[bins].max()))
 
-    def padding(self, bins: slice) -> int:
-        """Return the rings of zeros put around the kernel of an energy group.
+    def window(self, bins: slice) -> int:
+        """Return the size of the largest kernel that any hypothesis has in an energy group.
 
         Parameters
         ----------
@@ -121,11 +121,9 @@ class FitInputs(NamedTuple):
         Returns
         -------
         int
-            Pixels on every side.
+            Pixels along its side, odd.
         """
-        if self.windows is None:
-            return 0
-        return int(self.windows[bins].max() - self.sizes[bins].max()) // 2
+        return int((self.sizes if self.windows is None else self.windows)[bins].max())
 
     def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
         """Return the bins of an energy group as images.
@@ -147,7 +145,7 @@ class FitInputs(NamedTuple):
         counts, background, exposure, weights = (
             array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
         )
-        kernel = padded_to_size(self.group_kernel(bins), self.padding(bins))
+        kernel = self.group_kernel(bins)
         if not sum_energies:
             if self.is_masked:
                 return _images(counts, background, exposure[:, None], kernel[:, None])

@@ -10,7 +10,7 @@ from gammagrad.evaluate import KernelEstimate
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.evaluate.window import CUTOUT_MARGIN
 
-__all__ = ["cut_to_size", "kernel_sizes", "padded_to_size"]
+__all__ = ["cut_to_size", "kernel_sizes"]
 
 
 def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
@@ -58,21 +58,3 @@ def cut_to_size(kernel: np.ndarray, size: int) -> np.ndarray:
     cut_y, cut_x = (max(n - size, 0) // 2 for n in kernel.shape[-2:])
     ny, nx = kernel.shape[-2:]
     return kernel[:, cut_y : ny - cut_y, cut_x : nx - cut_x]
-
-
-def padded_to_size(kernel: np.ndarray, rings: int) -> np.ndarray:
-    """Put zeros around a kernel.
-
-    Parameters
-    ----------
-    kernel
-        Shape (energies, kernel rows, kernel cols).
-    rings
-        Pixels on every side.
-
-    Returns
-    -------
-    ndarray
-        The kernel, larger by twice that.
-    """
-    return np.pad(kernel, ((0, 0), (rings, rings), (rings, rings))) if rings else kernel

@@ -232,7 +232,7 @@ class RunParts(Configurable):
         fitted: Sequence[Sequence[KernelEstimate]],
         grid: CoarseGrid | None,
     ) -> Iterator[list[FitInputs]]:
-        """Yield the arrays of all datasets for each model, with kernels to be of equal size."""
+        """Yield the arrays of all datasets for each model, with the size of the largest kernel."""
         models = self._models
         windows = [
             np.max([kernel_sizes(k, m.spatial_model) for m, k in pairs], axis=0)
