@@ -11,6 +11,7 @@ from gammagrad.models import (
     DiskSpatialModel,
     GaussianSpatialModel,
     PointSpatialModel,
+    ShellSpatialModel,
     TemplateSpatialModel,
 )
 
@@ -56,13 +57,14 @@ def test_fine_sampling_follows_source_and_psf(
 def test_few_samples_are_those_of_gammapy() -> None:
     assert choose_sampling(PointSpatialModel(), 0.1, 0.01, "gammapy") == Sampling()
     assert choose_sampling(GaussianSpatialModel(sigma=0.1), 0.1, 0.1, "gammapy") == Sampling(1, 3)
+    assert choose_sampling(GaussianSpatialModel(sigma=1e-9), 0.1, 0.1, "gammapy").subsampling == 200
     assert choose_sampling(DiskSpatialModel(r_0=0.2), 0.1, 0.1, "gammapy") == Sampling(1, 6)
     with pytest.raises(ValueError, match="expected one of fine, gammapy"):
         choose_sampling(None, 0.1, None, "best")
 
 
 def test_the_number_of_samples_is_bounded() -> None:
-    for r_0 in (1e-4, 1.0, 80.0):
+    for r_0 in (2e-3, 1.0, 80.0):
         choice = choose_sampling(DiskSpatialModel(r_0=r_0), 0.02, None, "fine")
         side = (2 * 1.11 * r_0 / 0.02 + 1) * choice.subsampling
         assert choice.subsampling <= 128
@@ -100,3 +102,20 @@ def test_a_block_may_reach_beyond_the_sky() -> None:
     area = block.solid_angle(Sampling(1, 2))
     assert np.all(np.isfinite(area))
     assert area[0].max() == 0
+
+
+@pytest.mark.parametrize("half_width", [None, 0.001, 0.1])
+def test_a_source_that_samples_would_miss_is_refused(half_width: float | None) -> None:
+    for shape in (
+        GaussianSpatialModel(sigma=1e-5),
+        DiskSpatialModel(r_0=2e-3),
+        ShellSpatialModel(radius=1e-4, width=1e-3),
+    ):
+        with pytest.raises(ValueError, match="too small to be integrated"):
+            choose_sampling(shape, 0.1, half_width, "fine")
+    for shape in (
+        GaussianSpatialModel(sigma=2e-3),
+        DiskSpatialModel(r_0=0.01),
+        ShellSpatialModel(radius=1.0, width=1e-3),
+    ):
+        choose_sampling(shape, 0.1, half_width, "fine")

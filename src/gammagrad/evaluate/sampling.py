@@ -46,6 +46,9 @@ _SHARED_BELOW = 2.0
 # Samples of a source with edges along its `scale` (without PSF, with one).
 _EDGE_SAMPLES, _EDGE_SAMPLES_PSF = 64, 6
 _GAMMAPY_MAX = 200
+# Samples along a sigma, and along the radius of a source with edges, with which its sum comes out
+# right: to 1e-4 and to 1e-2.
+_PER_SIGMA, _PER_RADIUS = 0.7, 8.0
 # Scale of a disk that is all edge, in units of its radius.
 _SOFT_SCALE = 0.03
 
@@ -154,6 +157,12 @@ def choose_sampling(
     -------
     Sampling
         The numbers of samples.
+
+    Raises
+    ------
+    ValueError
+        If "fine" samples, of which there are so many and no more, would miss a source because it
+        is much smaller than a pixel.
     """
     check_sampling(sampling)
     if kind_of(spatial) == "uniform":
@@ -174,7 +183,26 @@ def choose_sampling(
         return Sampling(1, n) if psf is None or n == 1 else _finer(pixel, psf, n)
     if spatial.scale is None:
         return Sampling()
-    return _extended_samples(spatial, pixel, psf)
+    choice = _extended_samples(spatial, pixel, psf)
+    _check_size(spatial, pixel, choice)
+    return choice
+
+
+def _check_size(spatial: Any, pixel: float, choice: Sampling) -> None:
+    """Raise if a source is too small for its samples."""
+    # Legendre's nodes are furthest apart in the middle
+    step = pixel / (choice.oversampling * choice.subsampling)
+    step *= math.pi / 2 if choice.quadrature else 1.0
+    if isinstance(spatial, GaussianSpatialModel):
+        size, least = 3 * _scale(spatial), _PER_SIGMA * step
+    else:
+        size, least = float(spatial.evaluation_radius), _PER_RADIUS * step
+    if size < least * (1 - 1e-9):
+        raise ValueError(
+            f"a {type(spatial).__name__} of {size:.3g} deg is too small to be integrated over "
+            f"pixels of {pixel:.3g} deg, which takes {least:.2g} deg or more; use a "
+            "PointSpatialModel, which looks the same."
+        )
 
 
 def _finer(pixel: float, psf: float, n: float) -> Sampling:
