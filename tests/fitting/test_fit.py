@@ -11,7 +11,9 @@ from scipy.optimize import minimize
 
 import gammagrad
 from datasets import make_dataset
+from gammagrad.dataset.likelihood import DatasetLikelihood
 from gammagrad.fitting.problem import curvature, evaluate
+from gammagrad.fitting.setup import fit_bounds
 from gammagrad.maps import Map
 from gammagrad.models import (
     FoVBackgroundModel,
@@ -256,6 +258,38 @@ def test_a_statistic_that_is_no_number_is_said():
     assert "not a number at the start" in found.message
     assert np.isnan(found.covariance).all()
     assert "norm" in str(found)
+
+
+def test_a_prediction_that_is_not_good_any_more_is_said(monkeypatch):
+    monkeypatch.setattr(DatasetLikelihood, "holds", lambda self, models: False)
+    found = gammagrad.fit(simple(6.0, 2.0), FoVBackgroundModel("plain"), progress=False)
+    assert not found.success
+    assert "fit again from the models found" in found.message
+
+
+def test_sizes_stay_such_that_they_can_be_sampled():
+    models = Models(source(sigma=0.08))
+    assert fit_bounds(models, ["crab.sigma"], 0.1)[0][0] == pytest.approx(0.002)
+    assert fit_bounds(models.bound("crab.sigma", 0.05), ["crab.sigma"], 0.1)[0][0] == 0.05
+    assert fit_bounds(models, ["crab.lon_0"], 0.1)[0][0] == -np.inf
+    # one that starts smaller is left where it is
+    small = models.with_parameters({"crab.sigma": 1e-3})
+    assert fit_bounds(small, ["crab.sigma"], 0.1)[0][0] == 1e-3
+
+
+@pytest.mark.slow
+def test_a_gaussian_on_a_point_source_shrinks_to_a_point():
+    dataset = make_dataset((15, 15), nbin=2, background=1.0, flux=2e-11, seed=3, name="one")
+    found, point = (
+        gammagrad.fit(dataset, SkyModel(source().spectral_model, shape, "s"), progress=False)
+        for shape in (GaussianSpatialModel(83.66, 22.0, sigma=0.1), PointSpatialModel(83.66, 22.0))
+    )
+    assert found.success, found
+    assert found.at_bound == ("s.sigma",)
+    assert found.stat == pytest.approx(dataset.stat_sum(found.models), abs=1e-4)
+    assert found.stat == pytest.approx(point.stat, abs=0.1)
+    np.testing.assert_allclose(found.values[:2], point.values[:2], rtol=2e-3)
+    assert found.errors["s.amplitude"] == pytest.approx(point.errors["s.amplitude"], rel=1e-2)
 
 
 def test_wrong_input_is_refused():

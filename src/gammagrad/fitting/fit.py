@@ -26,7 +26,7 @@ __all__ = ["fit"]
 Floats = NDArray[np.float64]
 
 # Descents before the fit gives up: with new data where sources went far, or a new scaling.
-_MAX_ROUNDS = 6
+_MAX_ROUNDS = 8
 # How often the data are prepared anew at the end, where sources moved by this part of their error.
 _MAX_REFRESHES, _STILL = 3, 0.01
 
@@ -111,7 +111,8 @@ def fit(
     used = check_datasets(datasets)
     start = check_models(models, used)
     names = free_names(start, used)
-    lower, upper = fit_bounds(start, names)
+    pixel = max(dataset.geom.pixel_size for dataset in used)
+    lower, upper = fit_bounds(start, names, pixel)
     with jax.enable_x64(True), progress_bar(max_iterations, "fit", progress) as bar:
 
         def show(stat: float) -> None:
@@ -119,9 +120,10 @@ def fit(
             bar.update()
 
         data = _Data(used, names, sampling)
-        run = Run(data.prepare(start), lower, upper, max_iterations, tolerance, show)
+        problem = data.prepare(start)
+        run = Run(problem, lower, upper, max_iterations, tolerance, show, data.holds)
         found = _minimise(run, data, optimiser)
-    return make_result(run, found, names, data.models, covariance)
+        return make_result(run, found, names, data.models, covariance)
 
 
 class _Data:
@@ -155,10 +157,10 @@ class _Data:
         angles = np.array([places[name].limits.unit == "deg" for name in self.names])
         return bool(np.any(angles & (np.abs(values - self.start()) > _STILL * errors)))
 
-    def outgrown(self, values: Floats) -> bool:
-        """Return whether the datasets should be prepared anew."""
+    def holds(self, values: Floats) -> bool:
+        """Return whether the datasets need not be prepared anew."""
         models = self.at(values)
-        return not all(likelihood.holds(models) for likelihood in self.likelihoods)
+        return all(likelihood.holds(models) for likelihood in self.likelihoods)
 
 
 def _minimise(run: Run, data: _Data, optimiser: Any) -> Found:
@@ -171,17 +173,17 @@ def _minimise(run: Run, data: _Data, optimiser: Any) -> Found:
         information = run.information(point)
         scale = error_scales(values, information)
         point = descend(run, make_frame(values, information, run.lower, run.upper), optimiser)
-        if not data.outgrown(point.values):
+        if data.holds(point.values):
             found = polish(run, point.values, scale)
             if not run.may_go_on or found.bowl is None:
                 return found
-            if not data.outgrown(found.point.values) and (
+            if data.holds(found.point.values) and (
                 found.is_minimum(run) or np.array_equal(found.point.values, values)
             ):
                 return _settle(run, data, found, scale)
             point = found.point
         values = point.values
-        if data.outgrown(values):
+        if not data.holds(values):
             run.problem = data.prepare(data.at(values))
     return polish(run, values, scale)
 

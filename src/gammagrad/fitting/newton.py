@@ -202,7 +202,7 @@ class Found(NamedTuple):
 
 
 def polish(run: Run, values: Floats, scale: Floats) -> Found:
-    """Go the rest of the way to the minimum.
+    """Go the rest of the way to the minimum, or to where the prediction is not good any more.
 
     Parameters
     ----------
@@ -223,6 +223,8 @@ def polish(run: Run, values: Floats, scale: Floats) -> Found:
         bowl = Bowl.of(run.curvature(point), scale)
         origin = point.values
         point, edm = _chords(run, point, bowl)
+        if not run.holds(point.values):
+            return Found(point, bowl, edm)
         moved = (point.values - origin) / bowl.scale
         # nothing gained although the matrix is that of this very place, or no need of another
         if 0.5 * float(moved @ moved) < _FRESH:
@@ -251,6 +253,8 @@ def _chords(run: Run, point: Point, bowl: Bowl) -> tuple[Point, float]:
             break
         point = found
         run.step_done(point)
+        if not run.holds(point.values):
+            break
         fixed = at_bounds(run, point.values, point.gradient)
         before = edm
         step, edm = bowl.step(point.gradient, fixed)

@@ -81,6 +81,11 @@ def _verdict(
             f"the statistic or a derivative of it is not a number {where}; check the values of "
             "the parameters there, and the counts, background and exposure for infinite numbers."
         )
+    if not run.holds(found.point.values):
+        return False, (
+            f"stopped after {run.niter} steps where a source has moved or changed its size so far "
+            "that its prediction is not accurate; fit again from the models found."
+        )
     if found.edm > run.tolerance:
         left = f"with the statistic an estimated {found.edm:.2g} above the minimum"
         if run.niter >= run.max_iterations:

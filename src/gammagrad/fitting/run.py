@@ -61,6 +61,8 @@ class Run:
         Distance from the minimum, in the statistic, at which the fit is done.
     watcher
         Called with the statistic after each step.
+    holds
+        Says whether the prediction is good for some values of the free parameters.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Run:
         max_iterations: int,
         tolerance: float,
         watcher: Callable[[float], Any],
+        holds: Callable[[Floats], bool] = lambda values: True,
     ) -> None:
         self.problem = problem
         self.lower, self.upper = lower, upper
@@ -79,6 +82,7 @@ class Run:
         self.niter = 0
         self.n_evaluations = 0
         self.start = np.nan
+        self.holds = holds
         self._watcher = watcher
 
     def evaluate(self, frame: Frame, z: Floats) -> Point:

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 
 # Part of the way from the start to a bound that a model does not allow itself.
 _OPEN = 1e-4
+# Sizes in pixels that cannot be told from smaller ones, and can still be sampled.
+_LEAST = {"sigma": 0.02, "r_0": 0.1, "width": 0.1}
 
 
 def check_datasets(datasets: Any) -> list[MapDataset]:
@@ -139,7 +141,7 @@ def free_names(models: Models, datasets: Iterable[MapDataset]) -> tuple[str, ...
     return tuple(names)
 
 
-def fit_bounds(models: Models, names: Sequence[str]) -> tuple[Floats, Floats]:
+def fit_bounds(models: Models, names: Sequence[str], pixel: float = 0.0) -> tuple[Floats, Floats]:
     """Return the bounds of parameters, a little inside of what a model excludes.
 
     Parameters
@@ -148,6 +150,8 @@ def fit_bounds(models: Models, names: Sequence[str]) -> tuple[Floats, Floats]:
         The models with the values at the start.
     names
         Full names of the parameters.
+    pixel
+        Size of a pixel in deg: a source does not become much smaller, if it does not start so.
 
     Returns
     -------
@@ -170,6 +174,8 @@ def fit_bounds(models: Models, names: Sequence[str]) -> tuple[Floats, Floats]:
             )
         if np.isfinite(low) and low == limits.above:
             low = low + _OPEN * (value - low)
+        least = min(value, _LEAST.get(name.rpartition(".")[2], 0.0) * pixel)
+        low = max(low, least) if 0 < least < high else low
         if np.isfinite(high) and high == limits.below:
             high = high - _OPEN * (high - value)
         ends.append((low, high))
