@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -186,17 +187,15 @@ def prepare_point(
 
 def _taps(
     position: ArrayLike, n_in: int, n_pix: int, oversampling: int
-) -> list[tuple[Array, Array, Array]]:
+) -> tuple[Array, Array, Array]:
     """Return weight, place within a pixel and pixel of the four neighbours along an axis."""
     centre = jnp.asarray(position) * oversampling + (oversampling - 1) / 2
     whole = lax.stop_gradient(jnp.floor(centre))
     width, last = _reach(n_in, n_pix * oversampling, oversampling)
-    taps = []
-    for step in (-1, 0, 1, 2):
-        start = jnp.clip(width + (n_in - 1) // 2 - step - whole.astype(int), 0, last)
-        weight = _cubic(centre - whole - step)
-        taps.append((weight, start % oversampling, start // oversampling))
-    return taps
+    steps = np.arange(-1, 3)
+    start = jnp.clip(width + (n_in - 1) // 2 - steps - whole.astype(int), 0, last)
+    weights = _cubic(centre - whole - jnp.asarray(steps, centre.dtype))
+    return weights, start % oversampling, start // oversampling
 
 
 def place_kernel(
@@ -239,16 +238,23 @@ def place_kernel(
         kernel = prepare_point(kernel, shape, oversampling)
     values = jnp.asarray(kernel.values)
     size = (1, 1, values.shape[2], *shape)
-    rows, columns = (
+    (weight_y, phase_y, row), (weight_x, phase_x, column) = (
         _taps(position, side, n_pix, oversampling)
         for position, side, n_pix in zip((y, x), kernel.sides, shape, strict=True)
     )
-    images = jnp.zeros(size[2:], values.dtype)
-    for weight_y, phase_y, row in rows:
-        for weight_x, phase_x, column in columns:
-            start = (phase_y, phase_x, jnp.zeros_like(row), row, column)
-            images = images + weight_y * weight_x * lax.dynamic_slice(values, start, size)[0, 0]
-    return images
+    # the sixteen pairs of neighbours
+    i, j = np.divmod(np.arange(16), 4)
+    pairs = (weight_y[i] * weight_x[j], phase_y[i], phase_x[j], row[i], column[j])
+
+    # one after the other, and again for derivatives: the memory of one, and little to compile
+    @jax.checkpoint
+    def add(images: Array, pair: tuple[Array, ...]) -> tuple[Array, None]:
+        weight, phase_y, phase_x, row, column = pair
+        start = (phase_y, phase_x, jnp.zeros_like(row), row, column)
+        return images + weight * lax.dynamic_slice(values, start, size)[0, 0], None
+
+    zero = jnp.zeros(size[2:], jnp.result_type(values, weight_y))
+    return lax.scan(add, zero, pairs)[0]
 
 
 def cut_window(
