@@ -307,6 +307,21 @@ def test_wrong_input_is_refused():
         gammagrad.fit(dataset, model.freeze("*"))
     with pytest.raises(ValueError, match="outside of its bounds 2 and 3"):
         gammagrad.fit(dataset, model.bound("*.norm", 2, 3))
+    with pytest.raises(TypeError, match="takes MapDatasets; got NoneType"):
+        gammagrad.fit(None, model)
+    with pytest.raises(TypeError, match="models is a PowerLawSpectralModel; expected a SkyModel"):
+        gammagrad.fit(dataset, PowerLawSpectralModel())
+    for option, error in (
+        ({"tolerance": np.nan}, ValueError),
+        ({"tolerance": 0}, ValueError),
+        ({"tolerance": "small"}, ValueError),
+        ({"max_iterations": -1}, ValueError),
+        ({"max_iterations": 2.5}, ValueError),
+        ({"sampling": "best"}, ValueError),
+        ({"optimiser": "lbfgs"}, TypeError),
+    ):
+        with pytest.raises(error, match=f"{next(iter(option))} is"):
+            gammagrad.fit(dataset, model, **option)
     two = simple(3.0, 2.0, "two")
     shared = TemplateNPredModel(np.ones((2, 11, 13)), name="t")
     dataset.models, two.models = shared, shared.copy(norm=2.0)

@@ -17,7 +17,13 @@ from gammagrad.fitting.problem import Problem, make_problem
 from gammagrad.fitting.report import make_result
 from gammagrad.fitting.result import FitResult
 from gammagrad.fitting.run import Run
-from gammagrad.fitting.setup import check_datasets, check_models, fit_bounds, free_names
+from gammagrad.fitting.setup import (
+    check_datasets,
+    check_models,
+    check_options,
+    fit_bounds,
+    free_names,
+)
 from gammagrad.models import Models
 from gammagrad.progress import progress_bar
 
@@ -82,10 +88,10 @@ def fit(
     Raises
     ------
     ValueError
-        If there is nothing to fit, a parameter starts outside of its bounds, or the datasets and
-        models do not go together.
+        If there is nothing to fit, a parameter starts outside of its bounds, the datasets and
+        models do not go together, or an option is not a number of its kind.
     TypeError
-        If something is no dataset or no model.
+        If something is no dataset, no model or no optimiser.
 
     References
     ----------
@@ -108,6 +114,8 @@ def fit(
     >>> print(f"{norm:.4f} +- {result.errors['example-bkg.norm']:.4f}")
     3.0000 +- 0.1936
     """
+    check_options(max_iterations, tolerance, sampling)
+    _check_optimiser(optimiser)
     used = check_datasets(datasets)
     start = check_models(models, used)
     names = free_names(start, used)
@@ -124,6 +132,15 @@ def fit(
         run = Run(problem, lower, upper, max_iterations, tolerance, show, data.holds)
         found = _minimise(run, data, optimiser)
         return make_result(run, found, names, data.models, covariance)
+
+
+def _check_optimiser(optimiser: Any) -> None:
+    """Raise if something is no optimiser of optax."""
+    if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise TypeError(
+            f"optimiser is {optimiser!r}; expected an optax.GradientTransformation such as "
+            "optax.adam(0.1), or None for L-BFGS."
+        )
 
 
 class _Data:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.evaluate.sampling import check_sampling
 from gammagrad.models import Models
+from gammagrad.models.component import Component
 
-__all__ = ["check_datasets", "check_models", "fit_bounds", "free_names"]
+__all__ = ["check_datasets", "check_models", "check_options", "fit_bounds", "free_names"]
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +44,8 @@ def check_datasets(datasets: Any) -> list[MapDataset]:
     ValueError
         If there is none, one has no counts, or two have one name.
     """
+    if not isinstance(datasets, MapDataset | Iterable):
+        raise TypeError(f"a fit takes MapDatasets; got {type(datasets).__name__}.")
     found = [datasets] if isinstance(datasets, MapDataset) else list(datasets)
     if not found:
         raise ValueError("there is no dataset to fit; pass at least one.")
@@ -57,6 +61,31 @@ def check_datasets(datasets: Any) -> list[MapDataset]:
             "models can tell them apart."
         )
     return found
+
+
+def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:
+    """Raise if an option of a fit is not of its kind.
+
+    Parameters
+    ----------
+    max_iterations, tolerance, sampling
+        As in `gammagrad.fit`.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    check_sampling(sampling)
+    whole = isinstance(max_iterations, int | np.integer) and not isinstance(max_iterations, bool)
+    if not whole or max_iterations < 0:
+        raise ValueError(
+            f"max_iterations is {max_iterations!r}; expected a whole number of steps, 0 or more."
+        )
+    if not isinstance(tolerance, int | float | np.number) or not 0 < tolerance < np.inf:
+        raise ValueError(
+            f"tolerance is {tolerance!r}; expected a positive number, in units of the statistic."
+        )
 
 
 def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
@@ -76,10 +105,17 @@ def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
 
     Raises
     ------
+    TypeError
+        If something is no model.
     ValueError
         If there is none, or two datasets have different models of one name.
     """
     if models is not None:
+        if not isinstance(models, Iterable | Component):
+            raise TypeError(
+                f"models is a {type(models).__name__}; expected a SkyModel, FoVBackgroundModel or "
+                "TemplateNPredModel, or several."
+            )
         collected = Models(models)
     else:
         collected = Models()
