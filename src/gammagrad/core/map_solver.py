@@ -213,7 +213,9 @@ def _without_counts(
         found["norm_ul"] = base + float(options.n_sigma_ul) ** 2 / (2 * total)
     if "stat_scan" in selection and scan_values is not None:
         values = np.asarray(scan_values, bound.dtype)[:, None, None]
-        found["stat_scan"] = np.where(values < bound, np.inf, 2 * values * total)
+        # the one large array: no copy of it is made on the way
+        found["stat_scan"] = (2 * values) * total
+        found["stat_scan"][values < bound] = np.inf
     return found
 
 
@@ -235,6 +237,9 @@ def _assemble(maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions)
     traced = {name: jnp.asarray(array) for name, array in flags.items()}
     status = np.asarray(fit_status(norm=jnp.asarray(norm), rtol=options.rtol, **traced))
     optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
+    for name in optional:
+        if name in maps:
+            np.copyto(maps[name], 0, where=~has_model)
     return NormFit(
         norm=norm,
         norm_err=error,
@@ -245,5 +250,5 @@ def _assemble(maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions)
         npred_excess=excess,
         niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
         status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
-        **{name: np.where(has_model, maps[name], 0.0) for name in optional if name in maps},
+        **{name: maps[name] for name in optional if name in maps},
     )

@@ -140,6 +140,10 @@ def lower_start(counts: Array, ratio: Array, model_sum: Array) -> Array:
     return jnp.where(counts > 0, bound, -jnp.inf)
 
 
+_Climb = tuple[Array, Root, Array, Array]
+"""Sweeps made, where they led, the largest last step of all pixels, and whether all have settled."""
+
+
 def newton(
     sums: Callable[[Array], ScoreSums],
     start: Array,
@@ -174,8 +178,8 @@ def newton(
         Step in units of the error below which a sweep counts as the last; it sets `niter` only,
         never the precision of the norm.
     tolerance
-        Step in units of the error below which sweeping ends, once no pixel's is larger; 0 makes all
-        sweeps.
+        Step in units of the error below which sweeping ends, once no pixel's is larger, or once the
+        last two foretell a next one below a hundredth of it; 0 makes all sweeps.
 
     Returns
     -------
@@ -184,21 +188,26 @@ def newton(
     """
     floor = jnp.finfo(start.dtype).tiny
 
-    def sweep(state: tuple[Array, Root]) -> tuple[Array, Root]:
-        index, (at, niter, _) = state
+    def sweep(state: _Climb) -> _Climb:
+        index, (at, niter, _), earlier, _ = state
         s1, s2 = sums(at)
         moved = (s1 / jnp.maximum(s2, floor)) * (s1 / model_sum - 1)
         # without counts nothing holds the norm up: it falls to its bound
         norm = jnp.where(s2 > 0, jnp.maximum(lower, at + moved), lower)
         step = jnp.abs(norm - at) * jnp.sqrt(s2)
         niter = jnp.where(step > rtol, index + 1, niter)
-        return index + 1, Root(norm, niter.astype(jnp.int32), step)
+        # steps shrink quadratically, so two in a row tell the next one's size; the largest ones
+        # alone, as pixels' steps carried along keep the sums from running in vectors
+        largest = step.max()
+        small = (largest <= tolerance) | (largest**3 <= 1e-2 * tolerance * earlier**2)
+        return index + 1, Root(norm, niter.astype(jnp.int32), step), largest, small
 
-    def settled(_: tuple[Array, Root], after: tuple[Array, Root]) -> Array:
-        return (after[1].last_step <= tolerance).all()
+    def settled(_: _Climb, after: _Climb) -> Array:
+        return after[3]
 
     zero = jnp.zeros_like(start)
     first = Root(jnp.maximum(start, lower), zero.astype(jnp.int32), zero)
     ends = settled if tolerance else None
-    _, root = iterate(sweep, (jnp.zeros((), jnp.int32), first), n_sweeps, ends)
+    start_at = (jnp.zeros((), jnp.int32), first, jnp.zeros((), start.dtype), jnp.zeros((), bool))
+    root = iterate(sweep, start_at, n_sweeps, ends)[1]
     return root._replace(niter=jnp.minimum(root.niter + 1, n_sweeps).astype(jnp.int32))
