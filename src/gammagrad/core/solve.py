@@ -141,7 +141,7 @@ def lower_start(counts: Array, ratio: Array, model_sum: Array) -> Array:
 
 
 _Climb = tuple[Array, Root, Array, Array]
-"""Sweeps made, where they led, the largest last step of all pixels, and whether all have settled."""
+"""Sweeps made, where they led, the largest last step of all pixels, and whether to stop."""
 
 
 def newton(
