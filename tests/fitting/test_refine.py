@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
 from datasets import make_dataset, make_geom
 from gammagrad import Map, MapDataset
@@ -171,6 +171,32 @@ def test_some_energies_only(refined: QTable) -> None:
     assert "index" in table["message"][0]
 
 
+def test_a_table_from_a_file_will_do(refined: QTable) -> None:
+    size = evaluate._cache_size()
+    # a plain table, of which the names are longer than those of positions
+    plain = Table(peaks()[[0, 4]])
+    plain["name"] = np.array(["4ABC J0534.5+2200 left", "4ABC J0534.5+2200 right"])
+    before = plain.copy()
+    table = refine_peaks(plain, datasets(5), MODEL)
+    assert evaluate._cache_size() == size
+    assert list(table["refined"]) == [True, False]
+    assert table["ra_err"].unit == "deg"
+    assert table["name"][0] == refined["name"][0]
+    assert table["name"][1] == "4ABC J0534.5+2200 right"
+    assert table["ra"][0].value == pytest.approx(refined["ra"][0].value, abs=1e-2)
+    assert list(plain["ra"]) == list(before["ra"])
+
+
+def test_candidates_without_data_are_left(refined: QTable) -> None:
+    table = peaks()[[0, 0, 0]]
+    table["dec"][0] += 40 * u.deg  # off the map
+    table["ra"][1] += 180 * u.deg  # behind its projection
+    table["energy_min"], table["energy_max"] = [1, 1, 30] * u.TeV, [10, 10, 90] * u.TeV
+    found = refine_peaks(table, datasets(None), MODEL, free=("position",))
+    assert not found["refined"].any()
+    assert all("no data around it" in message for message in found["message"])
+
+
 def test_far_from_its_pixel_is_not_refined(refined: QTable) -> None:
     size = evaluate._cache_size()
     wrong = peaks()[:1]
@@ -214,7 +240,13 @@ def test_mistakes_are_named() -> None:
         find_peaks(maps, datasets=datasets(None))
     for wrong, message in (
         ({"free": ("place",)}, "choose from 'position'"),
-        ({"passes": 0}, "expected 1 or more"),
+        ({"passes": 0}, "expected a whole number, 1 or more"),
+        ({"passes": 1.5}, "expected a whole number, 1 or more"),
+        ({"tolerance": np.nan}, "tolerance is nan; expected a positive number"),
+        ({"max_iterations": -2}, "max_iterations is -2"),
+        ({"max_shift": np.nan}, "max_shift is nan; expected a positive angle"),
+        ({"max_shift": "-0.1 deg"}, "max_shift is '-0.1 deg'; expected a positive angle"),
+        ({"model": [MODEL, MODEL]}, "2 models for 1 peaks"),
         ({"model": None}, "the model they belong to"),
         ({"model": SkyModel(PowerLawSpectralModel())}, "no position to refine"),
         (
@@ -224,6 +256,12 @@ def test_mistakes_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             refine_peaks(peaks()[:1], datasets(None), **{"model": MODEL, **wrong})
+    with pytest.raises(TypeError, match="model is a PowerLawSpectralModel; expected a SkyModel"):
+        refine_peaks(peaks()[:1], datasets(None), PowerLawSpectralModel())
+    nowhere = peaks()[:1]
+    nowhere["ra"] = np.nan * u.deg
+    with pytest.raises(ValueError, match="no number as ra in row 0"):
+        refine_peaks(nowhere, datasets(None), MODEL)
     with pytest.raises(ValueError, match="has no norm or flux"):
         refine_peaks(peaks()["ra", "dec"], datasets(None), MODEL)
 

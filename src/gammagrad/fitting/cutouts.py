@@ -114,17 +114,46 @@ class Field:
         cols = np.clip(column + np.arange(2 * self.half[1] + 1), 0, nx - 1)
         return data[:, rows[:, None], cols[None, :]]
 
-    def _overlap(self, cutout: Cutout) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    def _overlap(self, row: int, column: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Return the pixels of the map that a cutout covers, and the same in the cutout."""
         target, source = [slice(None)], [slice(None)]
-        for start, half, size in zip(
-            (cutout.row, cutout.column), self.half, self.image.shape_image, strict=True
-        ):
+        for start, half, size in zip((row, column), self.half, self.image.shape_image, strict=True):
             low, high = max(start, 0), min(start + 2 * half + 1, size)
             high = max(high, low)
             target.append(slice(low, high))
             source.append(slice(low - start, high - start))
         return tuple(target), tuple(source)
+
+    def _first(self, position: SkyCoord) -> tuple[int, int]:
+        """Return the first row and column of the cutout around a position."""
+        x, y = (float(c) for c in self.image.sky_to_pix(position))
+        if not (math.isfinite(x) and math.isfinite(y)):
+            # behind the projection: anywhere off the map
+            return -3 * self.half[0] - 3, -3 * self.half[1] - 3
+        return math.floor(y + 0.5) - self.half[0], math.floor(x + 0.5) - self.half[1]
+
+    def has_data(self, position: SkyCoord, energies: tuple[float, float]) -> bool:
+        """Return whether any bin around a position has a weight.
+
+        Parameters
+        ----------
+        position
+            The position.
+        energies
+            Energies to use, in TeV.
+
+        Returns
+        -------
+        bool
+            False also for a position off the map.
+        """
+        target, _ = self._overlap(*self._first(position))
+        return bool(self.weights[target][self._chosen(energies)].any())
+
+    def _chosen(self, energies: tuple[float, float]) -> NDArray[np.bool_]:
+        """Return the energy bins whose middle lies between two energies in TeV."""
+        middle = self.dataset.energy_axis.center_in("TeV")
+        return np.asarray((middle > energies[0]) & (middle < energies[1]))
 
     def cut(
         self, position: SkyCoord, energies: tuple[float, float], models: Any, room: float
@@ -148,8 +177,7 @@ class Field:
             The data in the pixels around it, as many for all sources; those beyond the map have
             no weight.
         """
-        x, y = (float(c) for c in self.image.sky_to_pix(position))
-        row, column = math.floor(y + 0.5) - self.half[0], math.floor(x + 0.5) - self.half[1]
+        row, column = self._first(position)
         shape = (2 * self.half[0] + 1, 2 * self.half[1] + 1)
         image = self.image.window(row, column, shape)
         axis = self.dataset.energy_axis
@@ -169,8 +197,7 @@ class Field:
         ny, nx = self.image.shape_image
         rows, cols = row + np.arange(shape[0]), column + np.arange(shape[1])
         inside = ((rows >= 0) & (rows < ny))[:, None] & ((cols >= 0) & (cols < nx))[None, :]
-        middle = axis.center_in("TeV")
-        chosen = (middle > energies[0]) & (middle < energies[1])
+        chosen = self._chosen(energies)
         weights = self._pick(self.weights, row, column) * (chosen[:, None, None] & inside[None])
         likelihood = part.likelihood(models, room=room, sampling=self.sampling)
         return Cutout(row, column, likelihood.with_data(weights=weights))
@@ -189,7 +216,7 @@ class Field:
         """
         if group not in self._found:
             self._found[group] = np.zeros_like(self.background)
-        target, source = self._overlap(cutout)
+        target, source = self._overlap(cutout.row, cutout.column)
         self._found[group][target] += counts[source]
 
     def others(self, group: Any, cutout: Cutout, counts: Floats) -> Floats:
@@ -210,7 +237,7 @@ class Field:
             Counts, same shape.
         """
         total = np.zeros_like(counts)
-        target, source = self._overlap(cutout)
+        target, source = self._overlap(cutout.row, cutout.column)
         total[source] = self._found[group][target]
         # rounding must not leave a negative background
         return np.where(total - counts > 1e-9, total - counts, 0.0)
@@ -243,6 +270,4 @@ class Field:
         int
             The number.
         """
-        middle = self.dataset.energy_axis.center_in("TeV")
-        chosen = (middle > energies[0]) & (middle < energies[1])
-        return int(np.count_nonzero(self.weights[chosen].any(axis=(1, 2))))
+        return int(np.count_nonzero(self.weights[self._chosen(energies)].any(axis=(1, 2))))

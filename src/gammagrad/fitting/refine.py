@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
 from gammagrad.dataset import MapDataset
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.fitting.candidate import Candidate, Settings
 from gammagrad.fitting.cutouts import Field, typical_psf
 from gammagrad.fitting.refined_table import refined_table
-from gammagrad.fitting.setup import check_datasets
+from gammagrad.fitting.setup import check_datasets, check_options
 from gammagrad.maps.units import to_value
 from gammagrad.models import (
     GaussianSpatialModel,
@@ -44,9 +44,9 @@ _SHRINK = 0.71
 
 
 def refine_peaks(
-    peaks: QTable,
+    peaks: Table,
     datasets: MapDataset | Iterable[MapDataset],
-    model: SkyModel | None = None,
+    model: SkyModel | Sequence[SkyModel] | None = None,
     *,
     free: Sequence[str] | None = None,
     passes: int = 2,
@@ -74,8 +74,8 @@ def refine_peaks(
         The data: one dataset or several, which are fitted together.
     model
         Shape and spectrum to start from, those that the peaks were searched with: it is the model
-        that ``norm`` is a factor on. By default a point source with a power law of index 2 and the
-        ``flux`` at the pixel.
+        that ``norm`` is a factor on; several are one for each peak. By default a point source with
+        a power law of index 2 and the ``flux`` at the pixel.
     free
         What to fit besides the flux: any of "position", "index" and "size". By default position,
         and index where there are several energies. With "size" a point source becomes a Gaussian.
@@ -113,30 +113,35 @@ def refine_peaks(
     Raises
     ------
     ValueError
-        If columns are missing, the datasets or the model cannot be used, or `free` names something
-        else.
+        If columns are missing, the datasets or the model cannot be used, `free` names something
+        else, or an option is not a number of its kind.
+    TypeError
+        If something is no dataset or no model.
 
     References
     ----------
     Cash (1979), ApJ 228, 939.
     """
+    check_options(max_iterations, tolerance, sampling)
     used = check_datasets(datasets)
-    _check_columns(peaks, model is None)
+    peaks = _checked_peaks(peaks, model is None)
     norm = "flux" if model is None or "norm" not in peaks.colnames else "norm"
-    model = _default_model() if model is None else model
-    if passes < 1:
-        raise ValueError(f"passes is {passes!r}; expected 1 or more.")
+    models = _models_of(model, len(peaks))
+    if not isinstance(passes, int | np.integer) or passes < 1:
+        raise ValueError(f"passes is {passes!r}; expected a whole number, 1 or more.")
     if not len(peaks):
-        return refined_table(peaks, [], _names(model, free or ("position",))[0])
+        return refined_table(peaks, [], _names(models[0], free or ("position",))[0])
     with jax.enable_x64(True), progress_bar(passes * len(peaks), "refine", progress) as bar:
-        plan = _plan(peaks, norm, used, model, free, max_shift, sampling, max_iterations, tolerance)
+        steps = max_iterations, tolerance
+        plan = _plan(peaks, norm, used, models, free, max_shift, sampling, steps)
         candidates = [_candidate(plan, i) for i in range(len(peaks))]
         for _ in range(passes):
             for candidate in candidates:
-                if candidate is not None:
+                if isinstance(candidate, Candidate):
                     candidate.refine()
                 bar.update()
-    return refined_table(peaks, candidates, plan.settings.names)
+    names = dict.fromkeys(name for kind in plan.kinds for name in kind.settings.names)
+    return refined_table(peaks, candidates, tuple(names))
 
 
 class _Sizes(NamedTuple):
@@ -148,57 +153,88 @@ class _Sizes(NamedTuple):
     largest: float
 
 
-class _Plan(NamedTuple):
-    """What is decided for all candidates before the first is fitted."""
+class _Kind(NamedTuple):
+    """What is the same for all candidates of one model."""
 
-    fields: tuple[Field, ...]
-    positions: SkyCoord
     model: SkyModel
     settings: Settings
     sizes: _Sizes | None
+
+
+class _Plan(NamedTuple):
+    """What is decided for all candidates before the first is fitted; a kind and norm for each."""
+
+    fields: tuple[Field, ...]
+    positions: SkyCoord
+    kinds: tuple[_Kind, ...]
     groups: tuple[tuple[float, float], ...]
-    norms: Any
+    norms: tuple[float, ...]
 
 
 def _plan(
     peaks: QTable,
     norm: str,
     datasets: Sequence[MapDataset],
-    model: SkyModel,
+    models: Sequence[SkyModel],
     free: Sequence[str] | None,
     max_shift: Any,
     sampling: str,
-    max_iterations: int,
-    tolerance: float,
+    steps: tuple[int, float],
 ) -> _Plan:
     positions = SkyCoord(peaks["ra"], peaks["dec"], unit="deg", frame="icrs")
     psf = max(typical_psf(dataset, positions[0]) for dataset in datasets)
     pixel = max(dataset.geom.pixel_size for dataset in datasets)
-    sigma = float(getattr(model.spatial_model, "sigma", 0.0))
-    shift = max(_PIXELS * pixel, _CIRCLE * math.hypot(psf, sigma))
-    if max_shift is not None:
-        shift = float(to_value(max_shift, "deg", "max_shift"))
-    scale, size = _scales(model), math.hypot(psf, pixel)
-    start = sigma if sigma > 0 else size
-    sampled = min(start, max(_SMALLEST * size, min(pixel, psf)))
-    sizes = _Sizes(start, sampled, _SHRINK * sampled, _LARGEST * max(start, size))
-    reach = shift + 3 * max(sigma, scale)
+    shifts = [_shift(model, psf, pixel, max_shift) for model in models]
+    reach = max(
+        shift + 3 * max(_sigma(model), _scales(model))
+        for model, shift in zip(models, shifts, strict=True)
+    )
     fields = tuple(Field(dataset, sampling, positions[0], reach) for dataset in datasets)
     groups = _groups(peaks, datasets)
     if free is None:
         bins = [sum(field.used_bins(group) for field in fields) for group in set(groups)]
-        has_index = any(hasattr(model.spectral_model, name) for name in _INDEX)
+        has_index = all(any(hasattr(m.spectral_model, name) for name in _INDEX) for m in models)
         free = ("position", "index") if min(bins) > len(fields) and has_index else ("position",)
-    names, scale_name = _names(model, free)
-    return _Plan(
-        fields,
-        positions,
-        model,
-        Settings(names, scale_name, shift, max_iterations, tolerance),
-        sizes if "size" in free else None,
-        groups,
-        _norms(peaks, norm, model, groups),
+    kinds = tuple(
+        _kind(model, free, math.hypot(psf, pixel), min(psf, pixel), shift, steps)
+        for model, shift in zip(models, shifts, strict=True)
     )
+    return _Plan(fields, positions, kinds, groups, _norms(peaks, norm, models, groups))
+
+
+def _shift(model: SkyModel, psf: float, pixel: float, max_shift: Any) -> float:
+    """Return how far in deg candidates of a model may move."""
+    if max_shift is None:
+        return max(_PIXELS * pixel, _CIRCLE * math.hypot(psf, _sigma(model)))
+    shift = float(to_value(max_shift, "deg", "max_shift"))
+    if not 0 < shift < math.inf:
+        raise ValueError(f"max_shift is {max_shift!r}; expected a positive angle.")
+    return shift
+
+
+def _kind(
+    model: SkyModel,
+    free: Sequence[str],
+    size: float,
+    fine: float,
+    shift: float,
+    steps: tuple[int, float],
+) -> _Kind:
+    """Decide how candidates of one model are fitted; sizes of an image and of samples in deg."""
+    names, scale_name = _names(model, free)
+    settings = Settings(names, scale_name, shift, *steps)
+    if "size" not in free:
+        return _Kind(model, settings, None)
+    sigma = _sigma(model)
+    start = sigma if sigma > 0 else size
+    sampled = min(start, max(_SMALLEST * size, fine))
+    sizes = _Sizes(start, sampled, _SHRINK * sampled, _LARGEST * max(start, size))
+    return _Kind(model, settings, sizes)
+
+
+def _sigma(model: SkyModel) -> float:
+    """Return the size of a Gaussian in deg, 0 for any other source."""
+    return float(getattr(model.spatial_model, "sigma", 0.0))
 
 
 def _default_model() -> SkyModel:
@@ -217,8 +253,23 @@ def _scales(model: SkyModel) -> float:
     return 0.0 if hasattr(spatial, "sigma") else float(spatial.evaluation_radius) / 3
 
 
-def _check_columns(peaks: Any, need_flux: bool) -> None:
-    """Raise if a table is not one of peaks."""
+def _models_of(model: Any, n: int) -> list[SkyModel]:
+    """Return the models of n peaks, at least one."""
+    models = [_default_model()] if model is None else model
+    models = list(models) if isinstance(models, Iterable) else [models]
+    for one in models:
+        if not isinstance(one, SkyModel):
+            raise TypeError(f"model is a {type(one).__name__}; expected a SkyModel.")
+    models = models * max(n, 1) if len(models) == 1 else models
+    if len(models) != max(n, 1):
+        raise ValueError(
+            f"there are {len(models)} models for {n} peaks; pass one, or one for each."
+        )
+    return models
+
+
+def _checked_peaks(peaks: Any, need_flux: bool) -> QTable:
+    """Return peaks as a table of quantities, or say what is wrong with them."""
     there = getattr(peaks, "colnames", [])
     missing = [name for name in ("ra", "dec") if name not in there]
     if missing or not {"norm", "flux"} & set(there):
@@ -228,6 +279,12 @@ def _check_columns(peaks: Any, need_flux: bool) -> None:
         raise ValueError(
             "the table of peaks has norms, but not the model they belong to; pass that as model=..."
         )
+    table = QTable(peaks)
+    for name in ("ra", "dec"):
+        bad = np.flatnonzero(~np.isfinite(np.asarray(to_value(table[name], "deg", name))))
+        if bad.size:
+            raise ValueError(f"the table of peaks has no number as {name} in row {bad[0]}.")
+    return table
 
 
 def _names(model: SkyModel, free: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -269,40 +326,48 @@ def _groups(peaks: QTable, datasets: Sequence[MapDataset]) -> tuple[tuple[float,
     return ((float(edges.min()), float(edges.max())),) * len(peaks)
 
 
-def _norms(peaks: QTable, name: str, model: SkyModel, groups: Sequence[Any]) -> Any:
-    """Return the norms of the model at the pixels, from a column of norms or fluxes."""
+def _norms(
+    peaks: QTable, name: str, models: Sequence[SkyModel], groups: Sequence[Any]
+) -> tuple[float, ...]:
+    """Return the norms of the models at the pixels, from a column of norms or fluxes."""
     if name == "norm":
-        return np.asarray(peaks["norm"], dtype=float)
-    low, high = np.array(groups).T
-    flux = to_value(peaks["flux"], "cm-2 s-1", "flux")
-    return np.asarray(flux) / np.asarray(model.spectral_model.integral(low, high))
+        return tuple(np.asarray(peaks["norm"], dtype=float).tolist())
+    flux = np.atleast_1d(to_value(peaks["flux"], "cm-2 s-1", "flux"))
+    edges = [np.array([end]) for group in groups for end in group]
+    of_one = [
+        float(np.asarray(model.spectral_model.integral(low, high))[0])
+        for model, low, high in zip(models, edges[::2], edges[1::2], strict=True)
+    ]
+    return tuple((np.asarray(flux, dtype=float) / of_one).tolist())
 
 
-def _candidate(plan: _Plan, i: int) -> Candidate | None:
-    """Prepare the fit of a candidate; None for one that cannot be fitted."""
-    position, norm, settings = plan.positions[i], float(plan.norms[i]), plan.settings
+def _candidate(plan: _Plan, i: int) -> Candidate | str:
+    """Prepare the fit of a candidate; or say why it cannot be fitted."""
+    position, norm, kind, group = plan.positions[i], plan.norms[i], plan.kinds[i], plan.groups[i]
     if not (np.isfinite(norm) and norm > 0):
-        return None
-    models, room = _placed(plan, position, norm), settings.max_shift
+        return "there is no flux at the pixel to start from."
+    if not any(field.has_data(position, group) for field in plan.fields):
+        return "there are no data around it."
+    settings = kind.settings
+    models, room = _placed(kind, position, norm), settings.max_shift
     prepared = models
-    if plan.sizes is not None:
+    if kind.sizes is not None:
         # samples for a small size will do for all
-        prepared = models.with_parameters({f"{_SOURCE}.sigma": plan.sizes.sampled})
-        largest = models.with_parameters({f"{_SOURCE}.sigma": plan.sizes.largest})
+        prepared = models.with_parameters({f"{_SOURCE}.sigma": kind.sizes.sampled})
+        largest = models.with_parameters({f"{_SOURCE}.sigma": kind.sizes.largest})
         room += float(largest[0].evaluation_radius) - float(prepared[0].evaluation_radius)
-    group = plan.groups[i]
     cutouts = [field.cut(position, group, prepared, room) for field in plan.fields]
     return Candidate(plan.fields, cutouts, models, group, settings)
 
 
-def _placed(plan: _Plan, position: SkyCoord, norm: float) -> Models:
+def _placed(kind: _Kind, position: SkyCoord, norm: float) -> Models:
     """Return the source at its pixel, with what is free and its bounds."""
-    model, settings = plan.model, plan.settings
+    model, settings = kind.model, kind.settings
     there = position.transform_to(model.spatial_model.frame).spherical
     lon, lat = float(there.lon.deg), float(there.lat.deg)
     spatial = model.spatial_model
-    if plan.sizes is not None and isinstance(spatial, PointSpatialModel):
-        spatial = GaussianSpatialModel(lon, lat, sigma=plan.sizes.start, frame=spatial.frame)
+    if kind.sizes is not None and isinstance(spatial, PointSpatialModel):
+        spatial = GaussianSpatialModel(lon, lat, sigma=kind.sizes.start, frame=spatial.frame)
     source = SkyModel(
         model.spectral_model,
         spatial.with_position(lon, lat),
@@ -317,8 +382,8 @@ def _placed(plan: _Plan, position: SkyCoord, norm: float) -> Models:
         wide = min(shift / max(math.cos(math.radians(lat)), 1e-6), 180.0)
         models = models.bound(f"{_SOURCE}.lon_0", lon - wide, lon + wide)
         models = models.bound(f"{_SOURCE}.lat_0", max(lat - shift, -90), min(lat + shift, 90))
-    if plan.sizes is not None:
-        models = models.bound(f"{_SOURCE}.sigma", *plan.sizes[2:])
+    if kind.sizes is not None:
+        models = models.bound(f"{_SOURCE}.sigma", *kind.sizes[2:])
     return models
 
 

@@ -84,7 +84,7 @@ def error_ellipse(covariance: Floats) -> Ellipse:
 
 
 def refined_table(
-    peaks: QTable, candidates: Sequence[Candidate | None], names: Sequence[str]
+    peaks: QTable, candidates: Sequence[Candidate | str], names: Sequence[str]
 ) -> QTable:
     """Write what was fitted into a copy of a table of peaks.
 
@@ -93,7 +93,7 @@ def refined_table(
     peaks
         The peaks.
     candidates
-        Their fits in the same order, None where there was none.
+        Their fits in the same order; where there was none, why.
     names
         Full names of the free parameters.
 
@@ -117,10 +117,10 @@ def refined_table(
         table[name].info.format = ".4f" if unit == u.deg else ".3f"
     refined, messages = np.zeros(n, dtype=bool), np.full(n, "", dtype=object)
     named = "name" in table.colnames
-    labels = np.array(table["name"] if named else np.full(n, ""), dtype="U12")
+    labels = [str(name) for name in table["name"]] if named else [""] * n
     for i, candidate in enumerate(candidates):
-        if candidate is None or candidate.tried is None:
-            messages[i] = "there is no flux at the pixel to start from."
+        if isinstance(candidate, str) or candidate.tried is None:
+            messages[i] = candidate if isinstance(candidate, str) else candidate.mistake
             continue
         refined[i] = not candidate.mistake
         messages[i] = candidate.mistake or candidate.tried.result.message
@@ -131,8 +131,8 @@ def refined_table(
                 if name in (*_REPLACED, *new) and name in table.colnames:
                     unit = getattr(table[name], "unit", None)
                     table[name][i] = value if unit is None else _with_unit(name, value)
-    if named:
-        table["name"] = labels
+    if named and n:
+        table["name"] = np.array(labels, dtype=str)
     for name in set(peaks.colnames) & {"norm", "norm_err", "dnde", "eflux", "e2dnde", "npred"}:
         text = table[name].info.description or name
         table[name].info.description = f"{text}, at the pixel"
