@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -135,6 +136,23 @@ def test_peaks_name_their_model(several: HypothesisMaps) -> None:
         index = best[peak["energy_group"], peak["row"], peak["col"]]
         assert peak["hypothesis"] == index
         assert peak["model"] == NAMES[index]
+
+
+def test_peaks_are_refined_with_their_model(several: HypothesisMaps, monkeypatch: Any) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("gammagrad.peaks._refiners", [lambda *args, **more: calls.append(more)])
+    found = several.find_peaks(threshold=3)
+    several.find_peaks(threshold=3, refine=True, datasets="data", free=("position",))
+    (options,) = calls
+    assert len(found) > 0
+    assert options["free"] == ("position",)
+    assert [model.name for model in options["model"]] == list(found["model"])
+    several.find_peaks(threshold=1e9, refine=True, datasets="data")
+    assert calls[1]["model"][0].spatial_model is not None
+    several.find_peaks(threshold=3, refine=True, datasets="data", model="mine")
+    assert calls[2]["model"] == "mine"
+    with pytest.raises(ValueError, match="pass the datasets"):
+        several.find_peaks(threshold=3, refine=True)
 
 
 def test_files_keep_everything(several: HypothesisMaps, tmp_path: Path) -> None:

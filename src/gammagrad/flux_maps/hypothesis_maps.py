@@ -250,7 +250,13 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         return HypothesisMaps(parts)
 
     def find_peaks(
-        self, threshold: Any = 5, min_distance: Any = 5, quantity: str = "sqrt_ts"
+        self,
+        threshold: Any = 5,
+        min_distance: Any = 5,
+        quantity: str = "sqrt_ts",
+        refine: bool = False,
+        datasets: Any = None,
+        **options: Any,
     ) -> QTable:
         """List the sources of `best`, with the name of the model of each in a column ``model``.
 
@@ -262,13 +268,31 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             No higher pixel lies within this angle, or number of pixels.
         quantity : str
             Name of the map to search.
+        refine : bool
+            Fit the position, flux and index of every peak to the data, starting from the best
+            model of its pixel; see `gammagrad.fitting.refine_peaks`.
+        datasets : MapDataset or several
+            The data the maps were made from; only to refine.
+        **options
+            Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free``.
 
         Returns
         -------
         astropy.table.QTable
             One row per source, the most significant first.
+
+        Raises
+        ------
+        ValueError
+            As `FluxMaps.find_peaks`.
         """
-        return self.best().find_peaks(threshold, min_distance, quantity)
+        best = self.best()
+        if refine and "model" not in options:
+            index = best.find_peaks(threshold, min_distance, quantity)["hypothesis"]
+            models = [self[max(int(i), 0)].reference_model for i in index]
+            models = models or [self[0].reference_model]
+            options["model"] = None if any(model is None for model in models) else models
+        return best.find_peaks(threshold, min_distance, quantity, refine, datasets, **options)
 
     def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
         """Draw a map of `best`; ``"hypothesis"`` shows which model that is.
