@@ -190,6 +190,27 @@ def test_settings_are_written_and_read_in_the_layout_of_gammapy():
     assert jax.tree.structure(again) == jax.tree.structure(models)
 
 
+def test_links_of_parameters_are_not_dropped_in_silence():
+    item = {"name": "index", "value": 2.5, "link": "index@x"}
+    spectrum = {"type": "pl", "parameters": [item]}
+    data = [{"type": "SkyModel", "name": name, "spectral": spectrum} for name in ("a", "b")]
+    with pytest.warns(UserWarning, match=r"links of a\.index, b\.index are not kept"):
+        models = gm.models_from_dict(data)
+    assert models.parameters["b.index"] == 2.5
+
+
+def test_frozen_is_true_or_false():
+    item = {"name": "index", "value": 2.5, "frozen": "false"}
+    data = {"type": "SkyModel", "name": "a", "spectral": {"type": "pl", "parameters": [item]}}
+    with pytest.raises(ValueError, match=r"a\.index: frozen is 'false'; expected true or false"):
+        gm.models_from_dict(data)
+
+
+def test_names_are_texts():
+    with pytest.raises(TypeError, match="no name of a parameter; pass names or patterns one by"):
+        make_models().freeze(["a.index"])
+
+
 def test_bounds_are_read_in_their_unit():
     item = {"name": "amplitude", "value": 1.0, "unit": "cm-2 s-1 GeV-1", "min": "1e-3"}
     item |= {"max": float("nan"), "frozen": True}

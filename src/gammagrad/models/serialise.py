@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -79,12 +80,18 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
     -------
     Models
         The models, with the frozen state and the bounds of their parameters. Errors of parameters
-        are not kept.
+        are not kept, nor are links between parameters: these have their values, but a fit would
+        change each on its own.
 
     Raises
     ------
     ValueError
         If a part is missing, of an unknown type, or cannot be represented.
+
+    Warns
+    -----
+    UserWarning
+        If parameters are linked.
 
     Examples
     --------
@@ -104,6 +111,19 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
         for label in model._parts():
             items = (component.get(label) or {}).get("parameters") or []
             models = _with_settings(models, model, items)
+    linked = [
+        f"{model.name}.{item['name']}"
+        for model, component in zip(models, data, strict=True)
+        for label in model._parts()
+        for item in (component.get(label) or {}).get("parameters") or []
+        if item.get("link")
+    ]
+    if linked:
+        warnings.warn(
+            f"the links of {', '.join(linked)} are not kept: a fit changes each on its own. Freeze "
+            "all but one, or remove `link`.",
+            stacklevel=2,
+        )
     return models
 
 
@@ -114,6 +134,8 @@ def _with_settings(models: Models, model: Component, items: Any) -> Models:
         if key not in model.parameters:
             continue
         name = f"{model.name}.{key}"
+        if not isinstance(item.get("frozen"), bool | None):
+            raise ValueError(f"{name}: frozen is {item['frozen']!r}; expected true or false.")
         if item.get("frozen") is not None:
             models = models.freeze(name) if item["frozen"] else models.thaw(name)
         limits = models.places()[name].limits

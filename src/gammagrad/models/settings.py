@@ -136,12 +136,19 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
 
     Raises
     ------
+    TypeError
+        If a pattern is no text.
     ValueError
         If a pattern chooses none.
     """
     names = list(names)
     chosen: set[str] = set()
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"{pattern!r} is no name of a parameter; pass names or patterns one by one, as in "
+                "freeze('a.index', 'b.*')."
+            )
         own = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
         if not own:
             raise ValueError(no_such_parameter(pattern, names))
