@@ -126,6 +126,12 @@ def test_the_best_model_stands_where_it_was_asked_for(several: HypothesisMaps) -
         several.best_model((row, col), energy=1)
     with pytest.raises(ValueError, match="outside of the maps"):
         several.best_model((40, 2))
+    for wrong in ("J0534+22", (1, 2, 3), several.geom.get_skycoord()):
+        with pytest.raises(ValueError, match=r"expected a SkyCoord or \(row, column\)"):
+            several.best_model(wrong)
+    for group in (-1, 3):
+        with pytest.raises(ValueError, match=f"energy is {group}; there are 3 groups"):
+            several.best_model((3, 2), energy=group)
 
 
 def test_peaks_name_their_model(several: HypothesisMaps) -> None:

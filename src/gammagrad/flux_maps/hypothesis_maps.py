@@ -210,11 +210,16 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         Raises
         ------
         ValueError
-            If it is outside of the maps, or nothing was fitted there.
+            If it is outside of the maps, no single position, or nothing was fitted there; or there
+            is no such energy group.
         """
-        if not isinstance(position, SkyCoord):
+        if energy not in range(self.energy_axis.nbin):
+            raise ValueError(f"energy is {energy!r}; there are {self.energy_axis.nbin} groups.")
+        if not isinstance(position, SkyCoord) and np.shape(position) == (2,):
             row, col = position
             position = self.geom.pix_to_sky(float(col), float(row))
+        if not (isinstance(position, SkyCoord) and position.isscalar):
+            raise ValueError(f"position is {position!r}; expected a SkyCoord or (row, column).")
         x, y = self.geom.sky_to_pix(position)
         rows, cols = self.geom.shape_image
         if not (-0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5):
@@ -269,8 +274,8 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         quantity : str
             Name of the map to search.
         refine : bool
-            Fit the position, flux and index of every peak to the data, starting from the best
-            model of its pixel; see `gammagrad.fitting.refine_peaks`.
+            Fit position, flux and index of every peak to the data, from the best model of its
+            pixel; see `gammagrad.fitting.refine_peaks`.
         datasets : MapDataset or several
             The data the maps were made from; only to refine.
         **options
@@ -289,8 +294,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         best = self.best()
         if refine and "model" not in options:
             index = best.find_peaks(threshold, min_distance, quantity)["hypothesis"]
-            models = [self[max(int(i), 0)].reference_model for i in index]
-            models = models or [self[0].reference_model]
+            models = [self[max(int(i), 0)].reference_model for i in (index if len(index) else [0])]
             options["model"] = None if any(model is None for model in models) else models
         return best.find_peaks(threshold, min_distance, quantity, refine, datasets, **options)
 
