@@ -21,6 +21,7 @@ from precision import DOUBLE
 
 double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 MODES = ("cube", "counts", "equal")
+DTYPE = np.float64 if DOUBLE else np.float32
 NAMES = ("norm", "norm_err", "ts", "stat", "stat_null", "npred")
 
 
@@ -222,3 +223,16 @@ def test_one_array_per_dataset_is_needed() -> None:
     field = random_field(1)
     with pytest.raises(ValueError, match="One array per dataset"):
         ts_map([field.counts, field.counts], *([a] for a in field[1:]))
+
+
+def test_a_photon_in_an_empty_bin_with_a_weight_changes_the_statistic_by_its_weight():
+    b, e, w = (np.full((1, 5, 5), value, DTYPE) for value in (0.5, 2.0, 1.0))
+    k = np.full((1, 3, 3), 1 / 9, DTYPE)
+    w[0, 2, 2] = 0.25
+
+    def null(photons):
+        counts = jnp.zeros_like(b).at[0, 2, 2].set(photons)
+        return ts_map(counts, b, e, k, w).stat_null[2, 2]
+
+    slope = jax.grad(null)(DTYPE(0))
+    np.testing.assert_allclose(slope, -2 * 0.25 * np.log(0.5), rtol=1e-5)

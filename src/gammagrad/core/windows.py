@@ -201,13 +201,19 @@ def weight_offset(counts: Array, weights: Array, summed: bool) -> Array:
     Array
         Sum over energies, shape (rows, cols). Zero where all weights are 0 or 1.
     """
-    n = _weighted(counts, jnp.where(weights > 0, jnp.ones_like(weights), 0))
-    total = _weighted(counts, weights)
+    used = jnp.where(weights > 0, jnp.ones_like(weights), 0)
+    # shares of counts, and of bins where there are none: derivatives in the counts ask for them
+    n, counted = _weighted(counts, used), _weighted(counts, weights)
+    bins, weighed = used, jnp.where(used > 0, weights, 0)
     if summed:
-        n, total = (a.sum(axis=0, keepdims=True) for a in (n, total))
-    seen = (total > 0) & (n > 0)
-    mean = jnp.where(seen, total / jnp.where(seen, n, jnp.ones_like(n)), jnp.ones_like(n))
-    return (2 * total * jnp.log(mean)).sum(axis=0)
+        n, counted, bins, weighed = (
+            a.sum(axis=0, keepdims=True) for a in (n, counted, bins, weighed)
+        )
+    seen = (counted > 0) & (n > 0)
+    part, whole = jnp.where(seen, counted, weighed), jnp.where(seen, n, bins)
+    known = whole > 0
+    mean = jnp.where(known, part, 1) / jnp.where(known, whole, 1)
+    return (2 * counted * jnp.log(mean)).sum(axis=0)
 
 
 class TilePlan(NamedTuple):
