@@ -308,5 +308,5 @@ for i, source in enumerate(sources[-3:]):
     ax.set_title(f"{source['name']}: {source['sqrt_ts']:.1f} sigma", fontsize="medium")
 
 # %% [markdown]
-# The crosses are the true positions, the small circles mark the fitted ones, and around them are the
-# ellipses. All five were taken for points here; `free=("position", "index", "size")` fits Gaussians.
+# The crosses are the true positions, the small circles mark the fitted ones, and around them are
+# the ellipses. All five were taken for points; `free=("position", "index", "size")` fits Gaussians.
