@@ -236,3 +236,20 @@ def test_a_photon_in_an_empty_bin_with_a_weight_changes_the_statistic_by_its_wei
 
     slope = jax.grad(null)(DTYPE(0))
     np.testing.assert_allclose(slope, -2 * 0.25 * np.log(0.5), rtol=1e-5)
+
+
+def test_the_sensitivity_has_a_slope_in_single_precision_where_windows_leave_the_map():
+    # one bin without background, at the edge
+    b = np.linspace(0.5, 2.0, 49, dtype=np.float32).reshape(1, 7, 7)
+    b[0, 0, 3] = 0
+    e, k = np.full_like(b, 2.0), np.full((1, 3, 3), 1 / 9, np.float32)
+
+    def total(background):
+        fit = ts_map(background, background, e, k, selection_optional="sensitivity")
+        return fit.norm_sensitivity.sum()
+
+    slope = jax.grad(total)(jnp.asarray(b))
+    assert np.all(np.isfinite(slope))
+    # along a factor on all of the background
+    numerical = (total(1.02 * b) - total(0.98 * b)) / 0.04
+    np.testing.assert_allclose(np.vdot(slope, b), numerical, rtol=2e-3)

@@ -58,7 +58,7 @@ def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
     ----------
     Cowan et al. (2011), EPJC 71, 1554, section 3 (the Asimov data set).
     """
-    b = jnp.maximum(background, BACKGROUND_FLOOR)
+    b = _floored(background)
     return asimov_from_contrast(norm, b, model / b)
 
 
@@ -104,7 +104,15 @@ def curvature_term(background: Array, model: Array) -> Array:
     Array
         The term.
     """
-    return model * (model / jnp.maximum(background, BACKGROUND_FLOOR))
+    return model * (model / _floored(background))
+
+
+def _floored(background: Array) -> Array:
+    """Return the background, or the floor where there is less."""
+    # chosen, not the larger of two: that would multiply a slope by zero which single precision
+    # cannot hold at the floor
+    empty = background < BACKGROUND_FLOOR
+    return jnp.where(empty, jnp.full_like(background, BACKGROUND_FLOOR), background)
 
 
 def required(norm: Array, model_sum: Array, curvature: Array, options: FitOptions) -> Array:
