@@ -248,8 +248,10 @@ def test_the_sensitivity_has_a_slope_in_single_precision_where_windows_leave_the
         fit = ts_map(background, background, e, k, selection_optional="sensitivity")
         return fit.norm_sensitivity.sum()
 
-    slope = jax.grad(total)(jnp.asarray(b))
+    b = jnp.asarray(b)
+    slope = jax.grad(total)(b)
     assert np.all(np.isfinite(slope))
     # along a factor on all of the background
     numerical = (total(1.02 * b) - total(0.98 * b)) / 0.04
     np.testing.assert_allclose(np.vdot(slope, b), numerical, rtol=2e-3)
+    np.testing.assert_allclose(jax.jvp(total, (b,), (b,))[1], numerical, rtol=2e-3)

@@ -58,8 +58,8 @@ def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
     ----------
     Cowan et al. (2011), EPJC 71, 1554, section 3 (the Asimov data set).
     """
-    b = _floored(background)
-    return asimov_from_contrast(norm, b, model / b)
+    b = jnp.where(background < BACKGROUND_FLOOR, BACKGROUND_FLOOR, background)
+    return asimov_from_contrast(norm, b, _contrast(background, model))
 
 
 def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> AsimovSums:
@@ -104,15 +104,15 @@ def curvature_term(background: Array, model: Array) -> Array:
     Array
         The term.
     """
-    return model * (model / _floored(background))
+    return model * _contrast(background, model)
 
 
-def _floored(background: Array) -> Array:
-    """Return the background, or the floor where there is less."""
-    # chosen, not the larger of two: that would multiply a slope by zero which single precision
-    # cannot hold at the floor
+def _contrast(background: Array, model: Array) -> Array:
+    """Return ``m / b``, with the floor for less background."""
     empty = background < BACKGROUND_FLOOR
-    return jnp.where(empty, jnp.full_like(background, BACKGROUND_FLOOR), background)
+    # never over the floor: its square, in the slope, is nothing in single precision
+    known = jnp.where(empty, jnp.ones_like(background), background)
+    return jnp.where(empty, model * (1 / BACKGROUND_FLOOR), model / known)
 
 
 def required(norm: Array, model_sum: Array, curvature: Array, options: FitOptions) -> Array:
