@@ -148,7 +148,7 @@ for ax, (name, step) in zip(axes, steps.items(), strict=True):
     ax.set_title(f"nebula.{name} + {step:g}", fontsize="medium")
     figure.colorbar(shown, ax=ax, shrink=0.75)
 axes[0].set_ylabel("row [pixels]")
-figure.suptitle("change of the predicted counts per pixel", fontsize="medium")
+_ = figure.suptitle("change of the predicted counts per pixel", fontsize="medium")
 
 # %% [markdown]
 # A larger amplitude adds counts everywhere, a larger longitude moves them to the left (where
@@ -250,7 +250,7 @@ shown = axes[1].imshow(result.correlation, cmap="RdBu_r", vmin=-1, vmax=1)
 ticks = np.arange(len(result.names))
 axes[1].set_xticks(ticks, result.names, rotation=45, ha="right")
 axes[1].set_yticks(ticks, result.names)
-figure.colorbar(shown, ax=axes[1], label="correlation")
+_ = figure.colorbar(shown, ax=axes[1], label="correlation")
 
 # %% [markdown]
 # ## Errors of anything
@@ -276,7 +276,7 @@ for name, middle, error, true in curves:
     ax.fill_between(energy, middle - error, middle + error, color=line.get_color(), alpha=0.3)
     ax.semilogx(energy, true, ":", color=line.get_color(), label=f"{name}, true")
 ax.set(xlabel="energy [TeV]", ylabel=r"$E^2\,dN/dE$ [$10^{-12}$ TeV cm$^{-2}$ s$^{-1}$]")
-ax.legend()
+_ = ax.legend()
 
 # %% [markdown]
 # ## From a map to sources

@@ -204,7 +204,7 @@ for sign in (-1, 1):
     axes[1].plot(energy, value + sign * error, color="C0", lw=0.8)
 axes[1].plot(energy, spectrum(truth), "k:", label="truth")
 axes[1].set(xlabel="energy [TeV]", ylabel=r"$E^2\,dN/dE$ [$10^{-12}$ TeV cm$^{-2}$ s$^{-1}$]")
-axes[1].legend()
+_ = axes[1].legend()
 
 # %% [markdown]
 # The chain on the left forgets where it was within a few steps, as the numbers of independent

@@ -105,7 +105,7 @@ axes[0].legend()
 axes[1].hist(found, np.arange(0, 10, 0.25), color="0.7")
 axes[1].axvline(5, color="C3")
 axes[1].set(xlabel="significance", ylabel="simulated observations")
-axes[1].set_title(f"{100 * seen:.0f} % above 5 sigma", fontsize="medium")
+_ = axes[1].set_title(f"{100 * seen:.0f} % above 5 sigma", fontsize="medium")
 
 # %% [markdown]
 # On the left, with little time there is no background to speak of, and twice the time sees half the
@@ -202,7 +202,7 @@ for ax, (time, picture, title) in zip(axes[1:], plans, strict=True):
 figure.colorbar(shown, ax=axes[1:], label="sensitivity: norm at 5 sigma", shrink=0.8)
 for ax in axes:
     ax.set(xlabel="x [deg]", aspect="equal")
-axes[0].set_ylabel("y [deg]")
+_ = axes[0].set_ylabel("y [deg]")
 
 # %% [markdown]
 # The area of a circle is the time that is spent there. Is this the optimum? Then one more hour is
@@ -263,7 +263,7 @@ for ax, (picture, title, options) in zip(axes, pictures, strict=True):
     figure.colorbar(shown, ax=ax, shrink=0.8)
     ax.set_title(title, fontsize="medium")
     ax.set_xlabel("x [deg]")
-axes[0].set_ylabel("y [deg]")
+_ = axes[0].set_ylabel("y [deg]")
 
 # %% [markdown]
 # Where most of the time is spent, in the plane, the two per cent are already half a standard
