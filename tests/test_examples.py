@@ -15,6 +15,7 @@ from gammagrad.simulate import simulate_field
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/getting_started.md", "docs/how_to_choose.md", "docs/background.md")
+WITHOUT_COMMANDS = ("docs/gradients.md",)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -43,7 +44,7 @@ def folder(field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + WITHOUT_COMMANDS)
 @pytest.mark.usefixtures("folder")
 def test_the_python_of_a_page_runs(page: str) -> None:
     names: dict[str, object] = {}
