@@ -21,6 +21,8 @@ FLOAT32 := tests/core
 # a test that needs gammapy has it in its name; the files that have such tests:
 GAMMAPY_TESTS = $(shell grep -rl 'importorskip."gammapy' tests)
 WORKERS ?= auto
+# neighbours run in one process, where they share what is compiled
+PARALLEL = -n $(WORKERS) --dist worksteal
 
 # ---------------------------------------------------------------- environment
 
@@ -50,19 +52,19 @@ demo: $(INSTALLED)/plot,yaml  ## simulate a field, find its sources, write maps 
 	$(BIN)/gammagrad demo $(ARGS)
 
 test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAPY_DATA adds real data)
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
 
 # ---------------------------------------------------------------- the other checks
 
 .PHONY: test-slow test-float32 test-gammapy lint format format-check types docs notebooks oldest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single precision
-	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(FLOAT32) $(ARGS)
+	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FLOAT32) $(ARGS)
 
 test-gammapy: $(INSTALLED)/test $(INSTALLED)/gammapy  ## run the tests that need gammapy itself
-	$(BIN)/python -m pytest -n $(WORKERS) -k gammapy $(GAMMAPY_TESTS) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -k gammapy $(GAMMAPY_TESTS) $(ARGS)
 
 lint: $(INSTALLED)/lint  ## look for mistakes with ruff
 	$(BIN)/ruff check $(CODE)
@@ -93,7 +95,7 @@ oldest: pyproject.toml  ## run the tests with the oldest supported versions, in 
 	$(OLDEST_PYTHON) -m venv --clear .venv-oldest
 	@echo "Installing the versions of .ci/oldest.txt into .venv-oldest"
 	@.venv-oldest/bin/python $(PIP_INSTALL) -c .ci/oldest.txt -e '.[test]'
-	.venv-oldest/bin/python -m pytest -n $(WORKERS) -m 'not slow' -o filterwarnings=default $(ARGS)
+	.venv-oldest/bin/python -m pytest $(PARALLEL) -m 'not slow' -o filterwarnings=default $(ARGS)
 
 # ---------------------------------------------------------------- how long it takes
 

@@ -47,7 +47,13 @@ def numbers(*arguments, **options):
 
 
 @pytest.mark.parametrize(
-    ("niter_max", "significance"), [(0, "lima"), (1, "lima"), (10, "lima"), (10, "cash")]
+    ("niter_max", "significance"),
+    [
+        pytest.param(0, "lima", marks=pytest.mark.slow),
+        (1, "lima"),
+        (10, "lima"),
+        pytest.param(10, "cash", marks=pytest.mark.slow),
+    ],
 )
 def test_slopes_are_those_at_the_final_mask(niter_max, significance):
     """Slopes of all outputs along random directions, against differences of the whole run."""

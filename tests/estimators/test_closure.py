@@ -126,7 +126,7 @@ def test_a_wrong_index_does_not_bias_single_bins(dataset: MapDataset) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("width", ["0.2 deg", "0.5 deg"])
+@pytest.mark.parametrize("width", [pytest.param("0.2 deg", marks=pytest.mark.slow), "0.5 deg"])
 def test_real_responses_and_a_kernel_that_cuts_the_source(width: str, gammapy_data: Path) -> None:
     data = MapDataset.read(gammapy_data / "reduced" / "hess-crab.fits.gz")
     data = data.cutout(data.geom.center_skydir, "1.6 deg")

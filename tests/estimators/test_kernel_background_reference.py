@@ -184,7 +184,23 @@ class Run(NamedTuple):
     estimator: KernelBackgroundEstimator
 
 
-@pytest.fixture(scope="module", params=CASES)
+# much like another case: with the long studies
+ALIKE = [
+    "fermi_given_bkg",
+    "fermi_t3_d0.1",
+    "fermi_t5_d0.05",
+    "hess-crab_t4_d0.05_bkg",
+    "hess-crab_t4_d0.3",
+    "hess-crab_t5_d0.02",
+    "poisson_t3_d0.1",
+    "poisson_t5_d0.02",
+]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(c, marks=pytest.mark.slow) if c in ALIKE else c for c in CASES],
+)
 def run(request, reference_dir) -> Run:
     case = load(reference_dir, request.param)
     estimator = case.estimator()

@@ -223,7 +223,7 @@ def test_a_cut_kernel_is_warned_of_and_can_be_corrected(caplog) -> None:
     assert estimator.run(asimov).meta["kernel_shape"][0] < wider
 
 
-@pytest.mark.parametrize("npix", [(26, 22), (25, 21)])
+@pytest.mark.parametrize("npix", [pytest.param((26, 22), marks=pytest.mark.slow), (25, 21)])
 def test_blocks_of_pixels_give_nearly_the_same_maps(npix: tuple[int, int]) -> None:
     asimov = make_dataset(npix, nbin=2, flux=2e-12, binsz=0.05, sigma=0.2, seed=None)
     estimator = TSMapEstimator(

@@ -124,7 +124,7 @@ CTA = ("reduced/cta-1dc-vela", "1.1 deg", 1e-12)
         pytest.param(*FERMI, False, marks=pytest.mark.slow),
         (*HESS, True),
         pytest.param(*HESS, False, marks=pytest.mark.slow),
-        (*CTA, True),
+        pytest.param(*CTA, True, marks=pytest.mark.slow),
         (*CTA, False),
     ],
 )

@@ -86,6 +86,7 @@ def test_three_processes_give_what_one_gives(kind: str) -> None:
     assert len(np.unique(alone.status)) > 2
 
 
+@pytest.mark.slow
 def test_maps_of_an_estimator_do_not_depend_on_how_many_work() -> None:
     dataset = make_dataset((31, 29), mask=True)
     weights = np.random.default_rng(0).uniform(0.5, 1, dataset.geom.data_shape)
