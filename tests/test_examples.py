@@ -16,6 +16,7 @@ from gammagrad.simulate import simulate_field
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/getting_started.md", "docs/how_to_choose.md", "docs/background.md")
 WITHOUT_COMMANDS = ("docs/gradients.md",)
+LONG = "docs/how_to_choose.md"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -44,7 +45,14 @@ def folder(field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES + WITHOUT_COMMANDS)
+@pytest.mark.parametrize(
+    "page",
+    [
+        # every block of it is compiled for other settings
+        pytest.param(page, marks=pytest.mark.slow) if page == LONG else page
+        for page in PAGES + WITHOUT_COMMANDS
+    ],
+)
 @pytest.mark.usefixtures("folder")
 def test_the_python_of_a_page_runs(page: str) -> None:
     names: dict[str, object] = {}

@@ -86,7 +86,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+# what other cases have more of: with the long studies
+PARTS = ("defaults", "dilation", "even ring", "given start", "holes", "acceptance")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if c in PARTS else c for c in CASES]
+)
 def test_every_iteration_is_the_twins(case):
     *arguments, options = CASES[case]
     both(*arguments, n_record=10, **options)

@@ -41,7 +41,7 @@ def assert_same(one: NormFit, other: NormFit, rtol: float) -> None:
 
 
 @double_only
-@pytest.mark.parametrize("guessed", [False, True])
+@pytest.mark.parametrize("guessed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_strips_of_rows_give_what_the_whole_map_does(guessed: bool) -> None:
     data = images(21, shape=(3, 37, 13), kernel_shape=(5, 7))
     rng = np.random.default_rng(3)

@@ -78,7 +78,7 @@ def test_a_map_agrees_with_bisection_at_every_pixel(norm_min: float | None) -> N
 
 
 @double_only
-@pytest.mark.parametrize("mode", ["cube", "counts", "equal"])
+@pytest.mark.parametrize("mode", [pytest.param("cube", marks=pytest.mark.slow), "counts", "equal"])
 def test_both_engines_agree(mode: str) -> None:
     field = random_field(4)
     how = {} if mode == "cube" else {"sum_over_energy": True, "kernel_weighting": mode}
@@ -92,6 +92,7 @@ def test_both_engines_agree(mode: str) -> None:
 
 
 @double_only
+@pytest.mark.slow
 def test_each_output_changes_no_other() -> None:
     field = random_field(5)
     base, every = listed(field, selection=()), listed(field)

@@ -78,7 +78,7 @@ def both_ways(
 
 
 @pytest.mark.parametrize("seed", [33, 34])
-@pytest.mark.parametrize("guessed", [False, True])
+@pytest.mark.parametrize("guessed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_lists_and_windows_agree(monkeypatch: pytest.MonkeyPatch, seed: int, guessed: bool) -> None:
     datasets = [images(seed), images(seed + 10, kernel_shape=(3, 9))]
     options: dict[str, object] = {"selection": ALL, "scan_values": SCAN}

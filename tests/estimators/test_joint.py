@@ -67,7 +67,7 @@ def bins_at(cubes: list[np.ndarray], row: int, col: int, summed: bool) -> list[n
     return [part.ravel() for part in parts]
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_joint_fit_is_one_profile_over_all_bins(
     first: MapDataset, other: MapDataset, summed: bool
 ) -> None:
