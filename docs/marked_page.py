@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-MARKED = re.compile(r"(<!-- table: ([\w-]+)/([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table: ([\w-]+)/([^>\n]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def update(page: Path, filled: Callable[[re.Match[str]], str], script: str, text: str) -> int:
