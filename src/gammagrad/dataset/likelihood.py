@@ -278,7 +278,11 @@ def is_traced(tree: Any) -> bool:
 
 
 def prepare_likelihood(
-    dataset: DatasetParts, models: Any, sampling: str, room: float
+    dataset: DatasetParts,
+    models: Any,
+    sampling: str,
+    room: float,
+    like: DatasetLikelihood | None = None,
 ) -> DatasetLikelihood:
     """Prepare the likelihood of a dataset.
 
@@ -289,7 +293,7 @@ def prepare_likelihood(
     models
         Models. Where position or size of a source is traced, the dataset's own model of that name
         stands in for it.
-    sampling, room
+    sampling, room, like
         As in `MapDataset.likelihood`.
 
     Returns
@@ -320,6 +324,7 @@ def prepare_likelihood(
                 geom,
                 sampling,
                 room,
+                None if like is None else like.windows.get(model.name),
             )
     background, counts = dataset.background, dataset.counts
     data = np.zeros(geom.data_shape) if background is None else background.data

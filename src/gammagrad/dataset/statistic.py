@@ -32,7 +32,12 @@ class DatasetStatistic(DatasetTransforms):
     """
 
     def likelihood(
-        self, models: Any = None, *, room: float = CUTOUT_MARGIN, sampling: str = "fine"
+        self,
+        models: Any = None,
+        *,
+        room: float = CUTOUT_MARGIN,
+        sampling: str = "fine",
+        like: DatasetLikelihood | None = None,
     ) -> DatasetLikelihood:
         """Prepare the likelihood of models with varying parameters, for compiled code.
 
@@ -45,6 +50,10 @@ class DatasetStatistic(DatasetTransforms):
             How far in deg a source may move or grow before `DatasetLikelihood.holds` is false.
         sampling
             As in `npred_signal`.
+        like
+            An earlier likelihood of this dataset. A source that is still within its window keeps
+            the pixels of it, and its `room`: only the instrument's responses are those of the
+            present position, and what was compiled for the earlier one serves the new one.
 
         Returns
         -------
@@ -73,7 +82,7 @@ class DatasetStatistic(DatasetTransforms):
         >>> float(value), float(slope.spectral_model.norm)
         (48.0, 0.0)
         """
-        prepared = prepare_likelihood(self, self._chosen(models), sampling, room)
+        prepared = prepare_likelihood(self, self._chosen(models), sampling, room, like)
         return prepared if is_traced(prepared) else jax.tree.map(jnp.asarray, prepared)
 
     def source_response(self, model: SkyModel, kernel_width: Any = None) -> SourceResponse:

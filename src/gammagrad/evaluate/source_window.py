@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -13,7 +14,7 @@ from gammagrad.core.bounded import fold_bounded, prepare_psf
 from gammagrad.core.fold import FoldInputs
 from gammagrad.core.place import add_window, cut_window
 from gammagrad.evaluate.responses import Dispersion, is_compact
-from gammagrad.evaluate.window import CUTOUT_MARGIN, prepare
+from gammagrad.evaluate.window import CUTOUT_MARGIN, Circle, prepare
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFMap
@@ -157,6 +158,7 @@ def source_window(
     geom: WcsGeom,
     sampling: str = "fine",
     room: float = CUTOUT_MARGIN,
+    like: SourceWindow | None = None,
 ) -> SourceWindow:
     """Prepare the prediction of a source on a map.
 
@@ -166,6 +168,10 @@ def source_window(
         A `SkyModel`, with known position and size.
     exposure, psf, edisp, energy_axis, geom, sampling, room
         As in `prepare`.
+    like
+        A window of the source before it changed, on the same map. If that still holds the source
+        the new one has the same pixels, so that what was compiled for it is not compiled again;
+        the instrument's responses are those of the source's present position.
 
     Returns
     -------
@@ -177,10 +183,14 @@ def source_window(
     ValueError
         If axes are missing or the geometries differ.
     """
-    window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling, room)
-    spatial = model.spatial_model
+    spatial, kind = model.spatial_model, _kind(model)
     place = np.append(_place(spatial), room) if is_compact(spatial) else None
-    kind = _kind(model)
+    around = None
+    if place is not None and like is not None and like.kind == kind and like.holds(model):
+        lon, lat, radius, _, room = (float(x) for x in np.asarray(like.place))
+        around = Circle(SkyCoord(lon, lat, unit="deg", frame=spatial.frame), radius + room)
+        place = np.array([lon, lat, radius, place[3], room])
+    window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling, room, around)
     if window is None:
         return SourceWindow(None, np.zeros(2), place, (0, 0), ((0, 0), (0, 0)), kind)
     inputs, target, source = window

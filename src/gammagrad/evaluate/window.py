@@ -34,7 +34,7 @@ from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import conversion
 
-__all__ = ["CUTOUT_MARGIN", "Window", "prepare"]
+__all__ = ["CUTOUT_MARGIN", "Circle", "Window", "prepare"]
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +43,21 @@ CUTOUT_MARGIN = 0.1
 
 # Pixels this much narrower than the map's pixel size are reckoned with.
 _DISTORTION = 1.02
+
+
+class Circle(NamedTuple):
+    """A part of the sky that a window holds, and as much around it as the PSF is wide.
+
+    Parameters
+    ----------
+    centre
+        Its middle.
+    radius
+        Its radius in deg.
+    """
+
+    centre: SkyCoord
+    radius: float
 
 
 class Window(NamedTuple):
@@ -72,6 +87,7 @@ def prepare(
     geom: WcsGeom,
     sampling: str = "fine",
     room: float = CUTOUT_MARGIN,
+    around: Circle | None = None,
 ) -> Window | None:
     """Collect what predicting the counts of a sky model on a map needs.
 
@@ -96,6 +112,9 @@ def prepare(
         "fine" or "gammapy", see `choose_sampling`.
     room
         How far in deg the model may move or grow within the window.
+    around
+        What the window of a model with an edge is to hold, by default the model and the room
+        around it.
 
     Returns
     -------
@@ -122,7 +141,9 @@ def prepare(
     )
     image = geom.to_image()
     if is_compact(spatial):
-        window, core = _compact_blocks(image, spatial, position, kernel, room)
+        if around is None:
+            around = Circle(position, float(spatial.evaluation_radius) + room)
+        window, core = _compact_blocks(image, kind_of(spatial), around, kernel)
     else:
         margin = 0 if kernel is None or sampling == "gammapy" else kernel.npix // 2 + 1
         ny, nx = image.shape_image
@@ -136,15 +157,14 @@ def prepare(
 
 
 def _compact_blocks(
-    image: WcsGeom, spatial: Any, position: SkyCoord, kernel: PSFKernel | None, room: float
+    image: WcsGeom, kind: str, around: Circle, kernel: PSFKernel | None
 ) -> tuple[Block, Block]:
     """Return the window around a source, and the part in its middle that the source may fill."""
-    x, y = (float(c) for c in image.sky_to_pix(position))
+    x, y = (float(c) for c in image.sky_to_pix(around.centre))
     if not (np.isfinite(x) and np.isfinite(y)):
         return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
     row, column = math.floor(y + 0.5), math.floor(x + 0.5)
-    radius = float(spatial.evaluation_radius) + room
-    pixel = image.pixel_size
+    radius, pixel = around.radius, image.pixel_size
     around = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
     across = [float(around[i].separation(around[i + 1]).deg) for i in (2, 0)]
     spans = []
@@ -157,14 +177,14 @@ def _compact_blocks(
         core = min(math.ceil(radius / size + 0.5), half)
         start, length = centre - half, 2 * half + 1
         margin = n_psf // 2
-        if length > n_map + 2 * margin and kind_of(spatial) == "extended":
+        if length > n_map + 2 * margin and kind == "extended":
             # what lies further from the map than the PSF reaches does not matter
             start, length, core = -margin, n_map + 2 * margin, n_map
         core = min(core, length // 2)
         spans.append((start, length, core))
     (y, ny, core_y), (x, nx, core_x) = spans
     window = Block(image, y, x, (ny, nx))
-    if kind_of(spatial) == "point":
+    if kind == "point":
         return window, window
     cut_y, cut_x = max(ny // 2 - core_y, 0), max(nx // 2 - core_x, 0)
     shape = (ny - 2 * cut_y, nx - 2 * cut_x)

@@ -155,8 +155,10 @@ class _Data:
     def prepare(self, models: Models) -> Problem:
         """Prepare the datasets for models where they are now."""
         self.models = models
+        before = self.likelihoods or (None,) * len(self.datasets)
         self.likelihoods = tuple(
-            dataset.likelihood(models, sampling=self.sampling) for dataset in self.datasets
+            dataset.likelihood(models, sampling=self.sampling, like=like)
+            for dataset, like in zip(self.datasets, before, strict=True)
         )
         return make_problem(self.likelihoods, models, self.names)
 
