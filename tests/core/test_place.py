@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,17 +152,41 @@ def test_a_far_position_stays_at_the_last_one() -> None:
     assert np.argmax(far[0].sum(axis=1)) >= np.argmax(last[0].sum(axis=1))
 
 
-def test_windows_are_cut_and_added() -> None:
-    cube = np.random.default_rng(6).random((2, 5, 6))
-    padded = np.pad(cube[:, 1:4, :2], ((0, 0), (2, 0), (1, 3)), mode="edge")
-    start = jnp.asarray([1.0, 0.0])
-    found = jax.jit(cut_window, static_argnums=(2, 3))(cube, start, (3, 2), ((2, 0), (1, 3)))
-    np.testing.assert_array_equal(found, jnp.asarray(padded))
-    part = jnp.ones((2, 3, 2))
-    total, back = jax.vjp(lambda c, p: add_window(c, p, start), jnp.asarray(cube), part)
-    expected = cube.copy()
-    expected[:, 1:4, :2] += 1
-    np.testing.assert_allclose(total, expected, rtol=1e-6)
-    weights = jnp.asarray(np.random.default_rng(7).random(cube.shape))
-    for one, other in zip(back(weights), (weights, weights[:, 1:4, :2]), strict=True):
-        np.testing.assert_array_equal(one, other)
+@pytest.mark.parametrize(
+    ("start", "shape"),
+    [
+        ((1, 2), (3, 2)),
+        ((-2, -1), (4, 3)),
+        ((3, 5), (4, 3)),
+        ((-3, 2), (4, 2)),  # one row in common
+        ((0, 0), (5, 6)),
+        ((-2, -3), (9, 10)),  # all of the map and more
+        ((-7, 4), (9, 8)),  # larger than the map, and beyond it
+    ],
+)
+def test_windows_are_cut_and_added(start: tuple[int, int], shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(6)
+    cube, part = jnp.asarray(rng.random((2, 5, 6))), jnp.asarray(rng.random((2, *shape)))
+    rows, cols = (first + np.arange(n) for first, n in zip(start, shape, strict=True))
+    covers = tuple(
+        bool(first <= 0 and first + n >= size)
+        for first, n, size in zip(start, shape, (5, 6), strict=True)
+    )
+    expected, on_map = np.array(cube), np.zeros(part.shape)
+    for i, row in enumerate(rows):
+        for j, col in enumerate(cols):
+            if 0 <= row < 5 and 0 <= col < 6:
+                expected[:, row, col] += part[:, i, j]
+                on_map[:, i, j] = 1
+    weights = jnp.asarray(rng.random(cube.shape))
+    nearest = np.ix_(range(2), np.clip(rows, 0, 4), np.clip(cols, 0, 5))
+    for known in {covers, (False, False)}:
+        cut = jax.jit(cut_window, static_argnums=(2, 3))
+        found = cut(cube, jnp.asarray(start, float), shape, known)
+        np.testing.assert_array_equal(found, np.asarray(cube)[nearest])
+        add = partial(add_window, start=jnp.asarray(start, float), covers=known)
+        total, back = jax.vjp(add, cube, part)
+        np.testing.assert_allclose(total, expected, rtol=1e-6)
+        of_map, of_part = back(weights)
+        np.testing.assert_array_equal(of_map, weights)
+        np.testing.assert_array_equal(of_part, np.asarray(weights)[nearest] * on_map)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -115,12 +116,16 @@ class PointKernel:
         Pixels of the images; static.
     oversampling
         Finer pixels along the side of a pixel; static.
+    index
+        Which kernels to use if `values` are those of several sources, with an axis for them in
+        front; else None. What is placed is read there, and not copied first.
     """
 
     values: Any
     sides: tuple[int, int] = static_field()
     shape: tuple[int, int] = static_field()
     oversampling: int = static_field()
+    index: Any = None
 
 
 def _reach(n_in: int, n_out: int, oversampling: int) -> tuple[int, int]:
@@ -237,31 +242,54 @@ def place_kernel(
     if not isinstance(kernel, PointKernel):
         kernel = prepare_point(kernel, shape, oversampling)
     values = jnp.asarray(kernel.values)
-    size = (1, 1, values.shape[2], *shape)
+    values = values if kernel.index is not None else values[None]
+    source = jnp.asarray(0 if kernel.index is None else kernel.index, jnp.int32)
+    size = (1, 1, 1, values.shape[3], *shape)
     (weight_y, phase_y, row), (weight_x, phase_x, column) = (
         _taps(position, side, n_pix, oversampling)
         for position, side, n_pix in zip((y, x), kernel.sides, shape, strict=True)
     )
     # the sixteen pairs of neighbours
     i, j = np.divmod(np.arange(16), 4)
-    pairs = (weight_y[i] * weight_x[j], phase_y[i], phase_x[j], row[i], column[j])
+    starts = (a.astype(jnp.int32) for a in (phase_y[i], phase_x[j], row[i], column[j]))
+    pairs = (weight_y[i] * weight_x[j], *starts)
 
     # one after the other, and again for derivatives: the memory of one, and little to compile
     @jax.checkpoint
     def add(images: Array, pair: tuple[Array, ...]) -> tuple[Array, None]:
         weight, phase_y, phase_x, row, column = pair
-        start = (phase_y, phase_x, jnp.zeros_like(row), row, column)
-        return images + weight * lax.dynamic_slice(values, start, size)[0, 0], None
+        start = (source, phase_y, phase_x, jnp.zeros_like(row), row, column)
+        return images + weight * lax.dynamic_slice(values, start, size)[0, 0, 0], None
 
-    zero = jnp.zeros(size[2:], jnp.result_type(values, weight_y))
+    zero = jnp.zeros(size[3:], jnp.result_type(values, weight_y))
     return lax.scan(add, zero, pairs)[0]
+
+
+def _shared(
+    cube: Array, shape: Sequence[int], start: ArrayLike
+) -> tuple[tuple[int, ...], Array, Array]:
+    """Return how many pixels map and window can share, where on the map, and the start."""
+    size = cube.shape[1:]
+    shared = tuple(min(n, n_map) for n, n_map in zip(shape, size, strict=True))
+    first = lax.stop_gradient(jnp.asarray(start)).astype(jnp.int32)
+    last = np.array([n_map - n for n, n_map in zip(shared, size, strict=True)], np.int32)
+    return shared, jnp.clip(first, 0, last), first
+
+
+def _slide(values: Array, offset: Array, length: int, axis: int, room: int, mode: str) -> Array:
+    """Cut a stretch of an axis that may begin or end up to `room` beyond it."""
+    if room:
+        widths = [(0, 0)] * values.ndim
+        widths[axis] = (room, room)
+        values = jnp.pad(values, widths, mode=mode)
+    return lax.dynamic_slice_in_dim(values, offset + room, length, axis)
 
 
 def cut_window(
     cube: ArrayLike,
     start: ArrayLike,
     shape: tuple[int, int],
-    margins: tuple[tuple[int, int], tuple[int, int]],
+    covers: tuple[bool, bool] = (False, False),
 ) -> Array:
     """Cut a window out of a map, the pixels beyond the map like the nearest one in it.
 
@@ -270,11 +298,12 @@ def cut_window(
     cube
         The map, shape (n, rows, cols).
     start
-        First row and column that the window has of the map, shape (2,); traced.
+        Row and column of the map where the window begins, shape (2,): negative before the map's
+        first one; traced. Window and map have a pixel in common.
     shape
-        Rows and columns that it has of the map; static.
-    margins
-        Rows above and below them, columns left and right, beyond the map; static.
+        Rows and columns of the window; static.
+    covers
+        Whether it has all rows of the map, and all columns: known to be so, it costs less; static.
 
     Returns
     -------
@@ -282,30 +311,38 @@ def cut_window(
         The window, shape (n, rows, cols).
     """
     cube = jnp.asarray(cube)
-    row, col = lax.stop_gradient(jnp.asarray(start)).astype(jnp.int32)
-    part = lax.dynamic_slice(cube, (jnp.int32(0), row, col), (cube.shape[0], *shape))
-    return jnp.pad(part, ((0, 0), *margins), mode="edge")
+    shared, near, first = _shared(cube, shape, start)
+    part = lax.dynamic_slice(cube, (jnp.int32(0), *near), (cube.shape[0], *shared))
+    for i, (n, n_shared, whole) in enumerate(zip(shape, shared, covers, strict=True)):
+        room = n - n_shared if whole else n
+        part = _slide(part, first[i] - near[i], n, i + 1, room, "edge")
+    return part
 
 
-def add_window(cube: Array, part: Array, start: ArrayLike) -> Array:
-    """Add a window to a map.
+def add_window(
+    cube: Array, part: Array, start: ArrayLike, covers: tuple[bool, bool] = (False, False)
+) -> Array:
+    """Add a window to a map; what lies beyond the map is left out.
 
     Parameters
     ----------
     cube
         The map, shape (n, rows, cols).
     part
-        The window, shape (n, ny, nx), which lies in the map.
-    start
-        Its first row and column in the map, shape (2,); traced.
+        The window, shape (n, ny, nx).
+    start, covers
+        As for `cut_window`.
 
     Returns
     -------
     Array
         The sum. Its derivative takes time for the window only, not for the map.
     """
-    index = lax.stop_gradient(jnp.asarray(start)).astype(jnp.int32)
+    shared, near, first = _shared(cube, part.shape[1:], start)
+    for i, (n_shared, whole) in enumerate(zip(shared, covers, strict=True)):
+        room = 0 if whole else n_shared
+        part = _slide(part, near[i] - first[i], n_shared, i + 1, room, "constant")
     numbers = lax.ScatterDimensionNumbers(
         update_window_dims=(0, 1, 2), inserted_window_dims=(), scatter_dims_to_operand_dims=(1, 2)
     )
-    return lax.scatter_add(cube, index, part, numbers, mode="promise_in_bounds")
+    return lax.scatter_add(cube, near, part, numbers, mode="promise_in_bounds")

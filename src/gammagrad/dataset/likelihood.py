@@ -14,7 +14,7 @@ from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.stats import cash
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import TemplatePlace, template_place
-from gammagrad.evaluate import SourceWindow, source_window
+from gammagrad.evaluate import WindowGroup, group_windows, source_window
 from gammagrad.evaluate.responses import finite, is_compact
 from gammagrad.maps.units import conversion
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
@@ -42,8 +42,8 @@ class DatasetLikelihood:
         Exposure in cm2 s, shape (energy_true, row, col); None without sources.
     energy
         Centres of the energy bins in TeV, shape (energy,).
-    windows
-        Where each source contributes and the arrays for it, by name.
+    sources
+        Where sources contribute and the arrays for them, those that are alike together.
     templates
         Which pixels each template of counts has, by name.
     backgrounds
@@ -57,7 +57,7 @@ class DatasetLikelihood:
     weights: Any
     exposure: Any
     energy: Any
-    windows: dict[str, SourceWindow]
+    sources: tuple[WindowGroup, ...]
     templates: dict[str, TemplatePlace]
     backgrounds: tuple[str, ...] = static_field()
     name: str | None = static_field()
@@ -184,7 +184,7 @@ class DatasetLikelihood:
             so that `MapDataset.likelihood` should prepare anew.
         """
         selected = self._select(models)
-        return all(window.holds(selected[name]) for name, window in self.windows.items())
+        return all(group.holds(selected) for group in self.sources)
 
     def with_data(self, **arrays: ArrayLike) -> DatasetLikelihood:
         """Copy the likelihood with other data of the same shapes.
@@ -220,7 +220,8 @@ class DatasetLikelihood:
     def _select(self, models: Any) -> dict[str, Any]:
         """Return the models of this dataset by name, if they are those this was prepared for."""
         given = {model.name: model for model in Models(models).for_dataset(self.name)}
-        wanted = {*self.windows, *self.templates, *self.backgrounds}
+        sources = (name for group in self.sources for name in group.names)
+        wanted = {*sources, *self.templates, *self.backgrounds}
         missing, new = sorted(wanted - given.keys()), sorted(given.keys() - wanted)
         if missing or new:
             found = [f"{', '.join(missing)} missing"] * bool(missing)
@@ -230,8 +231,8 @@ class DatasetLikelihood:
                 f"{', '.join(sorted(wanted)) or 'no models'}, but of the models given "
                 f"{' and '.join(found)}; prepare it anew with dataset.likelihood(models)."
             )
-        for name, window in self.windows.items():
-            window.check(given[name])
+        for group in self.sources:
+            group.check(given)
         return given
 
     def _npred(self, models: Any) -> tuple[Array, Array]:
@@ -254,8 +255,8 @@ class DatasetLikelihood:
         return counts, known
 
     def _add_sources(self, counts: Array, selected: dict[str, Any]) -> Array:
-        for name, window in self.windows.items():
-            counts = window.add_to(counts, selected[name], self.exposure)
+        for group in self.sources:
+            counts = group.add_to(counts, selected, self.exposure)
         for name, place in self.templates.items():
             counts = counts + place.counts(selected[name], self.energy).astype(counts.dtype)
         return counts
@@ -308,15 +309,17 @@ def prepare_likelihood(
         the dataset has none of its name.
     """
     geom = dataset.geom
-    windows, templates, backgrounds = {}, {}, []
+    windows, sources, templates, backgrounds = {}, {}, {}, []
+    before = {name: group for group in (like.sources if like else ()) for name in group.names}
     for model in Models(models).for_dataset(dataset.name):
         if isinstance(model, FoVBackgroundModel):
             backgrounds.append(model.name)
         elif isinstance(model, TemplateNPredModel):
             templates[model.name] = template_place(model, geom)
         else:
+            sources[model.name] = _known(model, dataset)
             windows[model.name] = source_window(
-                _known(model, dataset),
+                sources[model.name],
                 dataset.require("exposure"),
                 dataset.psf,
                 dataset.edisp,
@@ -324,7 +327,7 @@ def prepare_likelihood(
                 geom,
                 sampling,
                 room,
-                None if like is None else like.windows.get(model.name),
+                before[model.name].outline(model.name) if model.name in before else None,
             )
     background, counts = dataset.background, dataset.counts
     data = np.zeros(geom.data_shape) if background is None else background.data
@@ -338,7 +341,7 @@ def prepare_likelihood(
         weights=_weights(dataset),
         exposure=exposure,
         energy=geom.axes["energy"].center_in("TeV"),
-        windows=windows,
+        sources=group_windows(windows, sources),
         templates=templates,
         backgrounds=tuple(backgrounds),
         name=dataset.name,

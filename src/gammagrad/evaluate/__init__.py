@@ -11,6 +11,7 @@ from gammagrad.evaluate.predict import (
 from gammagrad.evaluate.source_response import SourceResponse, source_response
 from gammagrad.evaluate.source_window import SourceWindow, source_window
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Window, prepare
+from gammagrad.evaluate.window_group import WindowGroup, group_windows
 
 __all__ = [
     "CUTOUT_MARGIN",
@@ -18,10 +19,12 @@ __all__ = [
     "SourceResponse",
     "SourceWindow",
     "Window",
+    "WindowGroup",
     "estimate_kernel",
     "evaluate_npred",
     "flux_of_reference",
     "group_containment",
+    "group_windows",
     "norm_weights",
     "prepare",
     "reco_exposure",

@@ -38,15 +38,15 @@ class SourceWindow:
         Arrays of the window without the exposure, which is cut from the map, unless the source
         does not want it; None if the window lies outside the map.
     start
-        First row and column of the map in the window, shape (2,): whole numbers, kept as floating
-        ones so that the tree has a derivative as a whole.
+        Row and column of the map where the window begins, shape (2,), negative before its first
+        one: whole numbers, kept as floating ones so that the tree has a derivative as a whole.
     place
         Longitude, latitude, evaluation radius and scale (deg) the window was made for, and how
         far the source may move or grow; shape (5,). None for a source without an edge.
     shape
-        Rows and columns of the map that the window covers; static.
-    margins
-        Rows above and below, columns left and right, of the window beyond the map; static.
+        Rows and columns of the window; static.
+    covers
+        Whether it has all rows of the map, and all columns; static.
     kind
         What a source must have in common with the one the window was made for; static.
     """
@@ -55,7 +55,7 @@ class SourceWindow:
     start: Any
     place: Any
     shape: tuple[int, int] = static_field()
-    margins: tuple[tuple[int, int], tuple[int, int]] = static_field()
+    covers: tuple[bool, bool] = static_field()
     kind: tuple[Any, ...] = static_field()
 
     def check(self, model: Any) -> None:
@@ -78,13 +78,13 @@ class SourceWindow:
                 "dataset.likelihood(models)."
             )
 
-    def counts(self, model: Any, exposure: ArrayLike) -> Array:
-        """Predict the counts of a source on the pixels of the map that the window covers.
+    def counts(self, spectral: Any, spatial: Any, exposure: ArrayLike) -> Array:
+        """Predict the counts of a source on the pixels of the window.
 
         Parameters
         ----------
-        model
-            The source.
+        spectral, spatial
+            The source's models.
         exposure
             Exposure of the whole map in cm2 s, shape (n_true, row, col).
 
@@ -96,33 +96,26 @@ class SourceWindow:
         assert self.inputs is not None
         inputs = self.inputs
         if inputs.exposure is None:
-            cut = cut_window(exposure, self.start, self.shape, self.margins)
+            cut = cut_window(exposure, self.start, self.shape, self.covers)
             inputs = replace(inputs, exposure=cut)
-        counts = fold_bounded(model.spectral_model, model.spatial_model, inputs)
-        (top, _), (left, _) = self.margins
-        ny, nx = self.shape
-        return counts[:, top : top + ny, left : left + nx]
+        return fold_bounded(spectral, spatial, inputs)
 
-    def add_to(self, total: Array, model: Any, exposure: ArrayLike) -> Array:
-        """Add the predicted counts of a source to those of a map.
+    def add_to(self, total: Array, counts: Array) -> Array:
+        """Add predicted counts to those of a map.
 
         Parameters
         ----------
         total
             Counts, shape (n_reco, row, col).
-        model
-            The source.
-        exposure
-            As in `counts`.
+        counts
+            Counts in the window, see `counts`.
 
         Returns
         -------
         Array
             The sum.
         """
-        if self.inputs is None:
-            return total
-        return add_window(total, self.counts(model, exposure).astype(total.dtype), self.start)
+        return add_window(total, counts.astype(total.dtype), self.start, self.covers)
 
     def holds(self, model: Any) -> bool:
         """Return whether the window still fits a source.
@@ -192,18 +185,18 @@ def source_window(
         place = np.array([lon, lat, radius, place[3], room])
     window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling, room, around)
     if window is None:
-        return SourceWindow(None, np.zeros(2), place, (0, 0), ((0, 0), (0, 0)), kind)
+        return SourceWindow(None, np.zeros(2), place, (0, 0), (False, False), kind)
     inputs, target, source = window
-    start = np.array([part.start for part in target], dtype=float)
-    shape = tuple(part.stop - part.start for part in target)
-    margins = tuple(
-        (part.start, size - part.stop)
-        for part, size in zip(source, inputs.exposure.shape[1:], strict=True)
+    first = [on_map.start - here.start for on_map, here in zip(target, source, strict=True)]
+    ny, nx = inputs.exposure.shape[1:]
+    rows, cols = (
+        start <= 0 and start + n >= n_map
+        for start, n, n_map in zip(first, (ny, nx), geom.shape_image, strict=True)
     )
     inputs = prepare_psf(inputs)
     if model.apply_irf["exposure"]:
         inputs = replace(inputs, exposure=None)
-    return SourceWindow(inputs, start, place, (shape[0], shape[1]), (margins[0], margins[1]), kind)
+    return SourceWindow(inputs, np.array(first, float), place, (ny, nx), (rows, cols), kind)
 
 
 def _place(spatial: Any) -> Any:

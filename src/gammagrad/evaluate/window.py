@@ -165,8 +165,8 @@ def _compact_blocks(
         return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
     row, column = math.floor(y + 0.5), math.floor(x + 0.5)
     radius, pixel = around.radius, image.pixel_size
-    around = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
-    across = [float(around[i].separation(around[i + 1]).deg) for i in (2, 0)]
+    edges = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
+    across = [float(edges[i].separation(edges[i + 1]).deg) for i in (2, 0)]
     spans = []
     for size, centre, n_map in zip(across, (row, column), image.shape_image, strict=True):
         # where a projection squeezes the sky a source takes more pixels than its size says
