@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -28,6 +29,8 @@ HERE = Path(__file__).resolve().parent
 EXECUTED = HERE / "_build"
 PAGES = HERE.parent / "docs" / "tutorials"
 CELL_SECONDS = 600
+# Each mostly waits for a compiler that uses one core.
+AT_ONCE = 2
 
 
 def execute(path: Path) -> NotebookNode:
@@ -121,18 +124,37 @@ def main() -> int:
         os.environ["GAMMAPY_DATA"] = os.path.abspath(os.environ["GAMMAPY_DATA"])
     for folder in (EXECUTED, PAGES):
         folder.mkdir(parents=True, exist_ok=True)
-    for path in parser.parse_args().notebooks:
-        start = time.perf_counter()
-        print(f"{path} ...", flush=True)
-        try:
-            notebook = execute(path)
-        except CellExecutionError as error:
-            print(f"{path} failed.\n{error}", file=sys.stderr)
-            return 1
-        nbformat.write(notebook, EXECUTED / f"{path.stem}.ipynb")
-        text = page(notebook, path.stem, PAGES)
-        (PAGES / f"{path.stem}.md").write_text(text, encoding="utf-8")
-        print(f"{path} ran in {time.perf_counter() - start:.0f} s", flush=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        # a list, so that the others are waited for if one fails
+        return max([*pool.map(publish, parser.parse_args().notebooks)], default=0)
+
+
+def publish(path: Path) -> int:
+    """Execute a notebook and write its copy and its page.
+
+    Parameters
+    ----------
+    path
+        The notebook's Python file.
+
+    Returns
+    -------
+    int
+        0, or 1 if a cell failed, which is reported.
+    """
+    start = time.perf_counter()
+    print(f"{path} ...", flush=True)
+    try:
+        notebook = execute(path)
+    except CellExecutionError as error:
+        print(f"{path} failed.\n{error}", file=sys.stderr)
+        return 1
+    for old in PAGES.glob(f"{path.stem}_*.png"):
+        old.unlink()
+    nbformat.write(notebook, EXECUTED / f"{path.stem}.ipynb")
+    text = page(notebook, path.stem, PAGES)
+    (PAGES / f"{path.stem}.md").write_text(text, encoding="utf-8")
+    print(f"{path} ran in {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 
 

@@ -24,6 +24,7 @@ ALIKE = [
     "ext_gauss0.11_kw10",
     "ext_gauss0.31_kwNone",
     "fake_asimov_sumT",
+    "fake_joint_onemasked",
     "fake_joint_twodiff_all",
     "fake_maskfit_bighole_sumT",
     "fake_withmodel_ds2",

@@ -49,7 +49,7 @@ def assert_equal(one: NormFit, other: NormFit) -> None:
 
 
 @double_only
-@pytest.mark.parametrize("n_images", [1, 2])
+@pytest.mark.parametrize("n_images", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_corners_of_a_kernel_do_not_see_exposure(n_images: int) -> None:
     exposure = np.zeros((n_images, 1, *SHAPE))
     exposure[..., 10:14, 12:16] = 50.0

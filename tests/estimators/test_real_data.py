@@ -122,7 +122,7 @@ CTA = ("reduced/cta-1dc-vela", "1.1 deg", 1e-12)
     [
         (*FERMI, True),
         pytest.param(*FERMI, False, marks=pytest.mark.slow),
-        (*HESS, True),
+        pytest.param(*HESS, True, marks=pytest.mark.slow),
         pytest.param(*HESS, False, marks=pytest.mark.slow),
         pytest.param(*CTA, True, marks=pytest.mark.slow),
         (*CTA, False),

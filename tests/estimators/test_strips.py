@@ -55,7 +55,7 @@ def images(kind: str) -> list[Any]:
         return [cube_bins(*first), summed_bins(*random_field(2, SHAPE, (3, 13)))]
 
 
-@pytest.mark.parametrize("kind", ["summed", "joint"])
+@pytest.mark.parametrize("kind", [pytest.param("summed", marks=pytest.mark.slow), "joint"])
 def test_three_processes_give_what_one_gives(kind: str) -> None:
     datasets, rng = images(kind), np.random.default_rng(3)
     fitted = rng.random(SHAPE[1:]) < 0.7
