@@ -125,8 +125,7 @@ def main() -> int:
     for folder in (EXECUTED, PAGES):
         folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        # a list, so that the others are waited for if one fails
-        return max([*pool.map(publish, parser.parse_args().notebooks)], default=0)
+        return max(pool.map(publish, parser.parse_args().notebooks), default=0)
 
 
 def publish(path: Path) -> int:

@@ -70,29 +70,22 @@ def _parameters(**values: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _crab(title: str, amplitude: float, reference: float) -> Case:
+    """Return the H.E.S.S. cube with a log parabola, its amplitude at some energy in TeV."""
+    start = _parameters(amplitude=amplitude, reference=reference, alpha=2.2, beta=0.0)
+    return Case(
+        title,
+        "reduced/hess-crab.fits.gz",
+        None,
+        (("crab", 83.65, 22.00, "icrs"),),
+        {"type": "LogParabolaSpectralModel", "parameters": start},
+        ("*-bkg.tilt",),
+    )
+
+
 CASES = (
-    Case(
-        "HESS Crab",
-        "reduced/hess-crab.fits.gz",
-        None,
-        (("crab", 83.65, 22.00, "icrs"),),
-        {
-            "type": "LogParabolaSpectralModel",
-            "parameters": _parameters(amplitude=2e-12, reference=3.0, alpha=2.2, beta=0.0),
-        },
-        ("*-bkg.tilt",),
-    ),
-    Case(
-        "HESS Crab at 1 TeV",
-        "reduced/hess-crab.fits.gz",
-        None,
-        (("crab", 83.65, 22.00, "icrs"),),
-        {
-            "type": "LogParabolaSpectralModel",
-            "parameters": _parameters(amplitude=2e-11, reference=1.0, alpha=2.2, beta=0.0),
-        },
-        ("*-bkg.tilt",),
-    ),
+    _crab("HESS Crab", 2e-12, 3.0),
+    _crab("HESS Crab at 1 TeV", 2e-11, 1.0),
     Case(
         "Fermi 3FHL",
         "fermi-3fhl-gc/fermi-3fhl-gc.fits.gz",

@@ -22,7 +22,8 @@ __all__ = ["WindowGroup", "group_windows"]
 class WindowGroup:
     """The windows of one or several sources of one kind, of as many pixels and samples.
 
-    However many they are, what predicts their counts is compiled once.
+    However many they are, what predicts their counts is compiled once, as long as their spectra
+    are of one kind.
 
     Parameters
     ----------
@@ -145,8 +146,8 @@ def group_windows(
     Returns
     -------
     tuple
-        The groups. Only point sources share one: others take long to predict, and are quicker
-        if they need not wait for each other.
+        The groups. Only point sources that are placed between pixels share one: others take
+        long to predict, and are quicker if they need not wait for each other.
     """
     groups: dict[Any, list[str]] = {}
     for name, window in windows.items():
