@@ -35,6 +35,7 @@ TRACED: dict[str, str] = {
 # The ground that both sides stand on.
 GROUND: dict[str, str] = {
     "_pytree": "frozen dataclass -> JAX pytree",
+    "_programs": "compiled programs, few and bounded",
     "_plots": "where figures register, so that maps can call what stands above them",
 }
 

@@ -187,10 +187,10 @@ def test_composes_with_vmap_and_jit() -> None:
 
 def test_new_values_compile_nothing_new() -> None:
     fit_norm(*draw(np.random.default_rng(0)))
-    before = _fit_norm._cache_size()
+    before = _fit_norm.traces
     for n_sigma in (1, 2.0, np.float32(3), jnp.asarray(4.0)):
         fit_norm(*draw(np.random.default_rng(2)), n_sigma=n_sigma)
-    assert _fit_norm._cache_size() == before
+    assert _fit_norm.traces == before
 
 
 @pytest.mark.parametrize("background", [1.0, [1.0, 1.0], []])

@@ -123,9 +123,9 @@ def test_memory_of_a_chunk_does_not_grow_with_the_map() -> None:
     small, large = (images(26, shape=(1, n, n), special=False) for n in (12, 60))
     for data in (small, large):
         fit_occupied([data], fitted(data), selection=("errn-errp", "sensitivity"))
-    before = fit_chunk._cache_size(), sensitivity_chunk._cache_size()
+    before = fit_chunk.traces, sensitivity_chunk.traces
     fit_occupied([large], fitted(large), selection=("errn-errp", "sensitivity"), memory=2**24)
-    after = fit_chunk._cache_size(), sensitivity_chunk._cache_size()
+    after = fit_chunk.traces, sensitivity_chunk.traces
     assert all(b - a <= 1 for a, b in zip(before, after, strict=True))
 
 

@@ -288,9 +288,9 @@ def test_no_field_at_all_keeps_every_guess_finite() -> None:
 def test_other_numbers_compile_nothing() -> None:
     field = random_field(9)
     listed(field)
-    before = fit_chunk._cache_size()
+    before = fit_chunk.traces
     listed(random_field(10), options=FitOptions(n_sigma=2, n_sigma_ul=3, norm_min=0.0))
-    assert fit_chunk._cache_size() == before
+    assert fit_chunk.traces == before
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from astropy.convolution import Gaussian2DKernel, Ring2DKernel, Tophat2DKernel
 from scipy.ndimage import label
 
 from gammagrad import fit_norm
-from gammagrad.estimators import background_loop
+from gammagrad.core.kernel_background import _compiled
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator, SourceKernelWarning
 from gammagrad.maps import Map, MapAxis, WcsGeom
 
@@ -166,25 +166,20 @@ def test_float64_whatever_the_users_precision(estimator, bright):
         np.testing.assert_array_equal(m.data, expected[name].data)
 
 
-def test_second_run_does_not_compile(monkeypatch, bright):
-    traces = []
-
-    def counted(**arguments):
-        traces.append(arguments)
-        return background_loop.kernel_background(**arguments)
-
-    static = ("mask_update", "significance", "n_record")
-    monkeypatch.setattr(background_loop, "_run", jax.jit(counted, static_argnames=static))
-    for threshold, bounds in ((4, (2, 10)), (5.5, (0, 3)), (np.float32(3), (np.int64(1), 7))):
+def test_second_run_does_not_compile(bright):
+    def run(threshold, bounds, keep_record=False):
         estimator = KernelBackgroundEstimator(np.ones((3, 3)), np.ones((5, 5)), threshold)
+        estimator.keep_record = keep_record
+        before = _compiled.traces
         estimator.run({"counts": bright}, *bounds)
         estimator.run_iteration({"counts": bright})
-    assert len(traces) == 1
+        return _compiled.traces - before
+
+    run(4, (2, 10))
+    assert run(5.5, (0, 3)) == run(np.float32(3), (np.int64(1), 7)) == 0
     # and records of whatever length share another
-    for niter_max in (1, 3, 10):
-        estimator.keep_record = True
-        estimator.run({"counts": bright}, 2, niter_max)
-    assert len(traces) == 2
+    run(4, (2, 1), keep_record=True)
+    assert run(4, (2, 3), keep_record=True) == run(4, (2, 10), keep_record=True) == 0
 
 
 def test_pixels_without_counts_data_have_no_weight(estimator, bright):

@@ -106,11 +106,11 @@ def refined() -> QTable:
     """Return the candidates refined with random counts; what it compiles serves all tests."""
     jax.clear_caches()
     table = refine_peaks(peaks()[:1], datasets(5), MODEL)
-    sizes = [f._cache_size() for f in (evaluate, curvature, _flux_and_slope)]
+    sizes = [f.traces for f in (evaluate, curvature, _flux_and_slope)]
     assert bool(table["refined"][0])
     table = refine_peaks(peaks(), datasets(5), MODEL, progress=False)
     # neither the other sources nor other numbers compile anything
-    assert [f._cache_size() for f in (evaluate, curvature, _flux_and_slope)] == sizes
+    assert [f.traces for f in (evaluate, curvature, _flux_and_slope)] == sizes
     return table
 
 
@@ -153,9 +153,9 @@ def test_a_candidate_without_flux_keeps_its_pixel(refined: QTable) -> None:
 
 
 def test_expected_counts_give_the_truth_back(refined: QTable) -> None:
-    size = evaluate._cache_size()
+    size = evaluate.traces
     table = refine_peaks(peaks(), datasets(None), MODEL, passes=12)
-    assert evaluate._cache_size() == size
+    assert evaluate.traces == size
     models, table = matched(table)
     for name, values in pulls(table, models).items():
         assert np.all(np.abs(values) < 0.02), name
@@ -172,13 +172,13 @@ def test_some_energies_only(refined: QTable) -> None:
 
 
 def test_a_table_from_a_file_will_do(refined: QTable) -> None:
-    size = evaluate._cache_size()
+    size = evaluate.traces
     # a plain table, of which the names are longer than those of positions
     plain = Table(peaks()[[0, 4]])
     plain["name"] = np.array(["4ABC J0534.5+2200 left", "4ABC J0534.5+2200 right"])
     before = plain.copy()
     table = refine_peaks(plain, datasets(5), MODEL)
-    assert evaluate._cache_size() == size
+    assert evaluate.traces == size
     assert list(table["refined"]) == [True, False]
     assert table["ra_err"].unit == "deg"
     assert table["name"][0] == refined["name"][0]
@@ -198,11 +198,11 @@ def test_candidates_without_data_are_left(refined: QTable) -> None:
 
 
 def test_far_from_its_pixel_is_not_refined(refined: QTable) -> None:
-    size = evaluate._cache_size()
+    size = evaluate.traces
     wrong = peaks()[:1]
     wrong["dec"] += 0.35 * u.deg
     table = refine_peaks(wrong, datasets(None), MODEL)
-    assert evaluate._cache_size() == size
+    assert evaluate.traces == size
     assert not table["refined"][0]
     assert "moved" in table["message"][0]
     assert table["dec"][0] == wrong["dec"][0]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad._programs import compiled
 from gammagrad.core.bin_sums import LEAD, WIDE_VECTORS
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.options import FitOptions
@@ -23,7 +21,7 @@ _LEAD_STEP, _LEAD_SWEEPS = 0.25, 5
 _LAST_STEP, _MOST_SWEEPS = 1e-4, 12
 
 
-@partial(jax.jit, compiler_options=WIDE_VECTORS)
+@compiled(compiler_options=WIDE_VECTORS)
 def sensitivity_chunk(
     flat: FlatBins,
     tiles: TileWindows,

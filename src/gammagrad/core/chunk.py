@@ -7,13 +7,12 @@ units in which it cannot overflow, and end with a sweep or two in the precision 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from gammagrad._programs import compiled
 from gammagrad.core.bin_sums import LEAD, WIDE_VECTORS, BinProfile, BinSums, Edge
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.gathered import Lists, Workspace, gather
@@ -160,9 +159,8 @@ def _solve(
     return Root(norm, root.niter, step), gain, s2
 
 
-@partial(
-    jax.jit,
-    static_argnames=("selection", "threshold_is_set", "n_sweeps"),
+@compiled(
+    static=("selection", "threshold_is_set", "n_sweeps"),
     donate_argnames="space",
     compiler_options=WIDE_VECTORS,
 )

@@ -19,7 +19,7 @@ __all__ = [
     "convolve",
     "convolve_stack",
     "correlate",
-    "correlate_sum",
+    "fast_length",
     "kernel_inside",
     "prepare_kernel",
 ]
@@ -48,8 +48,19 @@ def _as_floats(image: Array, kernel: Array) -> tuple[Array, Array]:
     return image.astype(dtype), kernel.astype(dtype)
 
 
-def _fast_length(n: int) -> int:
-    """Return the smallest number from `n` on whose prime factors are 2, 3 and 5."""
+def fast_length(n: int) -> int:
+    """Return a length that transforms are fast for: prime factors 2, 3 and 5 only.
+
+    Parameters
+    ----------
+    n
+        Least length.
+
+    Returns
+    -------
+    int
+        The smallest such number from `n` on.
+    """
     while True:
         rest = n
         for prime in (2, 3, 5):
@@ -77,7 +88,7 @@ def _convolve_from(image: Array, kernel: Array, start: tuple[int, int], method: 
             padded, kernel, mode="valid", precision=lax.Precision.HIGHEST
         )
     full = (ny + ky - 1, nx + kx - 1)
-    extra = tuple((0, _fast_length(n) - n) for n in full)
+    extra = tuple((0, fast_length(n) - n) for n in full)
     result = jax.scipy.signal.fftconvolve(jnp.pad(image, extra), kernel)
     return result[sy : sy + ny, sx : sx + nx]
 
@@ -250,7 +261,7 @@ def prepare_kernel(
         return PreparedKernel(kernel, (ny, nx), (sy, sx), None)
     # what wraps around must miss the rows and columns that are kept, no more
     reach = (max(sy, ky - 1 - sy), max(sx, kx - 1 - sx))
-    lengths = (_fast_length(max(ny + reach[0], ky)), _fast_length(max(nx + reach[1], kx)))
+    lengths = (fast_length(max(ny + reach[0], ky)), fast_length(max(nx + reach[1], kx)))
     return PreparedKernel(xp.fft.rfft2(kernel, s=lengths), (ny, nx), (sy, sx), lengths)
 
 
@@ -326,34 +337,6 @@ def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -
         return lax.map(lambda pair: convolve(pair[0], pair[1], method), (images, kernels))
     kernel_axis = None if kernel.ndim == 2 else 0
     return jax.vmap(lambda i, k: convolve(i, k, method), in_axes=(0, kernel_axis))(images, kernel)
-
-
-def correlate_sum(images: ArrayLike, kernels: ArrayLike) -> Array:
-    """Correlate every image of a stack with a kernel of its own, and sum them.
-
-    Several images are transformed, and summed before they are transformed back, which saves a third
-    of the time.
-
-    Parameters
-    ----------
-    images
-        Images, shape (n, ny, nx).
-    kernels
-        Kernels, shape (n, ky, kx).
-
-    Returns
-    -------
-    Array
-        The sum of `correlate` over the stack, shape (ny, nx).
-    """
-    images, kernels = jnp.asarray(images), jnp.asarray(kernels)
-    (ny, nx), (ky, kx) = images.shape[-2:], kernels.shape[-2:]
-    if len(images) == 1:
-        return correlate(images[0], kernels[0])
-    shape = (_fast_length(ny + ky - 1), _fast_length(nx + kx - 1))
-    spectra = jnp.fft.rfft2(images, s=shape) * jnp.fft.rfft2(kernels[:, ::-1, ::-1], s=shape)
-    total = jnp.fft.irfft2(spectra.sum(axis=0), s=shape)
-    return total[ky // 2 : ky // 2 + ny, kx // 2 : kx // 2 + nx].astype(images.dtype)
 
 
 def box_sum(image: ArrayLike, shape: tuple[int, int]) -> Array:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from gammagrad._programs import compiled, room
 from gammagrad.core.stats import BACKGROUND_FLOOR
 from gammagrad.core.windows import PIXELS, BinImages, kernel_table
 
 __all__ = ["FlatBins", "flat_bins"]
+
+_LEAST = 2**17
+"""Bins at least: smaller maps all run the same code."""
 
 
 class FlatBins(NamedTuple):
@@ -36,11 +40,6 @@ class FlatBins(NamedTuple):
     table: Array
 
 
-def _by_component(exposure: Array) -> Array:
-    """Reorder (images, components, rows, cols) to (components, bins)."""
-    return exposure.swapaxes(0, 1).reshape(exposure.shape[1], -1)
-
-
 def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBins:
     """Put the datasets' bins and kernel tables end to end.
 
@@ -54,44 +53,58 @@ def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBin
     Returns
     -------
     FlatBins
-        The bins.
+        The bins, filled up to one of few numbers of them with bins that hold nothing.
     """
-    return _joined(datasets, _table([d.kernel for d in datasets], window))
+    table = _table([np.asarray(d.kernel) for d in datasets], window)
+    size = sum(np.size(d.counts) for d in datasets)
+    number = room(size, _LEAST)
+    counts = _in_a_row([d.counts for d in datasets], number)
+    background = _in_a_row([d.background for d in datasets], number)
+    exposure = np.zeros((table.shape[1], number), table.dtype)
+    first = 0
+    for images in datasets:
+        own = np.asarray(images.exposure).swapaxes(0, 1)
+        last = first + np.size(images.counts)
+        exposure[: len(own), first:last] = own.reshape(len(own), -1)
+        first = last
+    return _flat(*jax.device_put((counts, background, exposure, table)))
 
 
-@jax.jit
-def _joined(datasets: Sequence[BinImages], table: Array) -> FlatBins:
-    """Put the bins of several datasets end to end."""
-    components = table.shape[1]
+def _in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
+    """Put arrays end to end, with zeros behind."""
+    row = np.zeros(number, arrays[0].dtype)
+    first = 0
+    for array in arrays:
+        row[first : first + array.size] = np.asarray(array).reshape(-1)
+        first += array.size
+    return row
 
-    def widened(exposure: Array) -> Array:
-        rows = _by_component(exposure)
-        return jnp.pad(rows, ((0, components - rows.shape[0]), (0, 0)))
 
-    background = jnp.concatenate([d.background.reshape(-1) for d in datasets])
+@compiled
+def _flat(counts: Array, background: Array, exposure: Array, table: Array) -> FlatBins:
+    """Divide by backgrounds that do not vanish."""
     background = jnp.maximum(background, BACKGROUND_FLOOR)
-    exposure = jnp.concatenate([widened(d.exposure) for d in datasets], axis=1)
     # the third power of a contrast is needed, whatever the kernel's scale
     largest = float(jnp.finfo(background.dtype).max)
     steepest = jnp.minimum(largest**0.3 / jnp.max(table), largest)
     return FlatBins(
-        counts=jnp.concatenate([d.counts.reshape(-1) for d in datasets]),
+        counts=counts,
         background=background,
         share=jnp.minimum(exposure / background[None], steepest),
         table=table,
     )
 
 
-@partial(jax.jit, static_argnames="window")
-def _table(kernels: Sequence[Array], window: tuple[int, int]) -> Array:
+def _table(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:
     """Put kernel tables end to end, with a place of zeros after them."""
     components = max(k.shape[1] for k in kernels)
 
-    def padded(kernel: Array) -> Array:
+    def padded(kernel: np.ndarray) -> np.ndarray:
         sizes = zip(kernel.shape[-2:], window, strict=True)
         halves = (((large - own) // 2,) * 2 for own, large in sizes)
         more = ((0, 0), (0, components - kernel.shape[1]), *halves)
-        return kernel_table(jnp.pad(kernel, more)).reshape(-1, components, PIXELS)
+        table = kernel_table(np.pad(kernel, more), np)
+        return np.asarray(table).reshape(-1, components, PIXELS)
 
     tables = [padded(kernel) for kernel in kernels]
-    return jnp.concatenate([*tables, jnp.zeros_like(tables[0][:1])])
+    return np.concatenate([*tables, np.zeros_like(tables[0][:1])])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gammagrad._programs import compiled
 from gammagrad._pytree import pytree, static_field
 from gammagrad.core.convolve import PreparedKernel, prepare_kernel
 from gammagrad.core.place import block_sum, place_kernel, shared_sum
@@ -264,7 +264,7 @@ def spatial_image(spatial: Any, inputs: FoldInputs) -> Array:
     return lax.pad(image, jnp.zeros((), image.dtype), margins)
 
 
-@jax.jit
+@compiled
 def fold_model(spectral: Any, spatial: Any, inputs: FoldInputs) -> Array:
     """Predict the counts of a sky model in a window.
 

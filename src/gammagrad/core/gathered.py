@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from gammagrad._programs import compiled
 from gammagrad.core.bin_sums import CEILING, LEAD, ROWS, BinSums, Blocks, Edge
 from gammagrad.core.flat import FlatBins
 from gammagrad.core.windows import PIXELS
@@ -70,9 +71,7 @@ class Workspace(NamedTuple):
     @classmethod
     def create(cls, rows: int, tiles: int, dtype: Any) -> Workspace:
         """Return memory for so many rows of so many tiles."""
-        shapes = (rows, tiles), (rows, PIXELS, tiles)
-        full, lead = (tuple(jnp.zeros(s, d) for s in shapes) for d in (dtype, LEAD))
-        return cls((full[0], full[1]), (lead[0], lead[1]))
+        return cls(*_empty(rows=rows, tiles=tiles, dtype=np.dtype(dtype)))
 
     def lists(self, n_rows: Array) -> tuple[Gathered, Gathered]:
         """Return the lists gathered here, in the precision of the data and in single precision."""
@@ -86,6 +85,15 @@ class Workspace(NamedTuple):
     def bytes_per_entry(dtype: Any) -> int:
         """Return the bytes that one row of one tile takes."""
         return (PIXELS + 1) * (np.dtype(dtype).itemsize + np.dtype(LEAD).itemsize)
+
+
+@compiled(static=("rows", "tiles", "dtype"))
+def _empty(*, rows: int, tiles: int, dtype: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return zeros of the shape of a workspace, in the precision of the data and of the lead."""
+    full, lead = (
+        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, PIXELS, tiles), d)) for d in (dtype, LEAD)
+    )
+    return full, lead
 
 
 class Lists(NamedTuple):

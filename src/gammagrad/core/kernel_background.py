@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gammagrad._programs import can_fill, compiled, fill, image_room, to_device
 from gammagrad._pytree import pytree
 from gammagrad.core.mask_loop import MASK_UPDATES, History, LoopEnd, MaskRule, Problem, solve
 from gammagrad.core.morphology import mirrored, prepare_footprint
@@ -91,21 +92,23 @@ def disk_structure(radius: float) -> np.ndarray:
     return offset[:, None] ** 2 + offset[None, :] ** 2 <= radius**2
 
 
-def _check(
-    counts: Array, kernel_src: Array, kernel_bkg: Array, images: dict[str, ArrayLike | None]
-) -> None:
-    for array, name in ((counts, "counts"), (kernel_src, "kernel_src"), (kernel_bkg, "kernel_bkg")):
-        if array.ndim != 2 or array.size == 0:
-            raise ValueError(f"{name} must be a two-dimensional array, got shape {array.shape}.")
-    if kernel_src.shape[0] % 2 == 0 or kernel_src.shape[1] % 2 == 0:
+def _check(images: dict[str, Any], kernels: dict[str, Any]) -> None:
+    expected = np.shape(images["counts"])
+    for name, array in {"counts": images["counts"], **kernels}.items():
+        if np.ndim(array) != 2 or np.size(array) == 0:
+            raise ValueError(
+                f"{name} must be a two-dimensional array, got shape {np.shape(array)}."
+            )
+    rows, cols = np.shape(kernels["kernel_src"])
+    if rows % 2 == 0 or cols % 2 == 0:
         raise ValueError(
-            f"kernel_src must have an odd number of rows and columns, got {kernel_src.shape}: an "
+            f"kernel_src must have an odd number of rows and columns, got {(rows, cols)}: an "
             "even one has no middle pixel and would shift the significance; pad it by one."
         )
     for name, image in images.items():
-        if image is not None and np.shape(image) != counts.shape:
+        if image is not None and np.shape(image) != expected:
             raise ValueError(
-                f"{name} must have the shape of counts, {counts.shape}, got {np.shape(image)}."
+                f"{name} must have the shape of counts, {expected}, got {np.shape(image)}."
             )
 
 
@@ -231,11 +234,84 @@ def kernel_background(
     >>> print(f"{float(result.background[10, 10]):.3f}")
     42.000
     """
-    counts, kernel_src, kernel_bkg = map(jnp.asarray, (counts, kernel_src, kernel_bkg))
-    images = {"background": background, "exclusion": exclusion, "acceptance": acceptance}
-    _check(counts, kernel_src, kernel_bkg, images)
+    images: dict[str, Any] = {
+        "counts": counts,
+        "background": background,
+        "exclusion": exclusion,
+        "acceptance": acceptance,
+    }
+    kernels: dict[str, Any] = {"kernel_src": kernel_src, "kernel_bkg": kernel_bkg}
+    _check(images, kernels)
     _choose(mask_update, MASK_UPDATES, "mask_update")
     _choose(significance, SIGNIFICANCES, "significance")
+    numbers: dict[str, Any] = {
+        "significance_threshold": significance_threshold,
+        "threshold_low": threshold_low,
+        "niter_min": niter_min,
+        "niter_max": niter_max,
+    }
+    arrays = kernels | numbers | {"dilation_structure": dilation_structure}
+    fixed: dict[str, Any] = {
+        "mask_update": mask_update,
+        "significance": significance,
+        "n_record": n_record,
+    }
+    if not can_fill(images, arrays):
+        return _estimated(**images, **arrays, **fixed)
+    return _filled(images, arrays, fixed)
+
+
+# what fills an image up: counts that are not known have no weight
+_BEYOND = {"counts": np.nan, "background": 0, "exclusion": True, "acceptance": 0}
+_MASKS = ("exclusion", "dilation_structure")
+
+
+def _filled(images: dict[str, Any], arrays: dict[str, Any], fixed: Any) -> KernelBackground:
+    """Estimate a background on an image of a common size, so that few sizes are compiled."""
+    ny, nx = np.shape(images["counts"])
+    shape = image_room(ny, nx)
+    dtype = np.asarray(images["counts"]).dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        # of whole numbers none says that it is unknown
+        dtype = np.dtype(jnp.result_type(float))
+
+    def typed(name: str, value: Any) -> Any:
+        """Return a value in one spelling, so that others do not compile anew."""
+        kind = np.int32 if name.startswith("niter") else bool if name in _MASKS else dtype
+        return None if value is None else np.asarray(value).astype(kind)
+
+    full = {name: typed(name, image) for name, image in images.items()}
+    full |= {name: fill(a, shape, _BEYOND[name]) for name, a in full.items() if a is not None}
+    rest = {name: typed(name, value) for name, value in arrays.items()}
+    found = _compiled(**full, **rest, **fixed, size=(np.int32(ny), np.int32(nx)))
+
+    def cut(array: Any) -> Any:
+        array = np.asarray(array)
+        return array[..., :ny, :nx] if array.ndim > 1 else array
+
+    result: KernelBackground = to_device(jax.tree.map(cut, found))
+    return result
+
+
+def _estimated(
+    counts: Any,
+    background: Any,
+    exclusion: Any,
+    acceptance: Any,
+    kernel_src: Any,
+    kernel_bkg: Any,
+    significance_threshold: Any,
+    threshold_low: Any,
+    niter_min: Any,
+    niter_max: Any,
+    dilation_structure: Any,
+    mask_update: str,
+    significance: str,
+    n_record: int | None,
+    size: tuple[Array, Array] | None = None,
+) -> KernelBackground:
+    """Estimate a background; of a filled up image the size is that of the original one."""
+    counts, kernel_src, kernel_bkg = map(jnp.asarray, (counts, kernel_src, kernel_bkg))
     if not jnp.issubdtype(counts.dtype, jnp.floating):
         counts = counts.astype(jnp.zeros(()).dtype)
     dtype = counts.dtype
@@ -251,6 +327,7 @@ def kernel_background(
         jnp.asarray(significance_threshold).astype(dtype),
         floats(threshold_low),
         None if structure is None else prepare_footprint(mirrored(structure), counts.shape),
+        None if size is None else _inside(counts.shape, size),
         mask_update == "grow",
     )
     problem = Problem(
@@ -266,6 +343,15 @@ def kernel_background(
     found = _differentiable((end.background, end.significance), end, problem)
     ended = (end.niter, end.converged, end.kept, end.period, end.history)
     return KernelBackground(counts, found[0], end.mask, found[1], *ended)
+
+
+_compiled = compiled(_estimated, static=("mask_update", "significance", "n_record"))
+
+
+def _inside(shape: tuple[int, ...], size: tuple[Array, Array]) -> Array:
+    """Return where the original image is, bool."""
+    row, col = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
+    return (row < size[0]) & (col < size[1])
 
 
 @jax.custom_jvp

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 
@@ -182,7 +182,8 @@ class ListedBins:
         np.subtract(self.places[which], shift, out=filled[1, : which.size])
         filled[:, which.size :] = np.array(self.dummy)[:, None]
         first = np.concatenate([[0], listed[:-1]]).astype(np.int32)
-        return jnp.asarray(filled[0]), jnp.asarray(filled[1]), first
+        bins, places = jax.device_put((filled[0], filled[1]))
+        return bins, places, first
 
 
 def chunks(listed: ListedBins, active: np.ndarray, entries: int) -> Iterator[Chunk]:

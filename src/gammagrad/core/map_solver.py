@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gammagrad._programs import by_element, compiled
 from gammagrad.core.asimov import sensitivity_chunk
 from gammagrad.core.chunk import TileInputs, fit_chunk
 from gammagrad.core.flat import flat_bins
@@ -96,8 +96,8 @@ class MapSolver:
             self.model_sum,
             to_tiles(np.zeros_like(bound) if guess is None else guess, self.plan),
         )
-        values = None if scan_values is None else jnp.asarray(scan_values, self.dtype)
-        level = jnp.asarray(0.0 if threshold is None else threshold, self.dtype)
+        values = None if scan_values is None else np.asarray(scan_values, self.dtype)
+        level = np.asarray(0.0 if threshold is None else threshold, self.dtype)
 
         def work(
             chunk: Chunk, space: Workspace | None
@@ -155,7 +155,7 @@ class MapSolver:
         listed = ListedBins(occupied, self.kernels, self.window)
         lengths = listed.lengths()
         wanted = self.active & (lengths > 0)
-        if max(len(d.exposure[0]) for d in self.datasets) == 1:
+        if max(d.exposure.shape[1] for d in self.datasets) == 1:
             places = self._places()
             if lengths[wanted].sum() > _DENSE * wanted.sum() * len(places.places):
                 return self._windows(wanted, places)
@@ -234,8 +234,8 @@ def _assemble(maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions)
     excess = norm * model_sum
     flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
     flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
-    traced = {name: jnp.asarray(array) for name, array in flags.items()}
-    status = np.asarray(fit_status(norm=jnp.asarray(norm), rtol=options.rtol, **traced))
+    flags |= {"norm": norm, "rtol": np.broadcast_to(options.rtol, norm.shape)}
+    status = by_element(_statuses, **flags)
     optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
     for name in optional:
         if name in maps:
@@ -252,3 +252,6 @@ def _assemble(maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions)
         status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
         **{name: maps[name] for name in optional if name in maps},
     )
+
+
+_statuses = compiled(fit_status)

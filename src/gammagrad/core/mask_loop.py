@@ -50,6 +50,8 @@ class MaskRule:
         That for pixels connected to one above `threshold`; None excludes no others.
     footprint
         By what the excluded region grows; None grows nothing.
+    inside
+        True where there is an image, which may be filled up; None for everywhere.
     grows
         Whether what is excluded stays so.
     """
@@ -57,7 +59,8 @@ class MaskRule:
     threshold: Array
     threshold_low: Array | None
     footprint: Footprint | None
-    grows: bool = static_field()
+    inside: Array | None = None
+    grows: bool = static_field(default=False)
 
     def keep(self, significance: Array, before: Array) -> Array:
         """Return the mask, true where a pixel is kept.
@@ -74,12 +77,15 @@ class MaskRule:
         Array
             The mask.
         """
-        excluded = significance >= self.threshold
+        excluded = self._of_image(significance >= self.threshold)
         if self.threshold_low is not None:
-            excluded = flood(excluded, significance >= self.threshold_low)
+            excluded = flood(excluded, self._of_image(significance >= self.threshold_low))
         if self.footprint is not None:
-            excluded = self.footprint.dilate(excluded)
+            excluded = self._of_image(self.footprint.dilate(excluded))
         return ~excluded & before if self.grows else ~excluded
+
+    def _of_image(self, mask: Array) -> Array:
+        return mask if self.inside is None else mask & self.inside
 
 
 @pytree

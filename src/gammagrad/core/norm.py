@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gammagrad._programs import can_fill, compiled, fill, is_traced, room
 from gammagrad._pytree import pytree, replace
 from gammagrad.core.intervals import PixelProfile, pixel_intervals
 from gammagrad.core.options import FitOptions, make_options, parse_selection
@@ -219,10 +220,12 @@ def _differentiable(
     return norm, _live_sums(norm, counts, ratio, live).s2
 
 
-def floating(*arrays: ArrayLike) -> list[Array]:
-    """Convert to arrays of one floating dtype, that of the widest floating input."""
-    converted = [jnp.asarray(a) for a in arrays]
-    floats = [a.dtype for a in converted if jnp.issubdtype(a.dtype, jnp.floating)]
+def floating(xp: Any, *arrays: ArrayLike) -> list[Any]:
+    """Convert to arrays, of numpy or JAX, of the widest floating dtype among them."""
+    converted = [xp.asarray(a) for a in arrays]
+    # what JAX makes of a type: of double precision single, unless it is told otherwise
+    known = (jax.dtypes.canonicalize_dtype(a.dtype) for a in converted)
+    floats = [d for d in known if jnp.issubdtype(d, jnp.floating)]
     dtype = max(floats, key=lambda d: d.itemsize) if floats else jnp.result_type(float)
     return [a.astype(dtype) for a in converted]
 
@@ -305,8 +308,10 @@ def fit_norm(
     >>> round(float(fit.norm), 6)
     0.5
     """
-    n, b, m = floating(counts, background, model)
-    w = jnp.ones_like(n) if weights is None else jnp.asarray(weights).astype(n.dtype)
+    may_fill = can_fill(counts, background, model, weights)
+    xp: Any = np if may_fill else jnp
+    n, b, m = floating(xp, counts, background, model)
+    w = xp.ones_like(n) if weights is None else xp.asarray(weights).astype(n.dtype)
     shapes = {"counts": n.shape, "background": b.shape, "model": m.shape, "weights": w.shape}
     if len(set(shapes.values())) > 1 or n.size == 0:
         raise ValueError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
@@ -321,6 +326,8 @@ def fit_norm(
         gamma_min=gamma_min,
         bkg_syst_fraction=bkg_syst_fraction,
     )
+    if may_fill:
+        n, b, m, w = (fill(a.reshape(-1), (room(a.size, few=2**16),)) for a in (n, b, m, w))
     return _fit_norm(n, b, m, w, options, values, selection=selection, n_sweeps=n_sweeps)
 
 
@@ -333,10 +340,11 @@ def checked_selection(
         return names, None
     if scan_values is None:
         raise ValueError("stat_scan needs scan_values: the norms at which to scan the statistic.")
-    return names, jnp.atleast_1d(jnp.asarray(scan_values, dtype))
+    xp: Any = jnp if is_traced(scan_values) else np
+    return names, xp.atleast_1d(xp.asarray(scan_values, dtype))
 
 
-@partial(jax.jit, static_argnames=("selection", "n_sweeps"))
+@compiled(static=("selection", "n_sweeps"))
 def _fit_norm(
     counts: Array,
     background: Array,

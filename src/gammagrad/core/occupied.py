@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gammagrad.core.map_solver import MapSolver
@@ -130,7 +129,7 @@ def default_memory(on_processor: bool = False) -> int:
 
 def _rows_of(images: BinImages, arrays: Sequence[np.ndarray], rows: slice, halo: int) -> BinImages:
     """Return some rows of a dataset with those around them."""
-    counts, background, exposure = (jnp.asarray(rows_around(a, rows, halo)) for a in arrays)
+    counts, background, exposure = (rows_around(a, rows, halo) for a in arrays)
     return BinImages(counts=counts, background=background, exposure=exposure, kernel=images.kernel)
 
 

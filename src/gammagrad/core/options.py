@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gammagrad._programs import is_traced
 from gammagrad._pytree import pytree
 
 __all__ = ["OPTIONAL", "FitOptions", "make_options", "parse_selection"]
@@ -68,9 +69,10 @@ def make_options(dtype: DTypeLike, norm_min: ArrayLike | None, **numbers: ArrayL
         Scalars of that type.
     """
     lowest = float("-inf") if norm_min is None else norm_min
-    given = {name: jnp.asarray(number, dtype) for name, number in numbers.items()}
-    options = FitOptions(norm_min=jnp.asarray(lowest, dtype), **given)
-    return jax.tree.map(lambda number: jnp.asarray(number, dtype), options)
+    given = numbers | {"norm_min": lowest}
+    # arrays of numpy compile nothing by themselves
+    xp = jnp if is_traced(given) else np
+    return FitOptions(**{name: xp.asarray(number, dtype) for name, number in given.items()})
 
 
 def parse_selection(value: str | Iterable[str] | None) -> tuple[str, ...]:

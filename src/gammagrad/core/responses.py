@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
+
+from gammagrad._programs import compiled
 
 __all__ = ["broaden_psf", "gaussian_edisp", "gaussian_psf"]
 
@@ -194,7 +194,7 @@ def _odd_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-@partial(jax.jit, static_argnames=("rows", "cols"))
+@compiled(static=("rows", "cols"))
 def _round_kernels(widths: Array, rows: int, cols: int) -> Array:
     """Return Gaussians of widths in pixels as kernels."""
     widths = jnp.maximum(jnp.abs(widths), jnp.asarray(_NARROWEST, widths.dtype))
@@ -207,7 +207,7 @@ def _round_kernels(widths: Array, rows: int, cols: int) -> Array:
     return side(rows)[:, :, None] * side(cols)[:, None, :]
 
 
-@jax.jit
+@compiled
 def _spread_out(kernels: Array, variance: Array) -> Array:
     """Convolve kernels, (n, rows, cols), with Gaussians of a variance in pixels, (n,) or (1,)."""
     variance = jnp.broadcast_to(variance, kernels.shape[:1])
@@ -219,7 +219,7 @@ def _spread_out(kernels: Array, variance: Array) -> Array:
     return wide * (total / jnp.where(kept == 0, jnp.ones_like(kept), kept))
 
 
-@jax.jit
+@compiled
 def _dispersion(true: Array, reco: Array, sigma: Array, bias: Array) -> Array:
     """Return the matrix of `gaussian_edisp` from arrays of one dtype."""
     shape = (true.size - 1, reco.size)

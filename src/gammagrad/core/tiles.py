@@ -48,6 +48,7 @@ def map_tiles(
     datasets: Sequence[BinImages],
     tiles: Array,
     memory: int,
+    number: Array | None = None,
 ) -> Any:
     """Apply a function to the bins of every pixel of some tiles.
 
@@ -62,6 +63,9 @@ def map_tiles(
         Indices of the tiles, shape (tiles,).
     memory
         Working memory to aim at, in bytes.
+    number
+        How many of the tiles to work on, from the first; the others get zeros, and nothing is
+        differentiable in reverse. None for all.
 
     Returns
     -------
@@ -95,9 +99,29 @@ def map_tiles(
             counts[:, None] * inside, background[:, None] * inside, model
         )
 
-    number = tiles.shape[0]
-    batch = max(1, min(number, memory // (inside.size * 8 * 8)))
+    most = tiles.shape[0]
+    batch = max(1, min(most, memory // (inside.size * 8 * 8)))
     # whole batches: a remainder would compile a second time
-    filled = jnp.pad(tiles, (0, -number % batch), mode="edge")
-    result = jax.lax.map(one_tile, filled, batch_size=batch)
-    return jax.tree.map(lambda a: a[:number], result)
+    filled = jnp.pad(tiles, (0, -most % batch), mode="edge")
+    if number is None:
+        result = jax.lax.map(one_tile, filled, batch_size=batch)
+    else:
+        result = _first_of(one_tile, filled, batch, number)
+    return jax.tree.map(lambda a: a[:most], result)
+
+
+def _first_of(function: Callable[[Array], Any], tiles: Array, batch: int, number: Array) -> Any:
+    """Apply a function to the first of some tiles, batch by batch; the others get zeros."""
+    several = jax.vmap(function)
+    kinds = jax.eval_shape(several, tiles)
+    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), kinds)
+
+    def work(index: Array, found: Any) -> Any:
+        begin = index * batch
+        some = several(jax.lax.dynamic_slice_in_dim(tiles, begin, batch))
+        return jax.tree.map(
+            lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, begin, 0), found, some
+        )
+
+    batches = (number + batch - 1) // batch
+    return jax.lax.fori_loop(jnp.zeros_like(batches), batches, work, empty)

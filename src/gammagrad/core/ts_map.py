@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad._programs import can_fill, compiled, fill, image_room, to_device
 from gammagrad._pytree import replace
 from gammagrad.core.convolve import box_sum
 from gammagrad.core.norm import NormFit, checked_selection, fit_bins, floating
@@ -19,6 +21,7 @@ from gammagrad.core.solve import N_SWEEPS
 from gammagrad.core.tiles import map_tiles
 from gammagrad.core.windows import (
     KERNEL_WEIGHTINGS,
+    TILE,
     BinImages,
     TilePlan,
     cube_bins,
@@ -30,6 +33,9 @@ from gammagrad.core.windows import (
 
 __all__ = ["fit_images", "ts_map"]
 
+Cube = tuple[Array, Array, Array, Array, Array]
+"""Counts, background, exposure, kernel and weights of a dataset."""
+
 
 def fit_images(
     datasets: Sequence[BinImages],
@@ -39,6 +45,7 @@ def fit_images(
     scan_values: Array | None = None,
     n_sweeps: int = N_SWEEPS,
     memory: int = 2**27,
+    shape: tuple[Array, Array] | None = None,
 ) -> NormFit:
     """Fit every pixel of a map, all bins visited: the engine that gradients pass through.
 
@@ -50,6 +57,9 @@ def fit_images(
         As for `fit_bins`.
     memory
         Working memory to aim at, in bytes: tiles are solved in batches of that size.
+    shape
+        Rows and columns to fit, from the first, where the images are filled up with more; the
+        others are not fitted, and nothing is differentiable in reverse. None for all.
 
     Returns
     -------
@@ -65,9 +75,18 @@ def fit_images(
     )
     plan = TilePlan.create(datasets[0].counts.shape, datasets[0].kernel.shape)
     tiles = jnp.arange(plan.n_tiles, dtype=jnp.int32)
-    result = map_tiles(fit, datasets, tiles, memory)
+    place, number = tiles, None
+    if shape is not None:
+        used = (tiles // plan.grid[1] * TILE < shape[0]) & (tiles % plan.grid[1] * TILE < shape[1])
+        number = used.sum(dtype=jnp.int32)
+        # those in use come first
+        tiles = jnp.argsort(~used, stable=True).astype(jnp.int32)
+        place = jnp.zeros_like(tiles).at[tiles].set(place)
+    result = map_tiles(fit, datasets, tiles, memory, number)
 
     def to_map(array: Array) -> Any:
+        if number is not None:
+            array = array[place]
         # a scan has its norms behind the pixels of a tile
         return from_tiles(jnp.moveaxis(array, (0, 1), (-2, -1)), plan)
 
@@ -160,6 +179,7 @@ def ts_map(
     Examples
     --------
     >>> import jax.numpy as jnp
+    import numpy as np
     >>> counts = jnp.ones((1, 5, 5)).at[0, 2, 2].set(9.0)
     >>> kernel = jnp.zeros((1, 3, 3)).at[0, 1, 1].set(1.0)
     >>> fit = ts_map(counts, jnp.ones((1, 5, 5)), jnp.full((1, 5, 5), 4.0), kernel)
@@ -173,7 +193,8 @@ def ts_map(
     >>> both.ts.shape, int(both.ts[:, 2, 2].argmax())
     ((2, 5, 5), 0)
     """
-    cubes = _checked_cubes(counts, background, exposure, kernel, weights)
+    may_fill = can_fill(counts, background, exposure, kernel, weights)
+    cubes = _checked_cubes(counts, background, exposure, kernel, weights, np if may_fill else jnp)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
         raise ValueError(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
@@ -190,15 +211,22 @@ def ts_map(
         gamma_min=gamma_min,
         bkg_syst_fraction=bkg_syst_fraction,
     )
-    return _ts_map(
-        cubes,
-        options,
-        values,
+    fit = partial(
+        _ts_map,
+        options=options,
+        scan_values=values,
         selection=selection,
         weighting=kernel_weighting if sum_over_energy else None,
         n_sweeps=n_sweeps,
         memory=memory,
     )
+    ny, nx = cubes[0][0].shape[1:]
+    if not may_fill:
+        return fit(cubes)
+    filled = image_room(ny, nx)
+    more = [(*(fill(a, filled) for a in (n, b, e)), k, fill(w, filled)) for n, b, e, k, w in cubes]
+    found = fit(more, shape=(np.int32(ny), np.int32(nx)))
+    return to_device(jax.tree.map(lambda a: np.asarray(a)[..., :ny, :nx], found))
 
 
 def _checked_cubes(
@@ -207,7 +235,8 @@ def _checked_cubes(
     exposure: ArrayLike | Sequence[ArrayLike],
     kernel: ArrayLike | Sequence[ArrayLike],
     weights: ArrayLike | Sequence[ArrayLike] | None,
-) -> list[tuple[Array, Array, Array, Array, Array]]:
+    xp: Any,
+) -> list[Cube]:
     """Sort the arrays by dataset and compare their shapes."""
     arrays: dict = {
         "counts": counts,
@@ -224,7 +253,7 @@ def _checked_cubes(
     lengths = {name: len(value) for name, value in lists.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"One array per dataset is needed everywhere, got {lengths}.")
-    cubes = [_checked_cube(*arrays) for arrays in zip(*lists.values(), strict=True)]
+    cubes = [_checked_cube(xp, *arrays) for arrays in zip(*lists.values(), strict=True)]
     shapes = {cube[0].shape[1:] for cube in cubes}
     if len(shapes) > 1:
         raise ValueError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
@@ -237,11 +266,12 @@ def _checked_cubes(
     return cubes
 
 
-@partial(jax.jit, static_argnames=("selection", "weighting", "n_sweeps", "memory"))
+@compiled(static=("selection", "weighting", "n_sweeps", "memory"))
 def _ts_map(
-    cubes: list[tuple[Array, Array, Array, Array, Array]],
+    cubes: list[Cube],
     options: FitOptions,
     scan_values: Array | None,
+    shape: tuple[Array, Array] | None = None,
     *,
     selection: tuple[str, ...],
     weighting: str | None,
@@ -257,6 +287,7 @@ def _ts_map(
         weighting=weighting,
         n_sweeps=n_sweeps,
         memory=memory,
+        shape=shape,
     )
     if cubes[0][3].ndim == 3:
         return fit(cubes)
@@ -275,7 +306,7 @@ def _ts_map(
 
 
 def _fit_cubes(
-    cubes: Sequence[tuple[Array, Array, Array, Array, Array]],
+    cubes: Sequence[Cube],
     *,
     options: FitOptions,
     scan_values: Array | None,
@@ -283,6 +314,7 @@ def _fit_cubes(
     weighting: str | None,
     n_sweeps: int,
     memory: int,
+    shape: tuple[Array, Array] | None,
 ) -> NormFit:
     """Turn cubes into images of bins, and fit."""
     datasets = [
@@ -295,6 +327,7 @@ def _fit_cubes(
         scan_values=scan_values,
         n_sweeps=n_sweeps,
         memory=memory,
+        shape=shape,
     )
     lacking = jnp.zeros_like(fit.stat)
     for counts, background, _, kernel, weights in cubes:
@@ -305,15 +338,16 @@ def _fit_cubes(
 
 
 def _checked_cube(
+    xp: Any,
     counts: ArrayLike,
     background: ArrayLike,
     exposure: ArrayLike,
     kernel: ArrayLike,
     weights: ArrayLike | None,
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> Cube:
     """Give all five arrays an energy axis and one dtype, and compare their shapes."""
-    n, b, e, k = floating(counts, background, exposure, kernel)
-    w = jnp.ones_like(b) if weights is None else jnp.asarray(weights).astype(b.dtype)
+    n, b, e, k = floating(xp, counts, background, exposure, kernel)
+    w = xp.ones_like(b) if weights is None else xp.asarray(weights).astype(b.dtype)
     n, b, e, k, w = (a[None] if a.ndim == 2 else a for a in (n, b, e, k, w))
     shapes = {"counts": n.shape, "background": b.shape, "weights": w.shape}
     shapes["exposure"] = e.shape[-3:]

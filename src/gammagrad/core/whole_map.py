@@ -1,18 +1,20 @@
-"""What all bins enter, whether they have counts or not: sums over windows, the physical bound."""
+"""What all bins enter, whether they have counts or not: sums over windows, the physical bound.
+
+A map is worked on in square blocks of a few fixed sizes, each with half a kernel of bins around it,
+so that what is compiled depends on the kernel and not on the map.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from gammagrad.core.bound import kernel_reach, local_max, steepest_ratio
-from gammagrad.core.convolve import box_sum, correlate_sum
-from gammagrad.core.stats import cash
+from gammagrad.core.blocks import BlockImages, BlockKernel, block_kernel, block_sums
+from gammagrad.core.convolve import fast_length
+from gammagrad.core.threads import in_threads
 from gammagrad.core.windows import BinImages
 
 __all__ = ["WholeMap", "whole_map"]
@@ -21,6 +23,15 @@ __all__ = ["WholeMap", "whole_map"]
 _SMALL = 1e-6
 # numbers copied at a time
 _AT_A_TIME = 2**20
+
+_SIDES = (32, 64, 104, 128)
+"""Sides of blocks, in pixels: up to what a processor's cache holds."""
+
+_SIDES_WIDE = (208, 256)
+"""More for wide kernels, and for accelerators."""
+
+_WIDE = 64
+"""Width of a kernel from which on they are worth it."""
 
 
 class WholeMap(NamedTuple):
@@ -50,6 +61,13 @@ class WholeMap(NamedTuple):
     counts_on_zero: np.ndarray
 
 
+class _Block(NamedTuple):
+    """A block: its first row and column."""
+
+    row: int
+    col: int
+
+
 def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
     """Sum over the windows of a map, and find the physical bound.
 
@@ -65,23 +83,101 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
     WholeMap
         The sums.
     """
-    sums = [_sums(d) for d in datasets]
-    model_sum, background_sum, stat_null = (
-        np.array(sum(s[index] for s in sums)) for index in range(3)
-    )
-    reached = np.any([np.asarray(s[3]) for s in sums], axis=0) & fitted
+    side = _side(fitted.shape, max(max(d.kernel.shape[-2:]) for d in datasets))
+    kernels = [block_kernel(jax.device_put(d.kernel), side=side) for d in datasets]
+    plain = [[np.asarray(a) for a in (d.counts, d.background, d.exposure)] for d in datasets]
+    sums = _over_blocks(plain, kernels, fitted, side)
+    model_sum, reached = sums["model_sum"], sums["reached"] & fitted
     # what a transform leaves there is the rounding of the largest sums
-    small = reached & (model_sum < _SMALL * model_sum.max())
-    model_sum[small] = _summed_directly(datasets, small)
-    has_model = reached & (model_sum > 0)
+    small = reached & (model_sum < _SMALL * sums["scale"])
+    if small.any():
+        model_sum[small] = _summed_directly(datasets, small)
+    has_model, steepest = reached & (model_sum > 0), sums["steepest"]
+    bound = np.divide(-1.0, steepest, out=np.zeros_like(steepest), where=steepest > 0)
     return WholeMap(
         model_sum=model_sum,
-        background_sum=background_sum,
-        stat_null=stat_null,
+        background_sum=sums["background_sum"],
+        stat_null=sums["stat_null"],
         has_model=has_model,
-        bound=_physical_bound(datasets, has_model),
-        counts_on_zero=_reach(datasets, lambda d: (d.counts > 0) & (d.background <= 0)),
+        bound=np.where(sums["bare"], 0.0, bound),
+        counts_on_zero=sums["counts_on_zero"],
     )
+
+
+def _side(shape: tuple[int, ...], width: int) -> int:
+    """Return the side of blocks that cover a map with the least work."""
+    wide = width > _WIDE or jax.default_backend() != "cpu"
+    sides = (*_SIDES, *_SIDES_WIDE) if wide else _SIDES
+
+    def work(side: int) -> int:
+        number = -(-shape[0] // side) * -(-shape[1] // side)
+        return number * fast_length(side + width - 1) ** 2
+
+    return min(sides, key=work)
+
+
+def _over_blocks(
+    datasets: Sequence[Sequence[np.ndarray]],
+    kernels: Sequence[BlockKernel],
+    fitted: np.ndarray,
+    side: int,
+) -> dict[str, np.ndarray]:
+    """Return the sums of all blocks, and the scale of each pixel's block, as maps."""
+
+    def work(block: _Block, _: None) -> tuple[None, dict[str, Any]]:
+        """Sum over the datasets of a block."""
+        total: dict[str, Any] = {"steepest": np.zeros((side, side), datasets[0][1].dtype)}
+        wanted = _cut(fitted, block, side, (0, 0))
+        for arrays, kernel in zip(datasets, kernels, strict=True):
+            halo = kernel.kernel.shape[-2] // 2, kernel.kernel.shape[-1] // 2
+            images = BlockImages(*(_cut(a, block, side, halo) for a in arrays))
+            found = block_sums(images, kernel, wanted, total["steepest"])
+            # the largest ratio is carried on already, and marks are united
+            total = found if len(total) == 1 else {n: _joined(n, total[n], found[n]) for n in found}
+        return None, total
+
+    maps: dict[str, np.ndarray] = {}
+    for block, arrays in in_threads(work, _blocks(fitted.shape, side), kernels[0].kernel):
+        rows, cols = (min(side, n - first) for n, first in zip(fitted.shape, block, strict=True))
+        there = slice(block.row, block.row + rows), slice(block.col, block.col + cols)
+        for name, array in arrays.items():
+            if name not in maps:
+                maps[name] = np.zeros(fitted.shape, array.dtype)
+            maps[name][there] = array[:rows, :cols] if array.ndim else array
+    return maps
+
+
+def _joined(name: str, one: Any, other: Any) -> Any:
+    """Join what two datasets have of one name."""
+    if name == "steepest":
+        return other
+    one, other = np.asarray(one), np.asarray(other)
+    return one | other if one.dtype == np.bool_ else one + other
+
+
+def _blocks(shape: tuple[int, ...], side: int) -> Iterator[_Block]:
+    """Yield the blocks of a map."""
+    for row in range(0, shape[0], side):
+        for col in range(0, shape[1], side):
+            yield _Block(row, col)
+
+
+def _cut(array: np.ndarray, block: _Block, side: int, halo: tuple[int, int]) -> np.ndarray:
+    """Return a block of maps with what is around it, zero outside the map."""
+    size = tuple(side + 2 * h for h in halo)
+    first = tuple(b - h for b, h in zip(block, halo, strict=True))
+    inside = tuple(
+        slice(max(f, 0), max(min(f + s, n), 0))
+        for f, s, n in zip(first, size, array.shape[-2:], strict=True)
+    )
+    part = array[..., inside[0], inside[1]]
+    if part.shape[-2:] == size:
+        return part
+    whole = np.zeros((*array.shape[:-2], *size), array.dtype)
+    begin = tuple(max(-f, 0) for f in first)
+    there = tuple(slice(b, b + n) for b, n in zip(begin, part.shape[-2:], strict=True))
+    whole[..., there[0], there[1]] = part
+    return whole
 
 
 def _summed_directly(datasets: Sequence[BinImages], where: np.ndarray) -> np.ndarray:
@@ -99,44 +195,3 @@ def _summed_directly(datasets: Sequence[BinImages], where: np.ndarray) -> np.nda
                 part = slice(begin, begin + at_a_time)
                 total[part] += np.einsum("pyx,yx->p", seen[rows[part], cols[part]], kernel)
     return total
-
-
-@jax.jit
-def _sums(images: BinImages) -> tuple[Array, Array, Array, Array]:
-    """Sum model, background and null statistic over each pixel's window; see where a model is."""
-    window = (images.kernel.shape[-2], images.kernel.shape[-1])
-    flat = images.exposure.reshape(-1, *images.exposure.shape[-2:])
-    return (
-        correlate_sum(flat, images.kernel.reshape(-1, *window)),
-        box_sum(_stacked(images.background), window),
-        box_sum(_stacked(cash(images.counts, images.background)), window),
-        local_max(_stacked(flat), window) > 0,
-    )
-
-
-def _stacked(images: Array) -> Array:
-    """Sum images: as a product, which is several times as fast as a sum over the first axis."""
-    flat = images.reshape(len(images), -1)
-    total = jnp.matmul(jnp.ones_like(flat[:, :1]).T, flat, precision="highest")
-    return total.reshape(images.shape[1:])
-
-
-def _physical_bound(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarray:
-    """Least norm at which no bin of a pixel's window predicts a negative number."""
-    ratio = jnp.zeros(fitted.shape, datasets[0].background.dtype)
-    for images in datasets:
-        ratio = steepest_ratio(images, fitted, ratio)
-    bare = _reach(datasets, lambda d: d.background <= 0)
-    steepest = np.asarray(ratio)
-    bound = np.divide(-1.0, steepest, out=np.zeros_like(steepest), where=steepest > 0)
-    return np.where(bare, 0.0, bound)
-
-
-def _reach(datasets: Sequence[BinImages], special: Callable[[BinImages], Array]) -> np.ndarray:
-    """Mark the pixels whose model has counts in a bin of a kind that most data do not have."""
-    reached = np.zeros(datasets[0].counts.shape[1:], bool)
-    for images in datasets:
-        bins = special(images)[:, None] & (images.exposure > 0)
-        if bool(bins.any()):
-            reached |= np.asarray(kernel_reach(bins, images.kernel))
-    return reached

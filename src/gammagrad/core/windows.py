@@ -8,7 +8,7 @@ with one component `c` for a cube and as many as there are energies for a summed
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,13 +62,13 @@ class BinImages:
         Shape of the source, shape (images, components, kernel rows, kernel cols), odd sizes.
     """
 
-    counts: Array
-    background: Array
-    exposure: Array
-    kernel: Array
+    counts: Any
+    background: Any
+    exposure: Any
+    kernel: Any
 
 
-def clean_kernel(kernel: Array) -> Array:
+def clean_kernel(kernel: Any, xp: Any = jnp) -> Any:
     """Set what is negative or below 1e-12 of an energy's peak to zero.
 
     Such values are the noise of a fast Fourier transform. A lone count that falls on one of them
@@ -78,6 +78,8 @@ def clean_kernel(kernel: Array) -> Array:
     ----------
     kernel
         Kernel per energy, shape (energies, kernel rows, kernel cols).
+    xp
+        ``jax.numpy``, or ``numpy`` outside of traced code.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def clean_kernel(kernel: Array) -> Array:
     """
     peak = kernel.max(axis=(-2, -1), keepdims=True)
     keep = (kernel > KERNEL_FLOOR * peak) & (kernel > 0)
-    return jnp.where(keep, kernel, jnp.zeros_like(kernel))
+    return xp.where(keep, kernel, xp.zeros_like(kernel))
 
 
 def _weighted(image: Array, weights: Array) -> Array:
@@ -276,13 +278,15 @@ class TilePlan(NamedTuple):
         return self.grid[0] * self.grid[1]
 
 
-def kernel_table(kernel: Array) -> Array:
+def kernel_table(kernel: Any, xp: Any = jnp) -> Any:
     """Kernel values between every bin of a tile's window and every pixel of the tile.
 
     Parameters
     ----------
     kernel
         Shape (images, components, kernel rows, kernel cols).
+    xp
+        ``jax.numpy``, or ``numpy`` outside of traced code.
 
     Returns
     -------
@@ -295,8 +299,8 @@ def kernel_table(kernel: Array) -> Array:
     for row in range(TILE):
         for col in range(TILE):
             pad = ((0, 0), (0, 0), (row, TILE - 1 - row), (col, TILE - 1 - col))
-            blocks.append(jnp.pad(kernel, pad))
-    table = jnp.stack(blocks, axis=-1)
+            blocks.append(xp.pad(kernel, pad))
+    table = xp.stack(blocks, axis=-1)
     assert table.shape[2:4] == (TILE + ky - 1, TILE + kx - 1)
     return table.transpose(0, 2, 3, 1, 4)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad._programs import compiled, is_traced
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.stats import cash
 from gammagrad.dataset.parts import DatasetParts
@@ -19,7 +19,7 @@ from gammagrad.evaluate.responses import finite, is_compact
 from gammagrad.maps.units import conversion
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
 
-__all__ = ["DatasetLikelihood", "is_traced", "prepare_likelihood"]
+__all__ = ["DatasetLikelihood", "prepare_likelihood"]
 
 
 @pytree
@@ -62,7 +62,7 @@ class DatasetLikelihood:
     backgrounds: tuple[str, ...] = static_field()
     name: str | None = static_field()
 
-    @jax.jit
+    @compiled
     def npred_background(self, models: Any) -> Array:
         """Return the background as its model has it.
 
@@ -79,7 +79,7 @@ class DatasetLikelihood:
         counts, known = self._background(self._select(models))
         return jnp.where(known, counts, jnp.nan)
 
-    @jax.jit
+    @compiled
     def npred_signal(self, models: Any) -> Array:
         """Return the counts of sources and templates.
 
@@ -96,7 +96,7 @@ class DatasetLikelihood:
         background = jnp.asarray(self.background)
         return self._add_sources(jnp.zeros_like(background), self._select(models))
 
-    @jax.jit
+    @compiled
     def npred(self, models: Any) -> Array:
         """Return all predicted counts: background, sources and templates.
 
@@ -120,7 +120,7 @@ class DatasetLikelihood:
         counts, known = self._npred(models)
         return jnp.where(known, counts, jnp.nan)
 
-    @jax.jit
+    @compiled
     def stat_array(self, models: Any) -> Array:
         """Return the Cash statistic of each bin, times its weight.
 
@@ -153,7 +153,7 @@ class DatasetLikelihood:
         stat = cash(counts, jnp.where(used, npred, jnp.ones_like(npred)))
         return jnp.where(used, weights * stat, jnp.zeros_like(stat))
 
-    @jax.jit
+    @compiled
     def stat_sum(self, models: Any) -> Array:
         """Return the Cash statistic summed over all bins, ``-2 log L`` but for a constant.
 
@@ -260,22 +260,6 @@ class DatasetLikelihood:
         for name, place in self.templates.items():
             counts = counts + place.counts(selected[name], self.energy).astype(counts.dtype)
         return counts
-
-
-def is_traced(tree: Any) -> bool:
-    """Return whether a transformation of JAX is at work on any leaf of a tree.
-
-    Parameters
-    ----------
-    tree
-        Models.
-
-    Returns
-    -------
-    bool
-        True if a value is not known.
-    """
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def prepare_likelihood(

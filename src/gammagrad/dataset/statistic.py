@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gammagrad._programs import by_element, compiled, is_traced, to_device
 from gammagrad.core.stats import cash
-from gammagrad.dataset.likelihood import DatasetLikelihood, is_traced, prepare_likelihood
+from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
 from gammagrad.dataset.predict import background_npred, model_npred, sky_models
 from gammagrad.dataset.transforms import DatasetTransforms
 from gammagrad.evaluate import CUTOUT_MARGIN, SourceResponse, source_response
@@ -19,7 +20,7 @@ from gammagrad.models import Models, SkyModel
 __all__ = ["DatasetStatistic"]
 
 # one compilation for a shape, where the bare function would have one for each operation
-_cash = jax.jit(cash)
+_cash = compiled(cash)
 
 
 class DatasetStatistic(DatasetTransforms):
@@ -83,7 +84,7 @@ class DatasetStatistic(DatasetTransforms):
         (48.0, 0.0)
         """
         prepared = prepare_likelihood(self, self._chosen(models), sampling, room, like)
-        return prepared if is_traced(prepared) else jax.tree.map(jnp.asarray, prepared)
+        return prepared if is_traced(prepared) else to_device(prepared)
 
     def source_response(self, model: SkyModel, kernel_width: Any = None) -> SourceResponse:
         """Prepare the kernel and exposure of a source search for a model with varying parameters.
@@ -223,7 +224,7 @@ class DatasetStatistic(DatasetTransforms):
     def _stat(self, npred: Map) -> np.ndarray:
         counts = np.asarray(self.require("counts").data, dtype=float)
         with jax.enable_x64(True):
-            stat = np.asarray(_cash(counts, npred.data))
+            stat = by_element(_cash, counts, npred.data)
         weights = self.weights
         if weights is None:
             return stat

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +14,21 @@ __all__ = ["cube_background"]
 Floats = NDArray[np.float64]
 
 
-@jax.jit
 def _means(
-    cube: jax.Array,
-    kernel_src: jax.Array,
-    kernel_bkg: jax.Array,
-    exclusion: jax.Array,
-    acceptance: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
+    cube: Floats,
+    kernels: tuple[Floats, Floats],
+    exclusion: NDArray[np.bool_],
+    acceptance: Floats | None,
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the means under the background kernel at a mask, and where there are none."""
-
-    def mean(counts: jax.Array, acceptance: jax.Array | None) -> tuple[Any, Any]:
+    means, none_kept = np.zeros_like(cube), np.zeros(cube.shape, bool)
+    for index, counts in enumerate(cube):
+        own = None if acceptance is None else acceptance[index]
         start = kernel_background(
-            counts,
-            kernel_src,
-            kernel_bkg,
-            exclusion=exclusion,
-            niter_max=0,
-            acceptance=acceptance,
+            counts, *kernels, exclusion=exclusion, niter_max=0, acceptance=own
         )
-        return start.background, start.kept
-
-    return jax.vmap(mean)(cube, acceptance)
+        means[index], none_kept[index] = start.background, start.kept
+    return means, none_kept
 
 
 def cube_background(
@@ -74,8 +65,7 @@ def cube_background(
         raise ValueError("arrays have no cube, so that the image's background is all there is.")
     cube, given = arrays.cube, arrays.background_cube
     with jax.enable_x64(True):
-        found = _means(cube, *kernels, exclusion, arrays.acceptance_cube)
-        result, none_kept = (np.array(array) for array in found)
+        result, none_kept = _means(cube, kernels, exclusion, arrays.acceptance_cube)
     if none_kept.any():
         shared = _shares(cube, given, exclusion) * background[None]
         np.copyto(result, shared, where=none_kept)

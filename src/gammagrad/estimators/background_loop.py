@@ -18,8 +18,6 @@ from gammagrad.maps.map import Map
 
 __all__ = ["BackgroundLoop"]
 
-_run = jax.jit(kernel_background, static_argnames=("mask_update", "significance", "n_record"))
-
 # Places for a record come in multiples of this, so that few lengths of it are compiled.
 _PLACES = 16
 
@@ -57,9 +55,9 @@ class BackgroundLoop:
         KernelBackground
             The result, in numpy arrays.
         """
-        bounds = {"niter_min": np.int32(niter_min), "niter_max": np.int32(niter_max)}
+        bounds: dict[str, Any] = {"niter_min": niter_min, "niter_max": niter_max}
         with jax.enable_x64(True):
-            result = _run(**self.arguments, **bounds, n_record=n_record)
+            result = kernel_background(**self.arguments, **bounds, n_record=n_record)
             return jax.tree.map(np.asarray, result)
 
     def run_recorded(self, niter_min: int, niter_max: int) -> KernelBackground:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from gammagrad._programs import compiled, fill, image_room, row_room
 from gammagrad.core.convolve import box_sum
 from gammagrad.core.windows import (
     BinImages,
@@ -149,7 +149,7 @@ class FitInputs(NamedTuple):
         if not sum_energies:
             if self.is_masked:
                 return _images(counts, background, exposure[:, None], kernel[:, None])
-            return _cube(counts, background, exposure, kernel, weights)
+            return _weighted(_cube, (counts, background, exposure, weights), kernel)
         total = [a.sum(axis=0, keepdims=True) for a in (counts, background)]
         if kernel_weighting == "counts" and self.is_masked:
             return _images(total[0], total[1], exposure[None], kernel[None])
@@ -159,9 +159,9 @@ class FitInputs(NamedTuple):
             mean = kernel.mean(axis=0, keepdims=True)
             if self.is_masked:
                 return _images(total[0], total[1], total[2][:, None], mean[:, None])
-            return _cube(*total, mean, weights[:1])
-        plain = weights.astype(np.float64, copy=False)
-        return _summed(counts, background, exposure, kernel, plain, kernel_weighting)
+            return _weighted(_cube, (*total, weights[:1]), mean)
+        arrays = counts, background, exposure, weights
+        return _weighted(_summed, arrays, kernel, kernel_weighting=kernel_weighting)
 
     def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
         """Return what weights add to the statistic; see `gammagrad.core.windows.weight_offset`.
@@ -183,8 +183,11 @@ class FitInputs(NamedTuple):
             return None
         window = self.group_kernel(bins).shape[-2:]
         with jax.enable_x64(True):
-            image = weight_offset(jnp.asarray(counts), jnp.asarray(weights), sum_energies)
-            return np.asarray(box_sum(image, window))
+            rows, size = _in_rows((counts, weights.astype(np.float64))), counts[0].size
+            image = np.asarray(_offset(*rows, summed=sum_energies))[0, :size]
+            (ny, nx), image = counts.shape[1:], image.reshape(counts.shape[1:])
+            filled = fill(image, image_room(ny, nx))
+            return np.asarray(_box_sum(filled, shape=window))[:ny, :nx]
 
     def contained(self, bins: slice) -> float:
         """Return the fraction of a source's counts in an energy group that the kernel holds.
@@ -210,16 +213,43 @@ class FitInputs(NamedTuple):
 
 def _images(counts: Any, background: Any, exposure: Any, kernel: np.ndarray) -> BinImages:
     """Return bins whose weights are 1, or 0 where all else is 0, as images: nothing to multiply."""
-    # they are not changed any more, so that the device may share their memory
-    counts, background, exposure = jax.device_put((counts, background, exposure))
     return BinImages(
-        counts=counts, background=background, exposure=exposure, kernel=_cleaned(kernel)
+        counts=counts, background=background, exposure=exposure, kernel=clean_kernel(kernel, np)
     )
 
 
-_cleaned = jax.jit(clean_kernel)
-_cube = jax.jit(cube_bins)
-_summed = partial(jax.jit, static_argnames="kernel_weighting")(summed_bins)
+_cube = compiled(cube_bins)
+_summed = compiled(summed_bins, static=("kernel_weighting",))
+_offset = compiled(weight_offset, static=("summed",))
+_box_sum = compiled(box_sum, static=("shape",))
+
+
+def _in_rows(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return maps as one row of pixels an energy, filled up to one of few lengths."""
+    size = arrays[0][0].size
+    return [fill(array.reshape(len(array), 1, size), (row_room(size),)) for array in arrays]
+
+
+def _weighted(
+    function: Callable[..., BinImages],
+    arrays: Sequence[np.ndarray],
+    kernel: np.ndarray,
+    **how: str,
+) -> BinImages:
+    """Make images of counts, background, exposure and weights, pixel by pixel."""
+    shape, size = arrays[0].shape[1:], arrays[0][0].size
+    *rows, weights = _in_rows([*arrays[:3], arrays[3].astype(np.float64, copy=False)])
+    images = function(*rows, kernel, weights, **how)
+
+    def back(array: Any) -> Any:
+        return np.asarray(array)[..., 0, :size].reshape(*array.shape[:-2], *shape)
+
+    return BinImages(
+        counts=back(images.counts),
+        background=back(images.background),
+        exposure=back(images.exposure),
+        kernel=np.asarray(images.kernel),
+    )
 
 
 def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:

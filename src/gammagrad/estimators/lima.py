@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad._programs import by_element, compiled
 from gammagrad.core.lima import lima_significance, lima_significance_known_background
 from gammagrad.estimators.disc_sums import disc_half_widths, disc_sum
 from gammagrad.maps.geom import WcsGeom, warn_if_uneven
@@ -19,8 +20,8 @@ __all__ = ["lima_maps"]
 
 Floats = NDArray[np.float64]
 
-_known = jax.jit(lima_significance_known_background)
-_on_off = jax.jit(lima_significance)
+_known = compiled(lima_significance_known_background)
+_on_off = compiled(lima_significance)
 
 
 def lima_maps(
@@ -237,14 +238,14 @@ def _significances(sums: dict[str, Floats]) -> dict[str, Floats]:
     found = {"counts": n_on, "background": background, "excess": n_on - background}
     if "counts_off" not in sums:
         with jax.enable_x64(True):
-            return found | {"sqrt_ts": np.asarray(_known(n_on, background))}
+            return found | {"sqrt_ts": by_element(_known, n_on, background)}
     n_off, a_on, a_off = (sums[name] for name in ("counts_off", "acceptance", "acceptance_off"))
     alpha = np.full_like(n_on, np.nan)
     np.divide(a_on, a_off, out=alpha, where=a_off > 0)
     np.divide(background, n_off, out=alpha, where=n_off > 0)
     alpha[a_on == 0] = 0.0
     with jax.enable_x64(True):
-        on_off = np.asarray(_on_off(n_on, n_off, alpha))
-        no_background = np.asarray(_known(n_on, np.zeros_like(n_on)))
+        on_off = by_element(_on_off, n_on, n_off, alpha)
+        no_background = by_element(_known, n_on, np.zeros_like(n_on))
     sqrt_ts = np.where(alpha == 0, no_background, on_off)
     return found | {"sqrt_ts": sqrt_ts, "counts_off": n_off, "alpha": alpha}

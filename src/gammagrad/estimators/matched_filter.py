@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gammagrad._programs import compiled, fill, image_room
 from gammagrad.core.convolve import convolve_stack
 from gammagrad.estimators.inputs import FitInputs
 
 __all__ = ["guess_norm", "matched_flux"]
 
 
-@jax.jit
-def _filter(excess: Array, exposure: Array, kernel: Array, inside: Array) -> Array:
+@compiled
+def _filter(excess: Array, exposure: Array, inside: Array, kernel: Array) -> Array:
     """Convolve excess over exposure with the kernel, normalised to respond to its own shape."""
     exposed = (exposure > 0) & inside
     rate = jnp.where(exposed, excess / jnp.where(exposed, exposure, jnp.ones_like(exposure)), 0)
@@ -58,7 +59,9 @@ def matched_flux(inputs: FitInputs, bins: slice, exposure: np.ndarray | None = N
     exposure = np.where(inside, exposure, 0.0)
     kernel = np.asarray(inputs.kernel.data[bins], dtype=np.float64)
     with jax.enable_x64(True):
-        return np.asarray(_filter(excess, exposure, kernel, inside))
+        ny, nx = inside.shape[1:]
+        images = [fill(image, image_room(ny, nx)) for image in (excess, exposure, inside)]
+        return np.asarray(_filter(*images, kernel))[:ny, :nx]
 
 
 def guess_norm(parts: Sequence[tuple[FitInputs, slice]]) -> np.ndarray:

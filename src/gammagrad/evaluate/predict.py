@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad._programs import compiled
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
 from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix, finite
@@ -221,7 +222,7 @@ def _known_flux(tree: Any, numbers: tuple[tuple[bytes, tuple[int, ...]], ...], e
         return np.asarray(_integral(jax.tree.unflatten(tree, leaves), nodes[:-1], nodes[1:]))
 
 
-@jax.jit
+@compiled
 def _integral(spectral: Any, low: Any, high: Any) -> Any:
     return spectral.integral(low, high)
 
@@ -245,6 +246,6 @@ def norm_weights(spectral_model: Any, energy_axis: MapAxis) -> Floats:
         return np.asarray(_evaluate(_plain(spectral_model), energy_axis.center_in("TeV")))
 
 
-@jax.jit
+@compiled
 def _evaluate(spectral: Any, energy: Any) -> Any:
     return spectral.evaluate(energy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from astropy.coordinates import SkyCoord
 from jax import Array
 from numpy.typing import NDArray
 
+from gammagrad._programs import compiled
 from gammagrad.fitting.cutouts import Cutout, Field
 from gammagrad.fitting.descent import descend
 from gammagrad.fitting.frame import error_scales, make_frame, plain_frame
@@ -223,7 +223,7 @@ def _minimise(run: Run, values: Floats) -> Found:
     return found
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@compiled(static=("places",))
 def _flux_and_slope(models: Models, places: Any, values: Any, edges: Any) -> tuple[Array, Array]:
     """Return the integral flux of the first model, and its slope in the free parameters."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from gammagrad._programs import compiled
 from gammagrad.fitting.frame import Frame
 from gammagrad.fitting.problem import Problem, evaluate
 from gammagrad.fitting.run import Point, Run
@@ -60,7 +61,7 @@ def _lbfgs() -> Any:
     return optax.scale_by_lbfgs(memory_size=20, scale_init_precond=False)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=("optimiser",))
 def _direction(optimiser: Any, gradient: Array, state: Any, z: Array) -> tuple[Array, Any]:
     step, state = optimiser.update(gradient, state, z)
     return -step, state
@@ -117,7 +118,7 @@ def _shorter(start: Point, point: Point, slope: float, shortest: float, length: 
     return float(np.clip(guess, low, high))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=("optimiser",))
 def _update(
     optimiser: Any,
     problem: Problem,

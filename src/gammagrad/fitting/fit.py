@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.fitting.common_size import on_common_size
 from gammagrad.fitting.descent import descend
 from gammagrad.fitting.frame import error_scales, make_frame, plain_frame
 from gammagrad.fitting.newton import Found, polish
@@ -128,7 +129,7 @@ def fit(
             bar.set_postfix_str(f"stat {stat:.3f}", refresh=False)
             bar.update()
 
-        data = _Data(used, names, sampling)
+        data = _Data([on_common_size(dataset, start) for dataset in used], names, sampling)
         problem = data.prepare(start)
         run = Run(problem, lower, upper, max_iterations, tolerance, show, data.holds)
         found = _minimise(run, data, optimiser)

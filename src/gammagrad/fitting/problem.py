@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
+from gammagrad._programs import compiled
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.stats import cash
 from gammagrad.fitting.frame import Frame
@@ -216,7 +217,7 @@ class Evaluated(NamedTuple):
     npred: tuple[Any, ...]
 
 
-@jax.jit
+@compiled
 def evaluate(problem: Problem, frame: Frame, z: Array) -> Evaluated:
     """Return the statistic, its gradient, the parameters and the predicted counts.
 
@@ -244,7 +245,7 @@ def evaluate(problem: Problem, frame: Frame, z: Array) -> Evaluated:
     return Evaluated(value, gradient, values, npred)
 
 
-@jax.jit
+@compiled
 def curvature(problem: Problem, values: Array) -> Array:
     """Return the exact second derivatives of the statistic.
 

@@ -1,0 +1,328 @@
+"""Compiled programs: few, by filling arrays up to common sizes, and no more kept than fit."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+__all__ = ["MOST_PROGRAMS", "Compiled", "by_element", "can_fill", "compiled", "fill", "image_room"]
+__all__ += ["is_traced", "n_programs", "room", "row_room", "to_device"]
+
+MOST_PROGRAMS = 128
+"""Programs kept, of all functions together. Each takes about a megabyte."""
+
+_FEWEST = 16
+"""Programs kept whatever the mappings."""
+
+_MAPPINGS, _MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+"""Where Linux says how many memory mappings a process has, and may have: a program takes 10 to 500,
+and a process that runs out of them ends without a word."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_lock = threading.RLock()
+_programs: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
+
+
+class Compiled(Generic[P, R]):
+    """A function that JAX compiles once for each kind of arguments, and forgets again.
+
+    `jax.jit` keeps every program that it ever made. This keeps the `MOST_PROGRAMS` last used, of
+    all its functions together, and never touches a program of anybody else. Under a transformation
+    of JAX it is `jax.jit`.
+
+    Parameters
+    ----------
+    function
+        The function.
+    static
+        Names of the arguments that are static.
+    **options
+        Passed on to `jax.jit`.
+
+    Attributes
+    ----------
+    traces
+        How many times it was traced for arguments of a new kind, and compiled.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], static: Sequence[str] = (), **options: Any
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.traces = 0
+        self._function = function
+        self._options: dict[str, Any] = {"static_argnames": tuple(static), **options}
+        self._names = tuple(inspect.signature(function).parameters)
+        self._static = frozenset(static)
+        self._nested = jax.jit(function, **self._options)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        named = dict(zip(self._names, args, strict=False)) | kwargs
+        fixed = tuple((name, named.pop(name)) for name in self._static if name in named)
+        leaves, tree = jax.tree.flatten(named)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self._nested(*args, **kwargs)
+        key = self, tree, tuple(map(_kind, leaves)), fixed
+        with _lock:
+            program = _programs.pop(key, None)
+            if program is None:
+                _make_room()
+                program = self._new()
+            _programs[key] = program
+        result: R = program(*args, **kwargs)
+        return result
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        """Return the function bound to an object, as that of a class is."""
+        return self if obj is None else functools.partial(self, obj)
+
+    def _new(self) -> Callable[..., Any]:
+        """Return the function as a new one, whose program is dropped with it."""
+
+        @functools.wraps(self._function)
+        def own(*args: Any, **kwargs: Any) -> Any:
+            self.traces += 1
+            return self._function(*args, **kwargs)
+
+        return jax.jit(own, **self._options)
+
+
+def compiled(
+    function: Callable[P, R] | None = None, *, static: Sequence[str] = (), **options: Any
+) -> Any:
+    """Make a function a `Compiled` one, as a decorator with or without arguments.
+
+    Parameters
+    ----------
+    function
+        The function.
+    static
+        Names of the arguments that are static.
+    **options
+        Passed on to `jax.jit`.
+
+    Returns
+    -------
+    Compiled
+        The compiled function, or a decorator where no function is given.
+    """
+    if function is None:
+        return functools.partial(compiled, static=static, **options)
+    return Compiled(function, static, **options)
+
+
+def _make_room() -> None:
+    """Drop the programs that were not used for longest, where there are too many."""
+    most = MOST_PROGRAMS
+    if _mappings() > 0.5:
+        most = max(len(_programs) // 2, _FEWEST)
+    while len(_programs) >= most:
+        _programs.popitem(last=False)
+
+
+def _mappings() -> float:
+    """Return the part of its memory mappings that the process has used up; 0 if nothing tells."""
+    try:
+        most = int(_MOST_MAPPINGS.read_text())
+        with _MAPPINGS.open("rb") as lines:
+            return sum(1 for _ in lines) / most
+    except (OSError, ValueError):
+        return 0.0
+
+
+def by_element(function: Callable[..., Any], *arrays: Any, **named: Any) -> np.ndarray:
+    """Apply a compiled function of single numbers to arrays, in a row of a common length.
+
+    Parameters
+    ----------
+    function
+        The function, of arrays of one shape.
+    *arrays, **named
+        The arrays, of one shape.
+
+    Returns
+    -------
+    ndarray
+        What it returns, of that shape.
+    """
+    shape = np.shape([*arrays, *named.values()][0])
+    size = int(np.prod(shape))
+
+    def row(array: Any) -> np.ndarray:
+        return fill(np.asarray(array).reshape(-1), (row_room(size),))
+
+    found = function(*map(row, arrays), **{name: row(array) for name, array in named.items()})
+    return np.asarray(found)[:size].reshape(shape)
+
+
+def n_programs() -> int:
+    """Return the number of programs kept."""
+    return len(_programs)
+
+
+def _kind(leaf: Any) -> Hashable:
+    """Return what a program depends on of an argument."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return type(leaf).__name__
+    return np.shape(leaf), dtype, getattr(leaf, "weak_type", False)
+
+
+def is_traced(*values: Any) -> bool:
+    """Tell whether a transformation of JAX looks at any of some arguments.
+
+    Parameters
+    ----------
+    *values
+        Pytrees.
+
+    Returns
+    -------
+    bool
+        Whether one of their leaves is a tracer.
+    """
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def can_fill(*values: Any) -> bool:
+    """Tell whether arrays may be filled up on the host before a compiled function gets them.
+
+    Parameters
+    ----------
+    *values
+        Pytrees.
+
+    Returns
+    -------
+    bool
+        Whether no leaf is traced, and each lies on one processor, where that costs little.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
+    if jax.default_backend() != "cpu" or is_traced(arrays):
+        return False
+    return all(len(a.devices()) == 1 and next(iter(a.devices())).platform == "cpu" for a in arrays)
+
+
+def to_device(arrays: Any) -> Any:
+    """Return arrays of JAX, without a program compiled for their shapes.
+
+    Parameters
+    ----------
+    arrays
+        A pytree of arrays of numpy.
+
+    Returns
+    -------
+    pytree
+        The same of JAX.
+    """
+    # a copy of the part in use: a view would keep the whole alive
+    return jax.device_put(jax.tree.map(lambda a: np.array(a, order="C"), arrays))
+
+
+def room(size: int, least: int = 32, few: int = 256) -> int:
+    """Return the size to which an axis is filled up, so that few sizes are compiled.
+
+    Parameters
+    ----------
+    size
+        Size of the axis.
+    least
+        The smallest that is returned, a power of two.
+    few
+        Up to where sizes double, a power of two.
+
+    Returns
+    -------
+    int
+        A power of two up to `few`, then one of four steps to the next.
+
+    Examples
+    --------
+    >>> [room(n) for n in (3, 40, 200, 257, 400, 1000)]
+    [32, 64, 256, 320, 448, 1024]
+    """
+    power = max(least, 1 << (max(size, 1) - 1).bit_length())
+    if power <= few:
+        return power
+    step = power // 8
+    return -(-size // step) * step
+
+
+def row_room(size: int) -> int:
+    """Return the length to which a row of pixels is filled up: one for all small maps.
+
+    Parameters
+    ----------
+    size
+        Number of pixels.
+
+    Returns
+    -------
+    int
+        The length.
+    """
+    return room(size, 2**14, 2**20)
+
+
+def image_room(rows: int, cols: int, least: int = 32) -> tuple[int, int]:
+    """Return the shape to which an image is filled up: small ones to a square.
+
+    Parameters
+    ----------
+    rows, cols
+        Shape of the image.
+    least
+        The smallest side.
+
+    Returns
+    -------
+    tuple of int
+        The shape.
+
+    Examples
+    --------
+    >>> image_room(40, 100), image_room(40, 400)
+    ((128, 128), (64, 448))
+    """
+    side = room(max(rows, cols), least)
+    return (side, side) if side <= 256 else (room(rows, least), room(cols, least))
+
+
+def fill(array: Any, shape: tuple[int, ...], value: Any = 0, xp: Any = np) -> np.ndarray:
+    """Fill an array up at the end of its last axes.
+
+    Parameters
+    ----------
+    array
+        The array, shape (..., *sizes).
+    shape
+        Sizes of the last axes, not smaller than they are.
+    value
+        What to fill with.
+    xp
+        Module to do it with.
+
+    Returns
+    -------
+    ndarray
+        The array, itself where nothing is to be filled.
+    """
+    array = xp.asarray(array)
+    lead = array.ndim - len(shape)
+    more = [(0, 0)] * lead
+    more += [(0, new - old) for old, new in zip(array.shape[lead:], shape, strict=True)]
+    if not any(after for _, after in more):
+        return array
+    return xp.pad(array, more, constant_values=value)
