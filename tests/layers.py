@@ -36,7 +36,7 @@ TRACED: dict[str, str] = {
 GROUND: dict[str, str] = {
     "_pytree": "frozen dataclass -> JAX pytree",
     "_programs": "compiled programs, few and bounded",
-    "_plots": "where figures register, so that maps can call what stands above them",
+    "_upper": "functions of upper parts that lower ones call, by name: loaded at the first call",
 }
 
 # Helpers of the estimators; they know nothing of maps.

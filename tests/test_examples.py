@@ -1,74 +1,162 @@
-"""The examples of the README and of the documentation's pages run as they stand."""
+"""Every block of code in the README and in the documentation runs as it stands.
+
+A page has a process for itself, as its reader has; see `pages.py`.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import pytest
 
-from gammagrad import MapDataset
-from gammagrad.cli import main
+from gammagrad import Map, MapDataset
+from gammagrad.maps import MapAxis, WcsGeom
+from gammagrad.maps.irf import PSFMap
 from gammagrad.simulate import simulate_field
+from pages import ELSEWHERE, ROOT, blocks, commands, pages, runs_elsewhere
 
-ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/getting_started.md", "docs/how_to_choose.md", "docs/background.md")
-WITHOUT_COMMANDS = ("docs/gradients.md",)
-LONG = "docs/how_to_choose.md"
+RUN = ("python", "sh")
+SHOWN = ("text", "yaml")
+DIRECTIVES = ("command-help", "include", "module-table", "status-table", "toctree")
+PAGES = (
+    "README.md",
+    "docs/background.md",
+    "docs/coming_from_gammapy.md",
+    "docs/command_line.md",
+    "docs/compositions.md",
+    "docs/getting_started.md",
+    "docs/gradients.md",
+    "docs/how_to_choose.md",
+    "docs/performance.md",
+)
+MINUTES = 10
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """Return the blocks of code of a page."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+def field(seed: int, energies: str = "1 TeV, 30 TeV", **sky: Any) -> MapDataset:
+    """Simulate a field with few, large pixels, and take it elsewhere on the sky and in energy."""
+    dataset = simulate_field(seed=seed, npix=40, binsz=0.05).dataset
+    low, high = energies.split(", ")
+    axis = MapAxis.from_energy_bounds(low, high, nbin=5)
+    geom = WcsGeom.create(40, 0.05, axes=[axis], **sky)
+    axis_true = axis.rename("energy_true")
+    return MapDataset(
+        counts=Map(geom, dataset.require("counts").data),
+        background=Map(geom, dataset.require("background").data),
+        exposure=Map(
+            geom.to_image().to_cube([axis_true]), dataset.require("exposure").data, unit="cm2 s"
+        ),
+        psf=PSFMap.from_gauss(axis_true, 0.08),
+        name="simulated",
+    )
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a small simulated field under the names that the examples read."""
-    folder = tmp_path_factory.mktemp("examples")
-    dataset: MapDataset = simulate_field(seed=1, npix=40).dataset
-    dataset.write(folder / "fermi-3fhl-gc.fits.gz")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write small simulated fields under the names that the pages read."""
+    folder = tmp_path_factory.mktemp("data")
+    centre = {"skydir": (0, 0), "frame": "galactic"}
+    fermi = field(1, "10 GeV, 500 GeV", **centre)
+    fermi.write(folder / "fermi-3fhl-gc.fits.gz")
     for name in ("counts", "background", "exposure"):
-        getattr(dataset, name).write(folder / f"{name}.fits")
+        fermi.require(name).write(folder / f"{name}.fits")
+    field(2, **centre).write(folder / "dataset.fits.gz")
+    crab = {"skydir": (83.63, 22.01), "frame": "icrs"}
+    for seed, name in enumerate(("hess-crab", "nHit-8", "nHit-9")):
+        field(seed, **crab).write(folder / f"{name}.fits.gz")
+    # as in the folder of public data sets
+    (folder / "fermi-3fhl-gc").mkdir()
+    (folder / "fermi-3fhl-gc" / "fermi-3fhl-gc.fits.gz").symlink_to(
+        folder / "fermi-3fhl-gc.fits.gz"
+    )
+    (folder / "docs").symlink_to(ROOT / "docs")
     return folder
 
 
 @pytest.fixture
-def folder(field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go to an empty folder with links to those files."""
-    for file in field.iterdir():
-        (tmp_path / file.name).symlink_to(file)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        # every block of it is compiled for other settings
-        pytest.param(page, marks=pytest.mark.slow) if page == LONG else page
-        for page in PAGES + WITHOUT_COMMANDS
-    ],
-)
-@pytest.mark.usefixtures("folder")
-def test_the_python_of_a_page_runs(page: str) -> None:
-    names: dict[str, object] = {}
-    found = blocks(page, "python")
-    assert found
-    for block in found:
-        exec(compile(block, page, "exec"), names)
-    plt.close("all")
+def surroundings(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, str]:
+    """Return the environment of a person, with compiled code kept for the other pages."""
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "GAMMAGRAD_"))
+    }
+    return clean | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}",
+        "MPLBACKEND": "Agg",
+        "GAMMAPY_DATA": str(data),
+        # all processes of pytest-xdist have their folders in one
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.getbasetemp().parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        # compiling takes nearly all of the time, and fields as small as these hardly any
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_run(page: str, folder: Path) -> None:
-    lines = "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
-    commands = [line for line in lines if line.startswith("gammagrad ")]
-    assert commands
-    for command in commands:
-        assert main(shlex.split(command)[1:]) in (0, None), command
-        plt.close("all")
-    assert list((folder / "out").glob("*.fits"))
+def test_the_blocks_of_a_page_run(
+    page: str, data: Path, tmp_path: Path, surroundings: dict[str, str]
+) -> None:
+    for file in data.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "pages.py", page],
+        cwd=tmp_path,
+        env=surroundings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60 * MINUTES,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_no_page_with_blocks_is_forgotten() -> None:
+    found = [page for page in pages() if any(b.language in RUN for b in blocks(page))]
+    assert found == sorted(PAGES)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_code_stands_in_blocks_that_run(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".rst"):
+        # the reference has its examples in docstrings, which pytest runs
+        assert (
+            re.findall(
+                r"^\.\. (?:code|sourcecode|literal|doctest|prompt).*|^(?!\.\.).*::$", text, re.M
+            )
+            == []
+        )
+        return
+    assert len(re.findall(r"^ *```", text, re.M)) == 2 * len(blocks(page))
+    assert re.findall(r"^ *~~~", text, re.M) == []
+    for block in blocks(page):
+        directive = re.fullmatch(r"\{([\w-]+)\}.*", block.language)
+        if directive and directive[1] == "literalinclude":
+            # tests/test_compositions.py runs all programs of this folder
+            assert re.fullmatch(r"\{literalinclude\} examples/\w+\.py", block.language)
+        else:
+            assert block.language in RUN + SHOWN or (directive and directive[1] in DIRECTIVES)
+
+
+def test_what_pages_leave_to_others_is_there() -> None:
+    every = [c for page in PAGES for b in blocks(page) if b.language == "sh" for c in commands(b)]
+    left = [command for command in every if runs_elsewhere(command)]
+    for start in ELSEWHERE:
+        assert [command for command in left if command.startswith(start)], f"no page has {start}"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for command in left:
+        if command.startswith("make "):
+            assert re.search(rf"^{command.split()[1]}:.*##", makefile, re.M), command
+        elif command.startswith("pip "):
+            extra = re.fullmatch(r"pip install '\.\[(\w+)\]'", command)
+            assert extra, command
+            assert extra[1] in project["optional-dependencies"]
+        else:
+            # without options, as the target has it
+            assert command == "gammagrad demo"
+            assert "/gammagrad demo $(ARGS)\n" in makefile

@@ -7,7 +7,7 @@ import sys
 
 NOT_NEEDED = (
     *("gammapy", "matplotlib", "multiprocessing.pool", "optax", "ray", "regions", "scipy"),
-    *("tqdm", "gammagrad.cli", "gammagrad.demo", "gammagrad.simulate"),
+    *("tqdm", "gammagrad.cli", "gammagrad.demo", "gammagrad.plot", "gammagrad.simulate"),
 )
 
 

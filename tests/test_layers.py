@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from gammagrad._upper import UPPER
+
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "gammagrad"
 MAX_LINES_OF_FILE = 400
@@ -210,6 +212,38 @@ def breaches(source: Path) -> list[str]:
     return found
 
 
+def names_looked_up(source: Path) -> set[tuple[str, str]]:
+    """Return who calls `_upper.upper`, and with which name."""
+    found = set()
+    for module, path in module_files(source).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "upper":
+                found.add((module, ast.literal_eval(node.args[0])))
+    return found
+
+
+def upper_breaches(source: Path, table: dict[str, str]) -> list[str]:
+    """Return what is wrong with a table of functions that lower parts call in upper ones."""
+    files, calls = module_files(source), names_looked_up(source)
+    found = [f"{name}: no entry" for _, name in calls if name not in table]
+    for name, module in table.items():
+        defined = (
+            ast.parse(files[module].read_text(encoding="utf-8")).body if module in files else ()
+        )
+        if name not in {node.name for node in defined if isinstance(node, ast.FunctionDef)}:
+            found.append(f"{name}: not a function of {module}")
+        callers = [caller for caller, called in calls if called == name]
+        if not callers:
+            found.append(f"{name}: nobody calls it")
+        here = LEVEL[_part(module)]
+        found += [
+            f"{name}: {caller} is not below {module}; let it import the function"
+            for caller in callers
+            if LEVEL[_part(caller)] <= here
+        ]
+    return found
+
+
 def _code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     first = function.body[0]
     doc = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
@@ -236,6 +270,13 @@ def test_every_part_of_the_table_exists() -> None:
 
 def test_no_module_imports_itself_through_others() -> None:
     assert cycles(imports_of(SOURCE)) == []
+
+
+def test_what_lower_parts_call_in_upper_ones_is_there_and_above_them() -> None:
+    assert upper_breaches(SOURCE, UPPER) == []
+    # and there is no other way: the facade's names are for users
+    found = {i.importer for i in imports_of(SOURCE) if i.target == "importlib.import_module"}
+    assert found == {"", "_upper"}
 
 
 def test_no_global_setting_of_jax_is_touched_and_one_place_registers_pytrees() -> None:
@@ -334,6 +375,27 @@ def test_a_breach_is_found(tmp_path: Path, file: str, text: str, why: str) -> No
 def test_what_is_allowed_passes(tmp_path: Path, file: str, text: str) -> None:
     others = dict.fromkeys(["maps__map", "maps__units", "core__stats"], "")
     assert breaches(make_package(tmp_path, **(others | {file: text}))) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ({}, "plot_map: no entry"),
+        ({"plot_map": "plot.air"}, "plot_map: not a function of plot.air"),
+        ({"plot_map": "plot.sky"}, "plot_map: not a function of plot.sky"),
+        ({"plot_map": "plot.earth", "read": "plot.earth"}, "read: nobody calls it"),
+        ({"plot_map": "core.earth"}, "plot_map: maps.map is not below core.earth"),
+    ],
+)
+def test_a_wrong_entry_for_an_upper_part_is_found(
+    tmp_path: Path, table: dict[str, str], why: str
+) -> None:
+    there = "def plot_map(): ...\ndef read(): ..."
+    files = {"plot__sky": "plot_map = 1", "plot__earth": there, "core__earth": there}
+    source = make_package(tmp_path, **files, maps__map='upper("plot_map")()')
+    (wrong,) = upper_breaches(source, table)
+    assert wrong.startswith(why)
+    assert upper_breaches(source, {"plot_map": "plot.earth"}) == []
 
 
 def test_a_cycle_through_a_function_is_found(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# io and plot register themselves
-from gammagrad import io, models, plot, responses, stats  # noqa: F401
+from gammagrad import models, responses, stats
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset
@@ -51,15 +50,17 @@ _LATER = {
     "fit_background_norm": "estimators.background_norm",
     "kernel_background": "core.kernel_background",
     "lima_maps": "estimators.lima",
+    "plot": "plot",
     "write_regions": "estimators.exclusion",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
+    """Import a public name, or the part `plot`, on its first use."""
     if name not in _LATER:
         raise AttributeError(f"module 'gammagrad' has no attribute {name!r}")
-    value = getattr(import_module(f"gammagrad.{_LATER[name]}"), name)
+    module = import_module(f"gammagrad.{_LATER[name]}")
+    value = getattr(module, name, module)
     globals()[name] = value
     return value
 

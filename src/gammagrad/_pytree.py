@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, TypeVar, cast, dataclass_transform
 
 import jax
 
-__all__ = ["install_unit_converter", "pytree", "replace", "static_field", "to_internal"]
+from gammagrad._upper import upper
+
+__all__ = ["pytree", "replace", "static_field", "to_internal"]
 
 T = TypeVar("T")
 
 _STATIC = "gammagrad_static"
-_converters: list[Callable[[Any, str, str], Any]] = []
 
 
 def static_field(**kwargs: Any) -> Any:
@@ -108,20 +108,6 @@ def replace(obj: T, **changes: Any) -> T:
     return new
 
 
-def install_unit_converter(converter: Callable[[Any, str, str], Any]) -> None:
-    """Set the function that turns strings and quantities into numbers in internal units.
-
-    Traced code must not know about units; the host side installs its converter here, once, and
-    model constructors call it through `to_internal`.
-
-    Parameters
-    ----------
-    converter
-        Called with the value, the internal unit and the name to use in errors.
-    """
-    _converters[:] = [converter]
-
-
 def to_internal(value: Any, unit: str, name: str) -> Any:
     """Return a value as a number or array in an internal unit.
 
@@ -143,11 +129,7 @@ def to_internal(value: Any, unit: str, name: str) -> Any:
     ------
     ValueError
         If the unit cannot be converted or the text cannot be read.
-    TypeError
-        If a string or quantity is passed before a converter is installed.
     """
     if not (isinstance(value, str) or hasattr(value, "to_value")):
         return value
-    if not _converters:
-        raise TypeError(f"{name}: pass a plain number in {unit}; `import gammagrad` to use units.")
-    return _converters[0](value, unit, name)
+    return upper("to_value")(value, unit, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import astropy.units as u
@@ -11,26 +11,14 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from gammagrad._upper import upper
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.quantities import FLUXES, QUANTITIES
 
-__all__ = ["find_peaks", "install_refiner", "local_maxima", "source_name"]
+__all__ = ["find_peaks", "local_maxima", "source_name"]
 
 _GATHER = 4_000_000  # values looked at in one go: bounds the memory of `local_maxima`
-
-_refiners: list[Callable[..., QTable]] = []
-
-
-def install_refiner(function: Callable[..., QTable]) -> None:
-    """Set the function that fits the sources found; the layer of fits, above this one, has it.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a table of peaks, datasets, a model and options; returns a table.
-    """
-    _refiners[:] = [function]
 
 
 def _footprint(radius: tuple[float, float]) -> NDArray[np.int64]:
@@ -346,7 +334,7 @@ def find_peaks(
     if not refine:
         return table
     options.setdefault("model", getattr(maps, "reference_model", None))
-    return _refiners[0](table, datasets, **options)
+    return upper("refine_peaks")(table, datasets, **options)
 
 
 def _refine_mistake(refine: bool, datasets: Any, options: Mapping[str, Any]) -> str:

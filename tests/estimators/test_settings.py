@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 
 from datasets import make_dataset
-from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator
+from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator, parallel
 from gammagrad.estimators.config import read_config, write_config
+from gammagrad.estimators.settings import CONFIG_PARAMETERS
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 
 POINT = SkyModel(PowerLawSpectralModel(index=2.0, amplitude=1e-12), PointSpatialModel())
@@ -124,7 +127,7 @@ def test_every_setting_comes_back_from_a_file(tmp_path) -> None:
     write_config(estimator, tmp_path / "config.yaml")
     again = read_config(tmp_path / "config.yaml")
     assert again.settings == estimator.settings
-    assert set(estimator.settings) == set(TSMapEstimator.config_parameters)
+    assert list(again.config_parameters) == list(estimator.settings) == list(CONFIG_PARAMETERS)
 
 
 def test_norms_of_a_scan_come_back_from_a_file(tmp_path) -> None:
@@ -219,9 +222,42 @@ def test_models_of_another_kind_are_refused() -> None:
 
 def test_printing_shows_every_setting() -> None:
     text = str(TSMapEstimator(kernel_width="1 deg", energy_edges="1 TeV, 10 TeV"))
-    for name in TSMapEstimator.config_parameters:
+    for name in CONFIG_PARAMETERS:
         assert name in text
     assert "1.0 deg" in text
+
+
+def test_config_parameters_are_names_and_values() -> None:
+    estimator = TSMapEstimator(kernel_width="1 deg", norm_min=0, selection_optional="ul")
+    parameters = estimator.config_parameters
+    assert parameters.keys() == inspect.signature(TSMapEstimator).parameters.keys() - {
+        *("kernel_model", "show_progress")
+    }
+    for name, value in parameters.items():
+        assert value == getattr(estimator, name)
+    assert parameters["kernel_width"] == 1 * u.deg
+    assert parameters["selection_optional"] == ["ul"]
+    assert TSMapEstimator(**parameters).config_parameters == parameters
+    parameters["n_sigma"] = 7
+    assert estimator.n_sigma == 1
+
+
+def test_processes_that_are_not_set_follow_the_defaults_of_the_session(tmp_path) -> None:
+    estimator = TSMapEstimator()
+    write_config(estimator, tmp_path / "config.json")
+    chosen = TSMapEstimator(n_jobs=2, parallel_backend="ray")
+    unset = (estimator, estimator.copy(), copy.copy(estimator), copy.deepcopy(estimator))
+    unset += (pickle.loads(pickle.dumps(estimator)), read_config(tmp_path / "config.json"))
+    for each in unset:
+        assert isinstance(each.n_jobs, int)
+        assert (each.n_jobs, each.parallel_backend) == (1, "multiprocessing")
+        with parallel.multiprocessing_manager("ray", {"processes": 5}):
+            assert (each.n_jobs, each.parallel_backend) == (5, "ray")
+            assert each.config_parameters["n_jobs"] == 5
+            assert (chosen.n_jobs, chosen.copy().n_jobs) == (2, 2)
+        assert each.settings["n_jobs"] is each.settings["parallel_backend"] is None
+    chosen.n_jobs = chosen.parallel_backend = None
+    assert (chosen.n_jobs, chosen.parallel_backend) == (1, "multiprocessing")
 
 
 def test_a_setting_that_does_not_exist_is_no_setting() -> None:

@@ -11,7 +11,6 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gammagrad.io.map_fits  # noqa: F401  (makes the format known)
 from gammagrad.io.fits_file import file_sha256, get_hdu, hdu_names, read_hdus, write_hdus
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.maps import Map, MapAxis, RegionGeom, WcsGeom

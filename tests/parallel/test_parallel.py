@@ -62,6 +62,7 @@ def test_none_takes_the_defaults_of_the_module(monkeypatch: pytest.MonkeyPatch) 
     assert parallel.resolve_jobs(3, "multiprocessing") == Jobs(3, "multiprocessing")
     estimator = TSMapEstimator(parallel_backend="multiprocessing")
     assert estimator._fit_settings.jobs == Jobs(2, "multiprocessing")
+    assert (estimator.n_jobs, estimator.parallel_backend) == (2, "multiprocessing")
     assert estimator.settings["n_jobs"] is None
     monkeypatch.setattr(parallel, "N_JOBS_DEFAULT", 0)
     with pytest.raises(ValueError, match="N_JOBS_DEFAULT is 0; expected a whole number"):

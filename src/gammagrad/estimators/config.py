@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from gammagrad.estimators.settings import choices
+from gammagrad.estimators.settings import CONFIG_PARAMETERS, choices
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.io.paths import expand_path
 from gammagrad.io.yaml_file import read_yaml, write_yaml
@@ -100,9 +100,9 @@ def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimato
     tag = settings.pop("estimator", TSMapEstimator.tag)
     if tag != TSMapEstimator.tag:
         raise ValueError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")
-    unknown = sorted(set(settings) - set(TSMapEstimator.config_parameters))
+    unknown = sorted(set(settings) - set(CONFIG_PARAMETERS))
     if unknown:
-        known = choices(unknown[0], TSMapEstimator.config_parameters)
+        known = choices(unknown[0], CONFIG_PARAMETERS)
         raise ValueError(f"{filename}: no setting {', '.join(map(repr, unknown))}{known}")
     try:
         model, load = settings.get("model"), _beside(filename)

@@ -6,6 +6,7 @@ import copy
 from typing import Any, ClassVar, Self
 
 from gammagrad.estimators.settings import CONFIG_PARAMETERS, check_settings, choices, plain_setting
+from gammagrad.parallel import requested_jobs
 
 __all__ = ["Configurable"]
 
@@ -19,11 +20,10 @@ class Configurable:
     """The settings of `TSMapEstimator`, which is the class to use."""
 
     tag: ClassVar[str] = ""
-    config_parameters: ClassVar[tuple[str, ...]] = CONFIG_PARAMETERS
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = "model" if name == "kernel_model" else name
-        known = (*self.config_parameters, _SHOW)
+        known = (*CONFIG_PARAMETERS, _SHOW)
         if name not in known:
             raise AttributeError(f"{self.tag} has no setting {name!r}{choices(name, known)}")
         value = check_settings(name, value)
@@ -37,9 +37,36 @@ class Configurable:
         object.__setattr__(self, name, value)
 
     @property
+    def n_jobs(self) -> int:
+        """Number of processes; where it is not set, `gammagrad.parallel.N_JOBS_DEFAULT` of now."""
+        return requested_jobs(n_jobs=self._as_set("n_jobs")).n_jobs
+
+    @n_jobs.setter
+    def n_jobs(self, value: int | None) -> None:
+        object.__setattr__(self, "_n_jobs", value)
+
+    @property
+    def parallel_backend(self) -> str:
+        """What runs them; where it is not set, `gammagrad.parallel.BACKEND_DEFAULT` of now."""
+        return requested_jobs(backend=self._as_set("parallel_backend")).backend
+
+    @parallel_backend.setter
+    def parallel_backend(self, value: str | None) -> None:
+        object.__setattr__(self, "_parallel_backend", value)
+
+    @property
+    def config_parameters(self) -> dict[str, Any]:
+        """Every setting by name, as the attribute of that name has it."""
+        return {name: getattr(self, name) for name in CONFIG_PARAMETERS}
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """Every setting by name, as plain text and numbers."""
-        return {name: plain_setting(name, getattr(self, name)) for name in self.config_parameters}
+        """Every setting by name, as plain text and numbers: None where a default was left alone."""
+        return {name: plain_setting(name, self._as_set(name)) for name in CONFIG_PARAMETERS}
+
+    def _as_set(self, name: str) -> Any:
+        """Return a setting before a default of the session takes the place of None."""
+        return vars(self)[name if name in vars(self) else f"_{name}"]
 
     def __str__(self) -> str:
         rows = [f"  {name:<24}: {value}" for name, value in self.settings.items()]
@@ -50,7 +77,6 @@ class Configurable:
     def copy(self) -> Self:
         """Return an estimator with the same settings, independent of this one."""
         twin = copy.copy(self)
-        for name in self.config_parameters:
-            if name != "model":
-                object.__setattr__(twin, name, copy.deepcopy(getattr(self, name)))
+        others = {name: value for name, value in vars(self).items() if name != "model"}
+        vars(twin).update(copy.deepcopy(others))
         return twin

@@ -44,8 +44,6 @@ class RunParts(Configurable):
     rtol: float
     selection_optional: list[str]
     sum_over_energy_groups: bool
-    n_jobs: int | None
-    parallel_backend: str | None
     norm: Any
     max_niter: int
     norm_min: float | None

@@ -22,6 +22,7 @@ from gammagrad.estimators.joint import JointInputs, as_datasets, share_groups
 from gammagrad.estimators.positions import positions_mask
 from gammagrad.estimators.result import as_maps, scanned_fluxes
 from gammagrad.estimators.run_parts import RunParts
+from gammagrad.estimators.settings import CONFIG_PARAMETERS
 from gammagrad.estimators.times import union_of_times
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps.geom import warn_if_uneven
@@ -79,11 +80,12 @@ class TSMapEstimator(RunParts):
     n_jobs : int, optional
         Number of processes that share the fit, each a strip of the map. One process uses every
         core already, so that more are rarely faster on one machine, of whose physical cores no
-        more are used. None: `gammagrad.parallel.N_JOBS_DEFAULT`, which is 1. Every number is the
-        same to within 1e-9 of itself, or 1e-12 of the largest in its map.
+        more are used. None: `gammagrad.parallel.N_JOBS_DEFAULT`, which is 1; the attribute is the
+        number. Every result is the same to within 1e-9 of itself, or 1e-12 of the largest in its
+        map.
     parallel_backend : {"multiprocessing", "ray"}, optional
         Where they run: on the processors of this machine, or on a cluster of ray. None:
-        `gammagrad.parallel.BACKEND_DEFAULT`, which is "multiprocessing".
+        `gammagrad.parallel.BACKEND_DEFAULT`, which is "multiprocessing"; the attribute is the name.
     norm : dict, sequence of float or object with scan_values, optional
         Norms at which "stat_scan" takes the statistic: the norms themselves, or any of scan_min,
         scan_max, scan_n_values, scan_values and interp ("lin" or "log"). Default: -100 to 100,
@@ -193,7 +195,7 @@ class TSMapEstimator(RunParts):
         # which setting it makes Models of a list
         chosen: Any = default_kernel_model() if model is None else model
         self.model = chosen
-        for name in (*self.config_parameters, "show_progress"):
+        for name in (*CONFIG_PARAMETERS, "show_progress"):
             if name != "model":
                 setattr(self, name, given[name])
 

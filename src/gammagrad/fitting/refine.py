@@ -25,7 +25,6 @@ from gammagrad.models import (
     PowerLawSpectralModel,
     SkyModel,
 )
-from gammagrad.peaks import install_refiner
 from gammagrad.progress import progress_bar
 
 __all__ = ["refine_peaks"]
@@ -385,6 +384,3 @@ def _placed(kind: _Kind, position: SkyCoord, norm: float) -> Models:
     if kind.sizes is not None:
         models = models.bound(f"{_SOURCE}.sigma", *kind.sizes[2:])
     return models
-
-
-install_refiner(refine_peaks)

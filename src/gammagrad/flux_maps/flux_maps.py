@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import QTable
 
-from gammagrad._plots import call_plot
+from gammagrad._upper import upper
 from gammagrad.derive import (
     fluxes_from_norms,
     model_from_content,
@@ -311,7 +311,7 @@ class FluxMaps(NamedMaps):
         WCSAxes or array of them
             The axes, one per energy group shown.
         """
-        return call_plot("plot_flux_maps", self, quantity, ax=ax, **kwargs)
+        return upper("plot_flux_maps")(self, quantity, ax=ax, **kwargs)
 
     def plot_profile(self, position: Any, ax: Any = None, **kwargs: Any) -> Any:
         """Draw the likelihood profile of one pixel, with its best fit, errors and limit.
@@ -330,7 +330,7 @@ class FluxMaps(NamedMaps):
         matplotlib.axes.Axes
             The axes.
         """
-        return call_plot("plot_profile", self, position, ax=ax, **kwargs)
+        return upper("plot_profile")(self, position, ax=ax, **kwargs)
 
     def plot_significance_histogram(self, exclusion: Any = None, **kwargs: Any) -> Any:
         """Draw the distribution of significances over a standard normal.
@@ -347,7 +347,7 @@ class FluxMaps(NamedMaps):
         SignificanceFit
             Fitted mean and width, number of pixels, axes.
         """
-        return call_plot("plot_significance_histogram", self, exclusion, **kwargs)
+        return upper("plot_significance_histogram")(self, exclusion, **kwargs)
 
     def plot_residuals(self, dataset: Any, **kwargs: Any) -> Any:
         """Draw what the counts have over the predicted ones, as a significance.
@@ -365,7 +365,7 @@ class FluxMaps(NamedMaps):
         WCSAxes
             The axes.
         """
-        return call_plot("plot_residuals", self, dataset, **kwargs)
+        return upper("plot_residuals")(self, dataset, **kwargs)
 
 
 def _one_bin(index: int, name: str, nbin: int) -> slice:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gammagrad.io.bands_fits import axes_from_hdus, axes_to_header, axes_to_table, unit_to_fits
 from gammagrad.io.fits_file import get_hdu, hdu_names, read_hdus, write_hdus
 from gammagrad.maps.geom import Geom, RegionGeom, WcsGeom
-from gammagrad.maps.map import Map, register_format
+from gammagrad.maps.map import Map
 from gammagrad.maps.units import parse_unit, without_count_units
 
 __all__ = ["map_from_hdus", "map_to_hdus", "read_map", "write_map"]
@@ -216,6 +216,3 @@ def write_map(m: Map, filename: Path, overwrite: bool = False, hdu: str | None =
     """
     name = hdu or ("SKYMAP" if m.geom.is_region else "PRIMARY")
     write_hdus(map_to_hdus(m, name), filename, overwrite)
-
-
-register_format("fits", read_map, write_map)

@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from gammagrad._upper import upper
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import Geom, WcsGeom
 from gammagrad.maps.map_ops import MapOps
 
-__all__ = ["Map", "register_format", "register_plot"]
+__all__ = ["Map"]
 
 
-class _Format(NamedTuple):
-    read: Callable[[Path, str | int | None], Map]
-    write: Callable[[Map, Path, bool, str | None], None]
-
-
-# Files and figures belong to other modules, which enter here what they can do.
-_formats: dict[str, _Format] = {}
-_plots: list[Callable[..., Any]] = []
-
-
-def register_format(
-    name: str,
-    reader: Callable[[Path, str | int | None], Map],
-    writer: Callable[[Map, Path, bool, str | None], None],
-) -> None:
-    """Make a file format known to `Map.read` and `Map.write`.
-
-    Parameters
-    ----------
-    name
-        Name of the format.
-    reader
-        Called with the path and the HDU (or None); returns the map.
-    writer
-        Called with the map, the path, whether to overwrite, and the name of the HDU (or None).
-    """
-    _formats[name] = _Format(reader, writer)
-
-
-def register_plot(function: Callable[..., Any]) -> None:
-    """Set the function behind `Map.plot`.
-
-    Parameters
-    ----------
-    function
-        Called with the map, the axes (or None) and options; returns the axes.
-    """
-    _plots[:] = [function]
-
-
-def _format(name: str) -> _Format:
-    if name not in _formats:
-        known = ", ".join(_formats) or "none (import gammagrad.io first)"
-        raise ValueError(f"format is {name!r}; the formats known are: {known}.")
-    return _formats[name]
+def _check_format(name: str) -> None:
+    if name != "fits":
+        raise ValueError(f"format is {name!r}; expected 'fits', the one there is.")
 
 
 class Map(MapOps):
@@ -161,7 +120,7 @@ class Map(MapOps):
         hdu
             Name or number of the extension; by default the first that has data.
         format
-            Name of the format.
+            Name of the format, "fits".
 
         Returns
         -------
@@ -175,7 +134,9 @@ class Map(MapOps):
         ValueError
             If it cannot be read, or has no such extension.
         """
-        return _format(format).read(Path(filename), hdu)
+        _check_format(format)
+        read: Map = upper("read_map")(Path(filename), hdu)
+        return read
 
     def write(
         self, filename: Any, overwrite: bool = False, hdu: str | None = None, format: str = "fits"
@@ -191,14 +152,15 @@ class Map(MapOps):
         hdu
             Name of the extension; by default the primary one.
         format
-            Name of the format.
+            Name of the format, "fits".
 
         Raises
         ------
         FileExistsError
             If the file is there and is not to be replaced.
         """
-        _format(format).write(self, Path(filename), overwrite, hdu)
+        _check_format(format)
+        upper("write_map")(self, Path(filename), overwrite, hdu)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Any:
         """Draw an image of the map.
@@ -217,9 +179,7 @@ class Map(MapOps):
 
         Raises
         ------
-        ValueError
-            If the module that draws is not loaded.
+        ImportError
+            If matplotlib is not installed.
         """
-        if not _plots:
-            raise ValueError("nothing is there to draw with; import gammagrad.plot first.")
-        return _plots[0](self, ax, **kwargs)
+        return upper("plot_map")(self, ax, **kwargs)

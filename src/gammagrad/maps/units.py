@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 
-from gammagrad._pytree import install_unit_converter
-
 __all__ = [
     "INTERNAL_UNITS",
     "conversion",
@@ -253,6 +251,3 @@ def without_count_units(unit: u.UnitBase) -> u.UnitBase:
         if base not in (u.ct, u.ph, u.pix):
             result = result * base**power
     return result
-
-
-install_unit_converter(to_value)

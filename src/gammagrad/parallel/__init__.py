@@ -1,7 +1,7 @@
 """Work shared out among processes, on one machine or on a cluster.
 
-Estimators whose ``n_jobs`` or ``parallel_backend`` is None use the defaults of this module, which
-can be set for a whole session:
+Estimators whose ``n_jobs`` or ``parallel_backend`` is not set, or set to None, have the defaults of
+this module, which can be changed for a whole session:
 
 >>> from gammagrad import parallel
 >>> parallel.N_JOBS_DEFAULT, parallel.BACKEND_DEFAULT
@@ -32,6 +32,7 @@ __all__ = [
     "check_backend",
     "check_n_jobs",
     "multiprocessing_manager",
+    "requested_jobs",
     "resolve_jobs",
     "run_jobs",
     "shutdown",
@@ -120,8 +121,8 @@ def check_backend(value: Any, name: str = "parallel_backend") -> str:
     return str(value)
 
 
-def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
-    """Fill in the defaults; use no more processes of a machine than it has physical cores.
+def requested_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
+    """Fill in the defaults.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
     Returns
     -------
     Jobs
-        What to do.
+        What is asked for.
 
     Raises
     ------
@@ -142,12 +143,34 @@ def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
     """
     many = check_n_jobs(N_JOBS_DEFAULT, "N_JOBS_DEFAULT") if n_jobs is None else n_jobs
     chosen = check_backend(BACKEND_DEFAULT, "BACKEND_DEFAULT") if backend is None else backend
-    if chosen == "multiprocessing" and many > 1:
-        cores = len(core_groups())
-        if many > cores:
-            log.info("n_jobs is %d; %d used, one for each physical core", many, cores)
-        many = min(many, cores)
     return Jobs(many, chosen)
+
+
+def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
+    """Fill in the defaults; use no more processes of a machine than it has physical cores.
+
+    Parameters
+    ----------
+    n_jobs, backend
+        As in `requested_jobs`.
+
+    Returns
+    -------
+    Jobs
+        What to do.
+
+    Raises
+    ------
+    ValueError
+        As in `requested_jobs`.
+    """
+    jobs = requested_jobs(n_jobs, backend)
+    if jobs.backend != "multiprocessing" or jobs.n_jobs == 1:
+        return jobs
+    cores = len(core_groups())
+    if jobs.n_jobs > cores:
+        log.info("n_jobs is %d; %d used, one for each physical core", jobs.n_jobs, cores)
+    return jobs._replace(n_jobs=min(jobs.n_jobs, cores))
 
 
 def run_jobs(

@@ -1,0 +1,28 @@
+"""Functions of upper layers that lower ones call: their names, loaded at the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+__all__ = ["UPPER", "upper"]
+
+UPPER: dict[str, str] = {
+    "to_value": "maps.units",
+    "read_map": "io.map_fits",
+    "write_map": "io.map_fits",
+    "plot_map": "plot.sky",
+    "plot_flux_maps": "plot.sky",
+    "plot_profile": "plot.profile",
+    "plot_residuals": "plot.residuals",
+    "plot_significance_histogram": "plot.significance",
+    "refine_peaks": "fitting.refine",
+}
+"""The module of each function, which lies above its callers."""
+
+
+def upper(name: str) -> Callable[..., Any]:
+    """Return a function of the table; its module is imported if it is not there yet."""
+    function: Callable[..., Any] = getattr(import_module(f"gammagrad.{UPPER[name]}"), name)
+    return function
