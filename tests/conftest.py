@@ -60,7 +60,6 @@ KEPT = pytest.StashKey[KeptCode]()
 # Each piece of compiled code takes some of the mappings of memory that a process may have.
 MAPPINGS = Path("/proc/self/maps")
 MOST_MAPPINGS = 30_000  # under half of what Linux allows, since one file of tests may add as many
-MOST_MEMORY = 3 * 2**30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,10 +114,11 @@ def _compiled_code(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def crowded() -> bool:
-    """Say whether the process nears its number of mappings, or takes much memory."""
+    """Say whether the process nears its number of mappings, or half its share of the memory."""
     if not MAPPINGS.exists():
         return True
     with MAPPINGS.open("rb") as lines:
         many = sum(1 for _ in lines)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return many > MOST_MAPPINGS or pages * os.sysconf("SC_PAGE_SIZE") > MOST_MEMORY
+    share = os.sysconf("SC_PHYS_PAGES") // (os.cpu_count() or 1)
+    return many > MOST_MAPPINGS or pages > share // 2
