@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 OLDEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
@@ -20,6 +21,9 @@ CODE := src tests $(wildcard benchmarks) docs notebooks
 FLOAT32 := tests/core
 # a test that needs gammapy has it in its name; the files that have such tests:
 GAMMAPY_TESTS = $(shell grep -rl 'importorskip."gammapy' tests)
+# where tests, notebooks and pages keep compiled code for later runs; empty: nowhere
+export GAMMAGRAD_TEST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gammagrad-tests
+KEEP_CODE = $(BIN)/python tests/kept_code.py
 WORKERS ?= auto
 # neighbours run in one process, where they share what is compiled
 PARALLEL = -n $(WORKERS) --dist worksteal
@@ -36,10 +40,12 @@ $(VENV)/made:
 	@touch $@
 
 # One stamp for each extra of pyproject.toml: .venv/installed/test is `pip install -e .[test]`.
+# Several at once, in one go: make .venv/installed/test,lint
+comma := ,
 $(INSTALLED)/%: pyproject.toml | $(VENV)/made
 	@echo "Installing gammagrad[$*] and what it needs into $(VENV)"
 	@$(BIN)/python $(PIP_INSTALL) -e '.[$*]'
-	@mkdir -p $(INSTALLED) && touch $@
+	@mkdir -p $(INSTALLED) && touch $@ $(addprefix $(INSTALLED)/,$(subst $(comma), ,$*))
 
 # ---------------------------------------------------------------- what a person wants
 
@@ -48,7 +54,7 @@ help:  ## list the targets
 	@echo "Targets of this Makefile (each sets up $(VENV) by itself):"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(INSTALLED)/plot,yaml  ## simulate a field, find its sources, write maps and pictures
+demo: $(INSTALLED)/plot $(INSTALLED)/yaml  ## simulate a field, find its sources, write maps and pictures
 	$(BIN)/gammagrad demo $(ARGS)
 
 test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAPY_DATA adds real data)
@@ -56,7 +62,7 @@ test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAP
 
 # ---------------------------------------------------------------- the other checks
 
-.PHONY: test-slow test-float32 test-gammapy lint format format-check types docs notebooks oldest
+.PHONY: test-slow test-float32 test-gammapy lint format format-check types docs notebooks oldest newest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
 	$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
@@ -76,26 +82,36 @@ format: $(INSTALLED)/lint  ## rewrite the code in the project's format
 format-check: $(INSTALLED)/lint  ## fail where `make format` would change something
 	$(BIN)/ruff format --check $(CODE)
 
-types: $(INSTALLED)/lint $(INSTALLED)/plot,yaml  ## check the types with mypy
+types: $(INSTALLED)/lint $(INSTALLED)/plot $(INSTALLED)/yaml  ## check the types with mypy
 	$(BIN)/mypy
 
 # Every notebook runs in a clean kernel; its outputs become a page of the documentation.
 notebooks: $(INSTALLED)/notebooks  ## execute every notebook
-	$(BIN)/python notebooks/execute.py $(NOTEBOOKS)
+	$(KEEP_CODE) $(BIN)/python notebooks/execute.py $(NOTEBOOKS)
 
 docs/tutorials/%.md: notebooks/%.py notebooks/execute.py $(SOURCES) | $(INSTALLED)/notebooks
-	$(BIN)/python notebooks/execute.py $<
+	$(KEEP_CODE) $(BIN)/python notebooks/execute.py $<
 
 docs: $(INSTALLED)/docs $(NOTEBOOKS:notebooks/%.py=docs/tutorials/%.md)  ## build docs/_build/html; a warning fails
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(KEEP_CODE) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 # Old releases warn about their own dependencies, so warnings of others do not fail here.
 oldest: pyproject.toml  ## run the tests with the oldest supported versions, in .venv-oldest
-	$(OLDEST_PYTHON) -m venv --clear .venv-oldest
-	@echo "Installing the versions of .ci/oldest.txt into .venv-oldest"
-	@.venv-oldest/bin/python $(PIP_INSTALL) -c .ci/oldest.txt -e '.[test]'
+	$(call fresh,.venv-oldest,OLDEST_PYTHON,-c .ci/oldest.txt)
 	.venv-oldest/bin/python -m pytest $(PARALLEL) -m 'not slow' -o filterwarnings=default $(ARGS)
+
+newest: pyproject.toml  ## run the tests with the newest Python and versions, in .venv-newest
+	$(call fresh,.venv-newest,NEWEST_PYTHON,)
+	.venv-newest/bin/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
+
+# FOLDER, NAME OF THE PYTHON'S VARIABLE, OPTIONS OF PIP: an environment made anew for the tests
+define fresh
+@$($(2)) -c '' || { echo "'$($(2))' does not run; point to another Python: make $@ $(2)=..."; exit 1; }
+@echo "Making the environment $(1) with $$($($(2)) --version)"
+@$($(2)) -m venv --clear $(1)
+@$(1)/bin/python $(PIP_INSTALL) $(3) -e '.[test]'
+endef
 
 # ---------------------------------------------------------------- how long it takes
 
@@ -120,6 +136,7 @@ ci:  ## run all that continuous integration runs
 	bash .ci/run
 
 clean:  ## remove environments, caches and everything built
-	rm -rf .venv .venv-oldest build dist docs/_build docs/tutorials/*.md notebooks/_build
+	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build docs/tutorials/*.md notebooks/_build
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis src/gammagrad.egg-info
+	$(if $(GAMMAGRAD_TEST_CACHE),rm -rf "$(GAMMAGRAD_TEST_CACHE)"/compiled-*)
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

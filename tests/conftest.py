@@ -15,6 +15,7 @@ import jax
 import pytest
 from hypothesis import settings
 
+from kept_code import KeptCode, kept_folder, prune
 from precision import DOUBLE
 
 jax.config.update("jax_enable_x64", DOUBLE)
@@ -54,8 +55,70 @@ def rtol() -> float:
     return 1e-9 if DOUBLE else 1e-4
 
 
+KEPT = pytest.StashKey[KeptCode]()
+
+# Each piece of compiled code takes some of the mappings of memory that a process may have.
+MAPPINGS = Path("/proc/self/maps")
+MOST_MAPPINGS = 30_000  # under half of what Linux allows, since one file of tests may add as many
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that draws a small part of the tests, evenly from all of them."""
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth test only")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out all but every Nth test of those that are asked for."""
+    step = config.getoption("--every")
+    left_out = [item for number, item in enumerate(items) if number % step]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = items[::step]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let this process, and those that its tests start, use the code that earlier runs compiled."""
+    kept = kept_folder()
+    hands_out_tests = getattr(config.option, "numprocesses", None) and not is_worker(config)
+    if kept is None or hands_out_tests:
+        return
+    code = config.stash[KEPT] = KeptCode(kept)
+    settings = code.settings()
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Keep what was compiled, up to a size."""
+    if KEPT in config.stash:
+        config.stash[KEPT].close()
+    kept = None if is_worker(config) else kept_folder()
+    if kept is not None:
+        prune(kept)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _compiled_code_of_one_file_at_a_time() -> Iterator[None]:
-    """Drop compiled code: each piece takes some of the mappings that a process may have."""
+def _compiled_code(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hand on what the tests of a file compiled, and drop it when the process nears a limit."""
     yield
-    jax.clear_caches()
+    if KEPT in request.config.stash:
+        request.config.stash[KEPT].exchange()
+    if crowded():
+        jax.clear_caches()
+
+
+def crowded() -> bool:
+    """Say whether the process nears its number of mappings, or half its share of the memory."""
+    if not MAPPINGS.exists():
+        return True
+    with MAPPINGS.open("rb") as lines:
+        many = sum(1 for _ in lines)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    share = os.sysconf("SC_PHYS_PAGES") // (os.cpu_count() or 1)
+    return many > MOST_MAPPINGS or pages > share // 2

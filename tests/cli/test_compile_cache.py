@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -14,14 +15,26 @@ import pytest
 from gammagrad.cli import command, compile_cache
 from gammagrad.cli.compile_cache import NO_CACHE, cache_folder, keep_compiled_code
 
+SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+    "jax_persistent_cache_enable_xla_caches",
+)
+
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return an empty folder that stands for the user's cache, with the cache allowed."""
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Return an empty folder that stands for the user's cache, as if nobody had set JAX's."""
     monkeypatch.delenv(NO_CACHE, raising=False)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    for name in SETTINGS:
+        monkeypatch.delenv(name.upper(), raising=False)
+    before = {name: jax.config.values[name] for name in SETTINGS}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield tmp_path / "cache"
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def test_processors_and_versions_have_folders_of_their_own(
@@ -49,11 +62,17 @@ def test_a_folder_that_cannot_be_written_is_no_error(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.write_text("a file where a folder would be")
-    before = jax.config.values["jax_compilation_cache_dir"]
     with caplog.at_level(logging.INFO, logger="gammagrad"):
         assert keep_compiled_code() is None
-    assert jax.config.values["jax_compilation_cache_dir"] == before
+    assert jax.config.values["jax_compilation_cache_dir"] is None
     assert "compiled code is not kept" in caplog.text
+
+
+def test_a_folder_that_jax_has_is_left_alone(home: Path, tmp_path: Path) -> None:
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
+    assert keep_compiled_code() is None
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "theirs")
+    assert not home.exists()
 
 
 @pytest.mark.parametrize(
