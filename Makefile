@@ -116,7 +116,7 @@ endef
 # ---------------------------------------------------------------- how long it takes
 
 # A page of the documentation is made from what they write to benchmarks/results.
-.PHONY: bench bench-parts bench-background
+.PHONY: bench bench-parts bench-background bench-shapes
 bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
@@ -130,6 +130,9 @@ bench-parts: $(INSTALLED)/gammapy  ## time imports and first runs, convolution, 
 bench-background: $(INSTALLED)/test  ## time the background loop against the same loop in scipy
 	$(BIN)/python benchmarks/background.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
+
+bench-shapes: $(INSTALLED)/test  ## time maps of many shapes in one process, and count mappings and memory
+	$(BIN)/python benchmarks/shapes.py $(ARGS)
 
 .PHONY: ci clean
 ci:  ## run all that continuous integration runs

@@ -81,18 +81,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def surroundings(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, str]:
     """Return the environment of a person, with compiled code kept for the other pages."""
-    clean = {
-        k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "GAMMAGRAD_"))
-    }
+    ours = ("JAX_", "XLA_", "GAMMAGRAD_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    # all processes of pytest-xdist have their folders in one
+    kept = str(tmp_path_factory.getbasetemp().parent / "compiled")
     return clean | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}",
         "MPLBACKEND": "Agg",
         "GAMMAPY_DATA": str(data),
-        # all processes of pytest-xdist have their folders in one
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.getbasetemp().parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        # compiling takes nearly all of the time, and fields as small as these hardly any
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", kept),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
     }
 
 
