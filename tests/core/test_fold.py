@@ -227,7 +227,7 @@ def test_equal_shapes_compile_once() -> None:
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("kind", ["extended", "point"])
 def test_folding_lowers_for_accelerators(kind: str, platform: str) -> None:
-    traced = fold_model.trace(Line(1.0), Bell(0.1, 0.2, 1.0), inputs(kind))
+    traced = jax.jit(fold_model).trace(Line(1.0), Bell(0.1, 0.2, 1.0), inputs(kind))
     assert traced.lower(lowering_platforms=(platform,)).as_text()
 
 

@@ -146,7 +146,8 @@ def test_peaks_name_their_model(several: HypothesisMaps) -> None:
 
 def test_peaks_are_refined_with_their_model(several: HypothesisMaps, monkeypatch: Any) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr("gammagrad.peaks._refiners", [lambda *args, **more: calls.append(more)])
+    refined = "gammagrad.fitting.refine.refine_peaks"
+    monkeypatch.setattr(refined, lambda *args, **more: calls.append(more))
     found = several.find_peaks(threshold=3)
     several.find_peaks(threshold=3, refine=True, datasets="data", free=("position",))
     (options,) = calls

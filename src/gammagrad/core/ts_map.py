@@ -179,7 +179,6 @@ def ts_map(
     Examples
     --------
     >>> import jax.numpy as jnp
-    import numpy as np
     >>> counts = jnp.ones((1, 5, 5)).at[0, 2, 2].set(9.0)
     >>> kernel = jnp.zeros((1, 3, 3)).at[0, 1, 1].set(1.0)
     >>> fit = ts_map(counts, jnp.ones((1, 5, 5)), jnp.full((1, 5, 5), 4.0), kernel)
