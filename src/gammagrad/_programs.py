@@ -172,7 +172,7 @@ def n_programs() -> int:
 
 
 def _kind(leaf: Any) -> Hashable:
-    """Return what a program depends on of an argument."""
+    """Return the properties of an argument that a program is compiled for."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is None:
         return type(leaf).__name__
@@ -180,7 +180,7 @@ def _kind(leaf: Any) -> Hashable:
 
 
 def is_traced(*values: Any) -> bool:
-    """Tell whether a transformation of JAX looks at any of some arguments.
+    """Tell whether any argument is traced by a transformation of JAX.
 
     Parameters
     ----------
