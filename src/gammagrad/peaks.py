@@ -12,12 +12,15 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from gammagrad._upper import upper
-from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import on_sky
+from gammagrad.maps.sphere import unit_vectors
 from gammagrad.quantities import FLUXES, QUANTITIES
 
-__all__ = ["find_peaks", "local_maxima", "source_name"]
+__all__ = ["find_peaks", "local_maxima", "sky_maxima", "source_name"]
 
+# Pixels farther apart than an angle by less than this part of it are within it.
+_ROUNDING = 1e-6
 _GATHER = 4_000_000  # values looked at in one go: bounds the memory of `local_maxima`
 
 
@@ -169,8 +172,57 @@ def local_maxima(
     return rows[peaks][keep], cols[peaks][keep]
 
 
-def _radius_in_pixels(min_distance: Any, geom: WcsGeom) -> tuple[float, float]:
-    """Return the distance as numbers of rows and columns."""
+def sky_maxima(
+    image: Map, threshold: float, distance: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the pixels above a threshold that are the largest within an angle on the sky.
+
+    Distances are those of the pixel centres on the sphere, across the edge of an all-sky map too.
+    Plateaus and ties as in `local_maxima`; pixels without a place on the sky are left out.
+
+    Parameters
+    ----------
+    image
+        One image.
+    threshold
+        Peaks are larger than this.
+    distance
+        Angle in deg. The eight neighbours of a pixel always count as within it.
+
+    Returns
+    -------
+    rows, cols : numpy.ndarray
+        Pixel indices of the peaks, highest first.
+    """
+    from scipy.spatial import KDTree
+
+    values = np.where(np.isfinite(image.data) & on_sky(image.geom), image.data, np.nan)
+    rows, cols = local_maxima(values, threshold)
+    if not len(rows):
+        return rows, cols
+    vectors = unit_vectors(*image.geom.get_coord())
+    chord = 2 * np.sin(np.deg2rad(min(distance, 180.0)) / 2) * (1 + _ROUNDING)
+    above = values > threshold
+    # sorted by height: of equal peaks the first one stays, and counts as the higher one
+    heights, places = values[rows, cols], vectors[rows, cols]
+    keep = np.ones(len(rows), dtype=bool)
+    near = KDTree(places)
+    for i, place in enumerate(places):
+        if keep[i]:
+            others = np.asarray(near.query_ball_point(place, chord))
+            keep[others[others > i]] = False
+    # what is higher need not be a peak itself, but lie on the side of one
+    heights_above, everywhere = values[above], KDTree(vectors[above])
+    for i in np.flatnonzero(keep).tolist():
+        around = everywhere.query_ball_point(places[i], chord)
+        keep[i] = not np.any(heights_above[around] > heights[i])
+    return rows[keep], cols[keep]
+
+
+def _maxima(
+    searched: Map, threshold: float, min_distance: Any
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the peaks of each image of a map, at least an angle or a number of pixels apart."""
     try:
         distance = u.Quantity(min_distance)
     except (TypeError, ValueError) as error:
@@ -180,12 +232,17 @@ def _radius_in_pixels(min_distance: Any, geom: WcsGeom) -> tuple[float, float]:
         ) from error
     if distance.shape != () or not np.isfinite(distance.value) or distance.value < 0:
         raise ValueError(f"min_distance must be one number, not negative; got {min_distance!r}.")
+    geom = searched.geom.to_image()
+    planes = np.reshape(searched.data, (-1, *geom.shape_image))
     if distance.unit.is_equivalent(u.deg):
-        scale = geom.pixel_scales.to_value("deg")
-        degrees = distance.to_value("deg")
-        return float(degrees / scale[1]), float(degrees / scale[0])
+        angle = float(distance.to_value("deg"))
+        return [sky_maxima(Map(geom, plane), threshold, angle) for plane in planes]
     if distance.unit in (u.dimensionless_unscaled, u.pix):
-        return float(distance.value), float(distance.value)
+        pixels, seen = float(distance.value), on_sky(geom)
+        return [
+            local_maxima(np.where(seen, plane, np.nan), threshold, (pixels, pixels))
+            for plane in planes
+        ]
     raise ValueError(
         f"min_distance: expected an angle or a number of pixels, got unit '{distance.unit}'."
     )
@@ -259,7 +316,8 @@ def find_peaks(
     threshold : float or Quantity
         Peaks are higher than this, in the unit of the map searched.
     min_distance : str, Quantity or float
-        No higher pixel lies within this angle, such as ``"0.3 deg"``, or this number of pixels.
+        No higher pixel lies within this angle on the sky, such as ``"0.3 deg"``, or this number of
+        pixels.
     quantity : str
         Name of the map to search.
     refine : bool
@@ -301,9 +359,8 @@ def find_peaks(
     cut = float(u.Quantity(threshold).to_value(searched.unit))
     if np.isnan(cut):
         raise ValueError("threshold must be a number, got NaN.")
-    radius = _radius_in_pixels(min_distance, geom)
     planes = np.reshape(searched.data, (-1, *geom.shape_image))
-    found = [local_maxima(plane, cut, radius) for plane in planes]
+    found = _maxima(searched, cut, min_distance)
     group = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
     row = np.concatenate([rows for rows, _ in found])
     col = np.concatenate([cols for _, cols in found])

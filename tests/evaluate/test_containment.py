@@ -157,7 +157,7 @@ def test_a_model_wider_than_the_map_takes_the_map_and_says_so(
     assert result.kernel.data.shape == (2, 41, 41)
     assert result.containment.max() < 0.3
     (record,) = caplog.records
-    assert "41 pixels or 4.1 deg wide" in record.message
+    assert "41 x 41 pixels or 4.1 x 4.1 deg" in record.message
     assert "less than the containment of 0.9" in record.message
 
 

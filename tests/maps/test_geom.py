@@ -23,6 +23,7 @@ from gammagrad.maps import (
 )
 from gammagrad.maps.pixel_ops import next_odd
 from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
+from gammagrad.maps.uneven import unevenness
 
 PROJECTIONS = ["CAR", "TAN", "AIT", "ZEA", "SFL", "MER", "STG", "ARC", "SIN", "MOL"]
 energy = MapAxis.from_energy_bounds("1 TeV", "10 TeV", 4)
@@ -131,12 +132,18 @@ def test_one_octant_of_the_sphere():
 def test_uneven_pixels_are_warned_of():
     even = WcsGeom.create(npix=(400, 200), binsz=0.05)
     uneven = WcsGeom.create(npix=(40, 40), binsz=1)
-    assert even.solid_angle_variation < 0.05
-    assert uneven.solid_angle_variation == pytest.approx(1 / np.cos(np.deg2rad(19.5)) - 1, rel=0.02)
+    corner = np.cos(np.deg2rad(19.5))
+    found = unevenness(uneven)
+    # in longitude a source is wider by one over the cosine, and its variance by the square of it
+    assert found.norm == pytest.approx(np.sqrt(2 / (1 + corner**-2)) - 1, rel=1e-3)
+    assert found.area == pytest.approx(corner - 1, rel=1e-3)
+    assert abs(found.norm_at[1]) == abs(found.area_at[1]) == 19.5
     warn_if_uneven(even)
     warn_if_uneven(RegionGeom([energy]))
-    with pytest.warns(SolidAngleWarning, match=r"varies by 6% .*CAR projection, 40 deg x 40 deg"):
+    with pytest.warns(SolidAngleWarning, match=r"CAR projection, 40 x 40 deg.* up to 3% low"):
         warn_if_uneven(uneven)
+    with pytest.warns(SolidAngleWarning, match="a disc is up to 6% smaller than asked"):
+        warn_if_uneven(uneven, "area")
 
 
 @pytest.mark.parametrize(

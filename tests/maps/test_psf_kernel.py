@@ -51,7 +51,9 @@ def test_a_quarter_of_the_pixels_stands_for_all(
     table = np.array([np.exp(-rad / 0.1), 1 - rad / 0.4])
     profiles = RadialProfiles(rad, 0.61, table, 0.07)
     found = integrate_pixels(grid, profiles, 1, samples)
-    monkeypatch.setattr(psf_kernel, "_symmetry", lambda grid: psf_kernel._Symmetry(False, False))
+    monkeypatch.setattr(
+        psf_kernel, "_symmetry", lambda grid: psf_kernel._Symmetry((False, False), False)
+    )
     whole = integrate_pixels(grid, profiles, 1, samples)
     assert found.shape == (2, 21, 21)
     np.testing.assert_allclose(found, whole, rtol=0, atol=1e-11)

@@ -9,9 +9,10 @@ from gammagrad.cli.exclude_option import add_exclude_options
 from gammagrad.cli.parser import angle, finite
 from gammagrad.core.mask_loop import MASK_UPDATES
 from gammagrad.core.ring_background import SIGNIFICANCES
-from gammagrad.estimators.disc_sums import disc_kernel
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
+from gammagrad.maps.discs import disc_kernel
 from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.pixels import middle_shape
 
 __all__ = ["add_background_options", "make_background_estimator"]
 
@@ -173,7 +174,7 @@ def make_background_estimator(
         if not kernel.any():
             raise ValueError(
                 f"--{name}: no pixel lies in the ring; pixels are "
-                f"{geom.pixel_scales.max().to_value('deg'):.3g} deg wide, make it wider."
+                f"{middle_shape(geom).size:.3g} deg wide, make it wider."
             )
     return KernelBackgroundEstimator(
         disc,

@@ -22,6 +22,7 @@ from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import middle_shape
 
 __all__ = ["add_parser", "run"]
 
@@ -136,7 +137,7 @@ def _describe_map(m: Map) -> list[str]:
     geom = m.geom
     lines = []
     if isinstance(geom, WcsGeom):
-        (nx, ny), scales = geom.npix, geom.pixel_scales.to_value("deg")
+        (nx, ny), scales = geom.npix, middle_shape(geom).sides
         lon, lat = (c.deg for c in (geom.center_skydir.data.lon, geom.center_skydir.data.lat))
         lines = [
             f"  pixels     : {nx} x {ny} of {scales[0]:.4g} x {scales[1]:.4g} deg",

@@ -16,10 +16,10 @@ from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.parser import radius_text
 from gammagrad.cli.report import position_text, print_lines, seconds
 from gammagrad.distribution import significance_distribution
-from gammagrad.estimators.disc_sums import disc_kernel
 from gammagrad.estimators.lima import lima_maps
 from gammagrad.io.fits_file import write_hdus
 from gammagrad.io.map_fits import map_to_hdus
+from gammagrad.maps.discs import disc_kernel
 from gammagrad.maps.map import Map
 from gammagrad.plot.overview import save_figure
 from gammagrad.plot.significance import plot_significance_histogram

@@ -11,6 +11,7 @@ from astropy import units as u
 from gammagrad.dataset.masks import used_bins
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import middle_shape
 
 __all__ = ["describe", "nice_energy", "summary"]
 
@@ -149,7 +150,7 @@ def _geometry_rows(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if first is None:
         return [("geometry", "none")]
     geom = first.geom.to_image()
-    scales = geom.pixel_scales.to_value("deg")
+    scales = middle_shape(geom).sides
     nx, ny = geom.npix
     centre = geom.center_skydir
     lon, lat = centre.data.lon.deg, centre.data.lat.deg

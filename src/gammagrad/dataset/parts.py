@@ -26,6 +26,7 @@ from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import on_sky
 from gammagrad.models import Component, Models
 
 __all__ = ["DatasetParts"]
@@ -211,11 +212,16 @@ class DatasetParts:
         return None
 
     @property
+    def _geom(self) -> WcsGeom | None:
+        names = ("counts", "background", "mask_safe", "mask_fit")
+        return next((self._maps[name].geom for name in names if name in self._maps), None)
+
+    @property
     def geom(self) -> WcsGeom:
         """Geometry of the counts: pixels and reconstructed energy."""
-        for name in ("counts", "background", "mask_safe", "mask_fit"):
-            if name in self._maps:
-                return self._maps[name].geom
+        geom = self._geom
+        if geom is not None:
+            return geom
         raise ValueError(
             f"dataset {self.name!r} has no geometry; expected counts, a background or a mask."
         )
@@ -227,8 +233,11 @@ class DatasetParts:
 
     @property
     def mask(self) -> Map | None:
-        """True where both masks are: the bins that are fitted; None without masks."""
+        """True where both masks are, on the sky: the bins that are fitted; None if all are."""
         used = [used_bins(m) for m in (self.mask_safe, self.mask_fit) if m is not None]
+        geom = self._geom
+        if geom is not None and not (seen := on_sky(geom)).all():
+            used.append(np.broadcast_to(seen, geom.data_shape))
         if len(used) == 1:
             return Map(self.geom, used[0])
         return Map(self.geom, np.logical_and.reduce(used), copy=False) if used else None

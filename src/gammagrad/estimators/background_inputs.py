@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import on_sky
 from gammagrad.maps.units import without_count_units
 
 __all__ = ["BackgroundImages", "background_images"]
@@ -73,7 +74,8 @@ def background_images(images: Mapping[str, Map]) -> BackgroundImages:
         if name != "significance":
             _check_geometry(name, image, counts)
             _check_values(name, image)
-    cube = _cube(counts)
+    seen = on_sky(counts.geom)
+    cube = np.where(seen, _cube(counts), np.nan)
     several = len(cube) > 1
     background, acceptance = (
         np.broadcast_to(_cube(images[name]), cube.shape) if name in images else None

@@ -15,6 +15,7 @@ from gammagrad.estimators.background_cube import cube_background
 from gammagrad.estimators.background_inputs import BackgroundImages
 from gammagrad.estimators.background_report import BackgroundReport
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import on_sky
 
 __all__ = ["BackgroundLoop"]
 
@@ -156,6 +157,9 @@ class BackgroundLoop:
             background = cube_background(
                 self.arrays, kernels, exclusion, background, is_start=niter == 0
             )
+        seen = on_sky(geom)
+        background = np.where(seen, background, 0.0)
+        significance = np.where(seen, significance, np.nan)
         maps = {
             "counts": counts.copy(),
             "background": Map(counts.geom, background, counts.unit, meta),

@@ -181,13 +181,13 @@ def fit_group(
             inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
             for inputs, bins in shares
         ]
-        side = max(inputs.window(bins) for inputs, bins in shares)
+        rows, cols = np.max([inputs.window(bins) for inputs, bins in shares], axis=0).tolist()
         fit = fit_shared(
             images,
             fitted,
             jobs=settings.jobs,
             memory=settings.memory,
-            window=(side, side),
+            window=(rows, cols),
             options=settings.options,
             selection=settings.selection,
             scan_values=settings.scan_values,

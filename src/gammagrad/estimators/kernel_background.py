@@ -12,7 +12,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad.core.kernel_background import KernelBackground, disk_structure
+from gammagrad.core.kernel_background import KernelBackground
 from gammagrad.estimators.background_inputs import background_images
 from gammagrad.estimators.background_loop import BackgroundLoop
 from gammagrad.estimators.background_report import BackgroundReport
@@ -24,8 +24,10 @@ from gammagrad.estimators.background_settings import (
     is_zero_or_one,
     plain_background_setting,
 )
+from gammagrad.estimators.disc_sums import dilation_disc
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import middle, reach
 
 __all__ = ["KernelBackgroundEstimator", "SourceKernelWarning"]
 
@@ -288,7 +290,7 @@ class KernelBackgroundEstimator:
             "background": arrays.background,
             "exclusion": arrays.exclusion,
             "significance_threshold": np.float64(self.significance_threshold),
-            "dilation_structure": disk_structure(self._radius_in_pixels(geom)),
+            "dilation_structure": self._dilation(geom),
             "acceptance": arrays.acceptance,
             "threshold_low": None if low is None else np.float64(low),
             "mask_update": self.mask_update,
@@ -307,17 +309,18 @@ class KernelBackgroundEstimator:
             )
         return kernel
 
-    def _radius_in_pixels(self, geom: WcsGeom) -> float:
-        size = geom.pixel_scales.to_value("deg").mean()
-        radius = float(self.mask_dilation_radius.to_value("deg") / size)
+    def _dilation(self, geom: WcsGeom) -> NDArray[np.bool_]:
+        """Return the pixels by which the excluded region grows."""
+        radius = float(self.mask_dilation_radius.to_value("deg"))
         rows, cols = geom.shape_image
-        if radius >= max(rows, cols):
+        pixels = float(reach(geom, middle(geom), radius).min())
+        if pixels >= max(rows, cols):
             raise ValueError(
                 f"mask_dilation_radius: expected a radius within the map of {rows} x {cols} "
-                f"pixels, got {self.mask_dilation_radius}, which are {radius:.4g} pixels of "
-                f"{size:.4g} deg."
+                f"pixels, got {self.mask_dilation_radius}, which are {pixels:.4g} pixels of "
+                f"{radius / pixels:.4g} deg."
             )
-        return radius
+        return dilation_disc(geom, radius)
 
     def _warn_of_kernel(self) -> None:
         if self.significance == "lima" and not is_zero_or_one(self.kernel_src):

@@ -9,6 +9,7 @@ import numpy as np
 from gammagrad.evaluate import KernelEstimate
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.evaluate.window import CUTOUT_MARGIN
+from gammagrad.maps.pixels import middle, reach
 
 __all__ = ["cut_to_size", "kernel_sizes"]
 
@@ -30,31 +31,32 @@ def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
     Returns
     -------
     ndarray
-        Odd numbers of pixels, at most those of the kernel, shape (energies,).
+        Odd numbers of rows and columns, at most those of the kernel, shape (energies, 2).
     """
-    n_energy, _, npix = kernel.kernel.data.shape
-    if kernel.psf_npix is None or not is_compact(spatial):
-        return np.full(n_energy, npix)
-    extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN) / kernel.kernel.geom.pixel_size
-    widths = np.ceil(extent + kernel.psf_npix - 1e-6).astype(int)
-    return np.minimum(npix, 2 * (widths // 2) + 1)
+    n_energy, *shape = kernel.kernel.data.shape
+    if kernel.psf_shape is None or not is_compact(spatial):
+        return np.tile(shape, (n_energy, 1))
+    geom = kernel.kernel.geom.to_image()
+    extent = reach(geom, middle(geom), float(spatial.evaluation_radius) + CUTOUT_MARGIN)
+    widths = np.ceil(2 * extent + kernel.psf_shape - 1e-6).astype(int)
+    return np.minimum(shape, 2 * (widths // 2) + 1)
 
 
-def cut_to_size(kernel: np.ndarray, size: int) -> np.ndarray:
-    """Take what is outside a centred square off a kernel.
+def cut_to_size(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Take what is outside a centred rectangle off a kernel.
 
     Parameters
     ----------
     kernel
         Shape (energies, kernel rows, kernel cols), odd sizes.
-    size
-        Odd number of pixels along the side of the square.
+    shape
+        Odd numbers of rows and columns.
 
     Returns
     -------
     ndarray
-        Shape (energies, size, size), or less where the kernel has less.
+        Shape (energies, *shape), or less where the kernel has less.
     """
-    cut_y, cut_x = (max(n - size, 0) // 2 for n in kernel.shape[-2:])
     ny, nx = kernel.shape[-2:]
+    cut_y, cut_x = (max(n - m, 0) // 2 for n, m in zip((ny, nx), shape, strict=True))
     return kernel[:, cut_y : ny - cut_y, cut_x : nx - cut_x]

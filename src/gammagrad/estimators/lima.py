@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from gammagrad._programs import by_element, compiled
 from gammagrad.core.lima import lima_significance, lima_significance_known_background
-from gammagrad.estimators.disc_sums import disc_half_widths, disc_sum
-from gammagrad.maps.geom import WcsGeom, warn_if_uneven
+from gammagrad.estimators.disc_sums import disc_sum
+from gammagrad.maps.discs import disc_kernel
+from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import on_sky
+from gammagrad.maps.uneven import warn_if_uneven
 from gammagrad.maps.units import without_count_units
 
 __all__ = ["lima_maps"]
@@ -93,8 +96,8 @@ def lima_maps(
     Warns
     -----
     SolidAngleWarning
-        If the pixels differ in size by more than 5 %: the disc is the same number of pixels
-        everywhere.
+        If the disc, which is the same pixels everywhere, is another part of the sky elsewhere than
+        in the middle of the map.
 
     Notes
     -----
@@ -143,9 +146,9 @@ def lima_maps(
     given = {"background": background} if known else {"counts_off": counts_off} | _one_unit(off)
     values = {name: _values(m, name, geom) for name, m in {"counts": counts, **given}.items()}
     use = _used(values, geom, mask, correlate_off)
-    warn_if_uneven(geom)
-    widths = disc_half_widths(geom, correlation_radius)
-    sums = _sums({name: np.where(use, v, 0.0) for name, v in values.items()}, widths, correlate_off)
+    warn_if_uneven(geom, "area")
+    disc = disc_kernel(geom, correlation_radius)
+    sums = _sums({name: np.where(use, v, 0.0) for name, v in values.items()}, disc, correlate_off)
     if sum_over_energy and not geom.is_image:
         axes = tuple(range(counts.data.ndim - 2))
         sums = {name: v.sum(axis=axes, keepdims=True) for name, v in sums.items()}
@@ -196,7 +199,7 @@ def _used(
     values: dict[str, Floats], geom: WcsGeom, mask: Map | None, correlate_off: bool
 ) -> NDArray[np.bool_]:
     """Return the bins to use."""
-    use = np.logical_and.reduce([np.isfinite(v) for v in values.values()])
+    use = np.logical_and.reduce([np.isfinite(v) for v in values.values()]) & on_sky(geom)
     if correlate_off and "counts_off" in values:
         # a background that is not known, inside of a disc, would be missing in its sum
         use &= (values["acceptance_off"] > 0) | (values["acceptance"] == 0)
@@ -209,21 +212,19 @@ def _used(
     return np.asarray(use & mask.data.astype(bool) & np.isfinite(mask.data))
 
 
-def _sums(
-    values: dict[str, Floats], widths: NDArray[np.int64], correlate_off: bool
-) -> dict[str, Floats]:
+def _sums(values: dict[str, Floats], disc: Floats, correlate_off: bool) -> dict[str, Floats]:
     """Return the sums over the disc by name, and the background that belongs to OFF counts."""
-    n_on = disc_sum(values["counts"], widths)
+    n_on = disc_sum(values["counts"], disc)
     if "background" in values:
-        return {"counts": n_on, "background": disc_sum(values["background"], widths)}
+        return {"counts": n_on, "background": disc_sum(values["background"], disc)}
     n_off, a_on, a_off = (values[n] for n in ("counts_off", "acceptance", "acceptance_off"))
     if correlate_off:
         ratio = np.divide(a_on, a_off, out=np.zeros_like(a_on), where=a_off > 0)
         background, n_off, a_on, a_off = (
-            disc_sum(part, widths) for part in (ratio * n_off, n_off, a_on, a_off)
+            disc_sum(part, disc) for part in (ratio * n_off, n_off, a_on, a_off)
         )
     else:
-        a_on = disc_sum(a_on, widths)
+        a_on = disc_sum(a_on, disc)
         # without acceptance there is no background, whatever the OFF region
         ratio = np.where(a_on > 0, np.nan, 0.0)
         np.divide(a_on, a_off, out=ratio, where=a_off > 0)

@@ -24,9 +24,10 @@ from gammagrad.estimators.result import as_maps, scanned_fluxes
 from gammagrad.estimators.run_parts import RunParts
 from gammagrad.estimators.settings import CONFIG_PARAMETERS
 from gammagrad.estimators.times import union_of_times
+from gammagrad.evaluate import reference_model
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
-from gammagrad.maps.geom import warn_if_uneven
 from gammagrad.maps.map import Map
+from gammagrad.maps.uneven import warn_if_uneven
 from gammagrad.models import Models, SkyModel, default_kernel_model
 from gammagrad.progress import progress_bar
 
@@ -320,4 +321,5 @@ class TSMapEstimator(RunParts):
         if wanted is not None:
             meta["positions"] = int(wanted.sum())
         gti = union_of_times([d.gti for d in datasets], [d.name for d in datasets])
-        return FluxMaps(maps, reference_model=model, meta=meta, gti=gti)
+        axis_true = datasets[0].require("exposure").geom.axes["energy_true"]
+        return FluxMaps(maps, reference_model(model, axis_true), meta=meta, gti=gti)

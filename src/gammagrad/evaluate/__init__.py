@@ -7,7 +7,10 @@ from gammagrad.evaluate.predict import (
     flux_of_reference,
     norm_weights,
     reco_exposure,
+    source_flux,
+    template_totals,
 )
+from gammagrad.evaluate.reference import reference_model
 from gammagrad.evaluate.source_response import SourceResponse, source_response
 from gammagrad.evaluate.source_window import SourceWindow, source_window
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Window, prepare
@@ -28,6 +31,9 @@ __all__ = [
     "norm_weights",
     "prepare",
     "reco_exposure",
+    "reference_model",
+    "source_flux",
     "source_response",
     "source_window",
+    "template_totals",
 ]

@@ -71,9 +71,11 @@ def has_total(spatial: Any) -> bool:
     Returns
     -------
     bool
-        True if it has an edge, or is a normalised template.
+        True if it has an edge, or is a template whose pixels are known.
     """
-    return spatial.normalize if kind_of(spatial) == "template" else is_compact(spatial)
+    if kind_of(spatial) == "template":
+        return bool(spatial.normalize or spatial.geom is not None)
+    return is_compact(spatial)
 
 
 def check_containment(
@@ -123,39 +125,54 @@ def check_containment(
     )
 
 
-def spare_pixels(counts: Floats, total: Floats, containment: float, pixel: float) -> int:
-    """Return how many pixels can be taken off every side of a kernel.
+def spare_pixels(
+    counts: Floats, total: Floats, containment: float, sides: tuple[float, float]
+) -> tuple[int, int]:
+    """Return how many rows and columns can be taken off both ends of a kernel.
 
     Parameters
     ----------
     counts
-        Counts in the largest kernel, shape (n_reco, n, n).
+        Counts in the largest kernel, shape (n_reco, ny, nx).
     total
         Counts of the whole model, shape (n_reco,).
     containment
         Part of them that must stay.
-    pixel
-        Size of a pixel in deg.
+    sides
+        Height and width of a pixel in deg, whose ratio the kernel's shape follows.
 
     Returns
     -------
-    int
-        The number; 0 with a warning if the whole kernel holds less.
+    (int, int)
+        Rows and columns; none with a warning if the whole kernel holds less.
     """
-    some, n = total > 0, counts.shape[-1]
+    some, shape = total > 0, counts.shape[1:]
     if not some.any():
-        return 0
-    distance = np.abs(np.arange(n) - n // 2)
-    ring = np.maximum(distance[:, None], distance[None, :]).ravel()
+        return 0, 0
+    # a rectangle of step k has so many rows and columns on either side of its middle
+    halves = [n // 2 for n in shape]
+    along = [max(sides) / side for side in sides]
+    longest = max(half / ratio for half, ratio in zip(halves, along, strict=True))
+    steps = np.arange(math.ceil(longest * max(along) - 1e-9) + 1) / max(along)
+    reached = [
+        np.minimum(np.floor(steps * ratio + 1e-9).astype(int), half)
+        for half, ratio in zip(halves, along, strict=True)
+    ]
+    first = [
+        np.searchsorted(reach, np.abs(np.arange(n) - n // 2))
+        for reach, n in zip(reached, shape, strict=True)
+    ]
+    ring = np.maximum(first[0][:, None], first[1][None, :]).ravel()
     rings = [np.bincount(ring, plane.ravel()) for plane in counts[some]]
     held = (np.cumsum(rings, axis=1) / total[some, None]).min(axis=0)
     enough = held >= containment * (1 - _REACHED)
     if not enough.any():
         log.warning(
-            "The largest kernel that map and model allow, %d pixels or %.3g deg wide, holds %.5g "
-            "of the counts in its worst energy bin, less than the containment of %.5g that is "
+            "The largest kernel that map and model allow, %d x %d pixels or %.3g x %.3g deg, holds "
+            "%.5g of the counts in its worst energy bin, less than the containment of %.5g that is "
             "asked for. It is taken; renormalise=False keeps the flux right.",
-            *(n, n * pixel, held[-1], containment),
+            *(*shape[::-1], shape[1] * sides[1], shape[0] * sides[0], held[-1], containment),
         )
-        return 0
-    return n // 2 - int(np.argmax(enough))
+        return 0, 0
+    step = int(np.argmax(enough))
+    return halves[0] - int(reached[0][step]), halves[1] - int(reached[1][step])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs
 from gammagrad.evaluate.containment import check_containment, has_total, spare_pixels
-from gammagrad.evaluate.predict import flux_of_reference, predict
+from gammagrad.evaluate.predict import predict, source_flux
 from gammagrad.evaluate.responses import (
     Dispersion,
     check_geometries,
@@ -30,10 +30,12 @@ from gammagrad.evaluate.sampling import (
     lonlat,
 )
 from gammagrad.evaluate.window import CUTOUT_MARGIN, fold_inputs
+from gammagrad.maps.around import grid_around
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import PixelShape, middle, middle_shape, reach
 from gammagrad.maps.units import conversion, to_value
 
 __all__ = ["KernelEstimate", "KernelPlan", "estimate_kernel", "plan_kernel", "point_images"]
@@ -56,14 +58,18 @@ class KernelEstimate(NamedTuple):
         Part of the model's counts that the kernel holds, one per energy bin, 0 where no counts
         are expected; NaN for a model without a total: one without an edge, or a template that is
         not normalised.
-    psf_npix
-        Pixels along the side of the PSF's kernel made for each energy bin alone, if it is in
-        reconstructed energy; else None.
+    psf_shape
+        Rows and columns of the PSF's kernel made for each energy bin alone, shape (n, 2), if it is
+        in reconstructed energy; else None.
+    no_psf
+        Where the PSF is zero, shape (n_true,), or (n_reco,) if it is in reconstructed energy; None
+        if nowhere.
     """
 
     kernel: Map
     containment: Floats
-    psf_npix: NDArray[np.int64] | None = None
+    psf_shape: NDArray[np.int64] | None = None
+    no_psf: NDArray[np.bool_] | None = None
 
 
 def estimate_kernel(
@@ -80,9 +86,8 @@ def estimate_kernel(
 ) -> KernelEstimate:
     """Predict the shape of a source's counts around the pixel it is in.
 
-    The model is put at the middle of a small map with the projection and pixel size of the
-    exposure, its reference point in the middle, and folded with exposure, PSF and energy
-    dispersion as they are at the middle of the map (or the nearest position that has any).
+    The model is put at the middle of the map, on the pixels as they are around it, and folded with
+    exposure, PSF and energy dispersion as they are there (or at the nearest position that has any).
 
     Parameters
     ----------
@@ -100,13 +105,13 @@ def estimate_kernel(
         A kernel never reaches further than from one edge of the map to the other.
     sampling
         "fine" integrates the model and the PSF over pixels accurately; "gammapy" takes the
-        samples that gammapy 2.1 does, and cuts an extended source to the kernel before the PSF
-        acts, for comparison.
+        samples and the square pixels that gammapy 2.1 does, and cuts an extended source to the
+        kernel before the PSF acts, for comparison.
     containment
-        Instead of `kernel_width`: the kernel is the smallest square with an odd number of pixels
-        that holds at least this part of the model's counts in every energy bin that expects any.
-        Where the largest kernel that is made by default does not, that is the kernel, and a
-        warning is logged.
+        Instead of `kernel_width`: the kernel is the smallest square on the sky, of odd numbers of
+        pixels, that holds at least this part of the model's counts in every energy bin that
+        expects any. Where the largest kernel that is made by default does not, that is the
+        kernel, and a warning is logged.
     renormalise
         Whether to divide by the counts inside the kernel, as gammapy does: the flux that a search
         finds is then low by the part that the kernel does not hold. If False, the sum of the
@@ -126,25 +131,31 @@ def estimate_kernel(
     """
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
     plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width, sampling)
-    psf_kernel, matrix, npix, n_grid = plan.psf, plan.edisp, plan.npix, plan.n_grid
-    spatial, axis, pixel = model.spatial_model, geom.axes["energy"], geom.pixel_size
-    per_energy = flux_of_reference(model.spectral_model, plan.axis_true) * plan.exposure
+    psf_kernel, matrix, spatial = plan.psf, plan.edisp, model.spatial_model
+    no_psf = _energies_without(psf_kernel)
+    per_energy = source_flux(model, plan.axis_true) * plan.exposure
+    if psf_kernel is not None and no_psf is not None and not psf_kernel.after_edisp:
+        per_energy = np.where(no_psf, 0.0, per_energy)
     if kind_of(spatial) == "point":
-        images = point_images(psf_kernel, len(per_energy), n_grid)
+        images = point_images(psf_kernel, len(per_energy), plan.grid_shape)
         counts = _point_counts(per_energy, psf_kernel, matrix, images)
     else:
         moved, inputs = plan.folded(spatial, geom, sampling)
         counts = predict(model.spectral_model, moved, inputs)
     counts = _without_noise(counts)
     total = per_energy @ matrix if has_total(spatial) else None  # wherever they fall
-    cut = (n_grid - npix) // 2
+    cut = plan.cut
     if containment is not None and total is not None:
-        cut += spare_pixels(_cropped(counts, cut), total, containment, pixel)
-    square = geom.centred_square(n_grid - 2 * cut).to_cube([axis])
-    estimate = _normalised(_cropped(counts, cut), total, square, renormalise)
+        sides = plan.pixel.sides[::-1]
+        spare = spare_pixels(_cropped(counts, cut), total, containment, sides)
+        cut = (cut[0] + spare[0], cut[1] + spare[1])
+    counts = _cropped(counts, cut)
+    axis = geom.axes["energy"]
+    square = plan.grid(geom, counts.shape[-2:], sampling).to_cube([axis])
+    estimate = _normalised(counts, total, square, renormalise)._replace(no_psf=no_psf)
     if psf_kernel is None or not psf_kernel.after_edisp:
         return estimate
-    return estimate._replace(psf_npix=psf_kernel.sizes)
+    return estimate._replace(psf_shape=psf_kernel.sizes)
 
 
 class KernelPlan(NamedTuple):
@@ -160,8 +171,10 @@ class KernelPlan(NamedTuple):
         Instrument responses in the middle of the map.
     exposure
         Exposure there in cm2 s, shape (n_true,).
-    npix, n_grid
-        Pixels along the kernel's side, and along that of the grid it is cut out of.
+    pixel
+        A pixel in the middle of the map.
+    shape, grid_shape
+        Rows and columns of the kernel, and of the grid that it is cut out of.
     """
 
     axis_true: MapAxis
@@ -169,12 +182,25 @@ class KernelPlan(NamedTuple):
     psf: PSFKernel | None
     edisp: Floats
     exposure: Floats
-    npix: int
-    n_grid: int
+    pixel: PixelShape
+    shape: tuple[int, int]
+    grid_shape: tuple[int, int]
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """Rows and columns of the grid on either side of the kernel."""
+        rows, cols = ((g - n) // 2 for g, n in zip(self.grid_shape, self.shape, strict=True))
+        return rows, cols
+
+    def grid(self, geom: WcsGeom, shape: tuple[int, int], sampling: str) -> WcsGeom:
+        """Return the pixels around the middle of a map."""
+        if sampling == "gammapy":
+            return geom.centred_square(shape[0])
+        return grid_around(geom.to_image(), middle(geom), shape)
 
     def folded(self, spatial: Any, geom: WcsGeom, sampling: str) -> tuple[Any, FoldInputs]:
         """Return an extended model moved to the middle of a grid, and the arrays for its fold."""
-        grid = geom.centred_square(self.n_grid)
+        grid = self.grid(geom, self.grid_shape, sampling)
         cube = np.broadcast_to(
             self.exposure[:, None, None], (len(self.exposure), *grid.shape_image)
         )
@@ -204,19 +230,21 @@ def plan_kernel(
     if spatial is None:
         raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
     centre = geom.center_skydir
-    pixel = geom.pixel_size
+    pixel = middle_shape(geom)
+    if sampling == "gammapy":
+        pixel = PixelShape(np.diag([geom.pixel_size, geom.pixel_size]))
     choice = Sampling()
     if kind_of(spatial) != "point":
         narrowest = narrowest_psf(model, psf, axis_true, geom.axes["energy"], centre)
-        choice = choose_sampling(spatial, pixel, narrowest, sampling)
+        choice = choose_sampling(spatial, pixel.size, narrowest, sampling)
     psf_kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
     )
-    npix, n_grid = _sizes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
+    shapes = _shapes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
     values = exposure_at_centre(exposure)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
-    return KernelPlan(axis_true, choice, psf_kernel, matrix, values, npix, n_grid)
+    return KernelPlan(axis_true, choice, psf_kernel, matrix, values, pixel, *shapes)
 
 
 def exposure_at_centre(exposure: Map) -> Floats:
@@ -269,42 +297,56 @@ def _odd(size: float, noise: float = 1e-6) -> int:
     return 2 * (math.ceil(size - noise) // 2) + 1
 
 
-def _sizes(
+def _shapes(
     spatial: Any,
     psf_kernel: PSFKernel | None,
     geom: WcsGeom,
-    pixel: float,
+    pixel: PixelShape,
     kernel_width: Any,
     sampling: str,
-) -> tuple[int, int]:
-    """Return the pixels along the kernel's side, and along that of the grid it is cut out of."""
-    limit: float = max(geom.npix)
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return rows and columns of the kernel, and of the grid that it is cut out of."""
+    like_gammapy = sampling == "gammapy"
+
+    def across(width: float) -> list[float]:
+        """Return the rows and columns that a width in deg takes."""
+        if like_gammapy:
+            return [width / geom.pixel_size] * 2
+        return [float(n) for n in 2 * reach(geom, middle(geom), width / 2)]
+
+    # as wide as the map, also where a degree takes more pixels than at its reference point
+    largest = float(max(geom.npix))
+    wide = zip(across(largest * geom.pixel_size), geom.shape_image, strict=True)
+    limit = [max(largest, min(n, 2 * n_map + 1)) for n, n_map in wide]
     if kernel_width is not None:
         width = float(to_value(kernel_width, "deg", "kernel_width"))
         if not width > 0:
             raise ValueError(f"kernel_width is {kernel_width}; expected a positive width.")
-        limit = min(width / pixel, 2 * limit + 1)
-    n_psf = 0 if psf_kernel is None else psf_kernel.npix
-    whole = math.inf
+        limit = [min(n, 2 * most + 1) for n, most in zip(across(width), limit, strict=True)]
+    n_psf = (0, 0) if psf_kernel is None else psf_kernel.shape
+    whole = [math.inf, math.inf]
     if is_compact(spatial):
         extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN)
-        whole = extent / pixel + n_psf
-        if sampling == "gammapy":
+        whole = [n + psf for n, psf in zip(across(extent), n_psf, strict=True)]
+        if like_gammapy:
             # which adds in degrees and lets the sum's rounding make the kernel larger
-            whole = _odd((n_psf * pixel + extent) / pixel, noise=0)
-    npix = _odd(min(limit, whole))
-    if kind_of(spatial) == "point" or sampling == "gammapy" or psf_kernel is None:
-        return npix, npix
-    # what the PSF, and the sharing of samples, bring into the kernel from outside
-    return npix, max(npix, _odd(min(npix + 2 * (n_psf // 2 + 1), whole)))
+            side = (n_psf[0] * geom.pixel_size + extent) / geom.pixel_size
+            whole = [float(_odd(side, noise=0))] * 2
+    shape = [_odd(min(most, n)) for most, n in zip(limit, whole, strict=True)]
+    grid = shape
+    if kind_of(spatial) != "point" and not like_gammapy and psf_kernel is not None:
+        # what the PSF, and the sharing of samples, bring into the kernel from outside
+        sides = zip(shape, n_psf, whole, strict=True)
+        grid = [max(n, _odd(min(n + 2 * (psf // 2 + 1), most))) for n, psf, most in sides]
+    return (shape[0], shape[1]), (grid[0], grid[1])
 
 
-def point_images(psf_kernel: PSFKernel | None, n_true: int, size: int) -> Floats:
-    """Return the image of a point source in the middle of a square: the PSF itself."""
+def point_images(psf_kernel: PSFKernel | None, n_true: int, shape: tuple[int, int]) -> Floats:
+    """Return the image of a point source in the middle of a rectangle: the PSF itself."""
     images = np.ones((n_true, 1, 1)) if psf_kernel is None else psf_kernel.data
-    images = _cropped(images, max(images.shape[-1] - size, 0) // 2)
-    margin = (size - images.shape[-1]) // 2
-    return np.pad(images, ((0, 0), (margin, margin), (margin, margin)))
+    more = [(n - own) // 2 for n, own in zip(shape, images.shape[1:], strict=True)]
+    images = _cropped(images, (max(-more[0], 0), max(-more[1], 0)))
+    return np.pad(images, ((0, 0), *((max(n, 0),) * 2 for n in more)))
 
 
 def _point_counts(
@@ -318,22 +360,24 @@ def _point_counts(
 
 def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
     """Return the model moved to the middle of a grid, and the pixels it fills."""
-    n = grid.npix[0]
+    ny, nx = grid.shape_image
     if not is_compact(spatial):
-        return spatial, Block(grid, 0, 0, (n, n))
+        return spatial, Block(grid, 0, 0, (ny, nx))
     lon, lat = lonlat(grid.center_skydir, spatial.frame)
-    pixel = grid.pixel_size
-    half = min(math.ceil(float(spatial.evaluation_radius) / pixel + 0.5), n // 2)
-    low = n // 2 - half
+    reached = reach(grid, middle(grid), float(spatial.evaluation_radius))
+    y, x = (
+        n // 2 - min(math.ceil(half + 0.5), n // 2)
+        for half, n in zip(reached, (ny, nx), strict=True)
+    )
     return spatial.with_position(float(lon), float(lat)), Block(
-        grid, low, low, (n - 2 * low, n - 2 * low)
+        grid, y, x, (ny - 2 * y, nx - 2 * x)
     )
 
 
 def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any) -> FoldInputs:
     """Sample a template as if the middle of its map were that of the grid."""
     # both middles in the frame of the template, so that its north stays north
-    frame = spatial.geom.frame
+    frame = spatial.geom.frame_object
     here = core.grid.center_skydir.transform_to(frame).skyoffset_frame()
     there = spatial.geom.center_skydir.skyoffset_frame()
     lon, lat = lonlat(core.sky(choice).transform_to(here))
@@ -341,16 +385,24 @@ def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any
     return replace(inputs, x=x, y=y, solid_angle=core.solid_angle(choice))
 
 
-def _cropped(counts: Floats, cut: int) -> Floats:
-    """Take some pixels off every side."""
-    n = counts.shape[-1]
-    return counts[:, cut : n - cut, cut : n - cut]
+def _cropped(counts: Floats, cut: tuple[int, int]) -> Floats:
+    """Take some rows and columns off every side."""
+    (rows, cols), (ny, nx) = cut, counts.shape[-2:]
+    return counts[:, rows : ny - rows, cols : nx - cols]
 
 
 def _without_noise(counts: Floats) -> Floats:
     counts = np.nan_to_num(counts)
     peak = counts.max(axis=(1, 2), keepdims=True)
     return np.where(counts > _NOISE * peak, counts, 0.0)
+
+
+def _energies_without(psf_kernel: PSFKernel | None) -> NDArray[np.bool_] | None:
+    """Return the energies that have no PSF; None if all have one."""
+    if psf_kernel is None:
+        return None
+    empty: NDArray[np.bool_] = psf_kernel.data.max(axis=(1, 2)) <= 0
+    return empty if empty.any() else None
 
 
 def _normalised(

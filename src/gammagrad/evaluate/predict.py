@@ -14,6 +14,7 @@ from gammagrad._programs import compiled
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
 from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix, finite
+from gammagrad.evaluate.sampling import kind_of
 from gammagrad.evaluate.window import prepare
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
@@ -21,7 +22,15 @@ from gammagrad.maps.irf import PSFMap
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import conversion
 
-__all__ = ["evaluate_npred", "flux_of_reference", "norm_weights", "predict", "reco_exposure"]
+__all__ = [
+    "evaluate_npred",
+    "flux_of_reference",
+    "norm_weights",
+    "predict",
+    "reco_exposure",
+    "source_flux",
+    "template_totals",
+]
 
 Floats = NDArray[np.float64]
 
@@ -134,6 +143,7 @@ def reco_exposure(
     energy_axis: MapAxis,
     geom: WcsGeom | None = None,
     normalize: bool = True,
+    factors: Floats | None = None,
 ) -> Map:
     """Return the exposure in bins of reconstructed energy for a given spectrum.
 
@@ -153,6 +163,9 @@ def reco_exposure(
     normalize
         Divide by the flux of the spectrum in each bin. Otherwise the result is the number of
         counts from the spectrum, were all of them found in the pixel they come from.
+    factors
+        What the flux in each bin of true energy is multiplied by, shape (n_true,); only without
+        `normalize`.
 
     Returns
     -------
@@ -169,6 +182,8 @@ def reco_exposure(
     axis_true = check_geometries(exposure, geom)
     per_flux = edisp_matrix(edisp, axis_true, energy_axis) * conversion(exposure.unit, "cm2 s")
     per_exposure = per_flux * flux_of_reference(spectral_model, axis_true)[:, None]
+    if factors is not None:
+        per_exposure = per_exposure * factors[:, None]
     counts = _sums_over_energy(per_exposure, exposure.data)
     if not np.isfinite(counts.sum()):
         counts = _sums_over_energy(per_exposure, finite(exposure.data))
@@ -211,6 +226,56 @@ def flux_of_reference(spectral_model: Any, energy_axis: MapAxis) -> Floats:
     leaves, tree = jax.tree.flatten(_plain(spectral_model))
     numbers = tuple((leaf.tobytes(), leaf.shape) for leaf in leaves)
     return _known_flux(tree, numbers, energy_axis.edges_in("TeV").tobytes())
+
+
+def source_flux(model: Any, energy_axis: MapAxis) -> Floats:
+    """Return the flux of a sky model in the bins of an energy axis, over the whole sky.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`.
+    energy_axis
+        The bins.
+
+    Returns
+    -------
+    ndarray
+        Flux in cm-2 s-1, shape (n,).
+    """
+    flux = flux_of_reference(model.spectral_model, energy_axis)
+    return flux * template_totals(model.spatial_model, energy_axis)
+
+
+def template_totals(spatial: Any, energy: MapAxis | Floats) -> Floats:
+    """Return the integrals of a spatial model over the sky, at some energies.
+
+    They are 1 but for a template that is not normalised.
+
+    Parameters
+    ----------
+    spatial
+        A spatial model or None.
+    energy
+        Energies in TeV, shape (n,), or the bins in whose middle they are taken.
+
+    Returns
+    -------
+    ndarray
+        Integrals of the template's values, shape (n,).
+    """
+    if isinstance(energy, MapAxis):
+        edges = energy.edges_in("TeV")
+        energy = np.sqrt(edges[1:] * edges[:-1])
+    ones = np.ones(len(energy))
+    if kind_of(spatial) != "template" or spatial.normalize or spatial.geom is None:
+        return ones
+    geom = spatial.geom.to_image()
+    areas = np.nan_to_num(geom.solid_angle().to_value("sr"))
+    y, x = (np.asarray(c, dtype=float) for c in np.indices(geom.shape_image))
+    with jax.enable_x64(True):
+        image = np.asarray(spatial.evaluate(x, y, energy))
+    return ones * np.einsum("...yx,yx->...", image, areas)
 
 
 @functools.lru_cache(maxsize=64)

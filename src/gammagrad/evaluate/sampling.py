@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from numpy.typing import NDArray
 
 from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.pixels import middle_shape
 from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
 from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.spatial import GaussianSpatialModel, ShellSpatialModel
@@ -126,7 +127,7 @@ def _template_samples(spatial: TemplateSpatialModel, pixel: float) -> int:
         raise ValueError(
             "the template model has no geometry; make it by TemplateSpatialModel.from_map."
         )
-    own = float(np.min(spatial.geom.pixel_scales.to_value("deg")))
+    own = middle_shape(spatial.geom).least
     return int(np.clip(math.ceil(pixel / own - 1e-9), 1, _MAX_SUBSAMPLING))
 
 
@@ -146,7 +147,7 @@ def choose_sampling(
     spatial
         Spatial model, or None.
     pixel
-        Size of the map's pixels in deg.
+        Size of the map's pixels in deg, the longest way across.
     half_width
         Half width at half maximum of the narrowest PSF in deg; None without one.
     sampling
@@ -251,7 +252,7 @@ def _bounded(n: float, spatial: Any, pixel: float) -> int:
     return int(np.clip(math.ceil(n), 1, max(min(_MAX_SUBSAMPLING, _MAX_SIDE // side), 1)))
 
 
-def psf_for_samples(kernels: Floats) -> Floats:
+def psf_for_samples(kernels: Floats, sides: tuple[float, float] = (1.0, 1.0)) -> Floats:
     r"""Broaden kernels narrower than their pixels, for images of samples instead of integrals.
 
     A Gaussian of width p integrated over pixels has the variance :math:`p^2 + 1/12` along a side;
@@ -262,30 +263,46 @@ def psf_for_samples(kernels: Floats) -> Floats:
 
     The sum is what the image of a smooth source would be too narrow by: 1/12 for a kernel of one
     pixel, 1e-3 at p = 0.6. Some of the kernel's second differences makes up for it. Each kernel's
-    p is that of the Gaussian with as much in its middle pixel.
+    p is that of the round Gaussian with as much in its middle pixel.
 
     Parameters
     ----------
     kernels
         Integrals over pixels, shape (n, ky, kx), odd sides.
+    sides
+        Height and width of a pixel; only their ratio counts.
 
     Returns
     -------
     ndarray
         Weights of the same sums, shape (n, ky + 2, kx + 2).
     """
-    p = np.concatenate([[0.0], np.geomspace(0.05, 1.5, 200)])
-    middle = np.array([1.0, *(math.erf(math.sqrt(0.125) / w) ** 2 for w in p[1:])])
+    least = min(sides)
+    widths = np.concatenate([[0.0], np.geomspace(0.05, 1.5, 200) * max(sides) / least])
+    ky, kx = kernels.shape[1:]
+    # widths of the Gaussians in pixels, and how much of each is in the middle
+    across = [widths * least / side for side in sides]
+    middle = np.prod([_in_middle(p) for p in across], axis=0)
+    framed = np.pad(kernels, ((0, 0), (2, 2), (2, 2)))
+    total = framed.copy()
+    for axis, p in enumerate(across, start=1):
+        found = np.interp(kernels[:, ky // 2, kx // 2], middle[::-1], _missing(p)[::-1], left=0.0)
+        second = np.roll(framed, -1, axis) + np.roll(framed, 1, axis) - 2 * framed
+        total += 0.5 * found[:, None, None] * second
+    return total[:, 1:-1, 1:-1]
+
+
+def _in_middle(p: Floats) -> Floats:
+    """Return how much of Gaussians of width p lies in their middle pixel, along one side."""
+    return np.array([math.erf(math.sqrt(0.125) / w) if w > 0 else 1.0 for w in p])
+
+
+def _missing(p: Floats) -> Floats:
+    """Return the variance that the image of a smooth source would lack; see `psf_for_samples`."""
     k = np.arange(1, 100)[:, None]
     exponent = 2 * np.pi**2 * p**2
     terms = (-1.0) ** k * np.exp(-exponent * k**2) * (4 * exponent + 2 / k**2)
-    missing = -terms.sum(axis=0) / (2 * np.pi**2)
-    ky, kx = kernels.shape[1:]
-    found = np.interp(kernels[:, ky // 2, kx // 2], middle[::-1], missing[::-1], left=0.0)
-    framed = np.pad(kernels, ((0, 0), (2, 2), (2, 2)))
-    around = [np.roll(framed, step, axis) for step in (-1, 1) for axis in (1, 2)]
-    second = np.sum(around, axis=0) - 4 * framed
-    return (framed + 0.5 * found[:, None, None] * second)[:, 1:-1, 1:-1]
+    return np.asarray(-terms.sum(axis=0) / (2 * np.pi**2))
 
 
 class Block(NamedTuple):
@@ -305,6 +322,11 @@ class Block(NamedTuple):
     row: int
     column: int
     shape: tuple[int, int]
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Row and column of its middle."""
+        return self.row + (self.shape[0] - 1) / 2, self.column + (self.shape[1] - 1) / 2
 
     def _points(self, sampling: Sampling) -> tuple[Floats, Floats, Floats, Floats]:
         """Return row and column coordinates of the samples, and their weights in a pixel."""

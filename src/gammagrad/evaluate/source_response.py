@@ -11,6 +11,7 @@ from jax import Array
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.fold import FoldInputs, apply_edisp, fold_model
 from gammagrad.evaluate.kernel import plan_kernel, point_images
+from gammagrad.evaluate.predict import template_totals
 from gammagrad.evaluate.responses import Dispersion, edisp_matrix, finite
 from gammagrad.evaluate.sampling import kind_of
 from gammagrad.maps.geom import WcsGeom
@@ -44,12 +45,14 @@ class SourceResponse:
         Exposure in the middle of the map, shape (n_true,).
     energy_edges
         Edges of the bins of true energy in TeV, shape (n_true + 1,).
+    totals
+        Integral of the spatial model over the sky, shape (n_true,): 1 but for templates.
     spatial
         An extended model in the middle of its grid; None for a point.
     window
         Arrays that an extended model is folded with; None for a point.
     cut
-        Pixels that are cut off each side of the grid; static.
+        Rows and columns that are cut off either end of the grid; static.
     psf_after_edisp
         Whether the PSF is one of reconstructed energy; static.
     """
@@ -60,9 +63,10 @@ class SourceResponse:
     edisp_of_map: Any
     at_centre: Any
     energy_edges: Any
+    totals: Any
     spatial: Any
     window: FoldInputs | None
-    cut: int = static_field()
+    cut: tuple[int, int] = static_field()
     psf_after_edisp: bool = static_field()
 
     @property
@@ -121,8 +125,8 @@ class SourceResponse:
             Shape (n_reco, rows, cols); 0 in energy bins that expect nothing.
         """
         counts = self._counts(model)
-        if self.cut:
-            counts = counts[:, self.cut : -self.cut, self.cut : -self.cut]
+        (rows, cols), (ny, nx) = self.cut, counts.shape[1:]
+        counts = counts[:, rows : ny - rows, cols : nx - cols]
         total = counts.sum(axis=(1, 2), keepdims=True)
         return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), 0)
 
@@ -144,7 +148,7 @@ class SourceResponse:
 
     def _flux(self, model: Any) -> Array:
         edges = jnp.asarray(self.energy_edges)
-        return model.spectral_model.integral(edges[:-1], edges[1:])
+        return model.spectral_model.integral(edges[:-1], edges[1:]) * jnp.asarray(self.totals)
 
     def _counts(self, model: Any) -> Array:
         if self.window is not None:
@@ -194,12 +198,12 @@ def source_response(
         As `estimate_kernel`.
     """
     plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width)
-    spatial, window, cut = None, None, 0
+    spatial, window, cut = None, None, (0, 0)
     if kind_of(model.spatial_model) == "point":
-        images = point_images(plan.psf, len(plan.exposure), plan.npix)
+        images = point_images(plan.psf, len(plan.exposure), plan.shape)
     else:
         spatial, window = plan.folded(model.spatial_model, geom, "fine")
-        images, cut = window.psf, (plan.n_grid - plan.npix) // 2
+        images, cut = window.psf, plan.cut
     cube = finite(exposure.data) * conversion(exposure.unit, "cm2 s")
     if not model.apply_irf["exposure"]:
         cube = np.ones_like(cube)
@@ -210,6 +214,7 @@ def source_response(
         edisp_of_map=edisp_matrix(edisp, plan.axis_true, geom.axes["energy"]),
         at_centre=plan.exposure,
         energy_edges=plan.axis_true.edges_in("TeV"),
+        totals=template_totals(model.spatial_model, plan.axis_true),
         spatial=spatial,
         window=window,
         cut=cut,

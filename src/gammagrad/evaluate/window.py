@@ -32,6 +32,7 @@ from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import nearest_place, pixel_shape, reach
 from gammagrad.maps.units import conversion
 
 __all__ = ["CUTOUT_MARGIN", "Circle", "Window", "prepare"]
@@ -40,9 +41,6 @@ Floats = NDArray[np.float64]
 
 CUTOUT_MARGIN = 0.1
 """Room in deg around a source and its PSF."""
-
-# Pixels this much narrower than the map's pixel size are reckoned with.
-_DISTORTION = 1.02
 
 
 class Circle(NamedTuple):
@@ -92,7 +90,7 @@ def prepare(
     """Collect what predicting the counts of a sky model on a map needs.
 
     A model with an edge is evaluated on a window around it: the width of the PSF, plus twice
-    (its radius + `room`), an odd number of pixels. Any other is evaluated on the whole map and,
+    (its radius + `room`), odd numbers of pixels. Any other is evaluated on the whole map and,
     with "fine" sampling, half a PSF beyond its edges, whence counts come in.
 
     Parameters
@@ -134,7 +132,9 @@ def prepare(
     spatial = model.spatial_model
     position = model_position(spatial, geom)
     narrowest = narrowest_psf(model, psf, axis_true, energy_axis, position)
-    pixel = geom.pixel_size
+    pixel = pixel_shape(geom, nearest_place(geom, position)).size
+    if sampling == "gammapy":
+        pixel = geom.pixel_size
     choice = choose_sampling(spatial, pixel, narrowest, sampling)
     kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, position, choice.oversampling, sampling
@@ -145,9 +145,11 @@ def prepare(
             around = Circle(position, float(spatial.evaluation_radius) + room)
         window, core = _compact_blocks(image, kind_of(spatial), around, kernel)
     else:
-        margin = 0 if kernel is None or sampling == "gammapy" else kernel.npix // 2 + 1
         ny, nx = image.shape_image
-        window = core = Block(image, -margin, -margin, (ny + 2 * margin, nx + 2 * margin))
+        rows = cols = 0
+        if kernel is not None and sampling != "gammapy":
+            rows, cols = (n // 2 + 1 for n in kernel.shape)
+        window = core = Block(image, -rows, -cols, (ny + 2 * rows, nx + 2 * cols))
     overlap = _overlap(window)
     if overlap is None:
         return None
@@ -163,19 +165,17 @@ def _compact_blocks(
     x, y = (float(c) for c in image.sky_to_pix(around.centre))
     if not (np.isfinite(x) and np.isfinite(y)):
         return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
-    row, column = math.floor(y + 0.5), math.floor(x + 0.5)
-    radius, pixel = around.radius, image.pixel_size
-    edges = image.pix_to_sky(x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
-    across = [float(edges[i].separation(edges[i + 1]).deg) for i in (2, 0)]
+    centre = math.floor(y + 0.5), math.floor(x + 0.5)
+    reached = reach(image, nearest_place(image, around.centre), around.radius)
+    psf_shape = (0, 0) if kernel is None else kernel.shape
     spans = []
-    for size, centre, n_map in zip(across, (row, column), image.shape_image, strict=True):
-        # where a projection squeezes the sky a source takes more pixels than its size says
-        size = size if 0 < size < pixel / _DISTORTION else pixel
-        n_psf = 0 if kernel is None else kernel.npix
-        n = math.ceil(2 * radius / size - 1e-6) + n_psf
+    for place, half_source, n_psf, n_map in zip(
+        centre, reached, psf_shape, image.shape_image, strict=True
+    ):
+        n = math.ceil(2 * half_source - 1e-6) + n_psf
         half = max(n // 2, 1)  # a point source is placed among 3 x 3 pixels
-        core = min(math.ceil(radius / size + 0.5), half)
-        start, length = centre - half, 2 * half + 1
+        core = min(math.ceil(half_source + 0.5), half)
+        start, length = place - half, 2 * half + 1
         margin = n_psf // 2
         if length > n_map + 2 * margin and kind == "extended":
             # what lies further from the map than the PSF reaches does not matter
@@ -287,8 +287,10 @@ def fold_inputs(
             solid_angle = np.where(known, solid_angle, 0.0)
             x, y = (np.where(known, c, 0.0) for c in (x, y))
     data = None if kernel is None else kernel.data
-    if data is not None and kind in ("extended", "template") and sampling == "fine":
-        data = data if choice.integrates else psf_for_samples(data)
+    of_samples = sampling == "fine" and not choice.integrates and kind in ("extended", "template")
+    if data is not None and of_samples:
+        sides = pixel_shape(window.grid, core.middle).sides
+        data = psf_for_samples(data, sides[::-1])
     return FoldInputs(
         x=x,
         y=y,

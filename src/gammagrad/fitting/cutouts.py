@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from gammagrad.dataset import MapDataset
 from gammagrad.evaluate.responses import finite
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import nearest_place
+from gammagrad.maps.pixels import reach as pixels_reached
 from gammagrad.maps.units import conversion
 
 __all__ = ["Cutout", "Field", "typical_psf"]
@@ -99,12 +101,15 @@ class Field:
 
     def _half(self, position: SkyCoord, reach: float) -> tuple[int, int]:
         """Return the half width of cutouts in rows and columns."""
-        psf, n = self.dataset.psf, 0
+        psf, shape = self.dataset.psf, (1, 1)
         if psf is not None:
             there = psf.valid_position(position)
-            n = psf.get_psf_kernel(self.image, there, containment=_CONTAINED).npix // 2
-        scale = self.image.pixel_scales.to_value("deg")[::-1]
-        rows, cols = (min(max(n + math.ceil(reach / float(size)), _LEAST), _MOST) for size in scale)
+            shape = psf.get_psf_kernel(self.image, there, containment=_CONTAINED).shape
+        more = pixels_reached(self.image, nearest_place(self.image, position), reach)
+        rows, cols = (
+            min(max(n // 2 + math.ceil(half - 1e-9), _LEAST), _MOST)
+            for n, half in zip(shape, more, strict=True)
+        )
         return rows, cols
 
     def _pick(self, data: Floats, row: int, column: int) -> Floats:

@@ -25,6 +25,7 @@ from gammagrad.fitting.setup import (
     fit_bounds,
     free_names,
 )
+from gammagrad.maps.pixels import middle_shape
 from gammagrad.models import Models
 from gammagrad.progress import progress_bar
 
@@ -121,7 +122,7 @@ def fit(
     used = check_datasets(datasets)
     start = check_models(models, used)
     names = free_names(start, used)
-    pixel = max(dataset.geom.pixel_size for dataset in used)
+    pixel = max(middle_shape(dataset.geom).size for dataset in used)
     lower, upper = fit_bounds(start, names, pixel)
     with jax.enable_x64(True), progress_bar(max_iterations, "fit", progress) as bar:
 

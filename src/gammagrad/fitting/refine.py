@@ -17,6 +17,7 @@ from gammagrad.fitting.candidate import Candidate, Settings
 from gammagrad.fitting.cutouts import Field, typical_psf
 from gammagrad.fitting.refined_table import refined_table
 from gammagrad.fitting.setup import check_datasets, check_options
+from gammagrad.maps.pixels import middle_shape
 from gammagrad.maps.units import to_value
 from gammagrad.models import (
     GaussianSpatialModel,
@@ -182,7 +183,7 @@ def _plan(
 ) -> _Plan:
     positions = SkyCoord(peaks["ra"], peaks["dec"], unit="deg", frame="icrs")
     psf = max(typical_psf(dataset, positions[0]) for dataset in datasets)
-    pixel = max(dataset.geom.pixel_size for dataset in datasets)
+    pixel = max(middle_shape(dataset.geom).size for dataset in datasets)
     shifts = [_shift(model, psf, pixel, max_shift) for model in models]
     reach = max(
         shift + 3 * max(_sigma(model), _scales(model))

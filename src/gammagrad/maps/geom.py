@@ -22,45 +22,14 @@ from numpy.typing import NDArray
 from gammagrad.maps.axes import MapAxes, MapAxis
 from gammagrad.maps.geom_base import Geom, RegionGeom
 from gammagrad.maps.pixel_ops import PixelOps, next_odd
+from gammagrad.maps.pixels import middle_shape
 from gammagrad.maps.sky_grid import angle_pair
 
-__all__ = ["Geom", "RegionGeom", "SolidAngleWarning", "WcsGeom", "warn_if_uneven"]
+__all__ = ["Geom", "RegionGeom", "WcsGeom"]
 
 
 # squares for kernels that a geometry keeps
 _SQUARES = 8
-
-
-class SolidAngleWarning(UserWarning):
-    """The pixels of a map have noticeably different solid angles."""
-
-
-def warn_if_uneven(geom: Geom, limit: float = 0.05) -> None:
-    """Warn if the solid angle of the pixels varies over a map.
-
-    Methods that use one kernel for the whole map take its pixels to be equal.
-
-    Parameters
-    ----------
-    geom
-        Geometry of the map.
-    limit
-        Largest relative difference between two pixels that is accepted.
-
-    Warns
-    -----
-    SolidAngleWarning
-        If the largest pixel exceeds the smallest by more.
-    """
-    if isinstance(geom, WcsGeom) and geom.solid_angle_variation > limit:
-        warnings.warn(
-            f"The solid angle of the pixels varies by {geom.solid_angle_variation:.0%} over the "
-            f"map ({geom.projection} projection, {geom.width[0]:.3g} x {geom.width[1]:.3g}); one "
-            "kernel for the whole map is then inexact. Use a smaller map, or a projection with "
-            "its reference point at the middle of the map.",
-            SolidAngleWarning,
-            stacklevel=3,
-        )
 
 
 class WcsGeom(PixelOps):
@@ -233,6 +202,11 @@ class WcsGeom(PixelOps):
         """Frame of the coordinates, an astropy frame without data."""
         return self._frame
 
+    @property
+    def width(self) -> u.Quantity:
+        """Columns and rows times the size of a pixel in the middle of the map, quantity (2,)."""
+        return u.Quantity(np.multiply(middle_shape(self).sides, self.npix), "deg")
+
     @cached_property
     def pixel_scales(self) -> u.Quantity:
         """Pixel size at the reference point along longitude and latitude, quantity (2,)."""
@@ -268,7 +242,7 @@ class WcsGeom(PixelOps):
     def summary(self) -> str:
         """Return frame, projection, centre and size in one line."""
         lon, lat = self.pix_to_lonlat(*self.center_pix)
-        dx, dy = self.pixel_scales.to_value("deg")
+        dx, dy = middle_shape(self).sides
         return (
             f"{self.frame} {self.projection}, {self._npix[0]} x {self._npix[1]} pixels of "
             f"{dx:.4g} x {dy:.4g} deg around ({float(lon):.4f}, {float(lat):.4f}) deg"

@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.maps.nodes import check_factor
+from gammagrad.maps.pixels import nearest_place, pixel_shape
 from gammagrad.maps.sky_grid import SkyGrid, angle_pair
 
 __all__ = ["PixelOps", "next_odd", "row_col_pair", "sides"]
 
 Slices = tuple[slice, slice]
+
+# Extents that differ by less, in pixels, are the same.
+_ALIKE = 0.25
 
 
 def next_odd(size: Any) -> NDArray[np.int64]:
@@ -113,7 +117,8 @@ class PixelOps(SkyGrid):
         position
             Middle of the part: a `SkyCoord` or (lon, lat) in degrees in the frame of the map.
         width
-            Extent, one or (lon, lat): degrees, texts or quantities; at least a pixel.
+            Extent on the sky at the position, one or (lon, lat): degrees, texts or quantities; at
+            least a pixel.
         mode
             "trim" cuts off what is outside the map, "strict" refuses it.
         odd_npix
@@ -133,7 +138,7 @@ class PixelOps(SkyGrid):
         """
         if mode not in ("trim", "strict"):
             raise ValueError(f"mode is {mode!r}; expected 'trim' or 'strict'.")
-        sizes = np.array(angle_pair(width, "width")) / self.pixel_scales.to_value("deg")
+        sizes = self._in_pixels(position, angle_pair(width, "width"))
         sizes = np.maximum(sizes, 1)
         sizes = next_odd(sizes) if odd_npix else np.round(sizes)
         pixel = self.sky_to_pix(position)
@@ -149,6 +154,16 @@ class PixelOps(SkyGrid):
             spans.append(slice(int(max(low, 0)), int(min(low + size, npix))))
         x, y = spans
         return self._shifted(x.start, y.start, (x.stop - x.start, y.stop - y.start)), (y, x)
+
+    def _in_pixels(self, position: Any, width: tuple[float, float]) -> Any:
+        """Return extents along longitude and latitude as numbers of columns and rows."""
+        shape = pixel_shape(self, nearest_place(self, position))
+        # columns need not run along the longitude
+        turned = abs(shape.matrix[0, 0]) < abs(shape.matrix[1, 0])
+        along = np.array(width[::-1] if turned else width)
+        sizes, typical = along / shape.sides, along / self.pixel_scales.to_value("deg")
+        # pixels that differ by so little count the same wherever the part is
+        return np.where(np.abs(sizes - typical) < _ALIKE, typical, sizes)
 
     def cutout(self, position: Any, width: Any, mode: str = "trim", odd_npix: bool = False) -> Self:
         """Return a part of the geometry.
@@ -181,6 +196,26 @@ class PixelOps(SkyGrid):
             The rectangle.
         """
         return self._shifted(column, row, (shape[1], shape[0]))
+
+    def moved(self, place: tuple[float, float], shape: tuple[int, int]) -> Self:
+        """Return pixels moved by parts of a pixel, so that a place is the middle of a rectangle.
+
+        Parameters
+        ----------
+        place
+            Row and column, which need not be whole numbers nor within the map.
+        shape
+            Rows and columns of the rectangle.
+
+        Returns
+        -------
+        WcsGeom
+            The rectangle, without axes.
+        """
+        wcs = self._copied_wcs()
+        (row, column), (ny, nx) = place, shape
+        wcs.wcs.crpix = wcs.wcs.crpix - np.array([column - (nx - 1) / 2, row - (ny - 1) / 2])
+        return self._with_wcs(wcs, (nx, ny)).to_image()
 
     def pad(self, pad_width: Any) -> Self:
         """Return the geometry with pixels added on all sides.

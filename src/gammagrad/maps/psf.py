@@ -9,10 +9,12 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.maps.around import fine_areas, grid_around, is_centred
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom, WcsGeom
 from gammagrad.maps.irf_map import IRFMap
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import middle, nearest_place, odd_shape, reach
 from gammagrad.maps.psf_kernel import PSFKernel, RadialProfiles, integrate_pixels
 from gammagrad.maps.units import to_value
 
@@ -190,21 +192,23 @@ class PSFMap(IRFMap):
         Parameters
         ----------
         geom
-            Geometry of the map: the kernel has its projection and (largest) pixel size, and if it
+            Geometry of the map: the kernel has its pixels as they are at the position, and if it
             has an axis of the PSF's energy, the energies of that.
         position
-            Where on the sky, as in `profile`.
+            Where on the sky, as in `profile`; for one beyond the map its nearest pixels count.
         max_radius
             Largest half width of the kernel, a quantity or deg.
         containment
-            At each energy the kernel is a square that holds the circle with this fraction of the
-            events; the largest sets the shape of all.
+            At each energy the kernel is a rectangle that holds the circle with this fraction of
+            the events; the largest sets the shape of all. It never reaches further than from one
+            edge of the map to the other.
         oversampling
             Odd number of kernel pixels along the side of a pixel.
         sampling
             "fine" integrates each pixel by Gauss-Legendre quadrature, to 1e-4 of the peak for
             PSFs as narrow as a tenth of a pixel. "gammapy" is for comparison with gammapy 2.1: it
-            averages as few equidistant samples (12 across the diameter of 68 % containment, 1 to
+            takes square pixels, of the largest side at the map's reference point, for all; averages
+            as few equidistant samples (12 across the diameter of 68 % containment, 1 to
             4 along the side of a pixel), which is off by up to 12 % of the peak for a PSF with a
             narrow core; continues the table in straight lines beyond its end; and takes the
             table's energies for those of `geom` one by one in choosing the size of each kernel,
@@ -230,14 +234,19 @@ class PSFMap(IRFMap):
         profile = self.profile(position, axis)
         own = None if sampling == "fine" else self.profile(position)
         limit = np.inf if max_radius is None else float(to_value(max_radius, "deg", "max_radius"))
+        place = nearest_place(geom, position) if own is None else middle(geom)
         # the same table gives the same kernels on the same pixels, which keep the last few
         kept: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
         rad = self._irf_map.geom.axes["rad"]
         tables = [profile, rad.edges_in("deg"), rad.center_in("deg"), *([] if own is None else own)]
-        key = rad.interp, limit, containment, oversampling, *(table.tobytes() for table in tables)
+        where = tuple(round(c, 4) for c in place)
+        texts = (table.tobytes() for table in tables)
+        key = rad.interp, limit, containment, oversampling, where, *texts
         kernel = kept.get(key)
         if kernel is None:
-            kernel = self._integrated(profile, own, axis, geom, limit, containment, oversampling)
+            kernel = self._integrated(
+                profile, own, axis, (geom.to_image(), place), limit, containment, oversampling
+            )
             if kernel.data.size > _MAX_KEPT:
                 return kernel
             # other threads may change it meanwhile
@@ -251,39 +260,37 @@ class PSFMap(IRFMap):
         profile: Floats,
         own: Floats | None,
         axis: MapAxis,
-        geom: WcsGeom,
+        there: tuple[WcsGeom, tuple[float, float]],
         limit: float,
         containment: float,
         oversampling: int,
     ) -> PSFKernel:
         """Integrate profiles over pixels, of which `own`, if given, limits the number."""
-        exact = own is None
         radii = self._radii(profile, containment)
         if own is not None:
             sized = self._radii(own, containment)[: len(radii)]
             profile = profile.copy()
             radii[: len(sized)], profile[len(sized) :] = sized, 0.0
         radii = np.minimum(radii, limit)
-        image = geom.to_image()
-        sizes = image.odd_npix(radii)
+        grid, sizes = _grid(*there, radii) if own is None else _square_grid(there[0], radii)
         sizes.flags.writeable = False  # kernels share them
-        grid = image.to_odd_npix(u.Quantity(radii.max(), "deg"))
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")
         rad = self._irf_map.geom.axes["rad"]
-        end = float(rad.edges_in("deg")[-1]) if exact else np.inf
+        end = float(rad.edges_in("deg")[-1]) if own is None else np.inf
         profiles = RadialProfiles(rad.center_in("deg"), end, profile, half_width)
-        pixel = grid.pixel_size
-        samples = None if exact else self._few_samples(profile, pixel)
+        samples = None if own is None else self._few_samples(profile, grid.pixel_size)
         data = integrate_pixels(grid, profiles, oversampling, samples)
+        if own is None and not is_centred(grid):
+            data *= fine_areas(grid, oversampling)
         for plane, size in zip(data, sizes, strict=True):
-            cut = (grid.npix[0] - size) // 2 * oversampling
-            outside = np.ones(plane.shape, dtype=bool)
-            outside[cut : len(plane) - cut, cut : len(plane) - cut] = False
-            plane[outside] = 0.0
+            rows, cols = ((np.array(grid.shape_image) - size) // 2 * oversampling).tolist()
+            inside = np.zeros(plane.shape, dtype=bool)
+            inside[rows : len(plane) - rows, cols : plane.shape[1] - cols] = True
+            plane[~inside] = 0.0
         total = data.sum(axis=(1, 2), keepdims=True)
         data /= np.where(total > 0, total, 1.0)
-        return PSFKernel(data, axis, pixel, oversampling, half_width, sizes)
+        return PSFKernel(data, axis, oversampling, half_width, sizes)
 
     def _few_samples(self, profile: Floats, pixel: float) -> list[int]:
         diameters = 2 * self._radii(profile, 0.68) / pixel
@@ -376,6 +383,23 @@ def _interpolate_energy(table: Floats, axis: MapAxis, wanted: MapAxis) -> Floats
     low = np.clip(np.searchsorted(have, want, side="right") - 1, 0, len(have) - 2)
     fraction = np.clip((want - have[low]) / (have[low + 1] - have[low]), 0, 1)[:, None]
     return (1 - fraction) * table[low] + fraction * table[low + 1]
+
+
+def _grid(
+    image: WcsGeom, place: tuple[float, float], radii: Floats
+) -> tuple[WcsGeom, NDArray[np.int64]]:
+    """Return the pixels around a place for circles, and rows and columns that each one needs."""
+    # where the sky is squeezed, as at a pole, the map is the limit
+    most = np.maximum(2 * np.array(image.shape_image) + 1, image.odd_npix(radii)[:, None])
+    sizes = np.minimum(odd_shape(reach(image, place, radii)), most)
+    rows, cols = (int(n) for n in sizes.max(axis=0))
+    return grid_around(image, place, (rows, cols)), sizes
+
+
+def _square_grid(image: WcsGeom, radii: Floats) -> tuple[WcsGeom, NDArray[np.int64]]:
+    """Return the square pixels that gammapy makes a kernel on, and how many each circle needs."""
+    sizes = image.odd_npix(radii)
+    return image.to_odd_npix(u.Quantity(radii.max(), "deg")), np.stack([sizes, sizes], axis=1)
 
 
 def _fine_offsets(scale: float, end: float) -> Floats:

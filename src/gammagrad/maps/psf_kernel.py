@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.maps.around import is_centred
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.pixels import middle_shape
 
 __all__ = ["PSFKernel", "RadialProfiles", "integrate_pixels"]
 
@@ -21,8 +23,8 @@ _MAX_SAMPLES = 2_000_000
 # Gauss-Legendre nodes along a pixel: for pixels as wide as the PSF's half width at half
 # maximum, and the least and largest number.
 _NODES_PER_HALF_WIDTH, _NODES_MIN, _NODES_MAX = 8, 16, 64
-# Offsets that differ by less, in deg or in proportion, are the same.
-_ROUNDING = 1e-11
+# Offsets that differ by less, in deg or in proportion, or else in pixels, are the same.
+_ROUNDING, _SYMMETRIC = 1e-11, 1e-4
 # Offsets of so many samples are kept with their grid.
 _MAX_KEPT = 500_000
 # Beyond so many half widths the PSF changes slowly, and a third of the nodes will do.
@@ -40,20 +42,17 @@ class PSFKernel:
         with f the oversampling.
     energy_axis
         Energies of the kernels, named "energy_true" or "energy".
-    pixel_size
-        Size of a pixel of the map in deg.
     oversampling
         Odd number of kernel pixels along the side of a pixel of the map.
     half_width
         Half width at half maximum of the narrowest kernel's PSF in deg; NaN if all are empty.
     sizes
-        Pixels of the map along the side of the square that each energy alone needs, (n_energy,);
-        beyond it `data` are 0. None if they are not known.
+        Rows and columns of the map that each energy alone needs, (n_energy, 2); beyond them `data`
+        are 0. None if they are not known.
     """
 
     data: Floats
     energy_axis: MapAxis
-    pixel_size: float
     oversampling: int = 1
     half_width: float = float("nan")
     sizes: NDArray[np.int64] | None = None
@@ -64,14 +63,10 @@ class PSFKernel:
         return self.energy_axis.name == "energy"
 
     @property
-    def npix(self) -> int:
-        """Width in pixels of the map."""
-        return self.data.shape[-1] // self.oversampling
-
-    @property
-    def width(self) -> float:
-        """Width in deg."""
-        return self.npix * self.pixel_size
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns in pixels of the map."""
+        rows, cols = (n // self.oversampling for n in self.data.shape[-2:])
+        return rows, cols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +142,7 @@ def integrate_pixels(
     Parameters
     ----------
     grid
-        Square grid of an odd number of pixels, with the source in its middle.
+        Grid of odd numbers of pixels, with the source in its middle.
     profiles
         What to integrate.
     oversampling
@@ -161,32 +156,36 @@ def integrate_pixels(
     ndarray
         Averages over the finer pixels, shape (n, ny oversampling, nx oversampling).
     """
-    n_fine = grid.npix[0] * oversampling
-    middle, mirrored = n_fine // 2, _symmetry(grid).mirrored
-    data = np.empty((len(profiles.table), n_fine, n_fine))
+    fine_shape = [n * oversampling for n in grid.shape_image]
+    middle, mirrored = [n // 2 for n in fine_shape], _symmetry(grid).mirrored
+    data = np.empty((len(profiles.table), *fine_shape))
 
-    def average(chosen: Any, nodes: tuple[Floats, Floats], half: int) -> None:
+    def average(chosen: Any, nodes: tuple[Floats, Floats], half: list[int]) -> None:
         """Average some profiles over the pixels up to so many from the middle."""
-        part = slice(middle - half, middle + half + 1)
-        first = middle if mirrored else part.start
+        parts = [slice(m - h, m + h + 1) for m, h in zip(middle, half, strict=True)]
+        # of rows or columns that mirror each other one half is enough
+        firsts = zip(middle, parts, mirrored, strict=True)
+        lines = [np.arange(m if twice else p.start, p.stop) for m, p, twice in firsts]
         table = dataclasses.replace(profiles, table=profiles.table[chosen])
-        found = _averages(grid, table, oversampling, nodes, np.arange(first, part.stop))
-        if mirrored:
-            found = np.concatenate([found[:, :0:-1], found], axis=1)
-            found = np.concatenate([found[:, :, :0:-1], found], axis=2)
-        data[chosen, part, part] = found
+        found = _averages(grid, table, oversampling, nodes, lines[0], lines[1])
+        for axis, twice in enumerate(mirrored, start=1):
+            if twice:
+                rest = [slice(None)] * 3
+                rest[axis] = slice(1, None)
+                found = np.concatenate([np.flip(found[tuple(rest)], axis), found], axis)
+        data[chosen, parts[0], parts[1]] = found
 
     if samples is not None:
         for n in set(samples):
             nodes = (np.arange(n) + 0.5) / n - 0.5, np.full(n, 1 / n)
             average(np.flatnonzero(np.equal(samples, n)), nodes, middle)
         return data
-    pixel = grid.pixel_size
-    half_width = profiles.half_width if np.isfinite(profiles.half_width) else pixel
-    wanted = np.ceil(_NODES_PER_HALF_WIDTH * pixel / half_width)
+    shape = middle_shape(grid)
+    half_width = profiles.half_width if np.isfinite(profiles.half_width) else shape.size
+    wanted = np.ceil(_NODES_PER_HALF_WIDTH * shape.size / half_width)
     fine = int(np.clip(wanted, _NODES_MIN, _NODES_MAX))
-    core = int(np.ceil(_CORE * half_width / pixel * oversampling)) + oversampling
-    for n, half in ((fine // 3, middle), (fine, min(core, middle))):
+    core = np.ceil(_CORE * half_width * shape.per_degree * oversampling).astype(int) + oversampling
+    for n, half in ((fine // 3, middle), (fine, np.minimum(core, middle).tolist())):
         average(slice(None), _gauss_legendre(-(-n // oversampling)), half)
     return data
 
@@ -204,26 +203,29 @@ class _Symmetry(NamedTuple):
     Attributes
     ----------
     mirrored
-        In all four quarters.
+        With the rows in reverse, with the columns in reverse.
     transposed
         With rows and columns exchanged.
     """
 
-    mirrored: bool
+    mirrored: tuple[bool, bool]
     transposed: bool
 
 
 def _symmetry(grid: WcsGeom) -> _Symmetry:
     """Return the symmetry of a grid, which keeps it."""
     if "symmetry" not in grid.derived:
-        some = np.linspace(0, grid.npix[0] - 1, 7)
-        offset = grid.distance_from_center(some[None, :], some[:, None])
+        rows, cols = (np.linspace(0, n - 1, 7) for n in grid.shape_image)
+        offset, shape = grid.distance_from_center(cols[None, :], rows[:, None]), middle_shape(grid)
+        # around a reference point symmetries are exact
+        noise = _ROUNDING * (1 + offset) if is_centred(grid) else _SYMMETRIC * shape.least
 
         def is_same(other: Floats) -> bool:
-            return bool(np.all(np.abs(offset - other) <= _ROUNDING * (1 + offset)))
+            return bool(np.all(np.abs(offset - other) <= noise))
 
-        mirrored = all(is_same(np.flip(offset, axis)) for axis in (0, 1))
-        grid.derived["symmetry"] = _Symmetry(mirrored, is_same(offset.T))
+        mirrored = is_same(np.flip(offset, 0)), is_same(np.flip(offset, 1))
+        square = grid.npix[0] == grid.npix[1]
+        grid.derived["symmetry"] = _Symmetry(mirrored, square and is_same(offset.T))
     found: _Symmetry = grid.derived["symmetry"]
     return found
 
@@ -233,27 +235,27 @@ def _averages(
     profiles: RadialProfiles,
     oversampling: int,
     nodes: tuple[Floats, Floats],
-    which: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
 ) -> Floats:
-    """Average profiles over finer pixels: all pairs of some rows and the same columns."""
+    """Average profiles over finer pixels: all pairs of some rows and columns."""
     points, weights = nodes
-    n = len(which)
     # finer pixel i covers (i ... i + 1) / oversampling - 1/2 in pixels of the grid
-    position = (which[:, None] + 0.5 + points) / oversampling - 0.5
-    result = np.empty((len(profiles.table), n, n))
-    symmetry = _symmetry(grid)
-    rows = max(_MAX_SAMPLES // (n * max(len(points) ** 2, len(profiles.nodes))), 1)
-    for first in range(0, n, rows):
-        some = position[first : first + rows]
-        row, column = np.indices((len(some), n)).reshape(2, -1)
-        if symmetry.transposed:
+    y, x = ((which[:, None] + 0.5 + points) / oversampling - 0.5 for which in (rows, columns))
+    result = np.empty((len(profiles.table), len(y), len(x)))
+    transposed = _symmetry(grid).transposed and np.array_equal(rows, columns)
+    step = max(_MAX_SAMPLES // (len(x) * max(len(points) ** 2, len(profiles.nodes))), 1)
+    for first in range(0, len(y), step):
+        some = y[first : first + step]
+        row, column = np.indices((len(some), len(x))).reshape(2, -1)
+        if transposed:
             # of two pixels with rows and columns exchanged one is enough
             row, column = row[column >= first + row], column[column >= first + row]
-        key = position.tobytes(), first, len(some)
-        offset = _offsets(grid, key, position[column], some[row])
+        key = y.tobytes(), x.tobytes(), first, len(some)
+        offset = _offsets(grid, key, x[column], some[row])
         found = _weighted_sums(profiles, offset, np.outer(weights, weights).ravel())
         result[:, first + row, column] = found
-        if symmetry.transposed:
+        if transposed:
             result[:, column, first + row] = found
     return result
 

@@ -122,11 +122,6 @@ class SkyGrid(Geom):
         return str(self._wcs.wcs.ctype[0][5:8])
 
     @property
-    def width(self) -> u.Quantity:
-        """Extent along longitude and latitude, pixels times pixel size, quantity (2,)."""
-        return self.pixel_scales * np.array(self._npix)
-
-    @property
     def center_pix(self) -> tuple[float, float]:
         """Pixel coordinates (x, y) of the middle of the map."""
         return ((self._npix[0] - 1) / 2, (self._npix[1] - 1) / 2)
@@ -218,7 +213,11 @@ class SkyGrid(Geom):
         (ndarray, ndarray)
             Column and row, NaN where the projection does not reach.
         """
-        x, y = self._wcs.all_world2pix(*self._in_frame(skycoord), 0)
+        return self.lonlat_to_pix(*self._in_frame(skycoord))
+
+    def lonlat_to_pix(self, lon: Any, lat: Any) -> tuple[Floats, Floats]:
+        """Return the pixel coordinates (x, y) of degrees in the frame of the map."""
+        x, y = self._wcs.all_world2pix(lon, lat, 0)
         return np.asarray(x), np.asarray(y)
 
     def _in_frame(self, skycoord: Any) -> tuple[Floats, Floats]:
@@ -334,13 +333,6 @@ class SkyGrid(Geom):
             Steradians, shape (ny, nx); NaN where a corner or the centre is not on the sky.
         """
         return self._solid_angle
-
-    @cached_property
-    def solid_angle_variation(self) -> float:
-        """How much the largest pixel exceeds the smallest: max / min - 1."""
-        area = self._solid_angle.value
-        area = area[np.isfinite(area) & (area > 0)]
-        return float(area.max() / area.min() - 1) if area.size else float("nan")
 
     def _sample(self, shift: tuple[int, int] = (0, 0), like: SkyGrid | None = None) -> Floats:
         """Return unit vectors (ICRS) at some pixels of a grid that is moved by whole pixels."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["angular_distance", "quadrilateral_areas", "unit_vectors"]
+__all__ = ["angular_distance", "quadrilateral_areas", "tangents", "unit_vectors"]
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +56,25 @@ def unit_vectors(lon: Floats, lat: Floats) -> Floats:
     return np.stack(
         [np.cos(theta) * np.cos(phi), np.cos(theta) * np.sin(phi), np.sin(theta)], axis=-1
     )
+
+
+def tangents(lon: Any, lat: Any) -> Floats:
+    """Return the unit vectors that point east and north at points of the sphere.
+
+    Parameters
+    ----------
+    lon, lat
+        Longitude and latitude in degrees, of one shape.
+
+    Returns
+    -------
+    ndarray
+        East and north, shape (..., 2, 3).
+    """
+    phi, theta = np.deg2rad(lon), np.deg2rad(lat)
+    east = [-np.sin(phi), np.cos(phi), np.zeros_like(phi)]
+    north = [-np.sin(theta) * np.cos(phi), -np.sin(theta) * np.sin(phi), np.cos(theta)]
+    return np.stack([np.stack(east, axis=-1), np.stack(north, axis=-1)], axis=-2)
 
 
 def _triangle_areas(a: Floats, b: Floats, c: Floats) -> Floats:

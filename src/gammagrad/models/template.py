@@ -10,7 +10,7 @@ import numpy as np
 
 from gammagrad._pytree import pytree, static_field, to_internal
 from gammagrad.models.base import SURFACE_DNDE, Model, as_number, format_value, promote
-from gammagrad.models.spatial_base import SpatialModel, check_frame
+from gammagrad.models.spatial_base import FRAMES, SpatialModel
 
 __all__ = ["Opaque", "TemplateSpatialModel"]
 
@@ -65,7 +65,7 @@ class TemplateSpatialModel(SpatialModel):
     solid_angle
         Pixel solid angles, sr, shape (ny, nx) or a number.
     frame
-        ``"icrs"`` or ``"galactic"``: frame of the geometry.
+        Frame of the geometry: ``"icrs"``, ``"galactic"``, ``"fk5"`` or ``"fk4"``.
     unit
         ``"sr-1"``, or ``"cm-2 s-1 TeV-1 sr-1"`` for a map that is a spectrum at each point and
         takes a norm model as spectral model. By default that of a quantity, else sr-1.
@@ -107,7 +107,7 @@ class TemplateSpatialModel(SpatialModel):
         if normalize:
             values, unit = _normalise(values, solid_angle), "sr-1"
         fields = {
-            "frame": check_frame(frame, type(self).__name__),
+            "frame": _frame(frame),
             "unit": unit,
             "normalize": bool(normalize),
             "filename": filename,
@@ -262,6 +262,16 @@ class TemplateSpatialModel(SpatialModel):
         return values * solid_angle.reshape(
             (1,) * (values.ndim - solid_angle.ndim) + solid_angle.shape
         )
+
+
+def _frame(frame: str) -> str:
+    """Return a frame's name; other than of models with coordinates it is only passed on."""
+    known = (*FRAMES, "fk5", "fk4")
+    if frame not in known:
+        raise ValueError(
+            f"TemplateSpatialModel: frame is {frame!r}; use one of {', '.join(known)}."
+        )
+    return frame
 
 
 def _brightness(data: Any, unit: str | None) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gammagrad.core.convolve import convolve
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import middle_shape
 from gammagrad.maps.units import to_value
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.sky import colour_bar, plot_map
@@ -48,7 +49,7 @@ def _smoothed(image: Map, sigma: Any) -> Map:
     width = to_value(sigma, "deg", "smooth")
     if not (isinstance(width, float) and 0 <= width < np.inf):
         raise ValueError(f'smooth: expected an angle >= 0, such as "0.1 deg", got {sigma!r}.')
-    sides = [width / scale for scale in image.geom.pixel_scales.to_value("deg")[::-1]]
+    sides = [width / scale for scale in middle_shape(image.geom).sides[::-1]]
     if max(sides) < 0.1:  # less than a hundredth of a percent would leave its pixel
         return image
     curves = []
@@ -136,7 +137,7 @@ def plot_exclusion(
     """
     image = _image(counts)
     excluded = _excluded(exclusion, image.geom)
-    sigma = 2 * image.geom.pixel_scales.to_value("deg").mean() if smooth is None else smooth
+    sigma = 2 * float(np.mean(middle_shape(image.geom).sides)) if smooth is None else smooth
     options = {
         "title": _pixels(int(excluded.sum()), excluded.size),
         "label": "counts per pixel",

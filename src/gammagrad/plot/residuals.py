@@ -14,22 +14,13 @@ from numpy.typing import NDArray
 from gammagrad.core.convolve import convolve
 from gammagrad.core.lima import lima_significance_known_background
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.discs import disc_kernel
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import to_value
 from gammagrad.models.sky import SkyModel
 from gammagrad.plot.sky import plot_map
 
 __all__ = ["plot_residuals", "residual_map"]
-
-
-def _disc(geom: WcsGeom, radius: Any) -> NDArray[np.float64]:
-    """Return a disc of ones, at least one pixel."""
-    scale = geom.pixel_scales.to_value("deg")
-    reach = [1e-6 + to_value(radius, "deg", "radius") / s for s in (scale[1], scale[0])]
-    ny, nx = (int(r) for r in reach)
-    dy, dx = np.mgrid[-ny : ny + 1, -nx : nx + 1]
-    return (np.hypot(dy / max(reach[0], 1), dx / max(reach[1], 1)) <= 1).astype(float)
 
 
 def _source(model: SkyModel, position: SkyCoord, norm: float, name: str) -> SkyModel:
@@ -109,7 +100,8 @@ def residual_map(
     if dataset.mask is not None:
         keep &= np.asarray(dataset.mask.data, dtype=bool)
     geom = dataset.counts.geom.to_image()
-    disc = _disc(geom, radius)
+    smooth = to_value(radius, "deg", "radius") > 0
+    disc = disc_kernel(geom, radius, name="radius") if smooth else np.ones((1, 1))
     images = [np.where(keep, x, 0.0).sum(axis=0) for x in (counts, mu)]
     with jax.enable_x64(True):
         sums = [np.asarray(convolve(image, disc)) if disc.size > 1 else image for image in images]
