@@ -68,9 +68,12 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 # one on all files of that group.
 INSIDE: dict[str, dict[str, tuple[str, ...]]] = {
     "maps": {
-        "irf": ("irf", "psf", "psf_kernel", "edisp", "irf_map"),
-        "map": ("map", "map_ops", "map_math", "map_data", "rebin"),
-        "geom": ("geom", "pixel_ops", "sky_grid", "geom_base", "sphere"),
+        "irf": ("irf", "psf", "psf_grid", "psf_kernel", "edisp", "irf_map"),
+        "map": ("maxima", "map", "map_ops", "map_math", "map_data", "rebin"),
+        "geom": (
+            *("discs", "uneven", "around", "geom", "pixel_ops"),
+            *("pixels", "sky_grid", "geom_base", "sphere"),
+        ),
         "axes": ("axes", "axis", "axis_bins", "nodes"),
         "units": ("units",),
     },
@@ -89,6 +92,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "multiprocessing": ("parallel",),
     "concurrent.futures": ("parallel", "core.threads"),
     "ray": ("parallel",),
+    "scipy": ("maps.map",),
     "tqdm": ("progress",),
     "argparse": ("cli",),
     "optax": ("fitting", "core", "models"),

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
-from gammagrad.peaks import find_peaks, local_maxima
+from gammagrad.maps.maxima import local_maxima
+from gammagrad.peaks import find_peaks
 
 
 def filtered_maxima(

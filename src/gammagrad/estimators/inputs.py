@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,27 +18,18 @@ from gammagrad.core.windows import (
     weight_offset,
 )
 from gammagrad.dataset import MapDataset
-from gammagrad.dataset.info import nice_energy
 from gammagrad.estimators.kernel_sizes import cut_to_size, kernel_sizes
+from gammagrad.estimators.reference_counts import reference_counts, silent_bins
 from gammagrad.evaluate import (
     KernelEstimate,
     group_containment,
-    reco_exposure,
     source_flux,
-    template_totals,
 )
-from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
 from gammagrad.maps.pixels import on_sky
 from gammagrad.models import SkyModel
 
 __all__ = ["FitInputs", "fit_inputs", "fit_weights", "inputs_of_model"]
-
-log = logging.getLogger(__name__)
-
-# Counts below this part of what there would be with a PSF are none.
-_NOISE = 1e-9
-_ENERGIES = {"energy": "reconstructed energy", "energy_true": "true energy"}
 
 
 class FitInputs(NamedTuple):
@@ -317,10 +307,10 @@ def fit_inputs(
     FitInputs
         The arrays, all new.
     """
-    exposure = _reference_counts(dataset, model, kernel)
+    exposure = reference_counts(dataset, model, kernel)
     background = dataset.npred(sampling=sampling).data
     weights = fit_weights(dataset, background)
-    weights[_silent(dataset, model, kernel, exposure)] = 0
+    weights[silent_bins(dataset, model, kernel, exposure)] = 0
     if background_floor is not None:
         background = np.maximum(background, background_floor)
 
@@ -364,73 +354,9 @@ def inputs_of_model(
     """
     exposure = inputs.exposure
     if not same:
-        exposure = _reference_counts(dataset, model, kernel)
+        exposure = reference_counts(dataset, model, kernel)
         np.copyto(exposure, 0.0, where=inputs.weights <= 0)
     return inputs._replace(exposure=exposure, **_of_model(dataset, model, kernel))
-
-
-def _reference_counts(
-    dataset: MapDataset, model: SkyModel, kernel: KernelEstimate | None
-) -> np.ndarray:
-    """Return the counts that a model would give per bin, if all its flux fell there.
-
-    Energies without a PSF give none; a kernel of None asks for them all the same.
-    """
-    exposure = dataset.require("exposure")
-    axis_true = exposure.geom.axes["energy_true"]
-    factors = template_totals(model.spatial_model, axis_true)
-    if kernel is not None and kernel.no_psf is not None and _psf_is_before_edisp(dataset):
-        factors = np.where(kernel.no_psf, 0.0, factors)
-    return reco_exposure(
-        model.spectral_model,
-        exposure,
-        dataset.edisp,
-        dataset.energy_axis,
-        normalize=False,
-        factors=factors,
-    ).data
-
-
-def _psf_is_before_edisp(dataset: MapDataset) -> bool:
-    """Return whether the PSF is one of true energies."""
-    return dataset.psf is not None and dataset.psf.energy_name == "energy_true"
-
-
-def _silent(
-    dataset: MapDataset, model: SkyModel, kernel: KernelEstimate, exposure: np.ndarray
-) -> np.ndarray:
-    """Return the energy bins that have exposure but no response for want of a PSF, and say so."""
-    silent = np.zeros(len(exposure), bool)
-    if kernel.no_psf is None:
-        return silent
-    axis = dataset.energy_axis
-    if _psf_is_before_edisp(dataset):
-        axis = dataset.require("exposure").geom.axes["energy_true"]
-        everything = _reference_counts(dataset, model, None)
-        exposed = dataset.require("exposure").data.max(axis=(1, 2)) > 0
-        # what comes in from other energies, by rounding of the dispersion, is no response
-        most = everything.max(axis=(1, 2))
-        silent = (most > 0) & (exposure.max(axis=(1, 2)) <= _NOISE * most)
-    else:
-        exposed = exposure.max(axis=(1, 2)) > 0
-        silent = kernel.no_psf & exposed
-    if np.any(lost := kernel.no_psf & exposed):
-        log.warning(
-            "dataset %r: there is exposure but no PSF at %s of %s; a source has no response there, "
-            "and these energies are left out. Give the PSF at these energies, or mask them.",
-            *(dataset.name, ", ".join(_ranges(axis, lost)), _ENERGIES[axis.name]),
-        )
-    return silent
-
-
-def _ranges(axis: MapAxis, chosen: np.ndarray) -> list[str]:
-    """Return some bins of an energy axis as ranges in words."""
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(int)))
-    edges = axis.edges
-    return [
-        f"{nice_energy(edges[low])} to {nice_energy(edges[high])}"
-        for low, high in zip(ends[::2], ends[1::2], strict=True)
-    ]
 
 
 def _of_model(dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> dict[str, Any]:

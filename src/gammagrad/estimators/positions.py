@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
+from gammagrad.maps.pixels import nearest_place, pixel_shape
+from gammagrad.maps.sky_grid import angle_pair
 
 __all__ = ["positions_mask"]
 
+# Rows and columns that lean less run along longitude and latitude.
+_ALONG = 0.02
 _EXPECTED = "expected a mask of shape {shape}, a Map of one, or a sky box (SkyCoord, width)"
 
 
@@ -22,7 +26,8 @@ def positions_mask(positions: Any, geom: WcsGeom) -> np.ndarray | None:
     ----------
     positions
         A mask on the pixels of the map: a Map or an array, of which any energy counts if it has
-        energies; or a sky box, (position, width) as for a cutout; None for all pixels.
+        energies; or a sky box, (position, width) as for a cutout, with its sides along longitude
+        and latitude; None for all pixels.
     geom
         Geometry of the map.
 
@@ -79,8 +84,21 @@ def _box(box: tuple[Any, ...], geom: WcsGeom) -> np.ndarray:
         raise TypeError(f"positions: got {box!r}; {_expected(geom)}.")
     try:
         _, (rows, cols) = geom.to_image().cutout_slices(*box)
+        width = angle_pair(box[1], "width")
     except ValueError as error:
         raise ValueError(f"positions: {error}") from error
+    matrix = pixel_shape(geom, nearest_place(geom, box[0])).matrix
+    if np.abs(matrix).min(axis=0).max() > _ALONG * np.abs(matrix).max():
+        return _turned_box(box[0], width, geom)
     mask = np.zeros(geom.shape_image, bool)
     mask[rows, cols] = True
     return mask
+
+
+def _turned_box(centre: SkyCoord, width: tuple[float, float], geom: WcsGeom) -> np.ndarray:
+    """Return the pixels of a sky box whose sides do not run along rows and columns."""
+    frame = centre.transform_to(geom.frame_object).skyoffset_frame()
+    offset = geom.get_skycoord().transform_to(frame).represent_as(UnitSphericalRepresentation)
+    away = np.abs(offset.lon.wrap_at("180d").deg), np.abs(offset.lat.deg)
+    inside = [part <= side / 2 for part, side in zip(away, width, strict=True)]
+    return np.asarray(inside[0] & inside[1])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs
 from gammagrad.evaluate.containment import check_containment, has_total, spare_pixels
+from gammagrad.evaluate.kernel_shape import kernel_shapes
 from gammagrad.evaluate.predict import predict, source_flux
 from gammagrad.evaluate.responses import (
     Dispersion,
@@ -29,14 +30,14 @@ from gammagrad.evaluate.sampling import (
     kind_of,
     lonlat,
 )
-from gammagrad.evaluate.window import CUTOUT_MARGIN, fold_inputs
+from gammagrad.evaluate.window import fold_inputs
 from gammagrad.maps.around import grid_around
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import PSFKernel, PSFMap
 from gammagrad.maps.map import Map
 from gammagrad.maps.pixels import PixelShape, middle, middle_shape, reach
-from gammagrad.maps.units import conversion, to_value
+from gammagrad.maps.units import conversion
 
 __all__ = ["KernelEstimate", "KernelPlan", "estimate_kernel", "plan_kernel", "point_images"]
 
@@ -240,7 +241,7 @@ def plan_kernel(
     psf_kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
     )
-    shapes = _shapes(spatial, psf_kernel, geom, pixel, kernel_width, sampling)
+    shapes = kernel_shapes(spatial, psf_kernel, geom, kernel_width, sampling)
     values = exposure_at_centre(exposure)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
@@ -290,55 +291,6 @@ def _has_exposure(data: NDArray[Any]) -> NDArray[np.bool_]:
 def _nearest(distance: Floats) -> NDArray[np.int64]:
     """Return the pixels of least distance, but for rounding, as indices of the flat map."""
     return np.flatnonzero(distance.ravel() <= np.nanmin(distance) * (1 + 1e-9) + 1e-12)
-
-
-def _odd(size: float, noise: float = 1e-6) -> int:
-    """Return the odd number of pixels that a width in pixels takes, but for rounding noise."""
-    return 2 * (math.ceil(size - noise) // 2) + 1
-
-
-def _shapes(
-    spatial: Any,
-    psf_kernel: PSFKernel | None,
-    geom: WcsGeom,
-    pixel: PixelShape,
-    kernel_width: Any,
-    sampling: str,
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return rows and columns of the kernel, and of the grid that it is cut out of."""
-    like_gammapy = sampling == "gammapy"
-
-    def across(width: float) -> list[float]:
-        """Return the rows and columns that a width in deg takes."""
-        if like_gammapy:
-            return [width / geom.pixel_size] * 2
-        return [float(n) for n in 2 * reach(geom, middle(geom), width / 2)]
-
-    # as wide as the map, also where a degree takes more pixels than at its reference point
-    largest = float(max(geom.npix))
-    wide = zip(across(largest * geom.pixel_size), geom.shape_image, strict=True)
-    limit = [max(largest, min(n, 2 * n_map + 1)) for n, n_map in wide]
-    if kernel_width is not None:
-        width = float(to_value(kernel_width, "deg", "kernel_width"))
-        if not width > 0:
-            raise ValueError(f"kernel_width is {kernel_width}; expected a positive width.")
-        limit = [min(n, 2 * most + 1) for n, most in zip(across(width), limit, strict=True)]
-    n_psf = (0, 0) if psf_kernel is None else psf_kernel.shape
-    whole = [math.inf, math.inf]
-    if is_compact(spatial):
-        extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN)
-        whole = [n + psf for n, psf in zip(across(extent), n_psf, strict=True)]
-        if like_gammapy:
-            # which adds in degrees and lets the sum's rounding make the kernel larger
-            side = (n_psf[0] * geom.pixel_size + extent) / geom.pixel_size
-            whole = [float(_odd(side, noise=0))] * 2
-    shape = [_odd(min(most, n)) for most, n in zip(limit, whole, strict=True)]
-    grid = shape
-    if kind_of(spatial) != "point" and not like_gammapy and psf_kernel is not None:
-        # what the PSF, and the sharing of samples, bring into the kernel from outside
-        sides = zip(shape, n_psf, whole, strict=True)
-        grid = [max(n, _odd(min(n + 2 * (psf // 2 + 1), most))) for n, psf, most in sides]
-    return (shape[0], shape[1]), (grid[0], grid[1])
 
 
 def point_images(psf_kernel: PSFKernel | None, n_true: int, shape: tuple[int, int]) -> Floats:

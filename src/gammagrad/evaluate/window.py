@@ -19,6 +19,7 @@ from gammagrad.evaluate.responses import (
     narrowest_psf,
     responses,
 )
+from gammagrad.evaluate.sampled_psf import psf_for_samples
 from gammagrad.evaluate.sampling import (
     Block,
     Sampling,
@@ -26,7 +27,6 @@ from gammagrad.evaluate.sampling import (
     choose_sampling,
     kind_of,
     lonlat,
-    psf_for_samples,
 )
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom

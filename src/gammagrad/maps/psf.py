@@ -9,12 +9,13 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad.maps.around import fine_areas, grid_around, is_centred
+from gammagrad.maps.around import fine_areas, is_centred
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom, WcsGeom
 from gammagrad.maps.irf_map import IRFMap
 from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import middle, nearest_place, odd_shape, reach
+from gammagrad.maps.pixels import common_place, middle, nearest_place
+from gammagrad.maps.psf_grid import kernel_grid, square_grid
 from gammagrad.maps.psf_kernel import PSFKernel, RadialProfiles, integrate_pixels
 from gammagrad.maps.units import to_value
 
@@ -234,7 +235,9 @@ class PSFMap(IRFMap):
         profile = self.profile(position, axis)
         own = None if sampling == "fine" else self.profile(position)
         limit = np.inf if max_radius is None else float(to_value(max_radius, "deg", "max_radius"))
-        place = nearest_place(geom, position) if own is None else middle(geom)
+        place = middle(geom)
+        if own is None:
+            place = common_place(geom, nearest_place(geom, position))
         # the same table gives the same kernels on the same pixels, which keep the last few
         kept: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
         rad = self._irf_map.geom.axes["rad"]
@@ -272,7 +275,7 @@ class PSFMap(IRFMap):
             profile = profile.copy()
             radii[: len(sized)], profile[len(sized) :] = sized, 0.0
         radii = np.minimum(radii, limit)
-        grid, sizes = _grid(*there, radii) if own is None else _square_grid(there[0], radii)
+        grid, sizes = kernel_grid(*there, radii) if own is None else square_grid(there[0], radii)
         sizes.flags.writeable = False  # kernels share them
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")
@@ -383,23 +386,6 @@ def _interpolate_energy(table: Floats, axis: MapAxis, wanted: MapAxis) -> Floats
     low = np.clip(np.searchsorted(have, want, side="right") - 1, 0, len(have) - 2)
     fraction = np.clip((want - have[low]) / (have[low + 1] - have[low]), 0, 1)[:, None]
     return (1 - fraction) * table[low] + fraction * table[low + 1]
-
-
-def _grid(
-    image: WcsGeom, place: tuple[float, float], radii: Floats
-) -> tuple[WcsGeom, NDArray[np.int64]]:
-    """Return the pixels around a place for circles, and rows and columns that each one needs."""
-    # where the sky is squeezed, as at a pole, the map is the limit
-    most = np.maximum(2 * np.array(image.shape_image) + 1, image.odd_npix(radii)[:, None])
-    sizes = np.minimum(odd_shape(reach(image, place, radii)), most)
-    rows, cols = (int(n) for n in sizes.max(axis=0))
-    return grid_around(image, place, (rows, cols)), sizes
-
-
-def _square_grid(image: WcsGeom, radii: Floats) -> tuple[WcsGeom, NDArray[np.int64]]:
-    """Return the square pixels that gammapy makes a kernel on, and how many each circle needs."""
-    sizes = image.odd_npix(radii)
-    return image.to_odd_npix(u.Quantity(radii.max(), "deg")), np.stack([sizes, sizes], axis=1)
 
 
 def _fine_offsets(scale: float, end: float) -> Floats:

@@ -72,10 +72,12 @@ def _unevenness(geom: WcsGeom) -> Unevenness:
     y, x = (c.ravel() for c in np.meshgrid(rows, cols, indexing="ij"))
     matrices = pixel_matrices(geom, y, x)
     lon, lat = geom.pix_to_lonlat(x, y)
-    seen = np.isfinite(matrices).all(axis=(1, 2)) & (np.abs(np.linalg.det(matrices)) > 0)
-    if not seen.any():
-        return Unevenness(0.0, geom.center_lonlat, 0.0, geom.center_lonlat)
+    seen = np.isfinite(matrices).all(axis=(1, 2))
     matrices, places = matrices[seen], np.stack([lon, lat], axis=1)[seen]
+    solid = np.abs(np.linalg.det(matrices)) > 0
+    matrices, places = matrices[solid], places[solid]
+    if not len(matrices):
+        return Unevenness(0.0, geom.center_lonlat, 0.0, geom.center_lonlat)
     spread = _covariance(matrices)
     own = _covariance(middle_shape(geom).matrix)
     norm = np.sqrt(np.linalg.det(2 * own) / np.linalg.det(own + spread)) - 1

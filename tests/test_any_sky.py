@@ -1,0 +1,284 @@
+"""Pixels that are not square, and maps whose pixels differ: everything from true separations.
+
+The counts come from `any_sky`, which shares no code with the library.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+
+from any_sky import MIDDLE, NPIX, SKIES, areas, gaussian, integrated, positions, separations
+from gammagrad import (
+    KernelBackgroundEstimator,
+    Map,
+    MapDataset,
+    TSMapEstimator,
+    fit,
+    lima_maps,
+)
+from gammagrad.estimators.disc_sums import dilation_disc
+from gammagrad.estimators.positions import positions_mask
+from gammagrad.evaluate import estimate_kernel
+from gammagrad.maps import MapAxis, SolidAngleWarning, WcsGeom
+from gammagrad.maps.discs import disc_kernel
+from gammagrad.maps.irf import PSFMap
+from gammagrad.maps.pixels import middle, pixel_shape
+from gammagrad.models import (
+    DiskSpatialModel,
+    GaussianSpatialModel,
+    PointSpatialModel,
+    PowerLawSpectralModel,
+    SkyModel,
+    TemplateSpatialModel,
+)
+from gammagrad.peaks import find_peaks
+from oracles import slow_fit
+
+Floats = NDArray[np.float64]
+
+SIGMA, SOURCE, BACKGROUND = 0.12, 1000.0, 5.0
+ENERGY = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
+TRUE = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1, name="energy_true")
+SPECTRUM = PowerLawSpectralModel(index=2, amplitude=SOURCE / 0.9 * 1e-12)
+QUICK = ("oblong, turned", "CAR at 75")
+names = pytest.mark.parametrize("name", SKIES)
+few = pytest.mark.parametrize("name", ["oblong, turned", "CAR at 75", "sheared"])
+
+
+def place_of(name: str, row: float = MIDDLE, col: float = MIDDLE) -> tuple[float, float]:
+    lon, lat = SKIES[name]().all_pix2world(col, row, 0)
+    return float(lon), float(lat)
+
+
+def dataset_of(name: str, signal: Floats | None = None, sigma: float = SIGMA) -> MapDataset:
+    """Return a dataset of one energy bin on a sky, whose source has 1000 counts."""
+    geom = WcsGeom(SKIES[name](), (NPIX, NPIX))
+    cube, flat = geom.to_cube([ENERGY]), np.full((1, NPIX, NPIX), BACKGROUND)
+    return MapDataset(
+        Map(cube, flat if signal is None else flat + signal),
+        exposure=Map(geom.to_cube([TRUE]), np.full((1, NPIX, NPIX), 1e12), unit="cm2 s"),
+        background=Map(cube, flat),
+        psf=PSFMap.from_gauss(TRUE, sigma),
+        name="sky",
+    )
+
+
+def signal_of(name: str, sigma: float = SIGMA) -> Floats:
+    return SOURCE * integrated(SKIES[name](), place_of(name), gaussian(sigma))
+
+
+@names
+def test_the_norm_of_a_source_is_one(name: str) -> None:
+    signal = signal_of(name)
+    dataset = dataset_of(name, signal)
+    model = SkyModel(SPECTRUM, PointSpatialModel())
+    kernel = estimate_kernel(model, dataset.exposure, dataset.psf, None, dataset.geom)
+    rows, cols = (n // 2 for n in kernel.kernel.data.shape[1:])
+    assert max(rows, cols) < NPIX
+    padded = np.pad(kernel.kernel.data[0], NPIX)
+    y, x = (NPIX + n - MIDDLE for n in (rows, cols))
+    template = padded[y : y + NPIX, x : x + NPIX]
+    fitted = slow_fit(signal + BACKGROUND, np.full_like(signal, BACKGROUND), SOURCE * template)
+    assert fitted.norm == pytest.approx(1.0, abs=2e-3)
+    assert np.abs(template - signal / SOURCE).max() < 2e-3 * template.max()
+
+
+@few
+def test_the_estimator_finds_it(name: str) -> None:
+    dataset = dataset_of(name, signal_of(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SolidAngleWarning)
+        maps = TSMapEstimator(SkyModel(SPECTRUM, PointSpatialModel())).run(dataset)
+    norm = maps["norm"].data[0]
+    assert norm[MIDDLE, MIDDLE] == pytest.approx(1.0, abs=2e-3)
+    assert np.unravel_index(np.nanargmax(maps["ts"].data[0]), norm.shape) == (MIDDLE, MIDDLE)
+
+
+def test_the_warning_says_how_wrong_the_norm_is_elsewhere() -> None:
+    name, row = "CAR at 75", 5
+    place, wcs = place_of(name, row), SKIES[name]()
+    dataset = dataset_of(
+        name, SOURCE / 100 * integrated(wcs, place, gaussian(2 * SIGMA)), 2 * SIGMA
+    )
+    with pytest.warns(SolidAngleWarning) as caught:
+        maps = TSMapEstimator(SkyModel(SPECTRUM, PointSpatialModel())).run(dataset)
+    # the expected counts of a faint source, whose norm is that of a matched filter
+    low = 1 - 100 * maps["norm"].data[0, row, MIDDLE]
+    text = str(caught[0].message)
+    said = float(text.split("up to ")[1].split("%")[0]) / 100
+    assert 0.02 < abs(low) <= said
+    assert said < 3 * abs(low)
+
+
+@names
+def test_discs_and_rings_are_those_of_true_centres(name: str) -> None:
+    wcs = SKIES[name]()
+    geom = WcsGeom(wcs, (NPIX, NPIX))
+    y, x = np.mgrid[:NPIX, :NPIX]
+    apart = separations(wcs, x, y, place_of(name))
+    half = 0.5 * float(np.linalg.norm(pixel_shape(geom, middle(geom)).sides))
+    for kernel, inner, outer in (
+        (disc_kernel(geom, "0.3 deg"), 0.0, 0.3),
+        (disc_kernel(geom, "0.5 deg", "0.3 deg"), 0.3, 0.5),
+        (dilation_disc(geom, 0.3), 0.0, 0.3),
+    ):
+        rows, cols = (n // 2 for n in kernel.shape)
+        whole = np.zeros((NPIX, NPIX), bool)
+        whole[MIDDLE - rows : MIDDLE + rows + 1, MIDDLE - cols : MIDDLE + cols + 1] = kernel > 0
+        right = (apart <= outer) & (apart >= inner)
+        # at the rim, where a pixel is neither in nor out, a twentieth of a pixel may decide
+        rim = np.minimum(np.abs(apart - outer), np.abs(apart - inner)) < 0.1 * half
+        np.testing.assert_array_equal(whole[~rim], right[~rim])
+
+
+@names
+def test_boxes_are_as_wide_as_they_should_be(name: str) -> None:
+    wcs = SKIES[name]()
+    geom = WcsGeom(wcs, (NPIX, NPIX))
+    place = SkyCoord(*place_of(name), unit="deg")
+    mask = positions_mask((place, "0.97 deg"), geom)
+    assert mask is not None
+    y, x = np.mgrid[:NPIX, :NPIX].astype(float)
+    lon, lat = (np.rad2deg(c) for c in positions(wcs, x, y))
+    offset = SkyCoord(lon, lat, unit="deg").transform_to(place.skyoffset_frame())
+    right = (np.abs(offset.lon.wrap_at("180d").deg) <= 0.485) & (np.abs(offset.lat.deg) <= 0.485)
+    sides = pixel_shape(geom, middle(geom)).sides
+    # half a pixel all around
+    rim = 0.97 / sides[0] + 0.97 / sides[1]
+    assert abs(int(mask.sum()) - int(right.sum())) <= rim
+
+
+@names
+def test_peaks_are_as_far_apart_as_they_must(name: str) -> None:
+    wcs = SKIES[name]()
+    geom = WcsGeom(wcs, (NPIX, NPIX))
+    image = np.random.default_rng(5).normal(size=(NPIX, NPIX))
+    found = find_peaks({"sqrt_ts": Map(geom, image)}, 2.0, "0.4 deg")
+    assert len(found) > 3
+    y, x = np.mgrid[:NPIX, :NPIX]
+    peaks = set()
+    for row, col in zip(*np.nonzero(image > 2.0), strict=True):
+        near = separations(wcs, x, y, place_of(name, row, col)) <= 0.4
+        near[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2] = True
+        if image[row, col] >= image[near].max():
+            peaks.add((int(row), int(col)))
+    assert {(int(r), int(c)) for r, c in zip(found["row"], found["col"], strict=True)} == peaks
+
+
+def disc_profile(radius: float) -> object:
+    norm = 1 / (2 * np.pi * (1 - np.cos(np.deg2rad(radius))))
+    return lambda distance: norm * (distance <= radius)
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SKIES if n not in QUICK)]
+)
+def test_predicted_counts_are_plain_sums(name: str) -> None:
+    wcs, dataset = SKIES[name](), dataset_of(name)
+    lon, lat = place = place_of(name, MIDDLE + 0.3, MIDDLE - 0.2)
+    # a Gaussian folded with a Gaussian is one
+    cases = {
+        "point": (PointSpatialModel(lon, lat), gaussian(SIGMA)),
+        "gauss": (GaussianSpatialModel(lon, lat, sigma=0.2), gaussian(np.hypot(SIGMA, 0.2))),
+    }
+    for spatial, profile in cases.values():
+        expected = SOURCE * integrated(wcs, place, profile)
+        counts = dataset.npred_signal([SkyModel(SPECTRUM, spatial)]).data[0]
+        np.testing.assert_allclose(counts, expected, rtol=0, atol=4e-3 * expected.max())
+        assert counts.sum() == pytest.approx(expected.sum(), rel=3e-3)
+    bare = dataset.copy()
+    bare.psf = None
+    disc = DiskSpatialModel(lon, lat, r_0=0.4, edge_width=0)
+    counts = bare.npred_signal([SkyModel(SPECTRUM, disc)]).data[0]
+    expected = SOURCE * integrated(wcs, place, disc_profile(0.4), nodes=24)
+    assert counts.sum() == pytest.approx(expected.sum(), rel=3e-3)
+    # pixels at the edge depend on where the samples are
+    assert np.abs(counts - expected).sum() < 0.02 * expected.sum()
+
+
+@few
+def test_a_template_is_seen_as_it_is(name: str) -> None:
+    wcs, dataset = SKIES[name](), dataset_of(name)
+    place = place_of(name)
+    y, x = np.mgrid[:NPIX, :NPIX].astype(float)
+    brightness = gaussian(0.25)(separations(wcs, x, y, place))
+    template = TemplateSpatialModel.from_map(
+        Map(dataset.geom.to_image(), brightness, unit="sr-1"), normalize=False
+    )
+    counts = dataset.npred_signal([SkyModel(SPECTRUM, template)]).data[0]
+    expected = SOURCE * integrated(wcs, place, gaussian(np.hypot(SIGMA, 0.25)))
+    inner = slice(12, -12)
+    np.testing.assert_allclose(
+        counts[inner, inner], expected[inner, inner], rtol=0, atol=0.01 * expected.max()
+    )
+    assert areas(wcs, x, y).shape == counts.shape
+
+
+@pytest.mark.parametrize(
+    "name", ["oblong, turned", pytest.param("CAR at 60", marks=pytest.mark.slow)]
+)
+def test_a_fit_finds_the_size(name: str) -> None:
+    lon, lat = place_of(name)
+    for true in (0.0, 0.2):
+        dataset = dataset_of(name, signal_of(name, float(np.hypot(SIGMA, true))))
+        dataset.background.data *= 0.1
+        dataset.counts.data -= 0.9 * BACKGROUND
+        start = GaussianSpatialModel(lon, lat, sigma=0.15)
+        result = fit(dataset, SkyModel(SPECTRUM, start, name="it"))
+        found = result.models["it"]
+        size, flux = found.spatial_model.sigma, found.spectral_model.integral(1.0, 10.0)
+        if true:
+            assert float(size) == pytest.approx(true, rel=0.01)
+        else:
+            assert float(size) < 0.03
+        assert float(flux) == pytest.approx(float(SPECTRUM.integral(1.0, 10.0)), rel=0.01)
+
+
+@pytest.mark.parametrize("proj", ["AIT", "MOL"])
+def test_nothing_is_beyond_the_rim_of_an_all_sky_map(proj: str) -> None:
+    geom = WcsGeom.create(binsz=4, proj=proj, frame="galactic")
+    away = np.isnan(geom.get_coord()[0])
+    assert away.sum() > 100
+    flat = Map(geom, np.where(away, 1e4, 5.0))
+    ring = disc_kernel(geom, "20 deg", "12 deg")
+    estimator = KernelBackgroundEstimator(
+        disc_kernel(geom, "5 deg"), ring, mask_dilation_radius="5 deg"
+    )
+    images = estimator.run({"counts": flat})
+    np.testing.assert_allclose(images["background"].data[~away], 5.0)
+    assert not images["background"].data[away].any()
+    assert np.isnan(images["significance"].data[away]).all()
+    maps = lima_maps(flat, Map(geom, np.full(geom.shape_image, 5.0)), "5 deg")
+    np.testing.assert_allclose(maps["excess"].data[~away], 0.0, atol=1e-12)
+    assert np.isnan(maps["sqrt_ts"].data[away]).all()
+
+
+def test_an_all_sky_map_is_searched_to_its_rim() -> None:
+    geom = WcsGeom.create(binsz=4, proj="AIT", frame="galactic")
+    away = np.isnan(geom.get_coord()[0])
+    counts = np.where(away, 1e4, BACKGROUND)
+    rim = int(np.flatnonzero(~away[22])[0])
+    counts[22, rim] += 100
+    counts[10, 45] += 150
+    cube = geom.to_cube([ENERGY])
+    dataset = MapDataset(
+        Map(cube, counts[None]),
+        exposure=Map(geom.to_cube([TRUE]), np.full((1, *geom.shape_image), 1e12), unit="cm2 s"),
+        background=Map(cube, np.full((1, *geom.shape_image), BACKGROUND)),
+        psf=PSFMap.from_gauss(TRUE, 3.0),
+    )
+    assert dataset.mask is not None
+    assert not dataset.mask.data[0][away].any()
+    with pytest.warns(SolidAngleWarning):
+        maps = TSMapEstimator(SkyModel(SPECTRUM, PointSpatialModel())).run(dataset)
+    np.testing.assert_array_equal(np.isnan(maps["sqrt_ts"].data[0]), away)
+    found = maps.find_peaks(threshold=5, min_distance="10 deg")
+    assert {(int(r), int(c)) for r, c in zip(found["row"], found["col"], strict=True)} == {
+        (22, rim),
+        (10, 45),
+    }
