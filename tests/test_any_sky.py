@@ -32,6 +32,7 @@ from gammagrad.models import (
     DiskSpatialModel,
     GaussianSpatialModel,
     PointSpatialModel,
+    PowerLawNormSpectralModel,
     PowerLawSpectralModel,
     SkyModel,
     TemplateSpatialModel,
@@ -282,3 +283,78 @@ def test_an_all_sky_map_is_searched_to_its_rim() -> None:
         (22, rim),
         (10, 45),
     }
+
+
+def spectra_dataset(npix: int = 41) -> MapDataset:
+    """Return a dataset of four energies, without sources."""
+    energy = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=4)
+    true = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=4, name="energy_true")
+    geom = WcsGeom.create(npix=npix, binsz=0.05, skydir=(83, 22), proj="TAN")
+    flat = np.full((4, npix, npix), BACKGROUND)
+    return MapDataset(
+        Map(geom.to_cube([energy]), flat),
+        exposure=Map(geom.to_cube([true]), np.full(flat.shape, 4e14), unit="cm2 s"),
+        background=Map(geom.to_cube([energy]), flat),
+        psf=PSFMap.from_gauss(true, SIGMA),
+        name="spectra",
+    )
+
+
+@pytest.mark.parametrize("missing", [0.0, np.nan])
+def test_energies_without_a_psf_are_left_out(
+    missing: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = spectra_dataset()
+    lon, lat = (float(c) for c in dataset.geom.pix_to_lonlat(20, 20))
+    spectrum = PowerLawSpectralModel(index=2, amplitude=1e-12)
+    source = SkyModel(spectrum, PointSpatialModel(lon, lat))
+    # what is seen is seen at all energies
+    dataset.counts.data += dataset.npred_signal([source]).data
+    dataset.psf.psf_map.data[:2] = missing
+    maps = TSMapEstimator(source, sum_over_energy_groups=True).run(dataset)
+    assert maps["norm"].data[0, 20, 20] == pytest.approx(1.0, abs=1e-4)
+    (record,) = caplog.records
+    assert "exposure but no PSF at 1 TeV to 10 TeV of true energy" in record.message
+    whole = dataset.copy()
+    whole.psf = spectra_dataset().psf
+    kept = whole.slice_by_energy("10 TeV", "100 TeV")
+    alone = TSMapEstimator(source, sum_over_energy_groups=True).run(kept)
+    np.testing.assert_allclose(
+        maps["sqrt_ts"].data[0, 20, 20], alone["sqrt_ts"].data[0, 20, 20], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("frame", ["icrs", "fk5", "galactic"])
+def test_a_template_that_carries_flux_has_norm_one_where_it_is_the_truth(frame: str) -> None:
+    dataset = spectra_dataset()
+    middle_of_map = SkyCoord(83, 22, unit="deg")
+    energy = MapAxis.from_energy_bounds("0.8 TeV", "120 TeV", nbin=6, name="energy_true")
+    geom = WcsGeom.create(npix=31, binsz=0.05, skydir=middle_of_map, proj="TAN", frame=frame)
+    apart = geom.separation(SkyCoord(83.05, 22.1, unit="deg")).to_value("deg")
+    nodes = energy.center_in("TeV")[:, None, None]
+    data = 1e-8 * nodes**-2.7 * np.exp(-0.5 * (apart / (0.2 * nodes**0.1)) ** 2)
+    brightness = Map(geom.to_cube([energy]), data, unit="cm-2 s-1 TeV-1 sr-1")
+    template = TemplateSpatialModel.from_map(brightness, normalize=False)
+    model = SkyModel(PowerLawNormSpectralModel(), template)
+    signal = dataset.npred_signal([model]).data
+    # the template's own numbers, at the middle of the first bin, over the whole sky
+    low = energy_in_first_bin(data, energy, geom)
+    assert signal[0].sum() == pytest.approx(low * 4e14, rel=0.03)
+    dataset.counts.data += signal
+    maps = TSMapEstimator(model).run(dataset)
+    assert maps["norm"].data[0, 20, 20] == pytest.approx(1.0, abs=1e-3)
+    total = np.sum(data * geom.solid_angle().value, axis=(1, 2))
+    flux = np.trapezoid(
+        np.exp(np.interp(np.linspace(0, np.log(100), 4000), np.log(nodes.ravel()), np.log(total))),
+        np.exp(np.linspace(0, np.log(100), 4000)),
+    )
+    assert maps["flux"].data[0, 20, 20] == pytest.approx(flux, rel=0.01)
+
+
+def energy_in_first_bin(data: Floats, energy: MapAxis, geom: WcsGeom) -> float:
+    """Return the flux in the first bin, its width times the value at its middle."""
+    total = np.sum(data * geom.solid_angle().value, axis=(1, 2))
+    edges = 10 ** np.array([0.0, 0.5])
+    middle_of_bin = np.log(np.sqrt(edges[0] * edges[1]))
+    value = np.exp(np.interp(middle_of_bin, np.log(energy.center_in("TeV")), np.log(total)))
+    return float(value * (edges[1] - edges[0]))

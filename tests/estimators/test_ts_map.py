@@ -10,7 +10,7 @@ from datasets import flux_per_bin, make_dataset, make_geom
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator
 from gammagrad.core.solve import Status
 from gammagrad.estimators.groups import energy_groups
-from gammagrad.maps.geom import SolidAngleWarning
+from gammagrad.maps import SolidAngleWarning
 from gammagrad.models import (
     ConstantSpatialModel,
     DiskSpatialModel,

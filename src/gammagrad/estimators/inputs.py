@@ -307,10 +307,10 @@ def fit_inputs(
     FitInputs
         The arrays, all new.
     """
-    exposure = reference_counts(dataset, model, kernel)
+    exposure = reference_counts(dataset, model)
     background = dataset.npred(sampling=sampling).data
     weights = fit_weights(dataset, background)
-    weights[silent_bins(dataset, model, kernel, exposure)] = 0
+    weights[silent_bins(dataset, model, exposure)] = 0
     if background_floor is not None:
         background = np.maximum(background, background_floor)
 
@@ -354,7 +354,7 @@ def inputs_of_model(
     """
     exposure = inputs.exposure
     if not same:
-        exposure = reference_counts(dataset, model, kernel)
+        exposure = reference_counts(dataset, model)
         np.copyto(exposure, 0.0, where=inputs.weights <= 0)
     return inputs._replace(exposure=exposure, **_of_model(dataset, model, kernel))
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from gammagrad.dataset import MapDataset
 from gammagrad.dataset.info import nice_energy
-from gammagrad.evaluate import KernelEstimate, reco_exposure, template_totals
+from gammagrad.evaluate import reco_exposure, template_totals
+from gammagrad.evaluate.responses import energies_without_psf
 from gammagrad.maps.axes import MapAxis
 from gammagrad.models import SkyModel
 
@@ -21,18 +22,21 @@ _NOISE = 1e-9
 _ENERGIES = {"energy": "reconstructed energy", "energy_true": "true energy"}
 
 
-def reference_counts(
-    dataset: MapDataset, model: SkyModel, kernel: KernelEstimate | None
-) -> np.ndarray:
+def reference_counts(dataset: MapDataset, model: SkyModel) -> np.ndarray:
     """Return the counts that a model would give per bin, if all its flux fell there.
 
-    Energies without a PSF give none; a kernel of None asks for them all the same.
+    Energies without a PSF give none.
     """
+    no_psf = _without_psf(dataset, model)
+    return _counts(dataset, model, no_psf if _psf_is_before_edisp(dataset) else None)
+
+
+def _counts(dataset: MapDataset, model: SkyModel, left_out: np.ndarray | None) -> np.ndarray:
+    """Return the counts of a model without those of some true energies."""
     exposure = dataset.require("exposure")
-    axis_true = exposure.geom.axes["energy_true"]
-    factors = template_totals(model.spatial_model, axis_true)
-    if kernel is not None and kernel.no_psf is not None and _psf_is_before_edisp(dataset):
-        factors = np.where(kernel.no_psf, 0.0, factors)
+    factors = template_totals(model.spatial_model, exposure.geom.axes["energy_true"])
+    if left_out is not None:
+        factors = np.where(left_out, 0.0, factors)
     return reco_exposure(
         model.spectral_model,
         exposure,
@@ -43,36 +47,44 @@ def reference_counts(
     ).data
 
 
+def _without_psf(dataset: MapDataset, model: SkyModel) -> np.ndarray:
+    """Return the energies without a PSF, true or reconstructed as the PSF's are."""
+    axis_true = dataset.require("exposure").geom.axes["energy_true"]
+    return energies_without_psf(model, dataset.psf, axis_true, dataset.energy_axis, dataset.geom)
+
+
 def _psf_is_before_edisp(dataset: MapDataset) -> bool:
     """Return whether the PSF is one of true energies."""
     return dataset.psf is not None and dataset.psf.energy_name == "energy_true"
 
 
-def silent_bins(
-    dataset: MapDataset, model: SkyModel, kernel: KernelEstimate, exposure: np.ndarray
-) -> np.ndarray:
+def silent_bins(dataset: MapDataset, model: SkyModel, exposure: np.ndarray) -> np.ndarray:
     """Return the energy bins that have exposure but no response for want of a PSF, and say so."""
-    silent = np.zeros(len(exposure), bool)
-    if kernel.no_psf is None:
-        return silent
+    no_psf = _without_psf(dataset, model)
+    if not no_psf.any():
+        return np.zeros(len(exposure), bool)
     axis = dataset.energy_axis
     if _psf_is_before_edisp(dataset):
         axis = dataset.require("exposure").geom.axes["energy_true"]
-        everything = reference_counts(dataset, model, None)
-        exposed = dataset.require("exposure").data.max(axis=(1, 2)) > 0
+        exposed = _largest(dataset.require("exposure").data) > 0
+        most = _largest(_counts(dataset, model, None))
         # what comes in from other energies, by rounding of the dispersion, is no response
-        most = everything.max(axis=(1, 2))
-        silent = (most > 0) & (exposure.max(axis=(1, 2)) <= _NOISE * most)
+        silent = (most > 0) & (_largest(exposure) <= _NOISE * most)
     else:
-        exposed = exposure.max(axis=(1, 2)) > 0
-        silent = kernel.no_psf & exposed
-    if np.any(lost := kernel.no_psf & exposed):
+        exposed = _largest(exposure) > 0
+        silent = no_psf & exposed
+    if np.any(lost := no_psf & exposed):
         log.warning(
             "dataset %r: there is exposure but no PSF at %s of %s; a source has no response there, "
             "and these energies are left out. Give the PSF at these energies, or mask them.",
             *(dataset.name, ", ".join(_ranges(axis, lost)), _ENERGIES[axis.name]),
         )
     return silent
+
+
+def _largest(cube: np.ndarray) -> np.ndarray:
+    """Return the largest finite value of each image."""
+    return np.asarray(np.where(np.isfinite(cube), cube, 0.0).max(axis=(1, 2)))
 
 
 def _ranges(axis: MapAxis, chosen: np.ndarray) -> list[str]:

@@ -71,11 +71,9 @@ def has_total(spatial: Any) -> bool:
     Returns
     -------
     bool
-        True if it has an edge, or is a template whose pixels are known.
+        True if it has an edge, or is a normalised template.
     """
-    if kind_of(spatial) == "template":
-        return bool(spatial.normalize or spatial.geom is not None)
-    return is_compact(spatial)
+    return spatial.normalize if kind_of(spatial) == "template" else is_compact(spatial)
 
 
 def check_containment(

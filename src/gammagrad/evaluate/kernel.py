@@ -17,6 +17,7 @@ from gammagrad.evaluate.predict import predict, source_flux
 from gammagrad.evaluate.responses import (
     Dispersion,
     check_geometries,
+    energies_without_psf,
     finite,
     is_compact,
     narrowest_psf,
@@ -62,15 +63,11 @@ class KernelEstimate(NamedTuple):
     psf_shape
         Rows and columns of the PSF's kernel made for each energy bin alone, shape (n, 2), if it is
         in reconstructed energy; else None.
-    no_psf
-        Where the PSF is zero, shape (n_true,), or (n_reco,) if it is in reconstructed energy; None
-        if nowhere.
     """
 
     kernel: Map
     containment: Floats
     psf_shape: NDArray[np.int64] | None = None
-    no_psf: NDArray[np.bool_] | None = None
 
 
 def estimate_kernel(
@@ -133,9 +130,9 @@ def estimate_kernel(
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
     plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width, sampling)
     psf_kernel, matrix, spatial = plan.psf, plan.edisp, model.spatial_model
-    no_psf = _energies_without(psf_kernel)
     per_energy = source_flux(model, plan.axis_true) * plan.exposure
-    if psf_kernel is not None and no_psf is not None and not psf_kernel.after_edisp:
+    no_psf = energies_without_psf(model, psf, plan.axis_true, geom.axes["energy"], geom)
+    if psf_kernel is not None and not psf_kernel.after_edisp:
         per_energy = np.where(no_psf, 0.0, per_energy)
     if kind_of(spatial) == "point":
         images = point_images(psf_kernel, len(per_energy), plan.grid_shape)
@@ -153,7 +150,7 @@ def estimate_kernel(
     counts = _cropped(counts, cut)
     axis = geom.axes["energy"]
     square = plan.grid(geom, counts.shape[-2:], sampling).to_cube([axis])
-    estimate = _normalised(counts, total, square, renormalise)._replace(no_psf=no_psf)
+    estimate = _normalised(counts, total, square, renormalise)
     if psf_kernel is None or not psf_kernel.after_edisp:
         return estimate
     return estimate._replace(psf_shape=psf_kernel.sizes)
@@ -347,14 +344,6 @@ def _without_noise(counts: Floats) -> Floats:
     counts = np.nan_to_num(counts)
     peak = counts.max(axis=(1, 2), keepdims=True)
     return np.where(counts > _NOISE * peak, counts, 0.0)
-
-
-def _energies_without(psf_kernel: PSFKernel | None) -> NDArray[np.bool_] | None:
-    """Return the energies that have no PSF; None if all have one."""
-    if psf_kernel is None:
-        return None
-    empty: NDArray[np.bool_] = psf_kernel.data.max(axis=(1, 2)) <= 0
-    return empty if empty.any() else None
 
 
 def _normalised(

@@ -18,6 +18,7 @@ __all__ = [
     "Dispersion",
     "check_geometries",
     "edisp_matrix",
+    "energies_without_psf",
     "finite",
     "is_compact",
     "model_position",
@@ -170,6 +171,33 @@ def narrowest_psf(
         return None
     widths = psf.half_widths(position, _psf_axis(psf, axis_true, axis))
     return float(np.nanmin(widths)) if np.isfinite(widths).any() else None
+
+
+def energies_without_psf(
+    model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, geom: WcsGeom
+) -> NDArray[np.bool_]:
+    """Return at which energies the PSF in the middle of a map is zero.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`.
+    psf
+        A PSF or None.
+    axis_true, axis
+        True and reconstructed energies.
+    geom
+        Geometry of the map.
+
+    Returns
+    -------
+    ndarray of bool
+        One for each energy of the PSF's kind; all false where no PSF acts.
+    """
+    if psf is None or not uses_psf(model, psf):
+        return np.zeros(axis_true.nbin, dtype=bool)
+    profile = psf.profile(geom.center_skydir, _psf_axis(psf, axis_true, axis))
+    return np.asarray(profile.max(axis=1) <= 0)
 
 
 def responses(
