@@ -6,8 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+import compiler
+
+# a later setting has the last word: what is there already stays in effect
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        compiler.settings(),
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=4",
+    )
 ).strip()
 os.environ.setdefault("MPLBACKEND", "Agg")
 
