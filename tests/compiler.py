@@ -22,3 +22,12 @@ def settings() -> str:
     if chosen not in ("full", "quick"):
         raise ValueError(f"{VARIABLE}: expected 'full' or 'quick', got {chosen!r}")
     return QUICK if chosen == "quick" and version("jaxlib").startswith(KNOWN) else ""
+
+
+def flags(*others: str) -> str:
+    """Return `XLA_FLAGS` with the settings and others, each once.
+
+    A process of pytest-xdist has them already; repeated, they would be another key of kept code.
+    """
+    wanted = [*os.environ.get("XLA_FLAGS", "").split(), *settings().split(), *others]
+    return " ".join(dict.fromkeys(wanted))

@@ -8,14 +8,7 @@ from pathlib import Path
 
 import compiler
 
-# a later setting has the last word: what is there already stays in effect
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        compiler.settings(),
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=4",
-    )
-).strip()
+os.environ["XLA_FLAGS"] = compiler.flags("--xla_force_host_platform_device_count=4")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax

@@ -32,8 +32,11 @@ def test_another_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         compiler.settings()
 
 
-def test_the_settings_are_in_effect() -> None:
-    assert compiler.settings() in os.environ["XLA_FLAGS"]
+def test_the_settings_are_in_effect_and_each_is_there_once() -> None:
+    there = os.environ["XLA_FLAGS"].split()
+    assert {*compiler.settings().split(), "--xla_force_host_platform_device_count=4"} <= {*there}
+    assert len(there) == len({*there})
+    assert compiler.flags() == " ".join(there)
 
 
 def test_both_compilers_find_the_same() -> None:
