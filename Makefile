@@ -27,6 +27,8 @@ KEEP_CODE = $(BIN)/python tests/kept_code.py
 WORKERS ?= auto
 # neighbours run in one process, where they share what is compiled
 PARALLEL = -n $(WORKERS) --dist worksteal
+# tests/compiler.py: elsewhere tests trade the speed of compiled code for the time to compile it
+AS_USERS = GAMMAGRAD_TEST_COMPILER=full
 
 # ---------------------------------------------------------------- environment
 
@@ -64,7 +66,7 @@ test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAP
 
 .PHONY: test-slow test-float32 test-gammapy lint format format-check types docs notebooks oldest newest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
-	$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
+	$(AS_USERS) $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single precision
 	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FLOAT32) $(ARGS)
@@ -99,11 +101,11 @@ docs: $(INSTALLED)/docs $(NOTEBOOKS:notebooks/%.py=docs/tutorials/%.md)  ## buil
 # Old releases warn about their own dependencies, so warnings of others do not fail here.
 oldest: pyproject.toml  ## run the tests with the oldest supported versions, in .venv-oldest
 	$(call fresh,.venv-oldest,OLDEST_PYTHON,-c .ci/oldest.txt)
-	.venv-oldest/bin/python -m pytest $(PARALLEL) -m 'not slow' -o filterwarnings=default $(ARGS)
+	$(AS_USERS) .venv-oldest/bin/python -m pytest $(PARALLEL) -m 'not slow' -o filterwarnings=default $(ARGS)
 
 newest: pyproject.toml  ## run the tests with the newest Python and versions, in .venv-newest
 	$(call fresh,.venv-newest,NEWEST_PYTHON,)
-	.venv-newest/bin/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
+	$(AS_USERS) .venv-newest/bin/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
 
 # FOLDER, NAME OF THE PYTHON'S VARIABLE, OPTIONS OF PIP: an environment made anew for the tests
 define fresh

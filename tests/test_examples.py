@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import compiler
 from gammagrad import Map, MapDataset
 from gammagrad.maps import MapAxis, WcsGeom
 from gammagrad.maps.irf import PSFMap
@@ -80,7 +81,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def surroundings(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, str]:
-    """Return the environment of a person, with compiled code kept for the other pages."""
+    """Return the environment of a person, with compiled code kept for the other pages.
+
+    Only the compiler is that of the tests.
+    """
     ours = ("JAX_", "XLA_", "GAMMAGRAD_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     # all processes of pytest-xdist have their folders in one
@@ -88,6 +92,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[s
     return clean | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}",
         "MPLBACKEND": "Agg",
+        "XLA_FLAGS": compiler.settings(),
         "GAMMAPY_DATA": str(data),
         "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", kept),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

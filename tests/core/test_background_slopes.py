@@ -50,7 +50,7 @@ def numbers(*arguments, **options):
     ("niter_max", "significance"),
     [
         pytest.param(0, "lima", marks=pytest.mark.slow),
-        (1, "lima"),
+        pytest.param(1, "lima", marks=pytest.mark.slow),
         (10, "lima"),
         pytest.param(10, "cash", marks=pytest.mark.slow),
     ],

@@ -87,7 +87,10 @@ CASES = {
 
 
 # what other cases have more of: with the long studies
-PARTS = ("defaults", "dilation", "even ring", "given start", "holes", "acceptance")
+PARTS = (
+    *("defaults", "dilation", "even ring", "given start", "partly given start", "holes"),
+    *("acceptance", "acceptance with holes", "two thresholds", "growing"),
+)
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,17 @@ def dataset() -> MapDataset:
     return make_dataset(SHAPE, flux=FLUX, index=INDEX, seed=None)
 
 
-@pytest.mark.parametrize("summed", [True, False])
-@pytest.mark.parametrize("width", ["0.3 deg", "0.7 deg", None])
+@pytest.mark.parametrize(
+    ("width", "summed"),
+    [
+        ("0.3 deg", True),
+        (None, False),
+        pytest.param("0.3 deg", False, marks=pytest.mark.slow),
+        pytest.param("0.7 deg", True, marks=pytest.mark.slow),
+        pytest.param("0.7 deg", False, marks=pytest.mark.slow),
+        pytest.param(None, True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_norm_is_one_whatever_the_kernel_width(
     width: str | None, summed: bool, dataset: MapDataset
 ) -> None:

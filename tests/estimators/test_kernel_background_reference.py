@@ -187,20 +187,25 @@ class Run(NamedTuple):
 # much like another case: with the long studies
 ALIKE = [
     "fermi_given_bkg",
+    "fermi_smallring",
     "fermi_t3_d0.1",
     "fermi_t5_d0.05",
+    "hess-crab_t3_d0.1",
     "hess-crab_t4_d0.05_bkg",
     "hess-crab_t4_d0.3",
     "hess-crab_t5_d0.02",
+    "poisson_given",
     "poisson_t3_d0.1",
+    "poisson_t4_d0.3",
     "poisson_t5_d0.02",
 ]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(c, marks=pytest.mark.slow) if c in ALIKE else c for c in CASES],
-)
+def marked(cases):
+    return [pytest.param(c, marks=pytest.mark.slow) if c in ALIKE else c for c in cases]
+
+
+@pytest.fixture(scope="module", params=marked(CASES))
 def run(request, reference_dir) -> Run:
     case = load(reference_dir, request.param)
     estimator = case.estimator()
@@ -282,7 +287,7 @@ def test_every_difference_is_an_empty_ring(run):
     assert np.sum(~exact[differs].exclusion) > 0
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - set(DIFFERENCES)))
+@pytest.mark.parametrize("name", marked(sorted(set(CASES) - set(DIFFERENCES))))
 def test_documented_end_of_the_loop(reference_dir, name):
     """The loop ends at the iteration that the stored masks and the documentation give."""
     case = load(reference_dir, name)

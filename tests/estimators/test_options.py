@@ -312,11 +312,15 @@ CASES = {
     "fake_withmodel_ds2": None,
     "hesscrab_sens": ["sensitivity"],
 }
+# joint fits and sensitivities have tests of their own: with the long studies
+PLAIN = ("hawc_joint_sumF", "hesscrab_sens")
 
 
 @pytest.mark.data
 @pytest.mark.skipif(not DOUBLE, reason="the references are in double precision")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if c in PLAIN else c for c in CASES]
+)
 def test_gammapys_results_on_several_datasets_and_blocks(
     case: str, gammapy_data: Path, reference_dir: Path
 ) -> None:

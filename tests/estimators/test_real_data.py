@@ -26,6 +26,11 @@ CASES = (
     *("ext_gauss0.11_kwNone", "ext_gauss0.31_kw10", "ext_gauss0.31_kwNone"),
     *("pois_disk0.15_nomask",),
 )
+# groups of energies, optional maps, and a point and an extended source for other instruments
+KINDS = (
+    *("fermicut_energy_nosum", "fermicut_psf_ul_errnp", "hesscrab_point_default"),
+    "ctavela_gauss0.1",
+)
 HAWC = "hawc_joint_sumF"
 
 
@@ -56,7 +61,9 @@ def kernels(stored: dict) -> np.ndarray:
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [c if c in KINDS else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
+)
 def test_end_to_end(case: str, gammapy_data: Path, reference_dir: Path) -> None:
     dataset, estimator, stored = load(gammapy_data, reference_dir, case)
     expected = kernels(stored)

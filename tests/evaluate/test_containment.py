@@ -250,10 +250,10 @@ def position(model: SkyModel) -> tuple[float, float]:
 @pytest.mark.parametrize(
     "file",
     [
-        "reduced/hess-crab.fits.gz",
+        pytest.param("reduced/hess-crab.fits.gz", marks=pytest.mark.slow),
         "reduced/cta-1dc-vela.fits.gz",
         "cases/fermicut-0958d5.fits.gz",
-        "hawc/DL4/nHit-9.fits.gz",
+        pytest.param("hawc/DL4/nHit-9.fits.gz", marks=pytest.mark.slow),
     ],
 )
 def test_a_source_is_recovered_whatever_the_width(
