@@ -48,6 +48,9 @@ TRUE = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1, name="energy_true")
 SPECTRUM = PowerLawSpectralModel(index=2, amplitude=SOURCE / 0.9 * 1e-12)
 QUICK = ("oblong, turned", "CAR at 75")
 names = pytest.mark.parametrize("name", SKIES)
+quick = pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SKIES if n not in QUICK)]
+)
 few = pytest.mark.parametrize("name", ["oblong, turned", "CAR at 75", "sheared"])
 
 
@@ -176,9 +179,7 @@ def disc_profile(radius: float) -> object:
     return lambda distance: norm * (distance <= radius)
 
 
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SKIES if n not in QUICK)]
-)
+@quick
 def test_predicted_counts_are_plain_sums(name: str) -> None:
     wcs, dataset = SKIES[name](), dataset_of(name)
     lon, lat = place = place_of(name, MIDDLE + 0.3, MIDDLE - 0.2)
@@ -202,7 +203,7 @@ def test_predicted_counts_are_plain_sums(name: str) -> None:
     assert np.abs(counts - expected).sum() < 0.02 * expected.sum()
 
 
-@few
+@quick
 def test_a_template_is_seen_as_it_is(name: str) -> None:
     wcs, dataset = SKIES[name](), dataset_of(name)
     place = place_of(name)

@@ -4,8 +4,8 @@ python docs/studies/skies.py [--gammapy] [--fit]
 
 The counts are integrals over pixels of a Gaussian of the true separation, by astropy alone
 (tests/any_sky.py). The right norm is 1, and the right number of pixels in a disc is the number of
-centres within its radius. ``--gammapy`` puts gammapy's norm beside, for the same arrays; ``--fit`` adds a
-point source and a Gaussian fitted with a free size, which are to have 0 and 0.2 deg.
+centres within its radius. ``--gammapy`` puts gammapy's norm beside, for the same arrays. ``--fit``
+adds a point source and a Gaussian fitted with a free size, which are to have 0 and 0.2 deg.
 """
 
 from __future__ import annotations
