@@ -258,7 +258,8 @@ def test_a_kept_guess_has_the_profile_seen_from_it() -> None:
     assert 0 < is_kept.sum() < is_kept.size
     for name in ("norm", "norm_ul", "ts", "status", "niter"):
         same = getattr(full, name)[~is_kept], getattr(kept, name)[~is_kept]
-        np.testing.assert_array_equal(*same)
+        # the tests' compiler rounds other programs in other ways
+        np.testing.assert_allclose(*same, rtol=1e-12, atol=1e-12)
     assert np.all(kept.niter[is_kept] == 0)
     for row, col in list(zip(*np.nonzero(is_kept), strict=True))[::7]:
         bins = bins_at(field, row, col)
@@ -272,7 +273,7 @@ def test_a_kept_guess_has_the_profile_seen_from_it() -> None:
         bound = -np.min((bins[1] / np.where(bins[2] > 0, bins[2], np.nan))[bins[2] > 0])
         assert low <= bound + 1e-12 or slow_rise(*bins, norm, low) == pytest.approx(1, rel=1e-7)
     alone = listed(field, guess=guess, threshold=1.0, selection=())
-    np.testing.assert_array_equal(alone.norm, kept.norm)
+    np.testing.assert_allclose(alone.norm, kept.norm, rtol=1e-12)
     np.testing.assert_array_equal(alone.status, kept.status)
 
 
