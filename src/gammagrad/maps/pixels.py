@@ -37,8 +37,8 @@ _DIGITS = 9
 _DIRECTIONS = 48
 # Distances that differ by less, in proportion, are those of the same pixels.
 _SAME = 1e-3
-# Places along each side of a map that are looked at, and steps of so few pixels that are not taken.
-_PLACES, _FEW = 9, 3.0
+# Steps of the lattices of places that others may stand for, in pixels.
+_STEPS = 2.0 ** np.arange(10, 1, -1)
 # A circle may reach so much further than the derivative says before the pixels count as uneven.
 _UNEVEN = 1.02
 # Parts of a circle that seem further than so many times that are on another side of the map.
@@ -262,33 +262,19 @@ def common_place(grid: SkyGrid, place: tuple[float, float]) -> tuple[float, floa
     Returns
     -------
     (float, float)
-        The nearest knot of a lattice around the middle of the map, or the place itself where
-        pixels change within a few.
+        The nearest knot of the widest lattice around the reference point that serves, so that it
+        does not depend on where the map ends; the place itself where pixels change within a few.
     """
-    if "steps" not in grid.derived:
-        grid.derived["steps"] = [_step(grid, axis) for axis in (0, 1)]
-    found = []
-    for own, centre, step in zip(place, middle(grid), grid.derived["steps"], strict=True):
-        away = (own - centre) / step
-        found.append(centre + step * round(away) if step > _FEW else own)
-    return found[0], found[1]
-
-
-def _step(grid: SkyGrid, axis: int) -> float:
-    """Return how many rows (axis 0) or columns apart pixels may be and still count as the same."""
-    rows, cols = (np.linspace(0, n - 1, _PLACES) for n in grid.shape_image)
-    matrices = pixel_matrices(grid, *np.meshgrid(rows, cols, indexing="ij"))
-    # the matrix of scalar products, of which distances are made
+    anchor, own = grid.wcs.wcs.crpix[::-1] - 1, np.array(place)
+    knots = anchor + _STEPS[:, None] * np.round((own - anchor) / _STEPS[:, None])
+    rows, columns = np.concatenate([own[None], knots]).T
+    matrices = pixel_matrices(grid, rows, columns)
+    # the matrix of scalar products, of which distances are made: they go with its root
     metric = np.swapaxes(matrices, -1, -2) @ matrices
-    changes = np.abs(np.diff(metric, axis=axis)).max(axis=(-2, -1))
-    sizes = np.abs(metric).max(axis=(-2, -1)).take(range(_PLACES - 1), axis=axis)
-    known = np.isfinite(changes) & np.isfinite(sizes)
-    if not known.any():
-        return 0.0
-    worst = float(np.max(changes[known] / sizes[known]))
-    spacing = (grid.shape_image[axis] - 1) / (_PLACES - 1)
-    # distances go with its root, and a place is half a step from the nearest knot at most
-    return spacing * 4 * _SAME / max(worst, 1e-12)
+    change = np.abs(metric[1:] - metric[0]).max(axis=(1, 2))
+    serves = np.flatnonzero(change <= 2 * _SAME * np.abs(metric[0]).max())
+    row, column = knots[serves[0]] if serves.size else own
+    return float(row), float(column)
 
 
 def odd_shape(half: Any, noise: float = 1e-6) -> NDArray[np.int64]:
