@@ -15,11 +15,11 @@ __all__ = ["disc_around", "fine_areas", "grid_around", "is_centred", "offsets_ar
 
 Floats = NDArray[np.float64]
 
-# Pixels that lie nearer than this to those of an even grid, in pixels, are those.
+# Pixels that lie nearer than this to the pixels of an even grid count as the same.
 _SAME = 1e-3
 # Grids that a geometry keeps.
 _KEPT = 16
-# Offsets that differ by less from those on a flat sky, in pixels, are those.
+# Offsets that differ by less from straight distances, in pixels, are taken as straight.
 _FLAT = 0.05
 
 
@@ -71,7 +71,7 @@ def _even_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]
 
 
 def _flat_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
-    """Return pixels that are all as the one at a place: those of a map with distortions."""
+    """Return pixels that all are as the one at a place, for a map with distortions."""
     lon, lat = geom.pix_to_lonlat(place[1], place[0])
     if not np.isfinite(lon):
         return geom.centred_square(max(shape))

@@ -35,7 +35,7 @@ _STEP = 1e-3
 _DIGITS = 9
 # Directions in which a circle is followed.
 _DIRECTIONS = 48
-# Distances that differ by less, in proportion, are those of the same pixels.
+# Pixels whose distances differ by less, in proportion, count as the same.
 _SAME = 1e-3
 # Steps of the lattices of places that others may stand for, in pixels.
 _STEPS = 2.0 ** np.arange(10, 1, -1)
@@ -118,7 +118,7 @@ def middle(grid: SkyGrid) -> tuple[float, float]:
 
 
 def pixel_shape(grid: SkyGrid, place: tuple[float, float]) -> PixelShape:
-    """Return what a pixel is at a place of a map.
+    """Return the shape of a pixel at a place of a map.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def pixel_matrices(grid: SkyGrid, rows: Any, columns: Any) -> Floats:
 
 
 def middle_shape(grid: SkyGrid) -> PixelShape:
-    """Return what a pixel is in the middle of a map, which the map keeps."""
+    """Return the shape of a pixel in the middle of a map, which the map keeps."""
     if "middle shape" not in grid.derived:
         grid.derived["middle shape"] = pixel_shape(grid, middle(grid))
     shape: PixelShape = grid.derived["middle shape"]
@@ -199,7 +199,7 @@ def nearest_place(grid: SkyGrid, position: Any) -> tuple[float, float]:
     nearest = min(max(y, -0.5), ny - 0.5), min(max(x, -0.5), nx - 0.5)
     if nearest == (y, x):
         return nearest
-    # a projection may squeeze the sky without bound; what is that far off does not matter
+    # a projection may squeeze the sky without bound; a place that far off does not matter
     beyond = max(nearest[0] - y, y - nearest[0], nearest[1] - x, x - nearest[1]) > max(nx, ny)
     there, here = pixel_matrices(grid, y, x), pixel_shape(grid, nearest).matrix
     if beyond or not np.isfinite(there).all() or np.abs(there - here).max() > np.abs(here).max():
@@ -248,7 +248,7 @@ def reach(grid: SkyGrid, place: tuple[float, float], radius: Any) -> Floats:
 
 
 def common_place(grid: SkyGrid, place: tuple[float, float]) -> tuple[float, float]:
-    """Return one place for all those whose pixels are the same to a part in a thousand.
+    """Return one place for all places whose pixels agree to a part in a thousand.
 
     What is made for the pixels of a place, such as a kernel, serves all of them.
 
