@@ -140,6 +140,13 @@ def test_discs_and_rings_are_those_of_true_centres(name: str) -> None:
         np.testing.assert_array_equal(whole[~rim], right[~rim])
 
 
+def test_a_ring_may_have_one_radius_in_pixels_and_one_on_the_sky() -> None:
+    geom = WcsGeom(SKIES["TAN"](), (NPIX, NPIX))
+    ring = disc_kernel(geom, "10 pix", "6 pix")
+    np.testing.assert_array_equal(disc_kernel(geom, "10 pix", "0.3 deg"), ring)
+    np.testing.assert_array_equal(disc_kernel(geom, "0.5 deg", "6 pix"), ring)
+
+
 @names
 def test_boxes_are_as_wide_as_they_should_be(name: str) -> None:
     wcs = SKIES[name]()

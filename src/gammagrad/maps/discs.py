@@ -8,8 +8,9 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad.maps.around import disc_around
+from gammagrad.maps.around import disc_around, grid_around, offsets_around
 from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.pixels import middle
 from gammagrad.maps.units import to_value
 
 __all__ = ["disc_kernel"]
@@ -96,7 +97,8 @@ def _offsets(geom: WcsGeom, radius: Any, extent: Any, name: str) -> Floats:
         offsets = np.hypot(*np.ogrid[-ny : ny + 1, -nx : nx + 1])
         if _radius(radius, name)[1]:
             return offsets
-        raise ValueError(f"{name}: expected two angles or two numbers of pixels for a ring.")
+        grid = grid_around(geom.to_image(), middle(geom), (2 * ny + 1, 2 * nx + 1))
+        return offsets_around(grid)[0]
     offsets, _ = disc_around(geom, most)
     if not _radius(radius, name)[1]:
         return offsets
