@@ -12,7 +12,7 @@ from importlib.metadata import version
 VARIABLE = "GAMMAGRAD_TEST_COMPILER"
 """`full` in it leaves the compiler as users have it."""
 
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICK = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 KNOWN = "0.10."  # jaxlib ends the process at a setting that it does not know
 
 
