@@ -64,9 +64,13 @@ test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAP
 
 # ---------------------------------------------------------------- the other checks
 
-.PHONY: test-slow test-float32 test-gammapy lint format format-check types docs notebooks oldest newest
+.PHONY: test-slow fuzz test-float32 test-gammapy lint format format-check types docs notebooks oldest newest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
 	$(AS_USERS) $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
+
+fuzz: $(INSTALLED)/test  ## read damaged files and fit extreme arrays, drawn by a seed
+	$(AS_USERS) $(BIN)/python tests/fuzz_files.py $(ARGS)
+	$(AS_USERS) $(BIN)/python tests/fuzz_arrays.py $(ARGS)
 
 test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single precision
 	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FLOAT32) $(ARGS)

@@ -1,4 +1,4 @@
-"""How XLA compiles for the tests: in a quarter of the time, unless a variable asks for all of it.
+"""How XLA compiles for the tests: in less time, unless a variable asks for code as fast as users'.
 
 Most of the tests' time goes into compiling code that runs for milliseconds. XLA's settings change
 the rounding of a last digit at most, so most tests need not pay for code as fast as users have it.

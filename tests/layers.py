@@ -34,6 +34,8 @@ TRACED: dict[str, str] = {
 
 # The ground that both sides stand on.
 GROUND: dict[str, str] = {
+    "errors": "the family of exceptions, and the warnings",
+    "_arrays": "arrays of files and other libraries, made good for JAX",
     "_pytree": "frozen dataclass -> JAX pytree",
     "_programs": "compiled programs, few and bounded",
     "_upper": "functions of upper parts that lower ones call, by name: loaded at the first call",

@@ -232,9 +232,8 @@ def test_a_template_is_seen_as_it_is(name: str) -> None:
     assert areas(wcs, x, y).shape == counts.shape
 
 
-@pytest.mark.parametrize(
-    "name", ["oblong, turned", pytest.param("CAR at 60", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["oblong, turned", "CAR at 60"])
 def test_a_fit_finds_the_size(name: str) -> None:
     lon, lat = place_of(name)
     for true in (0.0, 0.2):

@@ -31,6 +31,7 @@ PAGES = (
     "docs/coming_from_gammapy.md",
     "docs/command_line.md",
     "docs/compositions.md",
+    "docs/errors.md",
     "docs/getting_started.md",
     "docs/gradients.md",
     "docs/how_to_choose.md",

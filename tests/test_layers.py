@@ -17,7 +17,7 @@ from gammagrad._upper import UPPER
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "gammagrad"
-MAX_LINES_OF_FILE = 400
+MAX_LINES_OF_FILE = 300
 MAX_LINES_OF_FUNCTION = 60
 
 
@@ -295,12 +295,28 @@ def test_no_global_setting_of_jax_is_touched_and_one_place_registers_pytrees() -
     assert found == []
 
 
+def _file_lines(text: str) -> int:
+    """Count the lines of code: no docstrings, comments and blank lines."""
+    lines = text.splitlines()
+    words = set()
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            value = getattr(statement, "value", None)
+            if isinstance(statement, ast.Expr) and isinstance(getattr(value, "value", None), str):
+                words.update(range(statement.lineno, (statement.end_lineno or 0) + 1))
+    return sum(
+        bool(line.strip()) and not line.strip().startswith("#") and number not in words
+        for number, line in enumerate(lines, start=1)
+    )
+
+
 def test_files_and_functions_fit_a_readers_eye() -> None:
     found = []
     for name, path in module_files(SOURCE).items():
         text = path.read_text(encoding="utf-8")
-        if (lines := len(text.splitlines())) >= MAX_LINES_OF_FILE:
-            found.append(f"{name}: {lines} lines, fewer than {MAX_LINES_OF_FILE} wanted")
+        if (lines := _file_lines(text)) >= MAX_LINES_OF_FILE:
+            found.append(f"{name}: {lines} lines of code, fewer than {MAX_LINES_OF_FILE} wanted")
         for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue

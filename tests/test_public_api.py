@@ -17,9 +17,10 @@ NAMES = {
     *("Map", "MapDataset", "FluxMaps", "HypothesisMaps"),
     *("TSMapEstimator", "KernelBackgroundEstimator"),
     *("fit", "fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
+    "errors",
     *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),
 }
-PARTS = (gammagrad, gammagrad.models, gammagrad.responses, gammagrad.stats)
+PARTS = (gammagrad, gammagrad.errors, gammagrad.models, gammagrad.responses, gammagrad.stats)
 MODULES = tuple(part.__name__ for part in PARTS)
 
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gammagrad import models, responses, stats
+from gammagrad import errors, models, responses, stats
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset
@@ -29,6 +29,7 @@ __all__ = [
     "MapDataset",
     "TSMapEstimator",
     "__version__",
+    "errors",
     "exclusion_mask",
     "fit",
     "fit_background_norm",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast, dataclass_transform
 import jax
 
 from gammagrad._upper import upper
+from gammagrad.errors import InputTypeError
 
 __all__ = ["pytree", "replace", "static_field", "to_internal"]
 
@@ -98,7 +99,7 @@ def replace(obj: T, **changes: Any) -> T:
     names = [f.name for f in dataclasses.fields(cast(Any, obj))]
     unknown = sorted(set(changes) - set(names))
     if unknown:
-        raise TypeError(
+        raise InputTypeError(
             f"{type(obj).__name__} has no field {', '.join(unknown)}; "
             f"choose from {', '.join(names)}."
         )

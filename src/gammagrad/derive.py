@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.io.paths import expand_path
+from gammagrad.errors import FileAccessError, InputError, InputTypeError, short
+from gammagrad.io.paths import path_in_file
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.map import Map
 from gammagrad.models import SkyModel, models_from_dict, models_to_dict
@@ -326,19 +328,19 @@ def check_maps(data: Mapping[str, Map]) -> None:
         If one is not a map.
     """
     if not data:
-        raise ValueError("data: expected at least one map, got none.")
+        raise InputError("data: expected at least one map, got none.")
     first = next(iter(data))
     for name, m in data.items():
         if not isinstance(m, Map):
-            raise TypeError(f"{name}: expected a Map, got {type(m).__name__}.")
+            raise InputTypeError(f"{name}: expected a Map, got {type(m).__name__}.")
         names = m.geom.axes.names
         if "energy" not in names:
-            raise ValueError(f"{name}: expected a map with an axis 'energy' (one bin will do).")
+            raise InputError(f"{name}: expected a map with an axis 'energy' (one bin will do).")
         if names[-1] != "energy":
-            raise ValueError(f"{name}: expected 'energy' as the last axis, got {names}.")
+            raise InputError(f"{name}: expected 'energy' as the last axis, got {names}.")
         same_sky = m.geom.to_image() == data[first].geom.to_image()
         if not same_sky or m.geom.axes["energy"] != data[first].geom.axes["energy"]:
-            raise ValueError(f"{name}: its geometry differs from that of {first}.")
+            raise InputError(f"{name}: its geometry differs from that of {first}.")
 
 
 def model_to_content(model: Any) -> dict[str, Any] | None:
@@ -364,31 +366,32 @@ def model_to_content(model: Any) -> dict[str, Any] | None:
     return content
 
 
-def model_from_content(content: Mapping[str, Any] | None) -> Any:
-    """Return a reference model from lists, texts and numbers.
+def model_from_content(content: Mapping[str, Any] | None, folder: Path | None = None) -> Any:
+    """Return the first model of what `model_to_content` returns, or None.
 
-    Parameters
-    ----------
-    content : Mapping, optional
-        As `model_to_content` returns it.
-
-    Returns
-    -------
-    SkyModel or None
-        The first model there; None if there is none. A template whose file is gone is left out.
+    The map of a template is looked for beside the file, in `folder`; without it there is no shape.
     """
     if content is None:
         return None
-    component = dict(content["components"][0])
-    filename = (component.get("spatial") or {}).get("filename")
-    if filename is not None and not _is_there(filename):
+    components = content.get("components")
+    if not isinstance(components, list) or not components or not isinstance(components[0], Mapping):
+        raise InputError(f"the model is {short(content)}; expected `components` with one in it.")
+    component = dict(components[0])
+    spatial = component.get("spatial")
+    filename = spatial.get("filename") if isinstance(spatial, Mapping) else None
+    path = None if filename is None else _found(str(filename), folder)
+    if filename is not None and path is None:
         del component["spatial"]
-    model: SkyModel = models_from_dict([component], load_map=Map.read)[0]
+    model: SkyModel = models_from_dict([component], load_map=lambda _: Map.read(path))[0]
     return model
 
 
-def _is_there(filename: str) -> bool:
-    try:
-        return expand_path(filename).is_file()
-    except FileNotFoundError:  # a variable in it is not set here
-        return False
+def _found(filename: str, folder: Path | None) -> Path | None:
+    """Return where the map of a template is: beside the file that names it, or here."""
+    for place in (folder, Path.cwd()):
+        try:
+            if place is not None:
+                return path_in_file(filename, place)
+        except FileAccessError:  # the fluxes do not need it
+            continue
+    return None

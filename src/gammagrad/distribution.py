@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.map import Map
 
 __all__ = ["SignificanceDistribution", "distribution_of", "significance_distribution"]
@@ -110,19 +111,19 @@ def significance_distribution(
     """
     values = _values(significance, "significance").astype(float)
     if values.ndim < 2:
-        raise ValueError(f"significance: expected images, got an array of shape {values.shape}.")
+        raise InputError(f"significance: expected images, got an array of shape {values.shape}.")
     keep = np.isfinite(values)
     if exclusion is not None:
         mask = _values(exclusion, "exclusion").astype(bool)
         if mask.shape[-2:] != values.shape[-2:]:
-            raise ValueError(
+            raise InputError(
                 f"exclusion: expected images of {values.shape[-2:]} pixels as in significance, got "
                 f"shape {mask.shape}."
             )
         try:
             keep &= mask
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f"exclusion: shape {mask.shape} does not fit significances of {values.shape}; "
                 "expected one image, or one for each of theirs."
             ) from error
@@ -156,7 +157,7 @@ def distribution_of(
     kept = values[keep]
     number = len(kept)
     if number < 2:
-        raise ValueError(
+        raise InputError(
             "exclusion: fewer than two pixels with a significance are left; the mask must be true "
             "(or 1) where pixels are kept."
         )
@@ -177,7 +178,7 @@ def distribution_of(
 def _values(image: Any, name: str) -> NDArray[Any]:
     array = np.asarray(image.data if isinstance(image, Map) else image)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected an array of numbers, got {array.dtype}.")
+        raise InputError(f"{name}: expected an array of numbers, got {array.dtype}.")
     return array
 
 
@@ -185,7 +186,7 @@ def _pairs(keep: NDArray[np.bool_], kernel: Any) -> tuple[float, float]:
     """Return the sums over all pairs of kept pixels of their correlation, and of its square."""
     k = np.asarray(getattr(kernel, "array", kernel), dtype=float)
     if k.ndim != 2 or not (np.all(np.isfinite(k)) and np.any(k)):
-        raise ValueError(
+        raise InputError(
             f"kernel: expected an image of finite numbers, not all 0, got shape {k.shape}."
         )
     # moved by up to its side less one, the kernel overlaps with itself

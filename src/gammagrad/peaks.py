@@ -12,6 +12,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from gammagrad._upper import upper
+from gammagrad.errors import InputError, short
 from gammagrad.maps.map import Map
 from gammagrad.maps.maxima import local_maxima, sky_maxima
 from gammagrad.maps.pixels import on_sky
@@ -26,13 +27,13 @@ def _maxima(
     """Return the peaks of each image of a map, at least an angle or a number of pixels apart."""
     try:
         distance = u.Quantity(min_distance)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
             f"min_distance: cannot read {min_distance!r}; expected an angle such as '0.3 deg' or "
             "a number of pixels."
         ) from error
     if distance.shape != () or not np.isfinite(distance.value) or distance.value < 0:
-        raise ValueError(f"min_distance must be one number, not negative; got {min_distance!r}.")
+        raise InputError(f"min_distance must be one number, not negative; got {min_distance!r}.")
     geom = searched.geom.to_image()
     planes = np.reshape(searched.data, (-1, *geom.shape_image))
     if distance.unit.is_equivalent(u.deg):
@@ -44,7 +45,7 @@ def _maxima(
             local_maxima(np.where(seen, plane, np.nan), threshold, (pixels, pixels))
             for plane in planes
         ]
-    raise ValueError(
+    raise InputError(
         f"min_distance: expected an angle or a number of pixels, got unit '{distance.unit}'."
     )
 
@@ -148,18 +149,16 @@ def find_peaks(
         mask, a code or a likelihood scan; or if peaks are to be refined without datasets.
     """
     if (datasets is None) == refine or (options and not refine):
-        raise ValueError(_refine_mistake(refine, datasets, options))
+        raise InputError(_refine_mistake(refine, datasets, options))
     searched = maps[quantity]
     codes = searched.is_mask or quantity in ("status", "hypothesis")
     if codes or set(searched.geom.axes.names) - {"energy"}:
-        raise ValueError(
+        raise InputError(
             f"quantity is {quantity!r}, which has no peaks; choose a map of one number per pixel, "
             "such as 'sqrt_ts' or 'flux'."
         )
     geom = searched.geom
-    cut = float(u.Quantity(threshold).to_value(searched.unit))
-    if np.isnan(cut):
-        raise ValueError("threshold must be a number, got NaN.")
+    cut = _cut(threshold, searched.unit)
     planes = np.reshape(searched.data, (-1, *geom.shape_image))
     found = _maxima(searched, cut, min_distance)
     group = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
@@ -193,6 +192,18 @@ def find_peaks(
         return table
     options.setdefault("model", getattr(maps, "reference_model", None))
     return upper("refine_peaks")(table, datasets, **options)
+
+
+def _cut(threshold: Any, unit: u.UnitBase) -> float:
+    """Return a threshold in the unit of the map searched."""
+    try:
+        cut = float(u.Quantity(threshold).to_value(unit))
+    except (TypeError, ValueError, OverflowError, u.UnitConversionError) as error:
+        expected = f"a number in {unit}" if str(unit) else "a number, without a unit"
+        raise InputError(f"threshold is {short(threshold)}; expected {expected}.") from error
+    if np.isnan(cut):
+        raise InputError("threshold must be a number, got NaN.")
+    return cut
 
 
 def _refine_mistake(refine: bool, datasets: Any, options: Mapping[str, Any]) -> str:

@@ -222,6 +222,7 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
 def _without(folder: Path, name: str, target: Path) -> Path:
     with fits.open(folder / "dataset.fits.gz") as hdus:
         kept = [hdu for hdu in hdus if hdu.name not in (name, f"{name}_BANDS")]
+        del kept[0].header["NEXTEND"]
         fits.HDUList(kept).writeto(target)
     return target
 
@@ -431,6 +432,7 @@ def test_info_says_how_wide_a_point_spread_function_is(
 ) -> None:
     with fits.open(folder / "dataset.fits.gz") as hdus:
         parts = [hdu for hdu in hdus if hdu.name in ("PRIMARY", "PSF", "PSF_BANDS")]
+        del parts[0].header["NEXTEND"]
         fits.HDUList(parts).writeto(tmp_path / "psf.fits")
     text = run("info", tmp_path / "psf.fits")[1]
     psf = MapDataset.read(folder / "dataset.fits.gz").psf
@@ -489,3 +491,27 @@ def test_the_galactic_centre_is_the_brightest_peak(
     brightest = SkyCoord(sources["ra"][0], sources["dec"][0])
     assert brightest.separation(GALACTIC_CENTRE).deg < 0.1
     assert sources["sqrt_ts"][0] > 25
+
+
+def test_files_in_each_others_place_are_warned_of(folder: Path, run: Run, tmp_path: Path) -> None:
+    counts, background = folder / "counts.fits", folder / "background.fits"
+    seen = Map.read(folder / "exposure.fits")
+    exposure = tmp_path / "exposure.fits"  # a file that states no unit, as the Fermi tools write it
+    Map(seen.geom, seen.data).write(exposure)
+    options = ("--exposure-unit", "cm2 s", "-o", tmp_path / "out", "--overwrite")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        for swapped, words in (
+            ((counts, exposure, background), "expected a background within a factor of a few"),
+            ((background, counts, exposure), "the counts are not whole numbers"),
+            ((counts, background, exposure), "there is no PSF"),
+        ):
+            names = zip(("--counts", "--background", "--exposure"), swapped, strict=True)
+            errors = run("ts-map", *(word for pair in names for word in pair), *options)[2]
+            assert words in errors, errors
+
+
+def test_an_output_that_cannot_be_made_says_why(folder: Path, run: Run) -> None:
+    code, _, errors = run("ts-map", folder / "dataset.fits.gz", "-o", "/proc/x", "-q")
+    assert code == 2
+    assert "cannot make the folder '/proc/x'" in errors

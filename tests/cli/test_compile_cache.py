@@ -52,6 +52,26 @@ def test_processors_and_versions_have_folders_of_their_own(
     assert cache_folder().parent == home.parent / ".cache" / "gammagrad"
 
 
+def test_code_that_others_can_write_is_not_used(home: Path) -> None:
+    folder = cache_folder()
+    assert keep_compiled_code() == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    jax.config.update("jax_compilation_cache_dir", None)
+    folder.chmod(0o755)  # as an earlier version made it
+    assert keep_compiled_code() == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for mode in (0o770, 0o702):
+        jax.config.update("jax_compilation_cache_dir", None)
+        folder.chmod(mode)
+        assert keep_compiled_code() is None
+        assert not jax.config.values["jax_compilation_cache_dir"]
+
+
+def test_code_of_somebody_else_is_not_used(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert keep_compiled_code() is None
+
+
 def test_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv(NO_CACHE, "1")
     assert keep_compiled_code() is None

@@ -80,7 +80,8 @@ def numpy_fit(fit: NormFit) -> NormFit:
     return NormFit(**{k: None if v is None else np.asarray(v) for k, v in vars(fit).items()})
 
 
-ENGINES = pytest.mark.parametrize("engine", [dense, listed])
+# the estimator's engine on every run, its twin with the long studies; one test compares the two
+ENGINES = pytest.mark.parametrize("engine", [pytest.param(dense, marks=pytest.mark.slow), listed])
 FLIP = st.sampled_from([1, -1])
 Engine = Callable[..., NormFit]
 

@@ -77,7 +77,7 @@ def both_ways(
     return fits[0], fits[1]
 
 
-@pytest.mark.parametrize("seed", [33, 34])
+@pytest.mark.parametrize("seed", [pytest.param(33, marks=pytest.mark.slow), 34])
 @pytest.mark.parametrize("guessed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_lists_and_windows_agree(monkeypatch: pytest.MonkeyPatch, seed: int, guessed: bool) -> None:
     datasets = [images(seed), images(seed + 10, kernel_shape=(3, 9))]

@@ -14,6 +14,7 @@ import pytest
 
 from datasets import make_dataset
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator, parallel
+from gammagrad.errors import GammagradError
 from gammagrad.estimators.config import read_config, write_config
 from gammagrad.estimators.settings import CONFIG_PARAMETERS
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
@@ -285,3 +286,48 @@ def test_a_kernel_has_a_width_or_a_containment() -> None:
 def test_memory_is_bytes_or_a_quantity() -> None:
     for memory in (3e8, "300 MB", "0.3 GB", 0.3 * u.Gbyte):
         assert TSMapEstimator(memory=memory).memory == 300_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kernel_width": ["1 deg", "2 deg"]}, "kernel_width is .*; expected one positive angle"),
+        ({"n_sigma": -1}, "n_sigma is -1; expected a positive number"),
+        ({"n_sigma": 10**6000}, "n_sigma is a whole number of .* bits; expected a positive"),
+        ({"memory": "1 kB"}, "at least 1 MB"),
+        ({"memory": 10**6000}, "memory is"),
+        (
+            {"energy_edges": ["a"] * 10**5},
+            "energy_edges are .*; expected energies with",
+        ),
+        ({"model": "source"}, "model"),
+    ],
+)
+def test_nonsense_is_named_in_few_words(settings: dict, message: str) -> None:
+    with pytest.raises(GammagradError, match=message) as caught:
+        TSMapEstimator(**settings)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_megabyte_of_memory_is_enough() -> None:
+    assert TSMapEstimator(memory="1 MB").memory == 10**6
+
+
+def test_a_factor_larger_than_the_map_is_an_error(dataset: MapDataset) -> None:
+    with pytest.raises(ValueError, match="downsampling_factor is 1000000, and the map has"):
+        TSMapEstimator(kernel_width="0.5 deg", downsampling_factor=10**6).run(dataset)
+
+
+def test_a_file_name_is_no_model(dataset: MapDataset) -> None:
+    with pytest.raises(TypeError, match=r"expected models, got the name 'foo\.yaml'; read a file"):
+        dataset.copy().models = "foo.yaml"
+
+
+def test_a_threshold_with_a_unit_and_peaks_that_are_a_text(dataset: MapDataset) -> None:
+    maps = TSMapEstimator(kernel_width="0.5 deg").run(dataset)
+    for threshold in ("5 sigma", "5 TeV", "x"):
+        with pytest.raises(ValueError, match=f"threshold is '{threshold}'; expected a number"):
+            maps.find_peaks(threshold=threshold)
+    pytest.importorskip("matplotlib")
+    with pytest.raises(TypeError, match="peaks is 'x'; expected a table with columns ra and dec"):
+        maps.plot("sqrt_ts", peaks="x")

@@ -9,6 +9,7 @@ import pytest
 from datasets import flux_per_bin, make_dataset, make_geom
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator
 from gammagrad.core.solve import Status
+from gammagrad.errors import InputWarning
 from gammagrad.estimators.groups import energy_groups
 from gammagrad.maps import SolidAngleWarning
 from gammagrad.models import (
@@ -96,9 +97,9 @@ def test_plain_mean_of_kernels_is_biased_and_exact_weighting_is_not() -> None:
         exposure=base.exposure,
         psf=psf,
     )
-    inputs = TSMapEstimator(model, "3 deg", sum_over_energy_groups=False).estimate_fit_input_maps(
-        quiet
-    )
+    estimator = TSMapEstimator(model, "3 deg", sum_over_energy_groups=False)
+    with pytest.warns(InputWarning, match="0 counts, where the background predicts"):
+        inputs = estimator.estimate_fit_input_maps(quiet)
     expected = np.zeros(geom.data_shape)
     kernel = inputs["kernel"].data
     half = kernel.shape[-1] // 2

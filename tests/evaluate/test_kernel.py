@@ -156,8 +156,25 @@ def test_the_exposure_is_that_of_the_nearest_position_with_any() -> None:
     exposure = flat(geom)
     exposure.data[:, :, :20] = 0.0
     exposure.data[2:, :, 20] = 0.0  # only the first bin has exposure at the nearest pixels
-    result = estimate_kernel(SkyModel(SPECTRUM, PointSpatialModel()), exposure, None, None, geom)
-    np.testing.assert_array_equal(result.kernel.data.sum(axis=(1, 2)), [1.0, 0.0])
+    point = SkyModel(SPECTRUM, PointSpatialModel())
+    # the second one is seen further out, and a source there has counts in it
+    kernel, containment, _ = estimate_kernel(point, exposure, None, None, geom)
+    np.testing.assert_array_equal(kernel.data.sum(axis=(1, 2)), [1.0, 1.0])
+    np.testing.assert_array_equal(containment, [1.0, 1.0])
+    plain = estimate_kernel(point, exposure, None, None, geom, sampling="gammapy").kernel
+    np.testing.assert_array_equal(plain.data.sum(axis=(1, 2)), [1.0, 0.0])
+
+
+def test_an_energy_that_is_seen_elsewhere_has_the_kernel_of_there() -> None:
+    geom = sky((31, 31))
+    exposure = flat(geom)
+    true = exposure.geom.axes["energy_true"]
+    psf = PSFMap.from_gauss(true, np.linspace(0.05, 0.15, true.nbin))
+    point = SkyModel(SPECTRUM, PointSpatialModel())
+    whole = estimate_kernel(point, exposure, psf, None, geom, "1 deg").kernel.data
+    exposure.data[2:, 10:21, 10:21] = 0.0
+    hole = estimate_kernel(point, exposure, psf, None, geom, "1 deg").kernel.data
+    np.testing.assert_allclose(hole, whole, atol=1e-12)
 
 
 def test_errors_say_what_is_wrong() -> None:

@@ -344,3 +344,18 @@ def test_pulls_of_many_fits_are_normal(models):
         mean, width = np.mean(values), np.std(values)
         assert abs(mean) < 4 / np.sqrt(len(values)), (name, mean)
         assert abs(width - 1) < 4 / np.sqrt(2 * len(values)), (name, width)
+
+
+def test_weights_of_the_likelihood_are_weights_of_the_fit():
+    """One norm on a flat background: the weighted counts over the weighted background."""
+    rng = np.random.default_rng(5)
+    data = simple(rng.poisson(4.0, (2, 11, 13)), 3.0, "weighted")
+    weights = rng.uniform(0, 2, data.geom.data_shape)
+    data.mask_fit = Map(data.geom, weights)
+    norm = FoVBackgroundModel("weighted")
+    found = gammagrad.fit(data, Models([norm]), progress=False)
+    n, b = (weights * data.counts.data).sum(), (weights * data.background.data).sum()
+    value = found.models["weighted-bkg"].spectral_model.parameters["norm"]
+    assert value == pytest.approx(n / b, rel=1e-8)
+    error = np.sqrt(found.covariance[0, 0])
+    assert error == pytest.approx(np.sqrt(n) / b, rel=1e-6)

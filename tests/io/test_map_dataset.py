@@ -70,7 +70,7 @@ def whole_dataset() -> MapDataset:
         Map(coarse.to_cube([rad.squash(), true]), 1.0, "m2 s"),
     )
     dataset.edisp = EDispKernelMap(
-        Map(coarse.to_cube([axis, true]), rng.random((3, 3, 2, 3))),
+        Map(coarse.to_cube([axis, true]), rng.random((3, 3, 2, 3)) / 3),
         Map(coarse.to_cube([axis.squash(), true]), 1.0, "m2 s"),
     )
     dataset.mask_fit = Map(dataset.geom, rng.random(dataset.geom.data_shape) < 0.5)
@@ -103,7 +103,8 @@ def test_responses_without_position_and_by_migration(tmp_path: Path) -> None:
     dataset = make_dataset(npix=(7, 5))
     true = dataset.energy_axis.rename("energy_true")
     migra = MapAxis.from_bounds(0.2, 5, nbin=10, name="migra", unit="")
-    dataset.edisp = EDispMap(Map(RegionGeom([migra, true]), np.arange(30).reshape(3, 10, 1, 1)))
+    density = np.arange(30).reshape(3, 10, 1, 1) / 200
+    dataset.edisp = EDispMap(Map(RegionGeom([migra, true]), density))
     dataset.write(tmp_path / "dataset.fits")
     again = MapDataset.read(tmp_path / "dataset.fits")
     assert_equal(again, dataset)
@@ -201,7 +202,7 @@ def damaged(path: Path, kind: str) -> Path:
     else:
         with fits.open(path) as hdus:
             if kind == "bands":
-                del hdus["COUNTS_BANDS"]
+                del hdus["COUNTS_BANDS"], hdus[0].header["NEXTEND"]
             elif kind == "unit":
                 hdus["EXPOSURE"].header["BUNIT"] = "s"
             elif kind == "pixels":

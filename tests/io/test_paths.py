@@ -10,6 +10,7 @@ import pytest
 
 from gammagrad import FluxMaps, Map
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import GammagradError
 from gammagrad.estimators.config import read_model
 from gammagrad.io.paths import expand_path
 from gammagrad.io.yaml_file import read_yaml, write_yaml
@@ -83,16 +84,61 @@ def test_everything_that_reads_takes_such_names(
 def test_the_map_of_a_template_may_have_such_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GAMMAGRAD_TEST", str(tmp_path / "data"))
+    monkeypatch.setenv("GAMMAPY_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     image = Map.create(npix=(7, 5), binsz=0.1, unit="sr-1", data=np.ones((5, 7)))
-    image.write("$GAMMAGRAD_TEST/shape.fits")
-    shape = TemplateSpatialModel.from_map(image, filename="$GAMMAGRAD_TEST/shape.fits")
+    image.write("$GAMMAPY_DATA/shape.fits")
+    shape = TemplateSpatialModel.from_map(image, filename="$GAMMAPY_DATA/shape.fits")
     model = SkyModel(PowerLawSpectralModel(), shape, name="template")
     write_yaml(models_to_dict([model]), tmp_path / "model.json")
     assert np.array_equal(read_model(tmp_path / "model.json").spatial_model.data, shape.data)
     maps = FluxMaps({"norm": Map.create(npix=(4, 3), axes=[AXIS])}, model)
     maps.write(tmp_path / "maps.fits")
     assert FluxMaps.read(tmp_path / "maps.fits").reference_model.spatial_model is not None
-    monkeypatch.delenv("GAMMAGRAD_TEST")  # the spectrum is all that fluxes need
+    monkeypatch.delenv("GAMMAPY_DATA")  # the spectrum is all that fluxes need
     assert FluxMaps.read(tmp_path / "maps.fits").reference_model.spatial_model is None
+
+
+# ---------------------------------------------------------------- paths that files name
+
+
+def template(folder: Path, filename: str) -> Path:
+    """Write a model file that names the map of a template."""
+    spatial = {"type": "TemplateSpatialModel", "filename": filename, "normalize": True}
+    spectral = {"type": "pl", "parameters": [{"name": "index", "value": 2.0}]}
+    model = {"name": "a", "type": "SkyModel", "spectral": spectral, "spatial": spatial}
+    write_yaml({"components": [model]}, folder / "model.json", overwrite=True)
+    return folder / "model.json"
+
+
+def test_a_file_may_name_no_variable_but_those_of_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAMMAGRAD_SECRET", "the password")
+    monkeypatch.setenv("GAMMAPY_DATA", str(tmp_path / "the place of the data"))
+    with pytest.raises(GammagradError, match=r"GAMMAGRAD_SECRET; .* GAMMAPY_DATA only") as caught:
+        read_model(template(tmp_path, "$GAMMAGRAD_SECRET/map.fits"))
+    assert "the password" not in str(caught.value)
+    for content in (None, b"", b"SIMPLE"):
+        if content is not None:
+            (tmp_path / "the place of the data").mkdir(exist_ok=True)
+            (tmp_path / "the place of the data" / "m.fits").write_bytes(content)
+        with pytest.raises(GammagradError, match=r"\$GAMMAPY_DATA/m.fits") as caught:
+            read_model(template(tmp_path, "$GAMMAPY_DATA/m.fits"))
+        assert "the place of" not in str(caught.value)
+
+
+def test_a_relative_path_stays_within_the_folder(tmp_path: Path) -> None:
+    image = Map.create(npix=(7, 5), binsz=0.1, unit="sr-1", data=np.ones((5, 7)))
+    image.write(tmp_path / "shape.fits")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "link.fits").symlink_to(tmp_path / "shape.fits")
+    for name in ("../shape.fits", "link.fits", "a/../../shape.fits"):
+        with pytest.raises(GammagradError, match="leads out of the folder"):
+            read_model(template(inner, name))
+    for name in ("../shape.fits", "link.fits"):
+        assert read_model(template(inner, name), outside=True).spatial_model is not None
+    assert read_model(template(inner, str(tmp_path / "shape.fits"))).spatial_model is not None
+    image.write(inner / "own.fits")
+    assert read_model(template(inner, "own.fits")).spatial_model is not None

@@ -18,6 +18,7 @@ from gammagrad.cli.load import output_folder
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.report import align, print_lines, seconds
 from gammagrad.distribution import significance_distribution
+from gammagrad.errors import InputError
 from gammagrad.estimators.exclusion import write_regions
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.evaluate import reco_exposure
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
     check_replaced(args.output, _file_names(args, draw), args.overwrite)
     data = load_counts(args.file)
     if args.write_dataset and data.dataset is None:
-        raise ValueError(f"--write-dataset: {args.file} is no map dataset, only counts.")
+        raise InputError(f"--write-dataset: {args.file} is no map dataset, only counts.")
     images = _images(args, data)
     pixels = int(np.prod(data.counts.geom.shape_image))
     start = time.perf_counter()
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
         estimator = make_background_estimator(args, data.counts.geom, keep_record)
         result = _run(estimator, images, data, (args.niter_min, args.niter_max))
     except ValueError as error:
-        raise ValueError(_in_options(str(error))) from error
+        raise InputError(_in_options(str(error))) from error
     spent = time.perf_counter() - start
     for name in MAPS:
         result[name].meta |= data.meta
@@ -172,7 +173,7 @@ def _acceptance(what: str, data: CountsInput) -> Map:
         return load_map(what, data.counts, "--acceptance")
     dataset = data.dataset
     if dataset is None or getattr(dataset, what) is None:
-        raise ValueError(
+        raise InputError(
             f"--acceptance {what}: expected a map dataset with it; for counts alone give the name "
             "of a FITS map."
         )

@@ -9,6 +9,7 @@ from gammagrad.cli.exclude_option import add_exclude_options
 from gammagrad.cli.parser import angle, finite
 from gammagrad.core.mask_loop import MASK_UPDATES
 from gammagrad.core.ring_background import SIGNIFICANCES
+from gammagrad.errors import InputError
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.maps.discs import disc_kernel
 from gammagrad.maps.geom import WcsGeom
@@ -167,12 +168,12 @@ def make_background_estimator(
     for name, kernel in (("source-radius", disc), ("ring-radius, --ring-width", ring)):
         if kernel.shape[0] > rows or kernel.shape[1] > cols:
             size = " x ".join(f"{width:.3g}" for width in geom.width.to_value("deg"))
-            raise ValueError(
+            raise InputError(
                 f"--{name}: expected a kernel that fits in the map of {size} deg, got one of "
                 f"{kernel.shape[1]} x {kernel.shape[0]} pixels on {cols} x {rows}."
             )
         if not kernel.any():
-            raise ValueError(
+            raise InputError(
                 f"--{name}: no pixel lies in the ring; pixels are "
                 f"{middle_shape(geom).size:.3g} deg wide, make it wider."
             )

@@ -29,13 +29,16 @@ def keep_compiled_code() -> Path | None:
     -------
     Path or None
         The folder; None where the environment switches the cache off, JAX has one set already, or
-        the folder cannot be written, which is logged and no error.
+        the folder cannot be written or is not the user's alone, which is logged and no error.
     """
     if os.environ.get(NO_CACHE) or jax.config.values.get("jax_compilation_cache_dir"):
         return None
     folder = cache_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (reason := _not_ours(folder)) is not None:
+            log.info("compiled code is not kept: %s %s", folder, reason)
+            return None
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -46,6 +49,20 @@ def keep_compiled_code() -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
+
+
+def _not_ours(folder: Path) -> str | None:
+    """Return why code in a folder cannot be trusted, since what is loaded runs; None if it can."""
+    if not hasattr(os, "getuid"):
+        return None
+    about = folder.stat()
+    if about.st_uid != os.getuid():
+        return "belongs to somebody else"
+    if about.st_mode & 0o022:
+        return "can be written by others"
+    if about.st_mode & 0o077:
+        folder.chmod(0o700)
+    return None
 
 
 def cache_folder() -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputError
 from gammagrad.io.fits_file import file_sha256, read_hdus
 from gammagrad.io.paths import expand_path
 from gammagrad.io.plain_fits import read_plain
@@ -93,7 +94,7 @@ def load_counts(name: str) -> CountsInput:
         dataset = MapDataset.read(name)
         return CountsInput(dataset.require("counts"), dataset, _meta(name))
     if names & _PARTS:
-        raise ValueError(f"{name}: a map dataset without counts; expected counts in it.")
+        raise InputError(f"{name}: a map dataset without counts; expected counts in it.")
     return CountsInput(read_plain(name).map, None, _meta(name))
 
 
@@ -130,7 +131,7 @@ def load_map(name: str, counts: Map, what: str) -> Map:
     m = read_plain(name).map
     difference = counts.geom.to_image().difference(m.geom.to_image())
     if difference:
-        raise ValueError(f"{what} {name}: expected the pixels of the counts, but {difference}.")
+        raise InputError(f"{what} {name}: expected the pixels of the counts, but {difference}.")
     # axes of one name with other edges are left for the error that they are
     other = m.geom.axes.names != counts.geom.axes.names
     if other and m.data.size == counts.data.size:

@@ -22,6 +22,7 @@ from gammagrad.demo import (
     simulated_demo,
     write_demo,
 )
+from gammagrad.errors import InputError
 from gammagrad.plot.overview import draw_to_files
 
 __all__ = ["OWN_FILE", "add_parser", "run"]
@@ -132,7 +133,7 @@ def _simulated_lines(demo: Demo) -> list[str]:
     """Return what was found in a simulated field."""
     table = demo.comparison
     if table is None:
-        raise ValueError("this demo has no simulated field to compare with.")
+        raise InputError("this demo has no simulated field to compare with.")
     missed = int(np.isnan(table["flux"].value).sum())
     return [
         *_comparison(table),

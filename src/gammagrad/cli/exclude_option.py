@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gammagrad.cli.parser import angle
+from gammagrad.errors import InputError
 from gammagrad.estimators.exclusion import exclusion_mask
 from gammagrad.io.fits_file import read_hdus
 from gammagrad.io.paths import expand_path
@@ -77,7 +78,7 @@ def exclusion_of(args: argparse.Namespace, geom: WcsGeom) -> Map | None:
     """
     if not args.exclude:
         if args.exclude_radius is not None:
-            raise ValueError("--exclude-radius goes with --exclude, of which there is none.")
+            raise InputError("--exclude-radius goes with --exclude, of which there is none.")
         return None
     image = geom.to_image()
     keep = np.ones(image.data_shape, bool)
@@ -87,7 +88,7 @@ def exclusion_of(args: argparse.Namespace, geom: WcsGeom) -> Map | None:
         except ValueError as error:
             words = str(error).replace("radius, an angle for all", "--exclude-radius for all")
             words = words.replace("give them a radius, such as", "give --exclude-radius, such as")
-            raise ValueError(f"--exclude {text}: {words}") from error
+            raise InputError(f"--exclude {text}: {words}") from error
     return Map(image, keep)
 
 
@@ -105,7 +106,7 @@ def _keep(text: str, image: WcsGeom, radius: float | None) -> Any:
     if name.endswith(".reg"):
         return exclusion_mask(image, regions=text, radius=radius).data
     if not name.endswith(TABLE_SUFFIXES):
-        raise ValueError(
+        raise InputError(
             f"expected LON,LAT,RADIUS in deg, or a file ending in one of .reg, "
             f"{', '.join(TABLE_SUFFIXES)}."
         )
@@ -123,11 +124,11 @@ def _circle(text: str) -> tuple[str, float, float, float] | None:
     try:
         lon, lat, radius = (float(part) for part in parts)
     except ValueError as error:
-        raise ValueError("expected LON,LAT,RADIUS, three numbers in deg.") from error
+        raise InputError("expected LON,LAT,RADIUS, three numbers in deg.") from error
     if colon and frame not in ("icrs", "galactic", "fk5"):
-        raise ValueError(f"{frame!r} is no frame; expected icrs, galactic or fk5.")
+        raise InputError(f"{frame!r} is no frame; expected icrs, galactic or fk5.")
     if not (-90 <= lat <= 90 and -360 <= lon <= 360 and 0 <= radius <= 180):
-        raise ValueError("expected LON,LAT,RADIUS in deg, latitudes from -90 to 90.")
+        raise InputError("expected LON,LAT,RADIUS in deg, latitudes from -90 to 90.")
     return frame, lon, lat, radius
 
 
@@ -150,6 +151,6 @@ def _mask_of_file(name: str, image: WcsGeom) -> Any:
     """Return the pixels that a FITS mask keeps at all of its energies."""
     m = read_plain(name).map
     if difference := image.difference(m.geom.to_image()):
-        raise ValueError(f"expected a mask with the pixels of the counts, but {difference}.")
+        raise InputError(f"expected a mask with the pixels of the counts, but {difference}.")
     planes = m.data.reshape(-1, *image.shape_image)
     return np.all(planes.astype(bool) & np.isfinite(planes), axis=0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gammagrad.cli.parser import angle, numbers, setting, texts
 from gammagrad.cli.words import OPTIONS_OF_SETTINGS
+from gammagrad.errors import InputError
 from gammagrad.estimators.config import read_config, read_model
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.models import (
@@ -264,7 +265,7 @@ def make_estimator(args: argparse.Namespace) -> TSMapEstimator:
         setattr(estimator, name, getattr(args, name))
     for name in given:
         if name in _NEEDS and _NEEDS[name] not in estimator.selection_optional:
-            raise ValueError(
+            raise InputError(
                 f"{OPTIONS_OF_SETTINGS[name]} goes with --selection {_NEEDS[name]}: it is about "
                 "maps that are not computed otherwise."
             )
@@ -279,7 +280,7 @@ def _models(
 ) -> SkyModel | list[SkyModel]:
     """Return a model with another shape or spectrum, or one for each of these."""
     if isinstance(model, Models) and not (shapes and indices):
-        raise ValueError(
+        raise InputError(
             "--config has several models; give --model and --index both, or none of them."
         )
     base: SkyModel = model[0] if isinstance(model, Models) else model
@@ -318,7 +319,7 @@ def _shape(text: str) -> Any:
     if kind == "point" and not size:
         return PointSpatialModel()
     if kind not in shapes or not size:
-        raise ValueError(
+        raise InputError(
             f"--model {text!r}: expected point, gauss:SIGMA or disk:RADIUS, such as gauss:0.2, or "
             "a YAML file with a model."
         )
@@ -326,4 +327,4 @@ def _shape(text: str) -> Any:
     try:
         return shape(**{name: angle(size)})
     except argparse.ArgumentTypeError as error:
-        raise ValueError(f"--model {text!r}: {error}.") from error
+        raise InputError(f"--model {text!r}: {error}.") from error

@@ -12,6 +12,7 @@ import numpy as np
 from gammagrad.cli.report import align, energy_groups, print_lines, source_table
 from gammagrad.dataset import MapDataset
 from gammagrad.dataset.info import nice_energy
+from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io.fits_file import hdu_names, read_hdus
 from gammagrad.io.paths import expand_path
@@ -119,7 +120,7 @@ def describe_file(name: str) -> list[str]:
     if "PSF" in names and names & {"THETA", "PSF_BANDS"}:
         return [f"{name}: a point spread function", *_describe_psf(read_psf(name))]
     if not images:
-        raise ValueError(
+        raise InputError(
             f"{name}: no map in it; expected a map dataset, flux maps or an image, found the HDUs "
             f"{hdu_names(hdus)}."
         )

@@ -16,6 +16,7 @@ from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.parser import radius_text
 from gammagrad.cli.report import position_text, print_lines, seconds
 from gammagrad.distribution import significance_distribution
+from gammagrad.errors import InputError
 from gammagrad.estimators.lima import lima_maps
 from gammagrad.io.fits_file import write_hdus
 from gammagrad.io.map_fits import map_to_hdus
@@ -168,15 +169,15 @@ def _parts(args: argparse.Namespace, data: CountsInput) -> dict[str, Any]:
     wanted = [name for name in off if name in parts]
     if wanted and len(wanted) < len(off):
         missing = ", ".join("--" + n.replace("_", "-") for n in off if n not in parts)
-        raise ValueError(f"{missing} missing: --counts-off, --acceptance and --acceptance-off go "
+        raise InputError(f"{missing} missing: --counts-off, --acceptance and --acceptance-off go "
                          "together.")  # fmt: skip
     if wanted and "background" in parts:
-        raise ValueError("--background and --counts-off: expected one of them, got both.")
+        raise InputError("--background and --counts-off: expected one of them, got both.")
     if args.correlate_off and not wanted:
-        raise ValueError("--correlate-off goes with --counts-off.")
+        raise InputError("--correlate-off goes with --counts-off.")
     if not wanted and "background" not in parts:
         if data.dataset is None or data.dataset.background is None:
-            raise ValueError(
+            raise InputError(
                 f"{args.file} has no background: give --background, or --counts-off; "
                 "`gammagrad background` makes one from the counts."
             )

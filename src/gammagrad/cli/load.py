@@ -9,6 +9,7 @@ from typing import Any
 from gammagrad.cli.parser import angle, texts
 from gammagrad.cli.words import speaking_of_options
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import FileAccessError, InputError
 from gammagrad.io.fits_file import file_sha256
 from gammagrad.io.paths import expand_path
 
@@ -85,16 +86,16 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
     given = {name: value for name, value in given.items() if value is not None}
     if args.files:
         if given:
-            raise ValueError(
+            raise InputError(
                 f"{_option(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
         with speaking_of_options():
             return [MapDataset.read(name) for name in args.files]
     if "counts" not in given:
-        raise ValueError("no data: give a FILE, or --counts with --background and --exposure.")
+        raise InputError("no data: give a FILE, or --counts with --background and --exposure.")
     if "exposure" not in given:
-        raise ValueError("--counts alone will not do: give --exposure, and --background.")
+        raise InputError("--counts alone will not do: give --exposure, and --background.")
     given["energy_edges"] = given.pop("energy_bins", None)
     with speaking_of_options(plain=True):
         return [MapDataset.from_files(**given, name=_stem(given["counts"]))]
@@ -150,7 +151,12 @@ def output_folder(name: str | Path) -> Path:
     folder = expand_path(name)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; expected a folder to write into.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileAccessError(
+            f"cannot make the folder {str(folder)!r} ({error.strerror or error}); choose another."
+        ) from error
     return folder
 
 

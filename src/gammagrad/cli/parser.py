@@ -60,7 +60,7 @@ def setting(name: str, example: str, kind: Callable[[str], Any] = str) -> Callab
     def convert(text: str) -> Any:
         try:
             return check_settings(name, kind(text))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             # Python's and astropy's errors, about texts that are no numbers or quantities, do not
             # name the setting
             own = option_words(str(error).rstrip(".")) if str(error).startswith(name) else ""

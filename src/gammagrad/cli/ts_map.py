@@ -20,6 +20,7 @@ from gammagrad.cli.parser import finite, number_or_angle
 from gammagrad.cli.report import energy_groups, print_lines, seconds, source_table, status_line
 from gammagrad.cli.words import speaking_of_options
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputError
 from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_norm
 from gammagrad.estimators.config import write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
@@ -178,7 +179,7 @@ def _box(numbers: list[float] | None) -> tuple[SkyCoord, u.Quantity] | None:
         return None
     lon, lat, width = numbers
     if not (-90 <= lat <= 90 and 0 < width < 360 and -360 <= lon <= 360):
-        raise ValueError(
+        raise InputError(
             f"--around {lon:g} {lat:g} {width:g}: expected right ascension, declination and a "
             "positive width, in deg."
         )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gammagrad.errors import InputError
 from gammagrad.parallel import WorkerError
 
 __all__ = ["OPTIONS_OF_SETTINGS", "option_words", "speaking_of_options"]
@@ -108,4 +109,4 @@ def speaking_of_options(plain: bool = False) -> Iterator[None]:
     try:
         yield
     except (ValueError, WorkerError) as error:
-        raise ValueError(option_words(str(error), plain)) from error
+        raise InputError(option_words(str(error), plain)) from error

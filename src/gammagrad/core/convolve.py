@@ -11,6 +11,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, static_field
+from gammagrad.errors import InputError
 
 __all__ = [
     "DIRECT_MAX_PIXELS",
@@ -32,7 +33,7 @@ def _image(value: ArrayLike, name: str) -> Array:
     """Return an array after checking that it is a two-dimensional one with pixels."""
     array = jnp.asarray(value)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(
+        raise InputError(
             f"{name} must be a two-dimensional array with at least one pixel, got shape "
             f"{array.shape}; use jax.vmap or convolve_stack for stacks."
         )
@@ -80,7 +81,7 @@ def _convolve_from(image: Array, kernel: Array, start: tuple[int, int], method: 
     """Convolve with zeros outside; `start` is the kernel pixel that lands on the output pixel."""
     (ny, nx), (ky, kx), (sy, sx) = image.shape, kernel.shape, start
     if method not in ("auto", "fft", "direct"):
-        raise ValueError(f'method must be "auto", "fft" or "direct", got {method!r}.')
+        raise InputError(f'method must be "auto", "fft" or "direct", got {method!r}.')
     if _is_direct((ky, kx), method):
         # padding here, and "valid" there, lets the kernel be larger than the image on any side
         padded = jnp.pad(image, ((ky - 1 - sy, sy), (kx - 1 - sx, sx)))
@@ -322,12 +323,12 @@ def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -
     """
     images, kernel = jnp.asarray(images), jnp.asarray(kernel)
     if images.ndim != 3 or kernel.ndim not in (2, 3):
-        raise ValueError(
+        raise InputError(
             "images must have shape (n, ny, nx) and kernel (ky, kx) or (n, ky, kx), got "
             f"{images.shape} and {kernel.shape}."
         )
     if kernel.ndim == 3 and len(kernel) != len(images):
-        raise ValueError(
+        raise InputError(
             f"there must be one kernel or one for each of the {len(images)} images, "
             f"got {len(kernel)}."
         )
@@ -366,7 +367,7 @@ def box_sum(image: ArrayLike, shape: tuple[int, int]) -> Array:
     image = _image(image, "image")
     ky, kx = (int(side) for side in shape)
     if ky < 1 or kx < 1:
-        raise ValueError(f"shape must have sides of at least one pixel, got {tuple(shape)}.")
+        raise InputError(f"shape must have sides of at least one pixel, got {tuple(shape)}.")
     if image.dtype == jnp.bool_:
         image = image.astype(jnp.int32)
     total: Array = image

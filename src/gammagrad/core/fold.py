@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gammagrad._arrays import common_float, takes_arrays
 from gammagrad._programs import compiled
 from gammagrad._pytree import pytree, static_field
 from gammagrad.core.convolve import PreparedKernel, prepare_kernel
@@ -83,6 +84,7 @@ def _spread(images: Array, factor: int) -> Array:
     return jnp.repeat(jnp.repeat(images, factor, axis=-2), factor, axis=-1)
 
 
+@takes_arrays
 def apply_edisp(counts: ArrayLike, edisp: ArrayLike) -> Array:
     """Sort counts from bins of true into bins of reconstructed energy.
 
@@ -101,6 +103,7 @@ def apply_edisp(counts: ArrayLike, edisp: ArrayLike) -> Array:
     return jnp.einsum("t...,tr->r...", counts, edisp, precision=lax.Precision.HIGHEST)
 
 
+@takes_arrays
 def fold(
     spectrum: ArrayLike,
     image: ArrayLike,
@@ -140,7 +143,7 @@ def fold(
     Array
         Predicted counts, shape (n_reco, ny, nx). Nothing comes in from outside the image.
     """
-    spectrum, image, exposure = jnp.asarray(spectrum), jnp.asarray(image), jnp.asarray(exposure)
+    spectrum, image, exposure = common_float(spectrum, image, exposure)
     per_flux = spectrum[:, None, None] * exposure
     if psf is not None and not psf_after_edisp:
         image = _blur(image, psf)

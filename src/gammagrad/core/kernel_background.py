@@ -10,11 +10,13 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, image_room, to_device
 from gammagrad._pytree import pytree
 from gammagrad.core.mask_loop import MASK_UPDATES, History, LoopEnd, MaskRule, Problem, solve
 from gammagrad.core.morphology import mirrored, prepare_footprint
 from gammagrad.core.ring_background import SIGNIFICANCES, Scene, make_scene
+from gammagrad.errors import InputError, short
 
 __all__ = ["History", "KernelBackground", "disk_structure", "kernel_background"]
 
@@ -86,7 +88,7 @@ def disk_structure(radius: float) -> np.ndarray:
      [0 1 0]]
     """
     if not 0 <= radius < np.inf:
-        raise ValueError(f"radius must be a finite number of pixels, at least 0, got {radius}.")
+        raise InputError(f"radius must be a finite number of pixels, at least 0, got {radius}.")
     reach = int(radius)
     offset = np.arange(-reach, reach + 1)
     return offset[:, None] ** 2 + offset[None, :] ** 2 <= radius**2
@@ -96,27 +98,29 @@ def _check(images: dict[str, Any], kernels: dict[str, Any]) -> None:
     expected = np.shape(images["counts"])
     for name, array in {"counts": images["counts"], **kernels}.items():
         if np.ndim(array) != 2 or np.size(array) == 0:
-            raise ValueError(
+            raise InputError(
                 f"{name} must be a two-dimensional array, got shape {np.shape(array)}."
             )
     rows, cols = np.shape(kernels["kernel_src"])
     if rows % 2 == 0 or cols % 2 == 0:
-        raise ValueError(
+        raise InputError(
             f"kernel_src must have an odd number of rows and columns, got {(rows, cols)}: an "
             "even one has no middle pixel and would shift the significance; pad it by one."
         )
+    check_counts(images["counts"])
     for name, image in images.items():
         if image is not None and np.shape(image) != expected:
-            raise ValueError(
+            raise InputError(
                 f"{name} must have the shape of counts, {expected}, got {np.shape(image)}."
             )
 
 
 def _choose(value: str, choices: tuple[str, ...], name: str) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {short(value)}.")
 
 
+@takes_arrays
 def kernel_background(
     counts: ArrayLike,
     kernel_src: ArrayLike,
@@ -189,8 +193,8 @@ def kernel_background(
     Raises
     ------
     ValueError
-        If an argument is not an image, shapes differ, `kernel_src` has an even side, or a name is
-        not known.
+        If an argument is not an image, shapes differ, `kernel_src` has an even side, counts are
+        above 2^53, or a name is not known.
 
     Notes
     -----

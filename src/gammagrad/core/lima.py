@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad._arrays import common_float, takes_arrays
 from gammagrad.core.logarithm import log
 
 __all__ = ["lima_of_sums", "lima_significance", "lima_significance_known_background"]
@@ -16,20 +15,6 @@ __all__ = ["lima_of_sums", "lima_significance", "lima_significance_known_backgro
 # above it the closed form loses at most a factor of some ten of it.
 _NEAR = 0.2
 _TERMS = 8
-
-
-def _common_float(*values: ArrayLike) -> tuple[Array, ...]:
-    """Return arrays of one floating dtype: the widest among them, or JAX's default."""
-    arrays = [jnp.asarray(value) for value in values]
-    # Python scalars (and tracers of them) are weak: they adapt to the others
-    found: list[Any] = [
-        array.dtype
-        for array in arrays
-        if jnp.issubdtype(array.dtype, jnp.floating) and not array.weak_type
-    ]
-    default = jnp.zeros(()).dtype
-    dtype = max(found, key=lambda d: jnp.finfo(d).bits) if found else default
-    return tuple(array.astype(dtype) for array in arrays)
 
 
 def _near_and_far(n: Array, mu: Array, d: Array) -> tuple[Array, Array, Array]:
@@ -62,6 +47,7 @@ def _deviance_per_square(n: Array, mu: Array, d: Array) -> Array:
     return jnp.where(near, close, far / safe_d / safe_d)
 
 
+@takes_arrays
 def lima_significance_known_background(n_on: ArrayLike, mu_bkg: ArrayLike) -> Array:
     """Significance of counts over a background that is known without error.
 
@@ -98,7 +84,7 @@ def lima_significance_known_background(n_on: ArrayLike, mu_bkg: ArrayLike) -> Ar
     >>> print(f"{lima_significance_known_background(30.0, 10.0):.4f}")
     5.0908
     """
-    n, mu = _common_float(n_on, mu_bkg)
+    n, mu = common_float(n_on, mu_bkg)
     valid = (n >= 0) & (mu >= 0)
     n, mu = (jnp.where(valid, x, jnp.ones_like(x)) for x in (n, mu))
     return jnp.where(valid, lima_of_sums(n, mu), jnp.nan)
@@ -128,6 +114,7 @@ def lima_of_sums(n: Array, mu: Array) -> Array:
     return jnp.where(usable, value, jnp.where(n > 0, jnp.inf, jnp.zeros_like(value)))
 
 
+@takes_arrays
 def lima_significance(n_on: ArrayLike, n_off: ArrayLike, alpha: ArrayLike) -> Array:
     """Significance of counts in an ON region, the background measured in an OFF region.
 
@@ -161,7 +148,7 @@ def lima_significance(n_on: ArrayLike, n_off: ArrayLike, alpha: ArrayLike) -> Ar
     >>> print(f"{lima_significance(30.0, 40.0, 0.25):.4f}")
     4.3371
     """
-    on, off, a = _common_float(n_on, n_off, alpha)
+    on, off, a = common_float(n_on, n_off, alpha)
     valid = (on >= 0) & (off >= 0) & (a > 0)
     counted = valid & (on + off > 0)
     one = jnp.ones_like(on + off + a)

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree
 from gammagrad.core.convolve import PreparedKernel, prepare_kernel
+from gammagrad.errors import InputError
 
 __all__ = [
     "Footprint",
@@ -32,7 +33,7 @@ def _mask(value: ArrayLike, name: str) -> Array:
     """Return a boolean array after checking that it is a two-dimensional one with pixels."""
     array = jnp.asarray(value)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(
+        raise InputError(
             f"{name} must be a two-dimensional array with at least one pixel, got shape "
             f"{array.shape}; use jax.vmap for stacks."
         )
@@ -266,7 +267,7 @@ def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
     """
     seeds, region = _mask(seeds, "seeds"), _mask(region, "region")
     if seeds.shape != region.shape:
-        raise ValueError(
+        raise InputError(
             f"seeds and region must have one shape, got {seeds.shape} and {region.shape}."
         )
     open_ = region | seeds

@@ -11,13 +11,15 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, is_traced, room
 from gammagrad._pytree import pytree, replace
 from gammagrad.core.intervals import PixelProfile, pixel_intervals
-from gammagrad.core.options import FitOptions, make_options, parse_selection
+from gammagrad.core.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.sensitivity import sensitivity
 from gammagrad.core.solve import N_SWEEPS, Root, Status, lower_start, newton
 from gammagrad.core.stats import ScoreSums, bin_ratio, cash, score_terms, ts_term
+from gammagrad.errors import InputError
 
 __all__ = ["NormFit", "checked_selection", "fit_bins", "fit_norm", "fit_status", "floating"]
 
@@ -188,18 +190,28 @@ def fit_bins(
         extras["norm_sensitivity"] = sensitivity(background, model, options)
     if "stat_scan" in selection and scan_values is not None:
         extras["stat_scan"] = profile.scan(scan_values, bound)
+    npred = background.sum() + excess
+    lost = has_model & ~_all_known(norm + ts + stat_null + npred, extras)
     return NormFit(
         norm=norm,
         norm_err=jnp.where(s2 > 0, options.n_sigma / jnp.sqrt(safe_s2), jnp.inf),
         ts=jnp.where(norm < 0, -ts, ts),
         stat=stat_null - ts,
         stat_null=stat_null,
-        npred=background.sum() + excess,
+        npred=npred,
         npred_excess=excess,
         niter=jnp.where(occupied.any(), root.niter, 0),
-        status=status,
+        status=jnp.where(lost, Status.OUT_OF_RANGE, status),
         **{name: jnp.where(has_model, value, 0) for name, value in extras.items()},
     )
+
+
+def _all_known(total: Array, extras: dict[str, Array]) -> Array:
+    """Return whether a sum of results is finite, and no end of an interval is NaN."""
+    known = jnp.isfinite(total)
+    for name in ("norm_errp", "norm_errn", "norm_ul"):
+        known = known & ~jnp.isnan(extras[name]) if name in extras else known
+    return known
 
 
 def _differentiable(
@@ -230,6 +242,7 @@ def floating(xp: Any, *arrays: ArrayLike) -> list[Any]:
     return [a.astype(dtype) for a in converted]
 
 
+@takes_arrays
 def fit_norm(
     counts: ArrayLike,
     background: ArrayLike,
@@ -293,8 +306,8 @@ def fit_norm(
     Raises
     ------
     ValueError
-        If the shapes differ, there is no bin, an optional output is not known, or a scan is asked
-        for without its norms.
+        If the shapes differ, there is no bin, counts are above 2^53, an option is out of its range,
+        an optional output is not known, or a scan is asked for without its norms.
 
     References
     ----------
@@ -314,8 +327,10 @@ def fit_norm(
     w = xp.ones_like(n) if weights is None else xp.asarray(weights).astype(n.dtype)
     shapes = {"counts": n.shape, "background": b.shape, "model": m.shape, "weights": w.shape}
     if len(set(shapes.values())) > 1 or n.size == 0:
-        raise ValueError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
+        raise InputError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
+    check_counts(n, w)
     selection, values = checked_selection(selection_optional, scan_values, b.dtype)
+    check_sweeps(n_sweeps)
     options = make_options(
         b.dtype,
         norm_min,
@@ -339,7 +354,7 @@ def checked_selection(
     if "stat_scan" not in names:
         return names, None
     if scan_values is None:
-        raise ValueError("stat_scan needs scan_values: the norms at which to scan the statistic.")
+        raise InputError("stat_scan needs scan_values: the norms at which to scan the statistic.")
     xp: Any = jnp if is_traced(scan_values) else np
     return names, xp.atleast_1d(xp.asarray(scan_values, dtype))
 

@@ -12,8 +12,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from gammagrad._programs import is_traced
 from gammagrad._pytree import pytree
+from gammagrad.errors import InputError, short
 
-__all__ = ["OPTIONAL", "FitOptions", "make_options", "parse_selection"]
+__all__ = ["OPTIONAL", "FitOptions", "check_sweeps", "make_options", "parse_selection"]
 
 OPTIONAL = ("errn-errp", "ul", "stat_scan", "sensitivity")
 """Optional outputs, in gammapy's words."""
@@ -67,12 +68,46 @@ def make_options(dtype: DTypeLike, norm_min: ArrayLike | None, **numbers: ArrayL
     -------
     FitOptions
         Scalars of that type.
+
+    Raises
+    ------
+    InputError
+        If a number that is known (not traced) is out of its range.
     """
     lowest = float("-inf") if norm_min is None else norm_min
     given = numbers | {"norm_min": lowest}
+    for name, number in given.items():
+        if not is_traced(number):
+            _check_number(name, number)
     # arrays of numpy compile nothing by themselves
     xp = jnp if is_traced(given) else np
     return FitOptions(**{name: xp.asarray(number, dtype) for name, number in given.items()})
+
+
+_POSITIVE = ("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "rtol")
+
+
+def _check_number(name: str, number: ArrayLike) -> None:
+    """Check that an option is one number in its range."""
+    value = np.asarray(number)
+    one = value.ndim == 0 and value.dtype.kind in "iuf"
+    amount = float(value) if one else np.nan
+    fine = not np.isnan(amount)
+    if name == "norm_min":
+        expected, fine = "one number, or None", fine and amount < np.inf
+    elif name in _POSITIVE:
+        expected, fine = "one positive number", 0 < amount < np.inf
+    else:
+        expected, fine = "one number of at least 0", 0 <= amount < np.inf
+    if not fine:
+        raise InputError(f"{name} is {short(number)}; expected {expected}.")
+
+
+def check_sweeps(n_sweeps: int) -> None:
+    """Check a number of Newton sweeps."""
+    whole = isinstance(n_sweeps, int | np.integer) and not isinstance(n_sweeps, bool)
+    if not whole or n_sweeps < 1:
+        raise InputError(f"n_sweeps is {short(n_sweeps)}; expected a whole number of at least 1.")
 
 
 def parse_selection(value: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -107,7 +142,7 @@ def parse_selection(value: str | Iterable[str] | None) -> tuple[str, ...]:
         if name not in OPTIONAL:
             near = difflib.get_close_matches(str(name), OPTIONAL, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise ValueError(
+            raise InputError(
                 f"selection_optional has {name!r}, which is no optional output: choose from "
                 f"{', '.join(map(repr, OPTIONAL))}, or 'all', or None{hint}"
             )

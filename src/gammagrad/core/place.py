@@ -12,6 +12,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, static_field
+from gammagrad.errors import InputError
 
 __all__ = [
     "PointKernel",
@@ -47,7 +48,7 @@ def block_sum(images: ArrayLike, factor: int) -> Array:
     images = jnp.asarray(images)
     *lead, ny, nx = images.shape
     if factor < 1 or ny % factor or nx % factor:
-        raise ValueError(f"images of {ny} x {nx} pixels do not divide into blocks of {factor}.")
+        raise InputError(f"images of {ny} x {nx} pixels do not divide into blocks of {factor}.")
     if factor == 1:
         return images
     return images.reshape(*lead, ny // factor, factor, nx // factor, factor).sum(axis=(-3, -1))

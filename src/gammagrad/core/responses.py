@@ -8,7 +8,9 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gammagrad._arrays import takes_arrays
 from gammagrad._programs import compiled
+from gammagrad.errors import InputError
 
 __all__ = ["broaden_psf", "gaussian_edisp", "gaussian_psf"]
 
@@ -22,6 +24,7 @@ _SHEPPARD = 1.2
 """Variance in square pixels above which summing over pixels adds 1/12 to it, and no more."""
 
 
+@takes_arrays
 def gaussian_psf(sigma: ArrayLike, shape: tuple[int, int], binsz: ArrayLike) -> Array:
     """Integrate round Gaussians over the pixels of kernels: PSFs of a width that can be fitted.
 
@@ -65,6 +68,7 @@ def gaussian_psf(sigma: ArrayLike, shape: tuple[int, int], binsz: ArrayLike) -> 
     return _round_kernels(widths, rows, cols)
 
 
+@takes_arrays
 def broaden_psf(kernels: ArrayLike, sigma: ArrayLike, binsz: ArrayLike) -> Array:
     """Convolve kernels with a Gaussian, to choose by how much a PSF has to be broadened.
 
@@ -103,13 +107,13 @@ def broaden_psf(kernels: ArrayLike, sigma: ArrayLike, binsz: ArrayLike) -> Array
     """
     kernels = jnp.asarray(kernels)
     if kernels.ndim not in (2, 3):
-        raise ValueError(
+        raise InputError(
             f"kernels have shape {kernels.shape}; expected (rows, cols) or (n, rows, cols)."
         )
     stack = kernels.reshape(-1, *kernels.shape[-2:])
     widths = _widths(sigma, "sigma").astype(kernels.dtype)
     if widths.shape[0] not in (1, stack.shape[0]):
-        raise ValueError(
+        raise InputError(
             f"sigma has {widths.shape[0]} widths for {stack.shape[0]} kernels; pass one for each, "
             "or one for all."
         )
@@ -117,6 +121,7 @@ def broaden_psf(kernels: ArrayLike, sigma: ArrayLike, binsz: ArrayLike) -> Array
     return _spread_out(stack, variance).reshape(kernels.shape)
 
 
+@takes_arrays
 def gaussian_edisp(
     energy_true: ArrayLike, energy: ArrayLike, sigma: ArrayLike, bias: ArrayLike = 0.0
 ) -> Array:
@@ -159,14 +164,14 @@ def gaussian_edisp(
     edges = [jnp.asarray(a) for a in (energy_true, energy)]
     for name, array in zip(("energy_true", "energy"), edges, strict=True):
         if array.ndim != 1 or array.size < 2:
-            raise ValueError(f"{name} has shape {array.shape}; expected the edges of its bins.")
+            raise InputError(f"{name} has shape {array.shape}; expected the edges of its bins.")
     widths, biases = _widths(sigma, "sigma"), _widths(bias, "bias")
     dtype = jnp.promote_types(widths.dtype, biases.dtype)
     true, reco = (a.astype(dtype) for a in edges)
     n_true = true.size - 1
     for name, array in (("sigma", widths), ("bias", biases)):
         if array.size not in (1, n_true):
-            raise ValueError(
+            raise InputError(
                 f"{name} has {array.size} values for {n_true} bins of true energy; pass one for "
                 "each, or one for all."
             )
@@ -183,14 +188,14 @@ def _widths(value: ArrayLike, name: str) -> Array:
     """Return a number or a list of them as a floating array of one dimension."""
     array = jnp.atleast_1d(jnp.asarray(value).astype(_floating(value)))
     if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; expected one value, or a list of them.")
+        raise InputError(f"{name} has shape {array.shape}; expected one value, or a list of them.")
     return array
 
 
 def _odd_shape(shape: tuple[int, int]) -> tuple[int, int]:
     sides = tuple(int(n) for n in shape)
     if len(sides) != 2 or any(n < 1 or n % 2 == 0 for n in sides):
-        raise ValueError(f"shape is {shape!r}; a kernel needs two odd sides, as in (11, 11).")
+        raise InputError(f"shape is {shape!r}; a kernel needs two odd sides, as in (11, 11).")
     return sides[0], sides[1]
 
 

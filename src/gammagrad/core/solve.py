@@ -32,6 +32,7 @@ class Status(IntEnum):
     NOT_FITTED = 6
     NOT_CONVERGED = 7
     LOWER_ERROR_AT_BOUND = 8
+    OUT_OF_RANGE = 9
 
 
 STATUS: dict[int, str] = {
@@ -47,6 +48,10 @@ STATUS: dict[int, str] = {
     Status.NOT_CONVERGED: "not converged: the last step was larger than rtol allows",
     Status.LOWER_ERROR_AT_BOUND: (
         "fitted; the physical bound lies within n_sigma below the norm: the lower error ends there"
+    ),
+    Status.OUT_OF_RANGE: (
+        "not fitted: counts, background and exposure are so large or small that a result is not a "
+        "finite number"
     ),
 }
 """A sentence for every status code."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad._arrays import common_float, takes_arrays
 from gammagrad.core.logarithm import log, log1p, log1p_inside
 
 __all__ = [
@@ -35,6 +36,7 @@ BACKGROUND_FLOOR = 1e-25
 """Least predicted number of counts in a logarithm, in counts per bin."""
 
 
+@takes_arrays
 def cash(counts: ArrayLike, npred: ArrayLike, floor: float = BACKGROUND_FLOOR) -> Array:
     """Cash statistic of each bin, ``2 (mu - n log mu)``.
 
@@ -61,11 +63,11 @@ def cash(counts: ArrayLike, npred: ArrayLike, floor: float = BACKGROUND_FLOOR) -
     >>> float(cash(0.0, 1.5))
     3.0
     """
-    n, mu = jnp.asarray(counts), jnp.asarray(npred)
-    n, mu = n.astype(jnp.result_type(n, float, mu)), mu.astype(jnp.result_type(n, float, mu))
+    n, mu = common_float(counts, npred)
     return 2 * (mu - n * log(jnp.maximum(mu, floor)))
 
 
+@takes_arrays
 def cash_sum(counts: ArrayLike, npred: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Sum of the Cash statistic over all bins.
 

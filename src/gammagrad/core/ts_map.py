@@ -12,11 +12,12 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, image_room, to_device
 from gammagrad._pytree import replace
 from gammagrad.core.convolve import box_sum
 from gammagrad.core.norm import NormFit, checked_selection, fit_bins, floating
-from gammagrad.core.options import FitOptions, make_options
+from gammagrad.core.options import FitOptions, check_sweeps, make_options
 from gammagrad.core.solve import N_SWEEPS
 from gammagrad.core.tiles import map_tiles
 from gammagrad.core.windows import (
@@ -30,6 +31,7 @@ from gammagrad.core.windows import (
     summed_bins,
     weight_offset,
 )
+from gammagrad.errors import InputError
 
 __all__ = ["fit_images", "ts_map"]
 
@@ -93,6 +95,7 @@ def fit_images(
     return jax.tree.map(to_map, result)
 
 
+@takes_arrays
 def ts_map(
     counts: ArrayLike | Sequence[ArrayLike],
     background: ArrayLike | Sequence[ArrayLike],
@@ -169,8 +172,9 @@ def ts_map(
     Raises
     ------
     ValueError
-        If shapes do not fit together, the kernel has an even size, an optional output is not known
-        or a scan is asked for without its norms.
+        If shapes do not fit together, the kernel has an even size or none, counts are above 2^53,
+        an option is out of its range, an optional output is not known or a scan is asked for
+        without its norms.
 
     References
     ----------
@@ -195,11 +199,12 @@ def ts_map(
     may_fill = can_fill(counts, background, exposure, kernel, weights)
     cubes = _checked_cubes(counts, background, exposure, kernel, weights, np if may_fill else jnp)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
-        raise ValueError(
+        raise InputError(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
         )
     dtype = cubes[0][0].dtype
     selection, values = checked_selection(selection_optional, scan_values, dtype)
+    check_sweeps(n_sweeps)
     options = make_options(
         dtype,
         norm_min,
@@ -251,14 +256,14 @@ def _checked_cubes(
     }
     lengths = {name: len(value) for name, value in lists.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"One array per dataset is needed everywhere, got {lengths}.")
+        raise InputError(f"One array per dataset is needed everywhere, got {lengths}.")
     cubes = [_checked_cube(xp, *arrays) for arrays in zip(*lists.values(), strict=True)]
     shapes = {cube[0].shape[1:] for cube in cubes}
     if len(shapes) > 1:
-        raise ValueError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
+        raise InputError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
     hypotheses = [cube[3].shape[:-3] for cube in cubes]
     if len(set(hypotheses)) > 1:
-        raise ValueError(
+        raise InputError(
             f"Kernels of a joint fit must have the same hypotheses, got {hypotheses} in front of "
             "(energies, rows, cols)."
         )
@@ -351,14 +356,20 @@ def _checked_cube(
     shapes = {"counts": n.shape, "background": b.shape, "weights": w.shape}
     shapes["exposure"] = e.shape[-3:]
     if len(set(shapes.values())) > 1 or n.ndim != 3:
-        raise ValueError(f"Arrays must share one shape (energies, rows, cols), got {shapes}.")
+        raise InputError(f"Arrays must share one shape (energies, rows, cols), got {shapes}.")
     if k.ndim not in (3, 4) or k.shape[-3] != n.shape[0]:
-        raise ValueError(
+        raise InputError(
             f"The kernel has shape {k.shape}; expected ({n.shape[0]}, rows, cols), one image per "
             "energy of the counts, or several of these, one per hypothesis."
         )
+    if n.size == 0 or k.size == 0:
+        raise InputError(
+            f"Counts have shape {n.shape} and the kernel {k.shape}; expected a pixel or more, and "
+            "an energy or more, in each."
+        )
+    check_counts(n, w)
     if e.ndim == 4 and (k.ndim == 3 or e.shape[0] != k.shape[0]):
-        raise ValueError(
+        raise InputError(
             f"The exposure has shape {e.shape} and the kernel {k.shape}; an exposure with an axis "
             "of hypotheses in front needs as many kernels."
         )

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from gammagrad._pytree import pytree
+from gammagrad.errors import InputError
 
 __all__ = [
     "KERNEL_WEIGHTINGS",
@@ -261,7 +262,7 @@ class TilePlan(NamedTuple):
         """
         (ny, nx), (ky, kx) = shape[-2:], kernel_shape[-2:]
         if ky % 2 == 0 or kx % 2 == 0:
-            raise ValueError(
+            raise InputError(
                 f"The kernel has shape ({ky}, {kx}); both sizes must be odd so that it has a "
                 "central pixel. Pad it with a row or column of zeros."
             )

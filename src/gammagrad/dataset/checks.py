@@ -9,7 +9,10 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad._arrays import LARGEST_COUNT
 from gammagrad.dataset.masks import as_mask
+from gammagrad.dataset.response_checks import check_edisp_values, check_psf_values
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom, WcsGeom
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
@@ -28,6 +31,9 @@ __all__ = [
 ]
 
 MAP_NAMES = ("counts", "exposure", "background", "mask_safe", "mask_fit")
+
+# squares of norms must stay within double precision
+_LARGEST_EXPOSURE = 1e100
 
 _AXIS = {"exposure": "energy_true"}
 
@@ -56,12 +62,12 @@ def check_map(value: Any, name: str) -> Map:
         If its axes or its unit are not those of such a map.
     """
     if not isinstance(value, Map):
-        raise TypeError(
+        raise InputTypeError(
             f"{name}: expected a gammagrad Map or None, got {type(value).__name__}; "
             "make one with Map.from_geom(geom, data) or Map.read(filename)."
         )
     if isinstance(value.geom, RegionGeom):
-        raise ValueError(
+        raise InputError(
             f"{name}: it has a region and no sky pixels (a spectrum, not a map); "
             "a MapDataset needs maps with a WCS."
         )
@@ -73,7 +79,7 @@ def check_map(value: Any, name: str) -> Map:
         return value
     unit = without_count_units(value.unit)
     if unit != u.dimensionless_unscaled:
-        raise ValueError(
+        raise InputError(
             f"{name}: unit {value.unit.to_string()!r}; expected counts per pixel and energy bin, "
             "without a unit. Multiply by what is missing (time, solid angle, ...) first."
         )
@@ -88,14 +94,14 @@ def _check_axes(geom: WcsGeom, name: str) -> None:
     if names == [wanted]:
         return
     if not names:
-        raise ValueError(
+        raise InputError(
             f"{name}: an image without energy axis; expected one axis named {wanted!r}. "
             "MapDataset.from_maps(..., energy_edges=...) takes images."
         )
     hint = ""
     if wanted == "energy_true" and names == ["energy"]:
         hint = " MapDataset.from_maps takes an exposure in reconstructed energy."
-    raise ValueError(
+    raise InputError(
         f"{name}: axes {', '.join(names)}; expected one axis besides the sky, {wanted!r}.{hint}"
     )
 
@@ -105,12 +111,12 @@ def _check_exposure_unit(unit: u.UnitBase) -> None:
     if unit.is_equivalent(wanted):
         return
     if unit == u.dimensionless_unscaled:
-        raise ValueError(
+        raise InputError(
             f"exposure: it has no unit; expected area times time, such as {wanted!r}. "
             "Set it: Map(exposure.geom, exposure.data, unit='cm2 s'), or exposure_unit='cm2 s' "
             "in MapDataset.from_maps and from_files."
         )
-    raise ValueError(
+    raise InputError(
         f"exposure: unit {unit.to_string()!r} cannot be converted to {wanted!r}; "
         "expected effective area times observation time."
     )
@@ -142,7 +148,7 @@ def check_same_geometry(maps: Mapping[str, Map | None]) -> None:
     for name, m in present.items():
         difference = first.geom.to_image().difference(m.geom.to_image())
         if difference:
-            raise ValueError(
+            raise InputError(
                 f"{name} does not have the pixels of {reference}: {difference}. "
                 f"Reproject or cut out {name} so that both are the same."
             )
@@ -151,7 +157,7 @@ def check_same_geometry(maps: Mapping[str, Map | None]) -> None:
         start = next(iter(in_reco))
         axis, wanted = m.geom.axes["energy"], in_reco[start].geom.axes["energy"]
         if not same_bins(axis, wanted):
-            raise ValueError(
+            raise InputError(
                 f"{name} and {start} have different energy bins: {_axis_text(axis)} against "
                 f"{_axis_text(wanted)}; expected the same bins."
             )
@@ -185,22 +191,24 @@ def check_psf(psf: Any, energy_axis: MapAxis | None) -> PSFMap | None:
     TypeError
         If it is something else.
     ValueError
-        If it is in reconstructed energy and its bins are not those of the counts.
+        If it is in reconstructed energy and its bins are not those of the counts, or it is no
+        probability.
     """
     if psf is None:
         return None
     if not isinstance(psf, PSFMap):
-        raise TypeError(
+        raise InputTypeError(
             f"psf: expected a PSFMap or None, got {type(psf).__name__}; PSFMap.from_gauss makes "
             "one from a width, and MapDataset.from_maps takes psf_sigma or psf_table."
         )
     if psf.energy_name == "energy" and energy_axis is not None:
         axis = psf.psf_map.geom.axes["energy"]
         if not same_bins(axis, energy_axis):
-            raise ValueError(
+            raise InputError(
                 f"psf and counts have different energy bins: {_axis_text(axis)} against "
                 f"{_axis_text(energy_axis)}; a PSF in reconstructed energy needs the same bins."
             )
+    check_psf_values(psf)
     return psf
 
 
@@ -228,22 +236,23 @@ def check_edisp(
     TypeError
         If it is something else.
     ValueError
-        If its bins are not those of the counts and the exposure.
+        If its bins are not those of the counts and the exposure, or it has no probabilities.
     """
     if edisp is None:
         return None
     if not isinstance(edisp, EDispKernelMap | EDispMap):
-        raise TypeError(
+        raise InputTypeError(
             f"edisp: expected an EDispKernelMap, an EDispMap or None, got {type(edisp).__name__}."
         )
     axes = edisp.edisp_map.geom.axes
     pairs = (("energy", energy_axis, "counts"), ("energy_true", energy_axis_true, "exposure"))
     for name, axis, other in pairs:
         if axis is not None and name in axes.names and not same_bins(axes[name], axis):
-            raise ValueError(
+            raise InputError(
                 f"edisp and {other} have different bins on axis {name!r}: "
                 f"{_axis_text(axes[name])} against {_axis_text(axis)}; expected the same bins."
             )
+    check_edisp_values(edisp)
     return edisp
 
 
@@ -252,9 +261,9 @@ def first_index(where: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(where)), where.shape))
 
 
-def _is_fine(values: NDArray[Any], above: float = -1.0) -> bool:
+def _is_fine(values: NDArray[Any], above: float = -1.0, below: float = np.inf) -> bool:
     """Return whether all values are finite and not negative, and one is larger; NaN is neither."""
-    return bool(values.min(initial=0) >= 0 and above < values.max(initial=0) < np.inf)
+    return bool(values.min(initial=0) >= 0 and above < values.max(initial=0) < below)
 
 
 def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
@@ -276,17 +285,18 @@ def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None
     ValueError
         If a value cannot be used; the message says how many and where the first one is.
     """
-    if _is_fine(values):
+    if _is_fine(values, below=LARGEST_COUNT):
         return
     used = np.ones(values.shape, dtype=bool) if mask is None else mask
     faults = {"negative": used & (values < 0), "infinite": used & np.isinf(values)}
     if name == "counts":
         faults["NaN"] = used & np.isnan(values)
+        faults["above 2^53, which no counts are,"] = used & (values > LARGEST_COUNT)
     for fault, bad in faults.items():
         if np.any(bad):
             where = first_index(bad)
             value = f" ({values[where]:.4g})" if fault == "negative" else ""
-            raise ValueError(
+            raise InputError(
                 f"{name}: {fault} in {int(bad.sum())} of {used.sum()} bins, the first at "
                 f"(energy, row, col) {where}{value}; expected finite values >= 0. "
                 "Correct these bins, or leave them out with mask_safe or mask_fit."
@@ -306,18 +316,22 @@ def check_exposure_values(values: NDArray[Any]) -> None:
     ValueError
         If it is not.
     """
-    if _is_fine(values, above=0):
+    if _is_fine(values, 1 / _LARGEST_EXPOSURE, _LARGEST_EXPOSURE):
         return
-    if not _is_fine(values):
-        faults = {"not finite": ~np.isfinite(values), "negative": values < 0}
+    if not _is_fine(values, below=_LARGEST_EXPOSURE):
+        faults = {
+            "not finite": ~np.isfinite(values),
+            "negative": values < 0,
+            f"above {_LARGEST_EXPOSURE:g}": values >= _LARGEST_EXPOSURE,
+        }
         fault, bad = next((name, bad) for name, bad in faults.items() if np.any(bad))
-        raise ValueError(
+        raise InputError(
             f"exposure: {fault} in {int(bad.sum())} of {values.size} bins, the first at "
             f"(energy_true, row, col) {first_index(bad)}; expected finite values >= 0. "
             "Set the exposure to 0 where nothing was observed."
         )
-    if not np.any(values):
-        raise ValueError(
+    if not np.any(values >= 1 / _LARGEST_EXPOSURE):
+        raise InputError(
             "exposure: zero everywhere, so no flux can be fitted; "
             "expected area times time > 0 where the sky was observed."
         )

@@ -14,6 +14,7 @@ from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.stats import cash
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import TemplatePlace, template_place
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.evaluate import WindowGroup, group_windows, source_window
 from gammagrad.evaluate.responses import finite, is_compact
 from gammagrad.maps.units import conversion
@@ -141,7 +142,7 @@ class DatasetLikelihood:
         Cash (1979), ApJ 228, 939, equation 5.
         """
         if self.counts is None:
-            raise ValueError(
+            raise InputError(
                 f"dataset {self.name!r} has no counts, which a statistic needs; set its counts and "
                 "prepare the likelihood anew."
             )
@@ -208,13 +209,13 @@ class DatasetLikelihood:
         """
         for name, value in arrays.items():
             if name not in ("counts", "background", "weights", "exposure"):
-                raise TypeError(
+                raise InputTypeError(
                     f"{name!r} is not among the data of a likelihood; choose from counts, "
                     "background, weights and exposure."
                 )
             wanted = np.shape(self.background if name == "counts" else getattr(self, name))
             if np.shape(value) != wanted:
-                raise ValueError(f"{name} has shape {np.shape(value)}; expected {wanted}.")
+                raise InputError(f"{name} has shape {np.shape(value)}; expected {wanted}.")
         return replace(self, **arrays)
 
     def _select(self, models: Any) -> dict[str, Any]:
@@ -226,7 +227,7 @@ class DatasetLikelihood:
         if missing or new:
             found = [f"{', '.join(missing)} missing"] * bool(missing)
             found += [f"{', '.join(new)} new"] * bool(new)
-            raise ValueError(
+            raise InputError(
                 f"the likelihood of dataset {self.name!r} was prepared for "
                 f"{', '.join(sorted(wanted)) or 'no models'}, but of the models given "
                 f"{' and '.join(found)}; prepare it anew with dataset.likelihood(models)."
@@ -349,7 +350,7 @@ def _known(model: SkyModel, dataset: DatasetParts) -> SkyModel:
         return model
     own = dataset.models
     if own is None or model.name not in own.names or is_traced(own[model.name].spatial_model):
-        raise ValueError(
+        raise InputError(
             f"dataset {dataset.name!r}: position or size of model {model.name!r} is traced, so "
             "that nothing says where to predict it. Set dataset.models to models with known "
             "parameters first, or use dataset.likelihood(models), made outside of the "

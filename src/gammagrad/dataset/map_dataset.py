@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from os import PathLike
+import warnings
+from os import PathLike, fspath
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +13,12 @@ from gammagrad.dataset.info import describe, summary
 from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.plain import parts_from_maps
 from gammagrad.dataset.statistic import DatasetStatistic
+from gammagrad.dataset.suspicion import NO_PSF
+from gammagrad.errors import FileContentError, InputError, InputWarning
 from gammagrad.io.map_dataset import read_map_dataset, write_map_dataset
 from gammagrad.io.plain_fits import read_plain
 from gammagrad.io.psf_fits import read_psf
+from gammagrad.io.reading import reading
 from gammagrad.maps.irf import PSFMap
 from gammagrad.maps.map import Map
 
@@ -109,7 +113,9 @@ class MapDataset(DatasetStatistic):
         return f"<pre>{html.escape(str(self))}</pre>"
 
     @classmethod
-    def read(cls, filename: str | PathLike[str], name: str | None = None) -> Self:
+    def read(
+        cls, filename: str | PathLike[str], name: str | None = None, checksum: bool = True
+    ) -> Self:
         """Read a dataset in gammapy's FITS layout.
 
         Parameters
@@ -118,6 +124,8 @@ class MapDataset(DatasetStatistic):
             The file, gzipped or not. ``$NAME`` of an environment variable and ``~`` are filled in.
         name
             Name of the dataset; by default the one in the file, or the file's own.
+        checksum
+            Compare what has a checksum with it.
 
         Returns
         -------
@@ -129,15 +137,26 @@ class MapDataset(DatasetStatistic):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is not FITS, holds no part of a dataset, or the parts do not fit together.
+            If it is not FITS, is damaged, holds no part of a dataset, or the parts do not fit
+            together.
+
+        Warns
+        -----
+        InputWarning
+            If it has an energy dispersion and no PSF, or HDUs that are no part of a dataset.
         """
-        parts = read_map_dataset(filename)
+        parts = read_map_dataset(filename, checksum)
         if name is not None:
             parts["name"] = name
-        try:
-            return cls(**parts)
-        except ValueError as error:
-            raise ValueError(f"{filename}: {error}") from error
+        with reading(filename):
+            dataset = cls(**parts)
+        if dataset.edisp is not None and dataset.psf is None:
+            warnings.warn(
+                f"{filename}: there is an energy dispersion and no PSF. {NO_PSF}",
+                InputWarning,
+                stacklevel=2,
+            )
+        return dataset
 
     def write(
         self, filename: str | PathLike[str], overwrite: bool = False, checksum: bool = False
@@ -259,6 +278,7 @@ class MapDataset(DatasetStatistic):
         psf: str | PathLike[str] | None = None,
         mask: str | PathLike[str] | None = None,
         mask_fit: str | PathLike[str] | None = None,
+        checksum: bool = True,
         **kwargs: Any,
     ) -> Self:
         """Make a dataset from plain FITS files.
@@ -271,6 +291,8 @@ class MapDataset(DatasetStatistic):
             ``*_BANDS`` tables or the third axis of the header.
         psf
             A FITS file with a point spread function: of Fermi-LAT's ``gtpsf``, or a PSF map.
+        checksum
+            Compare what has a checksum with it.
         **kwargs
             Other arguments of `from_maps`, such as `psf_sigma` and `energy_edges`.
 
@@ -284,12 +306,20 @@ class MapDataset(DatasetStatistic):
         FileNotFoundError
             If a file is not there.
         ValueError
-            As in `from_maps`, or if a file is not FITS or has no map.
+            As in `from_maps`, or if a file is not FITS, is damaged or has no map.
         """
         files = {"background": background, "exposure": exposure, "mask": mask}
         files["mask_fit"] = mask_fit
-        maps: dict[str, Any] = {key: read_plain(f).map for key, f in files.items() if f is not None}
-        read = read_plain(counts)
+        maps: dict[str, Any] = {
+            key: read_plain(f, checksum).map for key, f in files.items() if f is not None
+        }
+        read = read_plain(counts, checksum)
         if psf is not None:
-            kwargs["psf"] = read_psf(psf)
-        return cls.from_maps(read.map, gti=read.gti, **maps, **kwargs)
+            kwargs["psf"] = read_psf(psf, checksum)
+        files["counts"] = counts
+        try:
+            return cls.from_maps(read.map, gti=read.gti, **maps, **kwargs)
+        except InputError as error:
+            about = [part for part in files if f"{part}:" in str(error)]
+            name = fspath(files[about[0]] or counts) if about else fspath(counts)
+            raise FileContentError(f"{name}: {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.map import Map
 
 __all__ = ["as_mask", "check_weights", "used_bins", "weights_of"]
@@ -40,7 +41,7 @@ def as_mask(value: Map, name: str) -> Map:
         return Map(value.geom, data.astype(bool), unit="", meta=value.meta)
     if data.dtype.kind != "f":
         bad = (data != 0) & (data != 1)
-        raise ValueError(
+        raise InputError(
             f"{name}: {_first(data, bad)}; expected booleans, or 0 (left out) and 1 (used). "
             "Compare with a number for a mask (data > 0), or convert to float for weights of the "
             "likelihood."
@@ -68,7 +69,7 @@ def check_weights(name: str, data: NDArray[Any]) -> None:
     """
     bad = ~(np.isfinite(data) & (data >= 0))
     if np.any(bad):
-        raise ValueError(
+        raise InputError(
             f"{name}: {_first(data, bad)}; expected booleans, or weights of the likelihood, which "
             "are finite and not negative. Set bins that are to be left out to 0."
         )

@@ -22,6 +22,7 @@ from gammagrad.dataset.checks import (
     check_values,
 )
 from gammagrad.dataset.masks import check_weights, used_bins, weights_of
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
@@ -125,9 +126,9 @@ class DatasetParts:
         try:
             yield
         except ValueError as error:
-            raise ValueError(f"dataset {self._name!r}, {part}{error}") from error
+            raise InputError(f"dataset {self._name!r}, {part}{error}") from error
         except TypeError as error:
-            raise TypeError(f"dataset {self._name!r}, {part}{error}") from error
+            raise InputTypeError(f"dataset {self._name!r}, {part}{error}") from error
 
     @property
     def name(self) -> str:
@@ -200,7 +201,7 @@ class DatasetParts:
         """
         if name not in self._maps:
             there = ", ".join(self._maps) or "no map at all"
-            raise ValueError(
+            raise InputError(
                 f"dataset {self.name!r} has no {name}, which this needs; it has {there}."
             )
         return self._maps[name]
@@ -222,7 +223,7 @@ class DatasetParts:
         geom = self._geom
         if geom is not None:
             return geom
-        raise ValueError(
+        raise InputError(
             f"dataset {self.name!r} has no geometry; expected counts, a background or a mask."
         )
 
@@ -297,7 +298,7 @@ class DatasetParts:
             self.require("counts")
             self.require("exposure")
             if self.background is None and not self.models:
-                raise ValueError(
+                raise InputError(
                     f"dataset {self.name!r} has neither a background nor models, so nothing says "
                     "how many counts to expect without a source; set dataset.background or "
                     "dataset.models."
@@ -308,7 +309,7 @@ class DatasetParts:
                     check_weights(name, self._maps[name].data)
             mask = None if self.mask is None else self.mask.data
             if for_fit and mask is not None and not mask.any():
-                raise ValueError(
+                raise InputError(
                     "mask_safe and mask_fit leave no bin to fit; expected some that are true."
                 )
             for name in ("counts", "background"):

@@ -9,6 +9,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import same_bins
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.irf import PSFMap
 from gammagrad.maps.map import Map
@@ -78,7 +79,7 @@ def parts_from_maps(
 
 def _check_map(m: Any, name: str) -> None:
     if not isinstance(m, Map):
-        raise TypeError(
+        raise InputTypeError(
             f"{name}: expected a gammagrad Map, got {type(m).__name__}; "
             "read files with Map.read(filename) or MapDataset.from_files(...)."
         )
@@ -90,7 +91,7 @@ def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
     given = None if energy_edges is None else MapAxis.from_energy_edges(energy_edges)
     own = _own_axis(counts, "counts")
     if own is None and given is None:
-        raise ValueError(
+        raise InputError(
             "counts: nothing says its energies; pass the edges of its energy bins, "
             "such as energy_edges=['1 TeV', '10 TeV'] for one image."
         )
@@ -99,7 +100,7 @@ def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
         assert axis is not None
         return axis if axis.name == "energy" else axis.rename("energy")
     if not same_bins(own, given):
-        raise ValueError(
+        raise InputError(
             f"energy_edges: {given!r}, but the counts have {own!r}; "
             "leave energy_edges out, or slice the dataset afterwards with slice_by_energy."
         )
@@ -109,7 +110,7 @@ def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
 def _own_axis(m: Map, name: str) -> MapAxis | None:
     """Return the energy axis of a map, or None if it does not have one."""
     if len(m.geom.axes) > 1:
-        raise ValueError(
+        raise InputError(
             f"{name}: axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis."
         )
     for axis in m.geom.axes:
@@ -124,9 +125,9 @@ def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
     own = _own_axis(m, name)
     planes = m.data.reshape(-1, *m.geom.shape_image)
     if own is not None and not same_bins(own, axis):
-        raise ValueError(f"{name}: energy bins {own!r}; expected those of the counts, {axis!r}.")
+        raise InputError(f"{name}: energy bins {own!r}; expected those of the counts, {axis!r}.")
     if len(planes) != axis.nbin:
-        raise ValueError(
+        raise InputError(
             f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
             f"{axis!r}."
         )
@@ -157,7 +158,7 @@ def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
             exposure.geom.to_image().to_cube([kept]), exposure.data, exposure.unit, exposure.meta
         )
     if own.nbin == 1:
-        raise ValueError(
+        raise InputError(
             f"exposure: one energy plane for {axis.nbin} energy bins of the counts; "
             "expected an exposure for each bin, or at several energies."
         )
@@ -178,7 +179,7 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
     nodes = np.log(own.center.to_value("TeV"))
     ends = np.log((own.center if own.node_type == "center" else own.edges).to_value("TeV"))
     if wanted[0] < ends[0] - 1e-6 or wanted[-1] > ends[-1] + 1e-6:
-        raise ValueError(
+        raise InputError(
             f"exposure: known from {np.exp(ends[0]):.4g} to {np.exp(ends[-1]):.4g} TeV, but the "
             f"counts reach from {edges[0]:.4g} to {edges[-1]:.4g} TeV; pass an exposure that "
             "covers the energies of the counts, or cut the counts."
@@ -197,7 +198,7 @@ def _psf(axis: MapAxis, psf: PSFMap | None, sigma: Any, table: Any) -> PSFMap | 
     named = {"psf": psf, "psf_sigma": sigma, "psf_table": table}
     given = [name for name, value in named.items() if value is not None]
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)}: expected one description of the PSF.")
+        raise InputError(f"{' and '.join(given)}: expected one description of the PSF.")
     if sigma is not None:
         return PSFMap.from_gauss(axis, to_value(sigma, "deg", "psf_sigma"))
     if table is not None:
@@ -207,7 +208,7 @@ def _psf(axis: MapAxis, psf: PSFMap | None, sigma: Any, table: Any) -> PSFMap | 
 
 def _psf_from_table(axis: MapAxis, table: Any) -> PSFMap:
     if not isinstance(table, list | tuple) or len(table) not in (2, 3):
-        raise ValueError(
+        raise InputError(
             "psf_table: expected (rad, values) or (rad, energy, values), with values of shape "
             "(rad,) or (energy, rad)."
         )

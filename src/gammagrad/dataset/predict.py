@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gammagrad._pytree import pytree, static_field
 from gammagrad.dataset.checks import same_bins
 from gammagrad.dataset.parts import DatasetParts
+from gammagrad.errors import InputError
 from gammagrad.evaluate import evaluate_npred, norm_weights
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
@@ -165,7 +166,7 @@ class TemplatePlace:
             If the template has other pixels.
         """
         if model.opaque_geom != self.geom:
-            raise ValueError(
+            raise InputError(
                 f"model {model.name!r} has a map of its own in place of the one that the "
                 "prediction was prepared for; prepare it anew with dataset.likelihood(models)."
             )
@@ -197,7 +198,7 @@ def template_place(model: TemplateNPredModel, geom: WcsGeom) -> TemplatePlace:
     own, shape = model.geom, np.shape(model.data)
     if own is None:
         if shape != geom.data_shape:
-            raise ValueError(
+            raise InputError(
                 f"model {model.name!r}: counts of shape {shape} for a dataset of shape "
                 f"{geom.data_shape}; pass the template as a Map, so that its pixels are known."
             )
@@ -240,7 +241,7 @@ def _bins(model: TemplateNPredModel, own: MapAxis, wanted: MapAxis) -> slice:
     start = int(np.argmin(np.abs(np.log(own.edges_in("TeV") / low))))
     bins = slice(start, start + wanted.nbin)
     if start + wanted.nbin > own.nbin or not same_bins(own.slice(bins), wanted):
-        raise ValueError(
+        raise InputError(
             f"model {model.name!r}: energy bins {own!r} do not hold those of the dataset, "
             f"{wanted!r}."
         )
@@ -255,7 +256,7 @@ def _offset(model: TemplateNPredModel, own: WcsGeom, wanted: WcsGeom) -> tuple[i
     shift = np.stack([x, y], axis=1) - corners
     offset = np.rint(shift[0])
     if not np.all(np.abs(shift - offset) < 1e-2):
-        raise ValueError(
+        raise InputError(
             f"model {model.name!r}: its pixels are not those of the dataset: "
             f"{own.difference(wanted)}."
         )

@@ -13,6 +13,7 @@ from gammagrad.dataset.checks import MAP_NAMES
 from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import template_on
+from gammagrad.errors import InputError
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import quantity
@@ -283,7 +284,7 @@ class DatasetTransforms(DatasetParts):
         known = ("energy", "energy_true")
         for axis in slices:
             if axis not in known:
-                raise ValueError(
+                raise InputError(
                     f"dataset {self.name!r}, slices: no axis {axis!r}; "
                     f"expected {' or '.join(known)}."
                 )

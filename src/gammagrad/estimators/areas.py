@@ -10,6 +10,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.io.ds9 import import_regions
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.sphere import angular_distance, unit_vectors
@@ -115,9 +116,9 @@ def in_regions(geom: WcsGeom, regions: list[Any], point_radius: float | None = N
     inside, outside = np.zeros((2, *geom.shape_image), bool)
     for region in regions:
         if not isinstance(region, package.Region):
-            raise TypeError(
+            raise InputTypeError(
                 "regions: expected the name of a region file or regions of the package regions, "
-                f"got {region!r}."
+                f"got {short(region)}."
             )
         target = inside if region.meta.get("include", True) else outside
         target |= _in_region(geom, region, point_radius, package)
@@ -126,6 +127,7 @@ def in_regions(geom: WcsGeom, regions: list[Any], point_radius: float | None = N
 
 def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: Any) -> Bools:
     """Return the pixels in one region, whether it is marked as excluding or not."""
+    _check_numbers(region)
     if isinstance(region, package.CompoundSkyRegion | package.CompoundPixelRegion):
         parts = (
             _in_region(geom, r, point_radius, package) for r in (region.region1, region.region2)
@@ -135,7 +137,7 @@ def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: 
         return np.zeros(geom.shape_image, bool)
     if isinstance(region, package.PointSkyRegion | package.PointPixelRegion):
         if point_radius is None:
-            raise ValueError('regions: points have no area; give them a radius, such as "0.2 deg".')
+            raise InputError('regions: points have no area; give them a radius, such as "0.2 deg".')
         centre = region.center
         if isinstance(region, package.PointPixelRegion):
             centre = geom.pix_to_sky(centre.x, centre.y)
@@ -148,6 +150,31 @@ def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: 
     if isinstance(region, package.PolygonSkyRegion):
         return _in_polygon(geom, region.vertices, package)
     return _in_pixel_region(geom, region.to_pixel(geom.wcs), package)
+
+
+_NUMBERS = (
+    *("center", "vertices", "start", "end", "angle", "radius", "inner_radius", "outer_radius"),
+    *("width", "height", "inner_width", "outer_width", "inner_height", "outer_height"),
+)
+
+
+def _check_numbers(region: Any) -> None:
+    """Check that positions and sizes are finite: nothing lies inside of NaN."""
+    for name in _NUMBERS:
+        value = getattr(region, name, None)
+        if value is None:
+            continue
+        if isinstance(value, SkyCoord):
+            numbers = [value.spherical.lon.deg, value.spherical.lat.deg]
+        elif hasattr(value, "x"):
+            numbers = [value.x, value.y]
+        else:
+            numbers = [getattr(value, "value", value)]
+        if not all(np.all(np.isfinite(number)) for number in numbers):
+            raise InputError(
+                f"regions: the {name} of a {type(region).__name__} is not a finite number; "
+                "expected one, as nothing lies inside of such a region."
+            )
 
 
 def _circle(geom: WcsGeom, region: Any) -> Bools:

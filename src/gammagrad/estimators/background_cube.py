@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.core.kernel_background import kernel_background
+from gammagrad.errors import InputError
 from gammagrad.estimators.background_inputs import BackgroundImages
 
 __all__ = ["cube_background"]
@@ -62,7 +63,7 @@ def cube_background(
         Counts, shape (energies, ny, nx).
     """
     if arrays.cube is None:
-        raise ValueError("arrays have no cube, so that the image's background is all there is.")
+        raise InputError("arrays have no cube, so that the image's background is all there is.")
     cube, given = arrays.cube, arrays.background_cube
     with jax.enable_x64(True):
         result, none_kept = _means(cube, kernels, exclusion, arrays.acceptance_cube)

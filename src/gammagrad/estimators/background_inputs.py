@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.maps.pixels import on_sky
@@ -109,23 +110,23 @@ def _checked_counts(images: Mapping[str, Map]) -> Map:
             hint = ' Pass {"counts": dataset.counts}.'
         elif isinstance(images, Map):
             hint = ' Pass {"counts": counts}.'
-        raise ValueError(
+        raise InputError(
             'images: expected a dict of maps with "counts" (and optionally "background", '
             f'"exclusion" and "acceptance"), got {got or "an empty one"}.{hint}'
         )
     if unknown := sorted(set(map(str, images)) - set(_NAMES)):
-        raise ValueError(f"images: {', '.join(unknown)} unknown; expected {', '.join(_NAMES)}.")
+        raise InputError(f"images: {', '.join(unknown)} unknown; expected {', '.join(_NAMES)}.")
     for name, image in images.items():
         if not isinstance(image, Map):
-            raise TypeError(
+            raise InputTypeError(
                 f"images: {name} is a {type(image).__name__}, expected a Map; an array becomes "
                 "one with Map(geom, array)."
             )
     counts = images["counts"]
     if not isinstance(counts.geom, WcsGeom):
-        raise ValueError("counts: expected an image of the sky, got a map without sky pixels.")
+        raise InputError("counts: expected an image of the sky, got a map without sky pixels.")
     if len(counts.geom.axes) > 1:
-        raise ValueError(
+        raise InputError(
             f"counts: expected an image or one axis of energies, got axes "
             f"{', '.join(counts.geom.axes.names)}; sum over the others first, with "
             "counts.sum_over_axes([...])."
@@ -138,7 +139,7 @@ def _check_geometry(name: str, image: Map, counts: Map) -> None:
     difference = counts.geom.difference(image.geom)
     if not difference:
         if name == "exclusion" and image.data.size > np.prod(counts.geom.shape_image):
-            raise ValueError(
+            raise InputError(
                 "exclusion: expected an image, since one mask goes for all energies, got "
                 f"{len(_cube(image))} bins; make one with "
                 "exclusion.reduce_over_axes(np.logical_and)."
@@ -147,31 +148,31 @@ def _check_geometry(name: str, image: Map, counts: Map) -> None:
     if name in ("exclusion", "acceptance") and image.geom.is_image:
         difference = counts.geom.to_image().difference(image.geom)
     if difference:
-        raise ValueError(f"{name}: expected the geometry of counts, but {difference}.")
+        raise InputError(f"{name}: expected the geometry of counts, but {difference}.")
 
 
 def _check_values(name: str, image: Map) -> None:
     values: NDArray[Any] = image.data
     if name == "exclusion":
         if not np.all((values == 0) | (values == 1)):
-            raise ValueError(
+            raise InputError(
                 "exclusion: expected booleans, or 1 (kept) and 0 (excluded), got "
                 f"{values[(values != 0) & (values != 1)][0]}."
             )
         return
     if name == "acceptance":
         if np.any(values < 0) or not np.any(np.isfinite(values) & (values > 0)):
-            raise ValueError(
+            raise InputError(
                 "acceptance: expected numbers >= 0, not all of them 0, got values between "
                 f"{np.nanmin(values)} and {np.nanmax(values)}; where nothing is seen it is 0."
             )
         return
     if without_count_units(image.unit) != u.dimensionless_unscaled:
-        raise ValueError(f"{name}: expected counts per pixel, got a map in {image.unit}.")
+        raise InputError(f"{name}: expected counts per pixel, got a map in {image.unit}.")
     if np.any(values < 0):
-        raise ValueError(
+        raise InputError(
             f"{name}: expected numbers >= 0, got {np.nanmin(values)}; where it is unknown, NaN "
             "leaves a pixel out."
         )
     if name == "counts" and not np.any(np.isfinite(values)):
-        raise ValueError("counts: expected finite numbers, got none.")
+        raise InputError("counts: expected finite numbers, got none.")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gammagrad.core.norm import fit_norm
 from gammagrad.dataset import MapDataset
 from gammagrad.dataset.info import nice_energy
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 
@@ -65,12 +66,12 @@ class BackgroundNorm:
         background = dataset.require("background")
         norms = np.atleast_1d(np.asarray(self.norm, dtype=float))
         if np.ndim(self.norm) and len(norms) != len(background.data):
-            raise ValueError(
+            raise InputError(
                 f"dataset {dataset.name!r} has {len(background.data)} energy bins, the norm has "
                 f"{len(norms)}; expected as many."
             )
         if not np.all(norms > 0):
-            raise ValueError(
+            raise InputError(
                 f"norm: {_bad_bins(norms, dataset)}; a background of nothing or NaN would make a "
                 "fit meaningless. Fit one norm for all energies, with per_energy=False, or slice "
                 "the dataset to energies with counts."
@@ -145,7 +146,7 @@ def fit_background_norm(
     bins = [slice(i, i + 1) for i in range(len(counts))] if per_energy else [slice(None)]
     fits = [_fit(*(array[part] for array in (*arrays, weights))) for part in bins]
     if not any(fit.npred > 0 for fit in fits):
-        raise ValueError(
+        raise InputError(
             f"dataset {dataset.name!r}: no background is left outside of the masks; expected some "
             "bins with a background > 0 that exclusion, mask_safe and mask_fit keep."
         )
@@ -158,7 +159,7 @@ def fit_background_norm(
 def _background(dataset: MapDataset) -> Floats:
     background = dataset.npred_background()
     if background is None:
-        raise ValueError(f"dataset {dataset.name!r} has no background to scale.")
+        raise InputError(f"dataset {dataset.name!r} has no background to scale.")
     return np.asarray(background.data, dtype=float)
 
 
@@ -173,7 +174,7 @@ def _kept(exclusion: Map | None, geom: WcsGeom) -> NDArray[np.bool_]:
     if exclusion is None:
         return np.ones((1, 1, 1), dtype=bool)
     if not isinstance(exclusion, Map):
-        raise TypeError(
+        raise InputTypeError(
             f"exclusion is a {type(exclusion).__name__}; expected a Map, true where a pixel is "
             "kept. An array becomes one with Map(dataset.geom.to_image(), array)."
         )
@@ -181,10 +182,10 @@ def _kept(exclusion: Map | None, geom: WcsGeom) -> NDArray[np.bool_]:
     flat = exclusion.data.size == np.prod(geom.shape_image)
     difference = geom.to_image().difference(own.to_image()) if flat else geom.difference(own)
     if difference:
-        raise ValueError(f"exclusion: expected the pixels of the dataset, but {difference}.")
+        raise InputError(f"exclusion: expected the pixels of the dataset, but {difference}.")
     values = exclusion.data
     if not np.all((values == 0) | (values == 1)):
-        raise ValueError(
+        raise InputError(
             "exclusion: expected booleans, or 1 (kept) and 0 (excluded), got "
             f"{values[(values != 0) & (values != 1)][0]}."
         )

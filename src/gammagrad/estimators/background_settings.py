@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad.core.mask_loop import MASK_UPDATES
 from gammagrad.core.ring_background import SIGNIFICANCES
+from gammagrad.errors import InputError, short
 from gammagrad.estimators.settings import choices
 from gammagrad.maps.units import to_value
 
@@ -54,22 +55,22 @@ def _kernel(kernel: Any, name: str) -> NDArray[np.float64]:
     """Return the array of a kernel."""
     try:
         array = np.array(getattr(kernel, "array", kernel), dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
             f"{name}: expected a two-dimensional array or an astropy kernel, such as "
             f"Tophat2DKernel(3), got {type(kernel).__name__}."
         ) from error
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"{name}: expected a two-dimensional array, got shape {array.shape}.")
+        raise InputError(f"{name}: expected a two-dimensional array, got shape {array.shape}.")
     if not (np.all(np.isfinite(array)) and np.all(array >= 0) and array.sum() > 0):
-        raise ValueError(f"{name}: expected finite numbers >= 0, not all of them 0.")
+        raise InputError(f"{name}: expected finite numbers >= 0, not all of them 0.")
     return array
 
 
 def _source_kernel(kernel: Any, name: str) -> NDArray[np.float64]:
     array = _kernel(kernel, name)
     if 0 in (side % 2 for side in array.shape):
-        raise ValueError(
+        raise InputError(
             f"{name}: expected odd numbers of rows and columns, got {array.shape}; without a "
             "middle pixel it would shift the significance. Pad it by a row or column of zeros, or "
             "sample it on an odd number of pixels."
@@ -80,10 +81,10 @@ def _source_kernel(kernel: Any, name: str) -> NDArray[np.float64]:
 def _threshold(value: Any, name: str) -> float:
     try:
         number = np.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = np.nan
     if np.isnan(number):
-        raise ValueError(f"{name}: expected a number of standard deviations, got {value!r}.")
+        raise InputError(f"{name}: expected a number of standard deviations, got {short(value)}.")
     return number
 
 
@@ -92,32 +93,32 @@ def _low_threshold(value: Any, name: str) -> float | None:
 
 
 def _radius(radius: Any, name: str) -> u.Quantity:
-    wanted = f'{name}: expected an angle >= 0, such as "0.1 deg", got {radius!r}.'
+    wanted = f'{name}: expected an angle >= 0, such as "0.1 deg", got {short(radius)}.'
     try:
         given = u.Quantity(radius)
-    except (TypeError, ValueError) as error:
-        raise ValueError(wanted) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(wanted) from error
     if u.pix in given.unit.bases:
-        raise ValueError(
+        raise InputError(
             f"{wanted} For a radius in pixels multiply by their size, {given.value:g} * "
             "counts.geom.pixel_scales.mean()."
         )
     value = to_value(given if given.unit != "" else radius, "deg", name)
     if isinstance(radius, bool) or not (isinstance(value, float) and 0 <= value < np.inf):
-        raise ValueError(wanted)
+        raise InputError(wanted)
     return u.Quantity(value, "deg")
 
 
 def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name}: expected True or False, got {value!r}.")
+        raise InputError(f"{name}: expected True or False, got {short(value)}.")
     return bool(value)
 
 
 def _one_of(known: tuple[str, ...]) -> Callable[[Any, str], str]:
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str) or value not in known:
-            raise ValueError(f"{name}: {value!r} is not known{choices(value, known)}")
+            raise InputError(f"{name}: {short(value)} is not known{choices(value, known)}")
         return value
 
     return check
@@ -182,7 +183,7 @@ def check_thresholds(high: float, low: float | None) -> None:
         If it is above.
     """
     if low is not None and low > high:
-        raise ValueError(
+        raise InputError(
             f"threshold_low: expected at most significance_threshold, which is {high:g}, got "
             f"{low:g}; it is for the surroundings of pixels above the first."
         )

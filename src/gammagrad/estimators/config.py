@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from gammagrad.errors import FileContentError, GammagradError, InputError, short
 from gammagrad.estimators.settings import CONFIG_PARAMETERS, choices
 from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.io.paths import expand_path
+from gammagrad.io.paths import expand_path, path_in_file
+from gammagrad.io.reading import reads_file
 from gammagrad.io.yaml_file import read_yaml, write_yaml
 from gammagrad.maps.map import Map
 from gammagrad.models import Models, SkyModel, model_from_dict, model_to_dict, models_from_dict
@@ -41,6 +42,7 @@ def write_config(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "config.yaml"
     >>> write_config(TSMapEstimator(kernel_width="1 deg"), path)
     >>> read_config(path).kernel_width
@@ -57,14 +59,17 @@ def _content(model: SkyModel) -> dict[str, Any]:
     """Return a model as a component of a file."""
     content = model_to_dict(model)
     if content["spatial"].get("filename", "there") is None:
-        raise ValueError(
+        raise InputError(
             f"model {model.name!r}: its template is in no file, so a file of settings cannot name "
             "it; write the map, and make the model with its file name."
         )
     return content
 
 
-def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimator:
+@reads_file
+def read_config(
+    filename: str | PathLike[str], *, outside: bool = False, **defaults: Any
+) -> TSMapEstimator:
     """Make an estimator with the settings of a file.
 
     Parameters
@@ -73,6 +78,8 @@ def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimato
         YAML or JSON file: names and values of `TSMapEstimator`'s arguments; ``model`` is one
         component of a model file in gammapy's layout, or a list of them. What is left out has its
         default.
+    outside
+        Whether a template's relative path may lead out of the folder of the file.
     **defaults
         Settings for what the file leaves out, in place of the estimator's own defaults.
 
@@ -92,36 +99,36 @@ def read_config(filename: str | PathLike[str], **defaults: Any) -> TSMapEstimato
     """
     content = read_yaml(filename)
     if not isinstance(content, Mapping):
-        raise ValueError(
+        raise InputError(
             f"{filename}: expected names and values such as `kernel_width: 1 deg`, got "
             f"{type(content).__name__}."
         )
     settings: dict[str, Any] = {**defaults, **content}
     tag = settings.pop("estimator", TSMapEstimator.tag)
     if tag != TSMapEstimator.tag:
-        raise ValueError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")
-    unknown = sorted(set(settings) - set(CONFIG_PARAMETERS))
+        raise InputError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")
+    unknown = sorted(map(str, set(settings) - set(CONFIG_PARAMETERS)))
     if unknown:
         known = choices(unknown[0], CONFIG_PARAMETERS)
-        raise ValueError(f"{filename}: no setting {', '.join(map(repr, unknown))}{known}")
-    try:
-        model, load = settings.get("model"), _beside(filename)
-        if isinstance(model, list):
-            settings["model"] = [model_from_dict(component, load) for component in model]
-        elif model is not None:
-            settings["model"] = model_from_dict(model, load)
-        return TSMapEstimator(**settings)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{filename}: {error}") from error
+        raise InputError(f"{filename}: no setting {', '.join(map(short, unknown[:9]))}{known}")
+    model, load = settings.get("model"), _beside(filename, outside)
+    if isinstance(model, list):
+        settings["model"] = [model_from_dict(component, load) for component in model]
+    elif model is not None:
+        settings["model"] = model_from_dict(model, load)
+    return TSMapEstimator(**settings)
 
 
-def read_model(filename: str | PathLike[str]) -> SkyModel:
+@reads_file
+def read_model(filename: str | PathLike[str], *, outside: bool = False) -> SkyModel:
     """Read a source model, for `TSMapEstimator`.
 
     Parameters
     ----------
     filename
         YAML or JSON file in gammapy's layout, of one model.
+    outside
+        Whether a template's relative path may lead out of the folder of the file.
 
     Returns
     -------
@@ -138,17 +145,23 @@ def read_model(filename: str | PathLike[str]) -> SkyModel:
         If it is YAML and pyyaml is not installed.
     """
     content = read_yaml(filename)
-    try:
-        models = list(models_from_dict(content, _beside(filename)))
-    except ValueError as error:
-        raise ValueError(f"{filename}: {error}") from error
+    models = list(models_from_dict(content, _beside(filename, outside)))
     if len(models) != 1 or not isinstance(models[0], SkyModel):
         found = ", ".join(f"{m.name} ({type(m).__name__})" for m in models) or "none"
-        raise ValueError(f"{filename}: expected one SkyModel to test, found {found}.")
+        raise InputError(f"{filename}: expected one SkyModel to test, found {found}.")
     return models[0]
 
 
-def _beside(filename: str | PathLike[str]) -> Any:
+def _beside(filename: str | PathLike[str], outside: bool) -> Any:
     """Return a function that reads the map of a template, by its name relative to a file."""
-    folder = Path(filename).parent
-    return lambda name: Map.read(folder / expand_path(name))
+    folder = expand_path(filename).parent
+
+    def load(name: str) -> Map:
+        path = path_in_file(name, folder, outside)
+        try:
+            return Map.read(path)
+        except GammagradError as error:
+            # what a variable stands for is nobody's business
+            raise FileContentError(str(error).replace(str(path), name)) from None
+
+    return load

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar, Self
 
+from gammagrad.errors import InputError
 from gammagrad.estimators.settings import CONFIG_PARAMETERS, check_settings, choices, plain_setting
 from gammagrad.parallel import requested_jobs
 
@@ -30,7 +31,7 @@ class Configurable:
         for other in _EXCLUSIVE:
             given = value is not None and getattr(self, other, None) is not None
             if given and name in _EXCLUSIVE and name != other:
-                raise ValueError(
+                raise InputError(
                     f"{name} and {other} both say how wide the kernel is; set {other} to None "
                     "first, or leave one of them out."
                 )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputError, short
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.evaluate import KernelEstimate
 from gammagrad.maps.geom import WcsGeom
@@ -46,9 +47,9 @@ def check_downsampling_factor(value: Any) -> int | None:
         return None
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < 1 or (value > 1 and value % 2):
-        raise ValueError(
-            f"downsampling_factor is {value!r}; expected an even number such as 2 or 4, or None to "
-            "fit every pixel."
+        raise InputError(
+            f"downsampling_factor is {short(value)}; expected an even number such as 2 or 4, or "
+            "None to fit every pixel."
         )
     return None if value == 1 else int(value)
 
@@ -278,7 +279,12 @@ def coarse_grid(shape: tuple[int, int], reach: tuple[int, int], factor: int) -> 
     CoarseGrid(factor=2, padding=((24, 24), (23, 24)))
     """
     if int(factor) != factor or factor < 1:
-        raise ValueError(f"factor is {factor!r}; expected a whole number of at least 1.")
+        raise InputError(f"factor is {factor!r}; expected a whole number of at least 1.")
+    if factor > max(64, *shape):
+        raise InputError(
+            f"downsampling_factor is {short(factor)}, and the map has {shape[1]} x {shape[0]} "
+            "pixels; expected a factor that leaves several blocks of them."
+        )
     multiple = math.lcm(_MULTIPLE, int(factor))
     pads = []
     for size, half in zip(shape, reach, strict=True):

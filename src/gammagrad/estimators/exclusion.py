@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputTypeError, InputWarning, short
 from gammagrad.estimators.areas import full_turn, in_circles, in_regions
 from gammagrad.estimators.outlines import outlines, row_boxes
 from gammagrad.estimators.sources import circle_list, source_circles
@@ -77,6 +79,11 @@ def exclusion_mask(
     TypeError
         If `geom` has no sky, or something is no region.
 
+    Warns
+    -----
+    InputWarning
+        If regions are given and exclude nothing.
+
     Examples
     --------
     >>> from gammagrad import Map, exclusion_mask
@@ -86,17 +93,32 @@ def exclusion_mask(
     316
     """
     if not isinstance(geom, WcsGeom):
-        raise TypeError(f"geom: expected the geometry of a map, got a {type(geom).__name__}.")
+        raise InputTypeError(f"geom: expected the geometry of a map, got a {type(geom).__name__}.")
     if radius is not None and regions is None and table is None:
-        raise ValueError("radius: expected a table or regions that it belongs to; got neither.")
+        raise InputError("radius: expected a table or regions that it belongs to; got neither.")
     excluded = np.zeros(geom.shape_image, bool)
     for position, radii in circle_list(geom, circles if circles is not None else ()):
         excluded |= in_circles(geom, position, radii)
     if table is not None:
         excluded |= in_circles(geom, *source_circles(geom, table, radius))
     if regions is not None:
-        excluded |= in_regions(geom, _region_list(regions), _point_radius(radius, table))
+        found = _region_list(regions)
+        areas = in_regions(geom, found, _point_radius(radius, table))
+        if not areas.any():
+            _warn_of_nothing(found)
+        excluded |= areas
     return Map(geom, np.broadcast_to(~excluded, geom.data_shape))
+
+
+def _warn_of_nothing(regions: list[Any]) -> None:
+    """Warn of regions that exclude nothing."""
+    why = "they lie outside of the map, between the centres of its pixels, or have no area"
+    if regions and not any(region.meta.get("include", True) for region in regions):
+        why = (
+            "all are marked as excluding (a minus sign in the file), which takes an area out of "
+            "the others; write them without the sign"
+        )
+    warnings.warn(f"regions: no pixel is excluded: {why}.", InputWarning, stacklevel=3)
 
 
 def _region_list(regions: Any) -> list[Any]:
@@ -120,7 +142,7 @@ def _point_radius(radius: Any, table: Any) -> float | None:
             return None
         raise
     if not isinstance(value, float) or not 0 <= value < np.inf:
-        raise ValueError(f'radius: expected an angle >= 0, such as "0.2 deg", got {radius!r}.')
+        raise InputError(f'radius: expected an angle >= 0, such as "0.2 deg", got {short(radius)}.')
     return value
 
 
@@ -176,10 +198,10 @@ def _excluded(mask: Map) -> tuple[WcsGeom, NDArray[np.bool_]]:
     """Return the geometry of an image, and which of its pixels are excluded."""
     if not isinstance(mask, Map) or not isinstance(mask.geom, WcsGeom) or not mask.is_mask:
         what = f"data of type {mask.data.dtype}" if isinstance(mask, Map) else type(mask).__name__
-        raise ValueError(f"mask: expected a boolean map of the sky, got {what}.")
+        raise InputError(f"mask: expected a boolean map of the sky, got {what}.")
     planes = mask.data.reshape(-1, *mask.geom.shape_image)
     if np.any(planes != planes[0]):
-        raise ValueError(
+        raise InputError(
             "mask: it differs between energy bins, which regions cannot say; write one image of "
             "it, such as mask.image(0), or mask.reduce_over_axes(np.logical_and)."
         )

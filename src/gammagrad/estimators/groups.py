@@ -12,6 +12,7 @@ import numpy as np
 
 from gammagrad.core.options import FitOptions
 from gammagrad.core.solve import Status
+from gammagrad.errors import InputError
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.estimators.matched_filter import guess_norm
 from gammagrad.estimators.strips import fit_shared
@@ -50,7 +51,7 @@ Share = tuple[FitInputs, slice]
 """Arrays of a dataset, and the energy bins that it gives to a group."""
 
 
-class NoPositionError(ValueError):
+class NoPositionError(InputError):
     """An energy group has no position to fit."""
 
 
@@ -219,8 +220,31 @@ def _painted(
     for name in names:
         if name != "niter":
             np.copyto(arrays[name], np.nan, where=elsewhere if name in _OF_POSITION else unfitted)
-    arrays["success"] = ~unfitted & (arrays["status"] != Status.NOT_CONVERGED)
+    lost = ~unfitted & ~elsewhere & ~_finite(arrays, names)
+    if lost.any():
+        arrays["status"] = np.where(
+            lost, arrays["status"].dtype.type(Status.OUT_OF_RANGE), arrays["status"]
+        )
+    failed = (Status.NOT_FITTED, Status.NOT_CONVERGED, Status.OUT_OF_RANGE)
+    arrays["success"] = ~np.isin(arrays["status"], failed)
     return arrays
+
+
+# infinite where there are no counts, or no background
+_MAY_BE_INFINITE = ("norm_err", "norm_errp", "norm_errn", "norm_sensitivity", "stat_scan")
+
+
+def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Return where all results are numbers, and those finite that must be."""
+    # one sum has the NaN and infinities of all its terms
+    total = np.zeros(arrays["status"].shape)
+    for name in names:
+        if name not in _MAY_BE_INFINITE:
+            total = total + arrays[name]
+    fine: np.ndarray = np.isfinite(total)
+    for name in set(names).intersection(_MAY_BE_INFINITE) - {"stat_scan"}:
+        fine &= ~np.isnan(arrays[name])
+    return fine
 
 
 def fit_groups(

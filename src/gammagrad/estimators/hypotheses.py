@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.models import Models, SkyModel
 
 __all__ = ["as_hypotheses", "check_hypothesis"]
@@ -38,11 +39,11 @@ def check_hypothesis(value: Any, name: str = "model") -> SkyModel:
         If it has no spatial model.
     """
     if not isinstance(value, SkyModel):
-        raise TypeError(
+        raise InputTypeError(
             f"{name} is a {type(value).__name__}; expected a SkyModel to test, or a list of them."
         )
     if value.spatial_model is None:
-        raise ValueError(
+        raise InputError(
             f"{name} has no spatial model; pass one, PointSpatialModel() for instance."
         )
     return value
@@ -78,7 +79,7 @@ def as_hypotheses(models: Iterable[Any], name: str = "model") -> Models:
     """
     found = [check_hypothesis(model, f"{name}[{i}]") for i, model in enumerate(models)]
     if not found:
-        raise ValueError(f"{name} is an empty list; expected a SkyModel to test, or several.")
+        raise InputError(f"{name} is an empty list; expected a SkyModel to test, or several.")
     names: list[str] = []
     for model in found:
         stem = _label(model, found) if model.auto_named else model.name

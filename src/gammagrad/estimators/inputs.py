@@ -32,6 +32,10 @@ from gammagrad.models import SkyModel
 __all__ = ["FitInputs", "fit_inputs", "fit_weights", "inputs_of_model"]
 
 
+# part of the largest exposure below which there is none: the norms of such bins overflow
+_LEAST = 1e-100
+
+
 class FitInputs(NamedTuple):
     """Arrays of one dataset, shape (energies, rows, cols), and its kernel.
 
@@ -308,6 +312,7 @@ def fit_inputs(
         The arrays, all new.
     """
     exposure = reference_counts(dataset, model)
+    exposure[exposure < _LEAST * exposure.max(initial=0)] = 0
     background = dataset.npred(sampling=sampling).data
     weights = fit_weights(dataset, background)
     weights[silent_bins(dataset, model, exposure)] = 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from gammagrad.dataset import MapDataset
 from gammagrad.dataset.info import nice_energy
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.estimators.groups import Share
 from gammagrad.estimators.inputs import FitInputs
 from gammagrad.maps.axes import MapAxis
@@ -143,12 +144,12 @@ def as_datasets(datasets: Any) -> list[MapDataset]:
     found = list(datasets) if plain else [datasets]
     wrong = sorted({type(d).__name__ for d in found if not isinstance(d, MapDataset)})
     if wrong:
-        raise TypeError(
+        raise InputTypeError(
             f"datasets: expected a MapDataset or several, got {', '.join(wrong)}; "
             "MapDataset.read(filename) reads one."
         )
     if not found:
-        raise ValueError("datasets: expected a MapDataset or several, got an empty list.")
+        raise InputError("datasets: expected a MapDataset or several, got an empty list.")
     check_same_grid(found)
     return found
 
@@ -170,7 +171,7 @@ def check_same_grid(datasets: Sequence[MapDataset]) -> None:
     for other in datasets[1:]:
         difference = first.geom.to_image().difference(other.geom.to_image())
         if difference:
-            raise ValueError(
+            raise InputError(
                 f"datasets {first.name!r} and {other.name!r} have different pixels: {difference}. "
                 "A joint fit needs one spatial grid (energy axes may differ): bin the events of "
                 "both on the same grid, or cut both to the part they share with dataset.cutout."

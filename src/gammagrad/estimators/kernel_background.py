@@ -13,6 +13,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad.core.kernel_background import KernelBackground
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.estimators.background_inputs import background_images
 from gammagrad.estimators.background_loop import BackgroundLoop
 from gammagrad.estimators.background_report import BackgroundReport
@@ -302,7 +303,7 @@ class KernelBackgroundEstimator:
         """Return a kernel if it is no larger than the map."""
         kernel: NDArray[np.float64] = getattr(self, name)
         if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
-            raise ValueError(
+            raise InputError(
                 f"{name}: expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
                 f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}; take a smaller one, or "
                 "Map.pad the counts with NaN, which has no weight."
@@ -315,7 +316,7 @@ class KernelBackgroundEstimator:
         rows, cols = geom.shape_image
         pixels = float(reach(geom, middle(geom), radius).min())
         if pixels >= max(rows, cols):
-            raise ValueError(
+            raise InputError(
                 f"mask_dilation_radius: expected a radius within the map of {rows} x {cols} "
                 f"pixels, got {self.mask_dilation_radius}, which are {pixels:.4g} pixels of "
                 f"{radius / pixels:.4g} deg."
@@ -349,7 +350,7 @@ def _count(value: Any, name: str) -> int:
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise TypeError(f"{name}: expected a whole number, got {value!r}.") from error
+        raise InputTypeError(f"{name}: expected a whole number, got {short(value)}.") from error
     if number < 0:
-        raise ValueError(f"{name}: expected a number >= 0, got {number}.")
+        raise InputError(f"{name}: expected a number >= 0, got {number}.")
     return min(number, np.iinfo(np.int32).max)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad._programs import by_element, compiled
 from gammagrad.core.lima import lima_significance, lima_significance_known_background
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.estimators.disc_sums import disc_sum
 from gammagrad.maps.discs import disc_kernel
 from gammagrad.maps.geom import WcsGeom
@@ -132,14 +133,14 @@ def lima_maps(
     """
     geom = _checked_geom(counts)
     if (background is None) == (counts_off is None):
-        raise ValueError(
+        raise InputError(
             "expected background (known), or counts_off with acceptance and acceptance_off; got "
             + ("neither." if background is None else "both.")
         )
     known = background is not None
     off = {"acceptance": acceptance, "acceptance_off": acceptance_off}
     if known != (acceptance is None) or known != (acceptance_off is None):
-        raise ValueError(
+        raise InputError(
             "acceptance, acceptance_off: expected both with counts_off, maps or numbers (such as "
             "1 and 10 for an OFF region of ten times the exposure), and none with background."
         )
@@ -162,9 +163,9 @@ def lima_maps(
 
 def _checked_geom(counts: Any) -> WcsGeom:
     if not isinstance(counts, Map):
-        raise TypeError(f"counts: expected a Map, got a {type(counts).__name__}.")
+        raise InputTypeError(f"counts: expected a Map, got a {type(counts).__name__}.")
     if not isinstance(counts.geom, WcsGeom):
-        raise ValueError("counts: expected a map with pixels on the sky.")
+        raise InputError("counts: expected a map with pixels on the sky.")
     return counts.geom
 
 
@@ -184,14 +185,14 @@ def _values(m: Any, name: str, geom: WcsGeom) -> Floats:
     elif isinstance(m, Map):
         is_image = is_acceptance and m.geom == geom.to_image()
         if not is_image and (difference := geom.difference(m.geom)):
-            raise ValueError(f"{name}: expected the geometry of counts, but {difference}.")
+            raise InputError(f"{name}: expected the geometry of counts, but {difference}.")
         if not is_acceptance and without_count_units(m.unit) != u.dimensionless_unscaled:
-            raise ValueError(f"{name}: expected counts per pixel, got a map in {m.unit}.")
+            raise InputError(f"{name}: expected counts per pixel, got a map in {m.unit}.")
         data = m.data.astype(float)
     else:
-        raise TypeError(f"{name}: expected a Map, got a {type(m).__name__}.")
+        raise InputTypeError(f"{name}: expected a Map, got a {type(m).__name__}.")
     if np.any(data < 0):
-        raise ValueError(f"{name}: expected numbers >= 0, got {np.nanmin(data)}.")
+        raise InputError(f"{name}: expected numbers >= 0, got {np.nanmin(data)}.")
     return np.broadcast_to(data, geom.data_shape)
 
 
@@ -206,9 +207,9 @@ def _used(
     if mask is None:
         return np.asarray(use)
     if not isinstance(mask, Map):
-        raise TypeError(f"mask: expected a Map, got a {type(mask).__name__}.")
+        raise InputTypeError(f"mask: expected a Map, got a {type(mask).__name__}.")
     if mask.geom != geom.to_image() and (difference := geom.difference(mask.geom)):
-        raise ValueError(f"mask: expected the geometry of counts, but {difference}.")
+        raise InputError(f"mask: expected the geometry of counts, but {difference}.")
     return np.asarray(use & mask.data.astype(bool) & np.isfinite(mask.data))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
+
 __all__ = ["outlines", "row_boxes"]
 
 Bools = NDArray[np.bool_]
@@ -118,7 +120,7 @@ def _next(place: _Side, sides: NDArray[np.bool_]) -> _Side:
         # through that side into the next pixel, and around the same corner there
         out_row, out_col = _OUTWARD[turned]
         row, col, turned = row + out_row, col + out_col, (turned - 1) % 4
-    raise ValueError("area: an outline that does not close.")
+    raise InputError("area: an outline that does not close.")
 
 
 _OUTWARD = ((-1, 0), (0, 1), (1, 0), (0, -1))

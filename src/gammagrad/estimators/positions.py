@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.maps.pixels import nearest_place, pixel_shape
@@ -48,7 +49,7 @@ def positions_mask(positions: Any, geom: WcsGeom) -> np.ndarray | None:
     if isinstance(positions, Map):
         difference = geom.to_image().difference(positions.geom.to_image())
         if difference:
-            raise ValueError(
+            raise InputError(
                 f"positions: the mask does not have the pixels of the dataset: {difference}. "
                 "Make it on dataset.geom.to_image()."
             )
@@ -58,7 +59,7 @@ def positions_mask(positions: Any, geom: WcsGeom) -> np.ndarray | None:
     else:
         mask = _any_energy(positions, geom)
     if not mask.any():
-        raise ValueError("positions: no pixel is True; leave it None to fit all pixels.")
+        raise InputError("positions: no pixel is True; leave it None to fit all pixels.")
     return mask
 
 
@@ -70,23 +71,23 @@ def _any_energy(values: Any, geom: WcsGeom) -> np.ndarray:
     """Return a mask, any of its energies."""
     data = np.asarray(values)
     if data.dtype.kind not in "buif":
-        raise TypeError(f"positions: got {type(values).__name__}; {_expected(geom)}.")
+        raise InputTypeError(f"positions: got {type(values).__name__}; {_expected(geom)}.")
     if data.shape[-2:] != geom.shape_image or data.ndim < 2:
-        raise ValueError(f"positions: got an array of shape {data.shape}; {_expected(geom)}.")
+        raise InputError(f"positions: got an array of shape {data.shape}; {_expected(geom)}.")
     if data.dtype.kind == "f" and np.isnan(data).any():
-        raise ValueError("positions: the mask has NaN; expected True or False.")
+        raise InputError("positions: the mask has NaN; expected True or False.")
     return np.asarray((data != 0).reshape(-1, *geom.shape_image).any(axis=0))
 
 
 def _box(box: tuple[Any, ...], geom: WcsGeom) -> np.ndarray:
     """Return the pixels of a sky box."""
     if len(box) != 2 or not isinstance(box[0], SkyCoord):
-        raise TypeError(f"positions: got {box!r}; {_expected(geom)}.")
+        raise InputTypeError(f"positions: got {box!r}; {_expected(geom)}.")
     try:
         _, (rows, cols) = geom.to_image().cutout_slices(*box)
         width = angle_pair(box[1], "width")
     except ValueError as error:
-        raise ValueError(f"positions: {error}") from error
+        raise InputError(f"positions: {error}") from error
     matrix = pixel_shape(geom, nearest_place(geom, box[0])).matrix
     if np.abs(matrix).min(axis=0).max() > _ALONG * np.abs(matrix).max():
         return _turned_box(box[0], width, geom)

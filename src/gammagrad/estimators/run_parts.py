@@ -11,7 +11,9 @@ import numpy as np
 from gammagrad.core.options import FitOptions, parse_selection
 from gammagrad.core.solve import N_SWEEPS
 from gammagrad.dataset import MapDataset
+from gammagrad.dataset.suspicion import warn_of_suspicions
 from gammagrad.derive import same_spectrum
+from gammagrad.errors import InputError
 from gammagrad.estimators.configurable import Configurable
 from gammagrad.estimators.downsampling import (
     CoarseGrid,
@@ -25,7 +27,7 @@ from gammagrad.estimators.kernel_sizes import kernel_sizes
 from gammagrad.estimators.scan import scan_values
 from gammagrad.evaluate import KernelEstimate, estimate_kernel
 from gammagrad.maps.map import Map
-from gammagrad.models import Models, SkyModel
+from gammagrad.models import Models, PointSpatialModel, SkyModel
 from gammagrad.parallel import resolve_jobs
 
 __all__ = ["RunParts"]
@@ -163,7 +165,7 @@ class RunParts(Configurable):
     def _only_model(self) -> SkyModel:
         """The model to test, where there may be but one."""
         if isinstance(self.model, Models):
-            raise ValueError(
+            raise InputError(
                 f"model has several models ({', '.join(self.model.names)}), which only run takes; "
                 "set estimator.model to one of them for this."
             )
@@ -201,7 +203,15 @@ class RunParts(Configurable):
     def _arrays(self, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> FitInputs:
         """Collect the arrays of a dataset for a model whose kernel is known."""
         dataset.check(for_fit=True)
-        return fit_inputs(dataset, model, kernel, self.background_floor, self.kernel_sampling)
+        inputs = fit_inputs(dataset, model, kernel, self.background_floor, self.kernel_sampling)
+        is_point = isinstance(model.spatial_model, PointSpatialModel | None)
+        warn_of_suspicions(
+            dataset.name,
+            inputs.counts,
+            inputs.background,
+            blurred=dataset.psf is not None or not is_point,
+        )
+        return inputs
 
     def _all_inputs(
         self, datasets: Sequence[MapDataset]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.maps.units import to_value
 
 __all__ = ["SCAN_DEFAULTS", "plain_scan", "scan_values"]
@@ -120,10 +121,10 @@ def _checked(values: Any, name: str) -> Floats:
         if isinstance(values, str | bytes | Mapping | bool) or np.ndim(values) != 1:
             raise TypeError
         numbers = np.asarray(to_value(values, "", name), dtype=float)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is {values!r}; {wanted}{remedy}.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputTypeError(f"{name} is {values!r}; {wanted}{remedy}.") from error
     if not numbers.size or not np.all(np.isfinite(numbers)):
-        raise ValueError(f"{name} is {values!r}; {wanted}{remedy}.")
+        raise InputError(f"{name} is {values!r}; {wanted}{remedy}.")
     # minus zero is zero
     return np.unique(numbers) + 0.0
 
@@ -134,21 +135,21 @@ def _from_settings(norm: Mapping[str, Any]) -> Floats:
         if key not in _KEYS:
             close = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.3)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(f"norm has no {key!r}; {hint}There are {', '.join(_KEYS)}.")
+            raise InputError(f"norm has no {key!r}; {hint}There are {', '.join(_KEYS)}.")
     if norm.get("scan_values") is not None:
         return _checked(norm["scan_values"], "norm['scan_values']")
     low, high = _number(norm, "scan_min"), _number(norm, "scan_max")
     if not low < high:
-        raise ValueError(
+        raise InputError(
             f"norm['scan_min'] is {low} and norm['scan_max'] is {high}; expected scan_min below "
             "scan_max."
         )
     many = norm.get("scan_n_values", SCAN_DEFAULTS["scan_n_values"])
     if isinstance(many, bool) or not isinstance(many, int | np.integer) or many < 2:
-        raise ValueError(f"norm['scan_n_values'] is {many!r}; expected a whole number above 1.")
+        raise InputError(f"norm['scan_n_values'] is {many!r}; expected a whole number above 1.")
     interp = norm.get("interp", SCAN_DEFAULTS["interp"])
     if interp not in ("lin", "log"):
-        raise ValueError(f"norm['interp'] is {interp!r}; expected 'lin' or 'log'.")
+        raise InputError(f"norm['interp'] is {interp!r}; expected 'lin' or 'log'.")
     values = np.linspace(low, high, many) if interp == "lin" else _log_space(low, high, int(many))
     return np.unique(values) + 0.0
 
@@ -158,11 +159,11 @@ def _number(norm: Mapping[str, Any], name: str) -> float:
     value = norm.get(name, SCAN_DEFAULTS[name])
     try:
         number = np.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = np.nan
     if not np.isfinite(number):
-        raise ValueError(
-            f"norm[{name!r}] is {value!r}; expected a finite number, or leave it out for "
+        raise InputError(
+            f"norm[{name!r}] is {short(value)}; expected a finite number, or leave it out for "
             f"{SCAN_DEFAULTS[name]}."
         )
     return number

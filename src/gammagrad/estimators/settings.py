@@ -12,6 +12,7 @@ import numpy as np
 
 from gammagrad.core.options import parse_selection
 from gammagrad.core.windows import KERNEL_WEIGHTINGS
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.estimators.hypotheses import as_hypotheses, check_hypothesis
 from gammagrad.estimators.scan import plain_scan, scan_values
 from gammagrad.evaluate.sampling import check_sampling
@@ -105,10 +106,10 @@ def _number(value: Any, name: str, expected: str, allowed: Callable[[float], boo
     """Return a setting as a finite number that is allowed; a whole one stays whole."""
     try:
         number = np.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = np.nan
     if not (np.isfinite(number) and allowed(number)):
-        raise ValueError(f"{name} is {value!r}; expected {expected}.")
+        raise InputError(f"{name} is {short(value)}; expected {expected}.")
     return value if isinstance(value, int) else number
 
 
@@ -141,7 +142,7 @@ def _containment(value: Any, name: str) -> Any:
 
 def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} is {value!r}; expected True or False.")
+        raise InputError(f"{name} is {short(value)}; expected True or False.")
     return bool(value)
 
 
@@ -151,16 +152,16 @@ def _is_whole(value: Any) -> bool:
 
 def _max_niter(value: Any, name: str) -> int:
     if not _is_whole(value) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+        raise InputError(f"{name} is {short(value)}; expected a whole number of at least 1.")
     return int(value)
 
 
 def _downsampling(value: Any, name: str) -> int:
     """Return the factor: 1, or an even number."""
     if not _is_whole(value) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected an even number such as 2, or None.")
+        raise InputError(f"{name} is {short(value)}; expected an even number such as 2, or None.")
     if value > 1 and value % 2:
-        raise ValueError(
+        raise InputError(
             f"{name} is {value}, which is odd; expected an even number, such as {value - 1} or "
             f"{value + 1}, or None to fit every pixel."
         )
@@ -169,13 +170,15 @@ def _downsampling(value: Any, name: str) -> int:
 
 def _kernel_width(value: Any, name: str) -> u.Quantity:
     """Return the width of the kernel as one angle in deg."""
-    wrong = f"{name} is {value!r}; expected one positive angle such as '1 deg'."
+    wrong = f"{name} is {short(value)}; expected one positive angle such as '1 deg'."
     try:
+        if isinstance(value, list | tuple | dict):
+            raise InputTypeError("several angles")
         width = u.Quantity(value).to("deg")
-    except (TypeError, ValueError, u.UnitConversionError) as error:
-        raise ValueError(wrong) from error
+    except (TypeError, ValueError, OverflowError, u.UnitConversionError) as error:
+        raise InputError(wrong) from error
     if width.ndim or not 0 < width.value < np.inf:
-        raise ValueError(wrong)
+        raise InputError(wrong)
     return width
 
 
@@ -186,12 +189,12 @@ def _memory(value: Any, name: str) -> int:
         if getattr(amount, "unit", None) == u.dimensionless_unscaled:
             amount = amount * u.byte
         size = float(amount.to_value(u.byte)) if isinstance(amount, u.Quantity) else np.nan
-    except (TypeError, ValueError, u.UnitConversionError):
+    except (TypeError, ValueError, OverflowError, u.UnitConversionError):
         size = np.nan
-    if not 2**20 <= size < np.inf:
-        raise ValueError(
-            f"{name} is {value!r}; expected an amount of memory such as '500 MB' (at least 1 MB), "
-            "or None."
+    if not 10**6 <= size < np.inf:
+        raise InputError(
+            f"{name} is {short(value)}; expected an amount of memory such as '500 MB' (at least "
+            "1 MB), or None."
         )
     return int(size)
 
@@ -206,19 +209,19 @@ def _energy_edges(value: Any, name: str) -> u.Quantity | str | None:
             parts = u.Quantity([u.Quantity(part) for part in parts])
         edges = u.Quantity(parts)
         edges.to("TeV")
-    except (TypeError, ValueError, u.UnitConversionError) as error:
-        raise ValueError(
-            f"{name} are {value!r}; expected energies with their units, such as "
+    except (TypeError, ValueError, OverflowError, u.UnitConversionError) as error:
+        raise InputError(
+            f"{name} are {short(value)}; expected energies with their units, such as "
             "'10 GeV, 500 GeV', or 'all' for one group per bin."
         ) from error
     if edges.ndim != 1 or edges.size < 2 or not np.all(np.diff(edges.value) > 0):
-        raise ValueError(f"{name} are {edges}; expected two or more, increasing.")
+        raise InputError(f"{name} are {edges}; expected two or more, increasing.")
     return edges
 
 
 def _weighting(value: Any, name: str) -> str:
     if value not in KERNEL_WEIGHTINGS:
-        raise ValueError(f"{name} is {value!r}{choices(value, KERNEL_WEIGHTINGS)}")
+        raise InputError(f"{name} is {short(value)}{choices(value, KERNEL_WEIGHTINGS)}")
     return str(value)
 
 

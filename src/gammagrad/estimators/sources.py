@@ -12,6 +12,7 @@ from astropy.coordinates import Angle, SkyCoord
 from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, short
 from gammagrad.io.source_tables import read_source_table
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.units import to_value
@@ -64,16 +65,17 @@ def circle_list(geom: WcsGeom, circles: Any) -> Iterable[Circles]:
         circles = [circles]
     for circle in circles:
         if not isinstance(circle, tuple | list) or len(circle) not in (2, 3):
-            raise ValueError(
+            raise InputError(
                 "circles: expected (position, radius) or (longitude, latitude, radius), got "
-                f"{circle!r}."
+                f"{short(circle)}."
             )
         *where, radius = circle
         try:
             position = geom.position(where[0] if len(where) == 1 else tuple(where))
         except TypeError as error:
-            raise ValueError(
-                f"circles: expected a SkyCoord or a longitude and a latitude, got {where[0]!r}."
+            raise InputError(
+                "circles: expected a SkyCoord or a longitude and a latitude, got "
+                f"{short(where[0])}."
             ) from error
         position = position.reshape(-1)
         radii = np.broadcast_to(_radii(radius, "circles"), position.shape)
@@ -116,7 +118,7 @@ def _positions(table: Table, geom: WcsGeom, name: str) -> SkyCoord:
     found = [names for names in _POSITIONS if names[0] in columns and names[1] in columns]
     if not found:
         known = ", ".join(f"{a}/{b}" for a, b, _ in _POSITIONS)
-        raise ValueError(
+        raise InputError(
             f"{name}: no columns with positions; expected one of {known}, got "
             f"{', '.join(table.colnames)}."
         )
@@ -125,7 +127,7 @@ def _positions(table: Table, geom: WcsGeom, name: str) -> SkyCoord:
     lons = _angles(table[columns[lon]], hours, name)
     lats = _angles(table[columns[lat]], u.deg, name)
     if np.any(np.abs(lats) > 90):
-        raise ValueError(f"{name}: column {columns[lat]} has latitudes beyond 90 deg.")
+        raise InputError(f"{name}: column {columns[lat]} has latitudes beyond 90 deg.")
     if frame is None:
         return geom.position((lons, lats))
     return SkyCoord(lons, lats, unit="deg", frame=frame)
@@ -138,9 +140,9 @@ def _angles(column: Any, text_unit: u.UnitBase, name: str) -> Floats:
         try:
             values = Angle([str(text) for text in column], text_unit)
         except (ValueError, u.UnitsError) as error:
-            raise ValueError(f"{name}: column {column.name} has no angles ({error}).") from error
+            raise InputError(f"{name}: column {column.name} has no angles ({error}).") from error
         if text_unit == u.hourangle and np.any(np.abs(values.deg) > 360):
-            raise ValueError(
+            raise InputError(
                 f"{name}: column {column.name} has texts beyond 24 hours; for degrees make it a "
                 "column of numbers, or write a d behind each."
             )
@@ -157,10 +159,10 @@ def _numbers(column: Any, title: str, name: str) -> Floats:
         try:
             values = to_value(u.Quantity(filled, unit), "deg", f"{name}: column {title}")
         except TypeError as error:
-            raise ValueError(f"{name}: column {title} has the unit {unit}, no angle.") from error
+            raise InputError(f"{name}: column {title} has the unit {unit}, no angle.") from error
     values = np.atleast_1d(np.asarray(values, dtype=float))
     if missing := int(np.sum(~np.isfinite(values))):
-        raise ValueError(
+        raise InputError(
             f"{name}: column {title} has no value in {missing} of {len(values)} rows; leave these "
             "out."
         )
@@ -172,7 +174,7 @@ def _table_radii(table: Table, radius: Any, name: str) -> Floats:
     if radius is None:
         found = [title for title in table.colnames if title.lower() in _RADII]
         if not found:
-            raise ValueError(
+            raise InputError(
                 f"{name}: no column {_RADII[0]}; give radius, an angle for all sources or the name "
                 f"of one of the columns {', '.join(table.colnames)}."
             )
@@ -188,5 +190,5 @@ def _radii(value: Any, name: str) -> Any:
     if not isinstance(radii, float | np.ndarray) or not np.all(
         np.isfinite(radii) & (np.asarray(radii) >= 0)
     ):
-        raise ValueError(f'{name}: expected radii >= 0, such as "0.2 deg", got {value!r}.')
+        raise InputError(f'{name}: expected radii >= 0, such as "0.2 deg", got {short(value)}.')
     return radii

@@ -10,6 +10,7 @@ import numpy as np
 
 from gammagrad.core.options import parse_selection
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputTypeError
 from gammagrad.estimators.groups import (
     FITTED_MAPS,
     OPTIONAL_MAPS,
@@ -191,7 +192,9 @@ class TSMapEstimator(RunParts):
     ) -> None:
         given = dict(locals())
         if model is not None and kernel_model is not None:
-            raise TypeError("model and kernel_model are two names of one thing; pass one of them.")
+            raise InputTypeError(
+                "model and kernel_model are two names of one thing; pass one of them."
+            )
         model = kernel_model if model is None else model
         # which setting it makes Models of a list
         chosen: Any = default_kernel_model() if model is None else model

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.evaluate.sampling import kind_of
 
@@ -50,12 +51,12 @@ def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
     """
     values, weights = np.asarray(containment, dtype=float), np.asarray(counts, dtype=float)
     if values.shape != weights.shape or values.ndim != 1:
-        raise ValueError(
+        raise InputError(
             f"containment and counts have the shapes {values.shape} and {weights.shape}; expected "
             "one number per energy bin of either."
         )
     if not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise ValueError("counts: expected counts are finite and not negative.")
+        raise InputError("counts: expected counts are finite and not negative.")
     some = weights > 0
     return float(np.average(values[some], weights=weights[some])) if some.any() else math.nan
 
@@ -96,12 +97,12 @@ def check_containment(
     """
     if containment is not None:
         if kernel_width is not None:
-            raise ValueError(
+            raise InputError(
                 f"kernel_width is {kernel_width} and the kernel's containment {containment}; "
                 "expected only one of them: set the other to None."
             )
         if not 0 < containment < 1:
-            raise ValueError(
+            raise InputError(
                 f"the kernel's containment is {containment}; expected a number between 0 and 1. "
                 "Leave it and kernel_width out for a kernel that holds the whole model."
             )
@@ -113,11 +114,11 @@ def check_containment(
     else:
         why, remedy = "has no edge", "take a model with an edge"
     if containment is not None:
-        raise ValueError(
+        raise InputError(
             f"{name} {why}, so that no part of its counts is known to be in a kernel: set "
             f"kernel_width instead of a containment, or {remedy}."
         )
-    raise ValueError(
+    raise InputError(
         f"{name} {why}, so that no part of its counts is known to be in a kernel: leave "
         f"renormalise=True, or {remedy}."
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs
+from gammagrad.errors import InputError
 from gammagrad.evaluate.containment import check_containment, has_total, spare_pixels
 from gammagrad.evaluate.kernel_shape import kernel_shapes
 from gammagrad.evaluate.predict import predict, source_flux
@@ -85,7 +86,8 @@ def estimate_kernel(
     """Predict the shape of a source's counts around the pixel it is in.
 
     The model is put at the middle of the map, on the pixels as they are around it, and folded with
-    exposure, PSF and energy dispersion as they are there (or at the nearest position that has any).
+    exposure, PSF and energy dispersion as they are there (or at the nearest position that has any;
+    energies that are seen elsewhere only have the kernel of the nearest position that sees them).
 
     Parameters
     ----------
@@ -128,6 +130,30 @@ def estimate_kernel(
         and 1, or the model has no total of which a kernel could hold a part.
     """
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
+
+    def estimated(there: Map) -> KernelEstimate:
+        return _estimated(
+            model, there, psf, edisp, geom, kernel_width, sampling, containment, renormalise
+        )
+
+    estimate = estimated(exposure)
+    empty = ~estimate.kernel.data.any(axis=(1, 2))
+    elsewhere = exposure_elsewhere(exposure) if empty.any() and sampling == "fine" else None
+    return estimate if elsewhere is None else _filled(estimate, estimated(elsewhere), empty)
+
+
+def _estimated(
+    model: Any,
+    exposure: Map,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    geom: WcsGeom,
+    kernel_width: Any,
+    sampling: str,
+    containment: float | None,
+    renormalise: bool,
+) -> KernelEstimate:
+    """Predict a source's counts with the exposure in the middle of the map."""
     plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width, sampling)
     psf_kernel, matrix, spatial = plan.psf, plan.edisp, model.spatial_model
     per_energy = source_flux(model, plan.axis_true) * plan.exposure
@@ -154,6 +180,17 @@ def estimate_kernel(
     if psf_kernel is None or not psf_kernel.after_edisp:
         return estimate
     return estimate._replace(psf_shape=psf_kernel.sizes)
+
+
+def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEstimate:
+    """Return a kernel with the energies that it does not have from another."""
+    wider = max(one, other, key=lambda estimate: estimate.kernel.data.shape[-2:])
+    shape = wider.kernel.data.shape[-2:]
+    mine, theirs = (_with_shape(estimate.kernel.data, shape) for estimate in (one, other))
+    data = np.where(empty[:, None, None], theirs, mine)
+    kernel = Map(wider.kernel.geom, data, wider.kernel.unit)
+    containment = np.where(empty, other.containment, one.containment)
+    return one._replace(kernel=kernel, containment=containment)
 
 
 class KernelPlan(NamedTuple):
@@ -226,7 +263,7 @@ def plan_kernel(
     axis_true = check_geometries(exposure, geom)
     spatial = model.spatial_model
     if spatial is None:
-        raise ValueError("the kernel model has no spatial model; give it one, e.g. a point source.")
+        raise InputError("the kernel model has no spatial model; give it one, e.g. a point source.")
     centre = geom.center_skydir
     pixel = middle_shape(geom)
     if sampling == "gammapy":
@@ -272,12 +309,38 @@ def exposure_at_centre(exposure: Map) -> Floats:
         tied = _nearest(np.where(everywhere, distance, np.inf)) if everywhere.any() else tied[:0]
         valid = np.arange(tied.size)
     if not valid.size:
-        raise ValueError(
+        raise InputError(
             "No valid exposure: it is zero or not finite everywhere, so that there is no kernel. "
             "Check the exposure map and its unit."
         )
     row, column = np.unravel_index(tied[valid[0]], distance.shape)
     return finite(data[:, row, column]) * conversion(exposure.unit, "cm2 s")
+
+
+def exposure_elsewhere(exposure: Map) -> Map | None:
+    """Return an exposure that is, at energies without any in the middle, that of elsewhere.
+
+    Parameters
+    ----------
+    exposure
+        Exposure with the axis "energy_true".
+
+    Returns
+    -------
+    Map or None
+        The same at all positions: at each energy the value of the pixel nearest to the middle that
+        has any. None if there is no such energy.
+    """
+    data, distance = finite(np.asarray(exposure.data)), exposure.geom.center_distance
+    values = exposure_at_centre(exposure) / conversion(exposure.unit, "cm2 s")
+    lacking = np.flatnonzero((values <= 0) & (data > 0).any(axis=(1, 2)))
+    if not lacking.size:
+        return None
+    for energy in lacking:
+        nearest = np.nanargmin(np.where(data[energy] > 0, distance, np.inf))
+        values[energy] = data[energy].flat[nearest]
+    everywhere = np.broadcast_to(values[:, None, None], data.shape)
+    return Map(exposure.geom, everywhere, exposure.unit)
 
 
 def _has_exposure(data: NDArray[Any]) -> NDArray[np.bool_]:
@@ -293,6 +356,11 @@ def _nearest(distance: Floats) -> NDArray[np.int64]:
 def point_images(psf_kernel: PSFKernel | None, n_true: int, shape: tuple[int, int]) -> Floats:
     """Return the image of a point source in the middle of a rectangle: the PSF itself."""
     images = np.ones((n_true, 1, 1)) if psf_kernel is None else psf_kernel.data
+    return _with_shape(images, shape)
+
+
+def _with_shape(images: Floats, shape: tuple[int, int]) -> Floats:
+    """Return images cut or filled up with zeros on all sides alike."""
     more = [(n - own) // 2 for n, own in zip(shape, images.shape[1:], strict=True)]
     images = _cropped(images, (max(-more[0], 0), max(-more[1], 0)))
     return np.pad(images, ((0, 0), *((max(n, 0),) * 2 for n in more)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gammagrad.errors import InputError
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.evaluate.sampling import kind_of
 from gammagrad.evaluate.window import CUTOUT_MARGIN
@@ -44,7 +45,7 @@ def kernel_shapes(
     if kernel_width is not None:
         width = float(to_value(kernel_width, "deg", "kernel_width"))
         if not width > 0:
-            raise ValueError(f"kernel_width is {kernel_width}; expected a positive width.")
+            raise InputError(f"kernel_width is {kernel_width}; expected a positive width.")
         limit = [min(n, 2 * most + 1) for n, most in zip(across(width), limit, strict=True)]
     n_psf = (0, 0) if psf_kernel is None else psf_kernel.shape
     whole = [math.inf, math.inf]

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.evaluate.sampling import kind_of
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
@@ -51,15 +52,15 @@ def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
         If there is no exposure, an axis is missing, or the pixels differ.
     """
     if exposure is None:
-        raise ValueError("a sky model needs the exposure to predict counts, but there is none.")
+        raise InputError("a sky model needs the exposure to predict counts, but there is none.")
     if "energy_true" not in exposure.geom.axes.names or "energy" not in geom.axes.names:
-        raise ValueError(
+        raise InputError(
             "expected an exposure with the axis 'energy_true' and counts with the axis 'energy', "
             f"got {exposure.geom.axes.names} and {geom.axes.names}."
         )
     difference = geom.to_image().difference(exposure.geom.to_image())
     if difference:
-        raise ValueError(f"exposure: its pixels are not those of the counts: {difference}.")
+        raise InputError(f"exposure: its pixels are not those of the counts: {difference}.")
     return exposure.geom.axes["energy_true"]
 
 
@@ -281,7 +282,7 @@ def edisp_matrix(
     if edisp is None:
         return diagonal_edisp(axis_true, axis)
     if edisp.energy_axis_true != axis_true:
-        raise ValueError(
+        raise InputError(
             f"energy dispersion: its true energies {edisp.energy_axis_true} are not those of the "
             f"exposure, {axis_true}."
         )

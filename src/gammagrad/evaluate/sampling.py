@@ -9,6 +9,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.pixels import middle_shape
 from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
@@ -93,7 +94,7 @@ def check_sampling(sampling: str) -> None:
         If it is neither "fine" nor "gammapy".
     """
     if sampling not in SAMPLINGS:
-        raise ValueError(f"sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.")
+        raise InputError(f"sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.")
 
 
 def kind_of(spatial: Any) -> str:
@@ -123,7 +124,7 @@ def _odd(value: float) -> int:
 
 def _template_samples(spatial: TemplateSpatialModel, pixel: float) -> int:
     if spatial.geom is None:
-        raise ValueError(
+        raise InputError(
             "the template model has no geometry; make it by TemplateSpatialModel.from_map."
         )
     own = middle_shape(spatial.geom).least
@@ -198,7 +199,7 @@ def _check_size(spatial: Any, pixel: float, choice: Sampling) -> None:
     else:
         size, least = float(spatial.evaluation_radius), _PER_RADIUS * step
     if size < least * (1 - 1e-9):
-        raise ValueError(
+        raise InputError(
             f"a {type(spatial).__name__} of {size:.3g} deg is too small to be integrated over "
             f"pixels of {pixel:.3g} deg, which takes {least:.2g} deg or more; use a "
             "PointSpatialModel, which looks the same."

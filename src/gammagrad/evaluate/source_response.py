@@ -10,6 +10,7 @@ from jax import Array
 
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.fold import FoldInputs, apply_edisp, fold_model
+from gammagrad.errors import InputError
 from gammagrad.evaluate.kernel import plan_kernel, point_images
 from gammagrad.evaluate.predict import template_totals
 from gammagrad.evaluate.responses import Dispersion, edisp_matrix, finite
@@ -102,7 +103,7 @@ class SourceResponse:
                 None if a is None else jnp.shape(a) for a in (getattr(self, name), value)
             )
             if shapes[0] != shapes[1]:
-                raise ValueError(
+                raise InputError(
                     f"{name}: expected an array of shape {shapes[0]}, got {shapes[1]}."
                 )
             changes[name] = value

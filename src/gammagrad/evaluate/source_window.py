@@ -13,6 +13,7 @@ from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.bounded import fold_bounded, prepare_psf
 from gammagrad.core.fold import FoldInputs
 from gammagrad.core.place import add_window, cut_window
+from gammagrad.errors import InputError
 from gammagrad.evaluate.responses import Dispersion, is_compact
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Circle, prepare
 from gammagrad.maps.axes import MapAxis
@@ -72,7 +73,7 @@ class SourceWindow:
             If type or frame of its spatial model, or its `apply_irf`, are others.
         """
         if _kind(model) != self.kind:
-            raise ValueError(
+            raise InputError(
                 f"model {model.name!r} has {_words(_kind(model))}, but the prediction was "
                 f"prepared for {_words(self.kind)}; prepare it anew with "
                 "dataset.likelihood(models)."

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputTypeError
 from gammagrad.fitting.common_size import on_common_size
 from gammagrad.fitting.descent import descend
 from gammagrad.fitting.frame import error_scales, make_frame, plain_frame
@@ -140,7 +141,7 @@ def fit(
 def _check_optimiser(optimiser: Any) -> None:
     """Raise if something is no optimiser of optax."""
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
-        raise TypeError(
+        raise InputTypeError(
             f"optimiser is {optimiser!r}; expected an optax.GradientTransformation such as "
             "optax.adam(0.1), or None for L-BFGS."
         )

@@ -12,6 +12,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.evaluate.responses import is_compact
 from gammagrad.fitting.candidate import Candidate, Settings
 from gammagrad.fitting.cutouts import Field, typical_psf
@@ -128,7 +129,7 @@ def refine_peaks(
     norm = "flux" if model is None or "norm" not in peaks.colnames else "norm"
     models = _models_of(model, len(peaks))
     if not isinstance(passes, int | np.integer) or passes < 1:
-        raise ValueError(f"passes is {passes!r}; expected a whole number, 1 or more.")
+        raise InputError(f"passes is {passes!r}; expected a whole number, 1 or more.")
     if not len(peaks):
         return refined_table(peaks, [], _names(models[0], free or ("position",))[0])
     with jax.enable_x64(True), progress_bar(passes * len(peaks), "refine", progress) as bar:
@@ -208,7 +209,7 @@ def _shift(model: SkyModel, psf: float, pixel: float, max_shift: Any) -> float:
         return max(_PIXELS * pixel, _CIRCLE * math.hypot(psf, _sigma(model)))
     shift = float(to_value(max_shift, "deg", "max_shift"))
     if not 0 < shift < math.inf:
-        raise ValueError(f"max_shift is {max_shift!r}; expected a positive angle.")
+        raise InputError(f"max_shift is {max_shift!r}; expected a positive angle.")
     return shift
 
 
@@ -246,7 +247,7 @@ def _scales(model: SkyModel) -> float:
     spatial = model.spatial_model
     if not is_compact(spatial) or not hasattr(spatial, "lon_0"):
         kind = "no spatial model" if spatial is None else type(spatial).__name__
-        raise ValueError(
+        raise InputError(
             f"the model of the sources has {kind}, which has no position to refine; pass a model "
             "with a position, such as a point source or a Gaussian, as model=..."
         )
@@ -259,10 +260,10 @@ def _models_of(model: Any, n: int) -> list[SkyModel]:
     models = list(models) if isinstance(models, Iterable) else [models]
     for one in models:
         if not isinstance(one, SkyModel):
-            raise TypeError(f"model is a {type(one).__name__}; expected a SkyModel.")
+            raise InputTypeError(f"model is a {type(one).__name__}; expected a SkyModel.")
     models = models * max(n, 1) if len(models) == 1 else models
     if len(models) != max(n, 1):
-        raise ValueError(
+        raise InputError(
             f"there are {len(models)} models for {n} peaks; pass one, or one for each."
         )
     return models
@@ -274,16 +275,16 @@ def _checked_peaks(peaks: Any, need_flux: bool) -> QTable:
     missing = [name for name in ("ra", "dec") if name not in there]
     if missing or not {"norm", "flux"} & set(there):
         wanted = ", ".join(missing) or "norm or flux"
-        raise ValueError(f"the table of peaks has no {wanted}; pass what find_peaks returns.")
+        raise InputError(f"the table of peaks has no {wanted}; pass what find_peaks returns.")
     if need_flux and "flux" not in there:
-        raise ValueError(
+        raise InputError(
             "the table of peaks has norms, but not the model they belong to; pass that as model=..."
         )
     table = QTable(peaks)
     for name in ("ra", "dec"):
         bad = np.flatnonzero(~np.isfinite(np.asarray(to_value(table[name], "deg", name))))
         if bad.size:
-            raise ValueError(f"the table of peaks has no number as {name} in row {bad[0]}.")
+            raise InputError(f"the table of peaks has no number as {name} in row {bad[0]}.")
     return table
 
 
@@ -292,23 +293,23 @@ def _names(model: SkyModel, free: Sequence[str]) -> tuple[tuple[str, ...], str]:
     chosen = {free} if isinstance(free, str) else set(free)
     unknown = sorted(chosen - {"position", "index", "size"})
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"free names {', '.join(unknown)}; choose from 'position', 'index' and 'size'."
         )
     spectral = model.spectral_model
     scale = [name for name in _SCALE if hasattr(spectral, name)]
     index = [name for name in _INDEX if hasattr(spectral, name)]
     if not scale:
-        raise ValueError(
+        raise InputError(
             f"{type(spectral).__name__} has no amplitude to fit; pass a model whose spectrum has "
             "one, such as a power law, as model=..."
         )
     if "index" in chosen and not index:
-        raise ValueError(f"{type(spectral).__name__} has no index; leave 'index' out of free.")
+        raise InputError(f"{type(spectral).__name__} has no index; leave 'index' out of free.")
     if "size" in chosen and not isinstance(
         model.spatial_model, PointSpatialModel | GaussianSpatialModel
     ):
-        raise ValueError(
+        raise InputError(
             f"the size of a {type(model.spatial_model).__name__} cannot be refined; pass a "
             "Gaussian as model=..., or leave 'size' out of free."
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.evaluate.sampling import check_sampling
 from gammagrad.models import Models
 from gammagrad.models.component import Component
@@ -45,18 +46,18 @@ def check_datasets(datasets: Any) -> list[MapDataset]:
         If there is none, one has no counts, or two have one name.
     """
     if not isinstance(datasets, MapDataset | Iterable):
-        raise TypeError(f"a fit takes MapDatasets; got {type(datasets).__name__}.")
+        raise InputTypeError(f"a fit takes MapDatasets; got {type(datasets).__name__}.")
     found = [datasets] if isinstance(datasets, MapDataset) else list(datasets)
     if not found:
-        raise ValueError("there is no dataset to fit; pass at least one.")
+        raise InputError("there is no dataset to fit; pass at least one.")
     for dataset in found:
         if not isinstance(dataset, MapDataset):
-            raise TypeError(f"a fit takes MapDatasets; got {type(dataset).__name__}.")
+            raise InputTypeError(f"a fit takes MapDatasets; got {type(dataset).__name__}.")
         dataset.require("counts")
     names = [dataset.name for dataset in found]
     double = sorted({str(name) for name in names if names.count(name) > 1})
     if double:
-        raise ValueError(
+        raise InputError(
             f"several datasets are named {', '.join(double)}; give each a name of its own, so that "
             "models can tell them apart."
         )
@@ -79,11 +80,11 @@ def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:
     check_sampling(sampling)
     whole = isinstance(max_iterations, int | np.integer) and not isinstance(max_iterations, bool)
     if not whole or max_iterations < 0:
-        raise ValueError(
+        raise InputError(
             f"max_iterations is {max_iterations!r}; expected a whole number of steps, 0 or more."
         )
     if not isinstance(tolerance, int | float | np.number) or not 0 < tolerance < np.inf:
-        raise ValueError(
+        raise InputError(
             f"tolerance is {tolerance!r}; expected a positive number, in units of the statistic."
         )
 
@@ -112,7 +113,7 @@ def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
     """
     if models is not None:
         if not isinstance(models, Iterable | Component):
-            raise TypeError(
+            raise InputTypeError(
                 f"models is a {type(models).__name__}; expected a SkyModel, FoVBackgroundModel or "
                 "TemplateNPredModel, or several."
             )
@@ -123,7 +124,7 @@ def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
             own = Models(dataset.models)
             for model in own:
                 if model.name in collected and not _equal(model, collected[model.name]):
-                    raise ValueError(
+                    raise InputError(
                         f"dataset {dataset.name!r} has another model {model.name!r} than a dataset "
                         "before it; pass `models`, or give models different names."
                     )
@@ -131,7 +132,7 @@ def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
                 if model.name not in collected:
                     collected = collected + own[i : i + 1]
     if not any(model.applies_to(dataset.name) for model in collected for dataset in datasets):
-        raise ValueError(
+        raise InputError(
             "there is no model for these datasets; pass `models`, or set dataset.models."
         )
     return collected
@@ -173,7 +174,7 @@ def free_names(models: Models, datasets: Iterable[MapDataset]) -> tuple[str, ...
             own = {f"{model.name}.{key}" for key in model.parameters}
             names += [name for name in models.free if name in own]
     if not names:
-        raise ValueError("all parameters are frozen; thaw some by models.thaw(name).")
+        raise InputError("all parameters are frozen; thaw some by models.thaw(name).")
     return tuple(names)
 
 
@@ -204,7 +205,7 @@ def fit_bounds(models: Models, names: Sequence[str], pixel: float = 0.0) -> tupl
     for name in names:
         value, (low, high), limits = float(values[name]), bounds[name], places[name].limits
         if not low <= value <= high:
-            raise ValueError(
+            raise InputError(
                 f"{name} is {value:g} at the start, outside of its bounds {low:g} and {high:g}; "
                 "change the value by models.with_parameters or the bounds by models.bound."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from gammagrad.derive import (
     model_to_content,
     norms_from_fluxes,
 )
+from gammagrad.errors import InputError
 from gammagrad.flux_maps.named_maps import NamedMaps
 from gammagrad.flux_maps.status import StatusTable, status_table
-from gammagrad.io.flux_maps import read_flux_maps, write_flux_maps
+from gammagrad.io.flux_maps import FluxMapsContent, read_flux_maps, write_flux_maps
+from gammagrad.io.paths import expand_path
+from gammagrad.io.reading import reading
 from gammagrad.maps.map import Map
 from gammagrad.peaks import find_peaks
 from gammagrad.quantities import FLUXES
@@ -112,7 +116,7 @@ class FluxMaps(NamedMaps):
         parts: dict[str, slice | int] = {}
         for name, part in slices.items():
             if name not in axes:
-                raise ValueError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
+                raise InputError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
             parts[name] = part if isinstance(part, slice) else _one_bin(part, name, axes[name].nbin)
         data = {}
         for key, m in self._data.items():
@@ -204,6 +208,7 @@ class FluxMaps(NamedMaps):
         filename_model: str | PathLike[str] | None = None,
         overwrite: bool = False,
         sed_type: str | None = None,
+        checksum: bool = False,
     ) -> None:
         """Write a FITS file that gammapy reads too, and the model beside it.
 
@@ -221,6 +226,8 @@ class FluxMaps(NamedMaps):
             ``"likelihood"`` (the default) writes norms; ``"dnde"``, ``"e2dnde"``, ``"flux"`` or
             ``"eflux"`` writes these fluxes with their errors and limits instead. `read` makes
             norms of them again.
+        checksum : bool
+            Give each map its checksum, by which damage is noticed.
 
         Raises
         ------
@@ -232,7 +239,7 @@ class FluxMaps(NamedMaps):
             If fluxes are to be written without a reference model.
         """
         if sed_type not in (None, "likelihood", *FLUXES):
-            raise ValueError(
+            raise InputError(
                 f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
             )
         written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy looks for the last two
@@ -251,10 +258,11 @@ class FluxMaps(NamedMaps):
             overwrite,
             sed_type=sed_type or "likelihood",
             filename_model=filename_model,
+            checksum=checksum,
         )
 
     @classmethod
-    def read(cls, filename: str | PathLike[str]) -> FluxMaps:
+    def read(cls, filename: str | PathLike[str], checksum: bool = True) -> FluxMaps:
         """Read a file written by this library or by gammapy.
 
         gammapy writes no confidence of errors and limits: ``n_sigma`` is 1 then, and
@@ -264,6 +272,8 @@ class FluxMaps(NamedMaps):
         ----------
         filename : str or path
             File to read.
+        checksum : bool
+            Compare what has a checksum with it.
 
         Returns
         -------
@@ -276,17 +286,23 @@ class FluxMaps(NamedMaps):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it does not hold flux maps.
+            If it does not hold flux maps, or is damaged.
         """
-        content = read_flux_maps(filename)
-        model = model_from_content(content.model)
+        with reading(filename):
+            folder = expand_path(filename).parent
+            return cls._from_content(read_flux_maps(filename, checksum), folder)
+
+    @classmethod
+    def _from_content(cls, content: FluxMapsContent, folder: Path) -> FluxMaps:
+        """Return the maps of a file as norms."""
+        model = model_from_content(content.model, folder)
         maps = content.maps
         if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
             maps.pop("dnde_scan_values", None)  # which follow from that axis
         if content.sed_type in FLUXES:
             if model is None:
-                raise ValueError(
-                    f"{filename}: a file of {content.sed_type} needs its reference model, which is "
+                raise InputError(
+                    f"a file of {content.sed_type} needs its reference model, which is "
                     "neither in its header nor in the file that its card MODEL names."
                 )
             maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
@@ -371,5 +387,5 @@ class FluxMaps(NamedMaps):
 def _one_bin(index: int, name: str, nbin: int) -> slice:
     """Return the slice that takes one bin."""
     if not -nbin <= index < nbin:
-        raise ValueError(f"slices: axis {name!r} has {nbin} bins, there is none of number {index}.")
+        raise InputError(f"slices: axis {name!r} has {nbin} bins, there is none of number {index}.")
     return slice(index % nbin, index % nbin + 1)

@@ -12,8 +12,11 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from gammagrad.derive import model_from_content, model_to_content, same_spectrum
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps.flux_maps import FluxMaps
 from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
+from gammagrad.io.paths import expand_path
+from gammagrad.io.reading import reading
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
@@ -69,16 +72,16 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
 
     def __init__(self, maps: Mapping[str, FluxMaps]) -> None:
         if not maps:
-            raise ValueError("maps: expected the FluxMaps of one model or more, got none.")
+            raise InputError("maps: expected the FluxMaps of one model or more, got none.")
         self._maps = dict(maps)
         first = next(iter(self._maps))
         for name, one in self._maps.items():
             if not isinstance(one, FluxMaps):
-                raise TypeError(f"{name}: expected FluxMaps, got {type(one).__name__}.")
+                raise InputTypeError(f"{name}: expected FluxMaps, got {type(one).__name__}.")
             if one.geom != self[first].geom:
-                raise ValueError(f"{name}: its geometry differs from that of {first}.")
+                raise InputError(f"{name}: its geometry differs from that of {first}.")
             if one.computed.keys() != self[first].computed.keys():
-                raise ValueError(f"{name}: it has other maps than {first}.")
+                raise InputError(f"{name}: it has other maps than {first}.")
 
     # -- the mapping -----------------------------------------------------------------------------
 
@@ -214,22 +217,24 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             is no such energy group.
         """
         if energy not in range(self.energy_axis.nbin):
-            raise ValueError(f"energy is {energy!r}; there are {self.energy_axis.nbin} groups.")
+            raise InputError(f"energy is {energy!r}; there are {self.energy_axis.nbin} groups.")
         if not isinstance(position, SkyCoord) and np.shape(position) == (2,):
             row, col = position
             position = self.geom.pix_to_sky(float(col), float(row))
         if not (isinstance(position, SkyCoord) and position.isscalar):
-            raise ValueError(f"position is {position!r}; expected a SkyCoord or (row, column).")
+            raise InputError(
+                f"position is {short(position)}; expected a SkyCoord or (row, column)."
+            )
         x, y = self.geom.sky_to_pix(position)
         rows, cols = self.geom.shape_image
         if not (-0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5):
-            raise ValueError(f"position: {position.to_string()} is outside of the maps.")
+            raise InputError(f"position: {position.to_string()} is outside of the maps.")
         index = int(self.best()["hypothesis"].data[energy, round(float(y)), round(float(x))])
         if index < 0:
-            raise ValueError(f"position: nothing was fitted at {position.to_string()}.")
+            raise InputError(f"position: nothing was fitted at {position.to_string()}.")
         model = self[index].reference_model
         if model is None or model.spatial_model is None:
-            raise ValueError(f"{self.names[index]}: its maps have no model with a shape.")
+            raise InputError(f"{self.names[index]}: its maps have no model with a shape.")
         there = position.transform_to(model.frame).spherical
         placed: SkyModel = model.with_position(float(there.lon.deg), float(there.lat.deg))
         return placed
@@ -317,7 +322,9 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         """
         return self.best().plot(quantity, ax, **kwargs)
 
-    def write(self, filename: str | PathLike[str], overwrite: bool = False) -> None:
+    def write(
+        self, filename: str | PathLike[str], overwrite: bool = False, checksum: bool = False
+    ) -> None:
         """Write the maps of all models into one FITS file, which `read` reads.
 
         For a file that gammapy reads write the `FluxMaps` of one model.
@@ -328,6 +335,8 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             File to write.
         overwrite : bool
             Replace an existing file.
+        checksum : bool
+            Give each map its checksum, by which damage is noticed.
 
         Raises
         ------
@@ -338,16 +347,18 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             name: Hypothesis(one.computed, model_to_content(one.reference_model), one.meta)
             for name, one in self._maps.items()
         }
-        write_hypotheses(filename, content, self[0].gti, overwrite)
+        write_hypotheses(filename, content, self[0].gti, overwrite, checksum)
 
     @classmethod
-    def read(cls, filename: str | PathLike[str]) -> HypothesisMaps:
+    def read(cls, filename: str | PathLike[str], checksum: bool = True) -> HypothesisMaps:
         """Read a file written by `write`.
 
         Parameters
         ----------
         filename : str or path
             File to read.
+        checksum : bool
+            Compare what has a checksum with it.
 
         Returns
         -------
@@ -361,13 +372,13 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         ValueError
             If it does not hold maps of several models.
         """
-        content, gti = read_hypotheses(filename)
-        return cls(
-            {
-                name: FluxMaps(one.maps, model_from_content(one.model), one.meta, gti)
-                for name, one in content.items()
-            }
-        )
+        with reading(filename):
+            content, gti = read_hypotheses(filename, checksum)
+            folder = expand_path(filename).parent
+            models = {name: model_from_content(one.model, folder) for name, one in content.items()}
+            return cls(
+                {n: FluxMaps(one.maps, models[n], one.meta, gti) for n, one in content.items()}
+            )
 
     # -- what the models have in common ----------------------------------------------------------
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, short
 from gammagrad.io.paths import expand_path
+from gammagrad.io.reading import reads_file
 from gammagrad.io.text_file import write_text
 
 __all__ = ["import_regions", "read_ds9", "write_ds9_polygons"]
+
+_LARGEST = 5_000_000
 
 
 def import_regions() -> Any:
@@ -37,6 +43,7 @@ def import_regions() -> Any:
     return regions
 
 
+@reads_file
 def read_ds9(filename: str | PathLike[str]) -> list[Any]:
     """Read a region file of DS9.
 
@@ -63,14 +70,22 @@ def read_ds9(filename: str | PathLike[str]) -> list[Any]:
     path = expand_path(filename)
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}.")
-    # the package's own errors are of many kinds, Python's among them
-    kinds = (ValueError, TypeError, KeyError, IndexError, AttributeError)
-    try:
-        found = list(regions.Regions.parse(path.read_text(encoding="utf-8"), format="ds9"))
-    except kinds as error:
-        raise ValueError(f"{path}: cannot be read as a region file of DS9 ({error}).") from error
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"{path}: expected a region file of at most {_LARGEST / 1e6:.3g} MB.")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = list(regions.Regions.parse(path.read_text(encoding="utf-8"), format="ds9"))
+        except Exception as error:  # of many kinds, Python's own among them
+            raise InputError(
+                f"{path}: cannot be read as a region file of DS9 ({short(str(error))})."
+            ) from error
+    # a line that is left out would exclude nothing
+    said = [str(w.message) for w in caught if issubclass(w.category, AstropyUserWarning)]
+    if said:
+        raise InputError(f"{path}: a line cannot be read ({short(said[0])}).")
     if not found:
-        raise ValueError(f"{path}: no region in it; expected a region file of DS9.")
+        raise InputError(f"{path}: no region in it; expected a region file of DS9.")
     return found
 
 

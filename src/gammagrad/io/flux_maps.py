@@ -9,50 +9,38 @@ beside it, since gammapy follows the path in ``MODEL``. Reading back needs the o
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from gammagrad.io.fits_file import read_hdus, write_hdus
+from gammagrad.errors import InputError, short
+from gammagrad.io.atomic import Content, write_files
+from gammagrad.io.bands_fits import check_bands
+from gammagrad.io.fits_file import card_json, card_text, fits_content, read_hdus
+from gammagrad.io.flux_header import meta_of_header, primary_hdu, to_yaml
 from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.io.paths import expand_path
-from gammagrad.io.text_file import write_text
+from gammagrad.io.reading import reads_file
+from gammagrad.io.text_file import text_content
 from gammagrad.io.yaml_file import read_yaml
 from gammagrad.maps.map import Map
 from gammagrad.quantities import QUANTITIES
 
-__all__ = ["CARDS", "HYPOTHESES", "FluxMapsContent", "creator", "map_images", "model_filename"]
-__all__ += ["read_flux_maps", "read_images", "to_json", "write_flux_maps"]
+__all__ = ["HYPOTHESES", "FluxMapsContent", "map_images", "model_filename", "read_flux_maps"]
+__all__ += ["read_images", "write_flux_maps"]
 
 HYPOTHESES = "HYPOTHES"
 """Card of the primary header that files of several models have, see `io.hypothesis_maps`."""
 
-CARDS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
-    {
-        "sed_type_init": ("SEDINIT", "what the fluxes were first given as"),
-        "n_sigma": ("NSIGMA", "errors are this many sigma wide"),
-        "n_sigma_ul": ("NSIGMAUL", "confidence of upper limits in sigma"),
-        "n_sigma_sensitivity": ("NSIGSENS", "significance that sensitivities are for"),
-        "norm_min": ("NORMMIN", "norm below which limits do not start"),
-        "containment_per_group": ("CONTAINM", "part of a source inside the kernel"),
-        "sqrt_ts_threshold_ul": ("TSULTHR", "significance below which a flux is a limit"),
-        "input": ("INPUT", "file(s) that the data came from"),
-        "input_sha256": ("INSHA256", "checksum of the input"),
-        "settings": ("SETTINGS", "settings of the estimator, JSON"),
-    }
-)
-"""Header card and comment of each known entry of the metadata."""
+SED_TYPES = ("likelihood", "dnde", "flux", "eflux", "e2dnde")
+"""What the maps of a file may be."""
 
 
 class FluxMapsContent(NamedTuple):
@@ -77,100 +65,6 @@ class FluxMapsContent(NamedTuple):
     model: dict[str, Any] | None
     meta: dict[str, Any]
     gti: Table | None
-
-
-# -- header
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as something JSON has: numbers, texts, lists, dicts."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(v) for v in value]
-    if isinstance(value, bool | int | str | None):
-        return value
-    if isinstance(value, float):
-        return value if np.isfinite(value) else str(value)
-    if isinstance(value, np.ndarray | np.generic) and not hasattr(value, "unit"):
-        return _plain(value.tolist())
-    return str(value)
-
-
-def to_json(value: Any) -> str:
-    """Return JSON that survives a FITS card: ASCII, without quotes and ampersands of its own.
-
-    Parameters
-    ----------
-    value
-        Numbers, texts, lists and dicts; what is something else becomes text.
-
-    Returns
-    -------
-    str
-        The JSON.
-    """
-    text = json.dumps(_plain(value))
-    return text.replace("'", "\\u0027").replace("&", "\\u0026")
-
-
-def _to_yaml(value: Any) -> str:
-    """Return JSON that is YAML as well, so that writing it needs no YAML library."""
-    text = json.dumps(_plain(value), indent=1) + "\n"
-    # YAML takes 1e-12 for a text: numbers (which end a line) with an exponent need a point
-    number = r'^( *(?:"(?:[^"\\]|\\.)*": )?-?\d+)(e[-+]\d+,?)$'
-    return re.sub(number, r"\1.0\2", text, flags=re.MULTILINE)
-
-
-def creator() -> str:
-    """Return what writes the files: the name of the library and its version."""
-    try:
-        return f"gammagrad {version('gammagrad')}"
-    except PackageNotFoundError:
-        return "gammagrad"
-
-
-def _primary(
-    meta: Mapping[str, Any], model: Any, model_path: Path, sed_type: str
-) -> fits.PrimaryHDU:
-    """Return the primary extension, with all that is not a map in its header."""
-    hdu = fits.PrimaryHDU()
-    header = hdu.header
-    header["CREATOR"] = (creator(), "what wrote this file")
-    words = "norms of the reference model" if sed_type == "likelihood" else f"{sed_type}"
-    header["SED_TYPE"] = (sed_type, f"maps are {words}")
-    if model is not None:
-        header["MODEL"] = model_path.as_posix()
-        header["REFMODEL"] = to_json(model)
-    rest = {}
-    for name, value in meta.items():
-        plain = _plain(value)
-        if name in CARDS and plain is not None:
-            card, comment = CARDS[name]
-            text = isinstance(plain, dict | list)
-            # a comment after a long text would make a card that does not fit
-            header[card] = to_json(plain) if text else plain
-            if not text and len(str(plain)) < 20:
-                header.comments[card] = comment
-        elif name not in CARDS and name != "creator":
-            rest[name] = plain
-    header["META"] = to_json(rest)
-    return hdu
-
-
-def _from_header(header: fits.Header) -> dict[str, Any]:
-    """Return the metadata in a primary header."""
-    meta: dict[str, Any] = {}
-    for name, (card, _) in CARDS.items():
-        if card in header:
-            value = header[card]
-            is_json = isinstance(value, str) and value[:1] in ("{", "[")
-            meta[name] = json.loads(value) if is_json else value
-    if "META" in header:
-        meta |= json.loads(header["META"])
-    if "CREATOR" in header:
-        meta["creator"] = header["CREATOR"]
-    return meta
 
 
 # -- signs
@@ -248,8 +142,9 @@ def write_flux_maps(
     *,
     sed_type: str = "likelihood",
     filename_model: str | PathLike[str] | None = None,
+    checksum: bool = False,
 ) -> None:
-    """Write flux maps, and their reference model beside them.
+    """Write flux maps, and their reference model beside them: both or neither.
 
     Parameters
     ----------
@@ -269,6 +164,8 @@ def write_flux_maps(
         ``"likelihood"`` if the maps are norms, else the kind of flux.
     filename_model : str or path, optional
         File for the model; by default `model_filename`.
+    checksum : bool
+        Give each extension its checksum.
 
     Raises
     ------
@@ -278,17 +175,14 @@ def write_flux_maps(
     model_path = model_filename(filename)
     if filename_model is not None:
         model_path = Path(os.path.abspath(expand_path(filename_model)))
-    for path in (expand_path(filename), *([model_path] if model is not None else [])):
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"{str(path)!r} is there already; use overwrite=True to replace it."
-            )
-    hdus: list[Any] = [_primary(meta or {}, model, model_path, sed_type), *map_images(maps)]
+    hdus: list[Any] = [primary_hdu(meta or {}, model, model_path, sed_type), *map_images(maps)]
     if gti is not None:
         hdus.append(table_to_hdu(gti, "GTI"))
+    files: list[tuple[Any, Content]] = [(filename, fits_content(hdus, filename, checksum))]
     if model is not None:
-        write_text(_to_yaml(model), model_path, overwrite=overwrite)
-    write_hdus(hdus, filename, overwrite=overwrite)
+        files.append((model_path, text_content(to_yaml(model))))
+    # together: norms of one model beside another model would give wrong fluxes
+    write_files(files, overwrite)
 
 
 def map_images(maps: Mapping[str, Map], suffix: str = "", signed: bool = False) -> list[Any]:
@@ -340,30 +234,34 @@ def read_images(hdus: Any, suffix: str = "", signed: bool = False) -> dict[str, 
 
 def _read_model(header: fits.Header, filename: str | PathLike[str]) -> dict[str, Any] | None:
     """Return the reference model: from the header, or from the file that it names."""
-    if "REFMODEL" in header:
-        content: dict[str, Any] = json.loads(header["REFMODEL"])
-        return content
-    named = str(header.get("MODEL", "")).strip()
-    if not named:
-        return None
-    # the file may have been moved along with this one
-    for path in (Path(named), expand_path(filename).parent / Path(named).name):
-        if path.is_file():
-            return dict(read_yaml(path))
-    return None
+    content, origin = card_json(header, "REFMODEL"), "REFMODEL"
+    named = card_text(header, "MODEL")
+    if content is None and named:
+        # the file may have been moved along with this one
+        beside = expand_path(filename).parent / Path(named).name
+        for path in (Path(named), beside) if Path(named).is_absolute() else (beside,):
+            if path.is_file():
+                content, origin = read_yaml(path), str(path)
+                break
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{origin}: expected a model, got {short(content)}.")
+    return content
 
 
 def _image_names(hdus: Iterable[Any]) -> list[str]:
     return [h.name for h in hdus if h.is_image and h.name != "PRIMARY" and h.header["NAXIS"] > 0]
 
 
-def read_flux_maps(filename: str | PathLike[str]) -> FluxMapsContent:
+@reads_file
+def read_flux_maps(filename: str | PathLike[str], checksum: bool = True) -> FluxMapsContent:
     """Read a file of flux maps written by this library or by gammapy.
 
     Parameters
     ----------
     filename : str or path
         FITS file to read.
+    checksum : bool
+        Compare what has a checksum with it.
 
     Returns
     -------
@@ -377,17 +275,22 @@ def read_flux_maps(filename: str | PathLike[str]) -> FluxMapsContent:
     ValueError
         If it is not FITS, or holds no flux maps.
     """
-    hdus = read_hdus(filename)
+    hdus = read_hdus(filename, checksum)
     header = hdus[0].header
     names = _image_names(hdus)
-    sed_type = str(header.get("SED_TYPE", "")).strip()
+    sed_type = card_text(header, "SED_TYPE")
     if HYPOTHESES in header:
-        raise ValueError(f"{filename}: maps of several models; HypothesisMaps.read reads them.")
+        raise InputError(f"{filename}: maps of several models; HypothesisMaps.read reads them.")
     if not sed_type or not names:
-        raise ValueError(
+        raise InputError(
             f"{filename}: no flux maps; expected SED_TYPE in the primary header and images such "
             f"as NORM and TS, found {', '.join(names) or 'no images'}."
         )
+    if sed_type not in SED_TYPES:
+        raise InputError(f"SED_TYPE is {short(sed_type)}; expected one of {', '.join(SED_TYPES)}.")
+    check_bands(hdus)
     maps = read_images(hdus)
     gti = read_table(hdus["GTI"]) if "GTI" in hdus else None
-    return FluxMapsContent(maps, sed_type, _read_model(header, filename), _from_header(header), gti)
+    return FluxMapsContent(
+        maps, sed_type, _read_model(header, filename), meta_of_header(header), gti
+    )

@@ -8,7 +8,6 @@ the primary header has names, models and metadata as JSON.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any, NamedTuple
@@ -16,9 +15,13 @@ from typing import Any, NamedTuple
 from astropy.io import fits
 from astropy.table import Table
 
-from gammagrad.io.fits_file import read_hdus, write_hdus
-from gammagrad.io.flux_maps import HYPOTHESES, creator, map_images, read_images, to_json
+from gammagrad.errors import InputError, short
+from gammagrad.io.bands_fits import check_bands
+from gammagrad.io.fits_file import card_json, read_hdus, write_hdus
+from gammagrad.io.flux_header import creator, to_json
+from gammagrad.io.flux_maps import HYPOTHESES, map_images, read_images
 from gammagrad.io.map_dataset import read_table, table_to_hdu
+from gammagrad.io.reading import reads_file
 from gammagrad.maps.map import Map
 
 __all__ = ["Hypothesis", "read_hypotheses", "write_hypotheses"]
@@ -47,6 +50,7 @@ def write_hypotheses(
     hypotheses: Mapping[str, Hypothesis],
     gti: Table | None = None,
     overwrite: bool = False,
+    checksum: bool = False,
 ) -> None:
     """Write the maps of several models.
 
@@ -60,6 +64,8 @@ def write_hypotheses(
         Good time intervals.
     overwrite
         Replace an existing file.
+    checksum
+        Give each extension its checksum.
 
     Raises
     ------
@@ -76,11 +82,12 @@ def write_hypotheses(
         hdus += map_images(one.maps, f"_{number}", signed=True)
     if gti is not None:
         hdus.append(table_to_hdu(gti, "GTI"))
-    write_hdus(hdus, filename, overwrite=overwrite)
+    write_hdus(hdus, filename, overwrite, checksum)
 
 
+@reads_file
 def read_hypotheses(
-    filename: str | PathLike[str],
+    filename: str | PathLike[str], checksum: bool = True
 ) -> tuple[dict[str, Hypothesis], Table | None]:
     """Read the maps of several models.
 
@@ -88,6 +95,8 @@ def read_hypotheses(
     ----------
     filename
         FITS file to read.
+    checksum
+        Compare what has a checksum with it.
 
     Returns
     -------
@@ -103,16 +112,33 @@ def read_hypotheses(
     ValueError
         If it is not FITS, or does not hold maps of several models.
     """
-    hdus = read_hdus(filename)
+    hdus = read_hdus(filename, checksum)
     if HYPOTHESES not in hdus[0].header:
-        raise ValueError(
+        raise InputError(
             f"{filename}: no maps of several models; expected the card {HYPOTHESES} in the primary "
             "header. FluxMaps.read reads those of one."
+        )
+    check_bands(hdus)
+    entries = card_json(hdus[0].header, HYPOTHESES)
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        raise InputError(
+            f"{HYPOTHESES} is {short(entries)}; expected name, model and meta of each model."
         )
     found = {
         entry["name"]: Hypothesis(
             read_images(hdus, f"_{number}", signed=True), entry["model"], entry["meta"]
         )
-        for number, entry in enumerate(json.loads(hdus[0].header[HYPOTHESES]))
+        for number, entry in enumerate(entries)
     }
     return found, read_table(hdus["GTI"]) if "GTI" in hdus else None
+
+
+def _is_entry(entry: Any) -> bool:
+    """Return whether this is what a file says of one model."""
+    return (
+        isinstance(entry, Mapping)
+        and {"name", "model", "meta"} <= set(entry)
+        and isinstance(entry["name"], str)
+        and isinstance(entry["meta"], Mapping)
+        and isinstance(entry["model"], Mapping | None)
+    )

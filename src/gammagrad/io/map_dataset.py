@@ -13,8 +13,11 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.units import UnitsWarning
 
-from gammagrad.io.fits_file import hdu_names, read_hdus, write_hdus
+from gammagrad.errors import InputError, InputWarning
+from gammagrad.io.bands_fits import check_bands
+from gammagrad.io.fits_file import card_text, hdu_names, read_hdus, write_hdus
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
+from gammagrad.io.reading import reads_file
 from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
 from gammagrad.maps.map import Map
 
@@ -22,16 +25,20 @@ __all__ = ["read_map_dataset", "read_table", "table_to_hdu", "write_map_dataset"
 
 _MAPS = ("counts", "exposure", "background", "mask_safe", "mask_fit")
 _TABLES = ("gti", "meta_table")
+_RESPONSES = ("psf", "psf_exposure", "edisp", "edisp_exposure")
 _CREATOR = "gammagrad"
 
 
-def read_map_dataset(filename: str | PathLike[str]) -> dict[str, Any]:
+@reads_file
+def read_map_dataset(filename: str | PathLike[str], checksum: bool = True) -> dict[str, Any]:
     """Read the parts of a map dataset.
 
     Parameters
     ----------
     filename
         FITS file, gzipped or not.
+    checksum
+        Compare what has a checksum with it.
 
     Returns
     -------
@@ -44,28 +51,48 @@ def read_map_dataset(filename: str | PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not FITS, or holds no part of a dataset.
+        If the file is not FITS, is damaged, or holds no part of a dataset.
+
+    Warns
+    -----
+    InputWarning
+        If it has HDUs that are not a part of a dataset.
     """
-    hdus = read_hdus(filename)
+    hdus = read_hdus(filename, checksum)
     parts: dict[str, Any] = {}
     for name in _MAPS:
         if name.upper() in hdus:
-            parts[name] = _read_map(hdus, name, filename)
+            parts[name] = _read_map(hdus, name)
     if "EDISP" in hdus:
-        parts["edisp"] = _read_edisp(hdus, filename)
+        parts["edisp"] = _read_edisp(hdus)
     if "PSF" in hdus:
-        psf_map = _read_map(hdus, "psf", filename)
-        parts["psf"] = PSFMap(psf_map, _read_optional(hdus, "psf_exposure", filename))
+        parts["psf"] = PSFMap(_read_map(hdus, "psf"), _read_optional(hdus, "psf_exposure"))
     if not parts:
-        raise ValueError(
+        raise InputError(
             f"{filename}: no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
             f"and found {hdu_names(hdus)}. For plain images and cubes use MapDataset.from_files."
         )
+    check_bands(hdus, by_name=True)
+    _warn_of_others(hdus, filename)
     for name in _TABLES:
         if name.upper() in hdus:
             parts[name] = read_table(hdus[name.upper()])
-    parts["name"] = str(hdus[0].header.get("NAME", "")).strip() or _stem(filename)
+    parts["name"] = card_text(hdus[0].header, "NAME") or _stem(filename)
     return parts
+
+
+def _warn_of_others(hdus: fits.HDUList, filename: str | PathLike[str]) -> None:
+    """Warn of what is no part of a dataset: a damaged name, or something that is not supported."""
+    known = {name.upper() for name in (*_MAPS, *_TABLES, *_RESPONSES)}
+    names = (hdu.name.removesuffix("_BANDS") for hdu in hdus[1:])
+    others = sorted({name or "(no name)" for name in names} - known)
+    if others:
+        warnings.warn(
+            f"{filename}: {', '.join(others)}: not a part of a map dataset, and not read. Check "
+            "that nothing is missing that should be there.",
+            InputWarning,
+            stacklevel=5,
+        )
 
 
 def _stem(filename: str | PathLike[str]) -> str:
@@ -75,11 +102,8 @@ def _stem(filename: str | PathLike[str]) -> str:
     return name
 
 
-def _read_map(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> Map:
-    try:
-        m = map_from_hdus(hdus, name.upper())
-    except ValueError as error:
-        raise ValueError(f"{filename}: {error}") from error
+def _read_map(hdus: fits.HDUList, name: str) -> Map:
+    m = map_from_hdus(hdus, name.upper())
     if name.startswith("mask") and not _has_weights(m.data):
         return Map(m.geom, np.nan_to_num(m.data) != 0, m.unit, m.meta)
     if name == "exposure" and m.geom.axes.names == ["energy"]:
@@ -93,13 +117,13 @@ def _has_weights(data: np.ndarray) -> bool:
     return data.dtype.kind == "f" and bool(np.any((data != 0) & (data != 1) & ~np.isnan(data)))
 
 
-def _read_optional(hdus: fits.HDUList, name: str, filename: str | PathLike[str]) -> Map | None:
-    return _read_map(hdus, name, filename) if name.upper() in hdus else None
+def _read_optional(hdus: fits.HDUList, name: str) -> Map | None:
+    return _read_map(hdus, name) if name.upper() in hdus else None
 
 
-def _read_edisp(hdus: fits.HDUList, filename: str | PathLike[str]) -> EDispKernelMap | EDispMap:
-    edisp_map = _read_map(hdus, "edisp", filename)
-    exposure = _read_optional(hdus, "edisp_exposure", filename)
+def _read_edisp(hdus: fits.HDUList) -> EDispKernelMap | EDispMap:
+    edisp_map = _read_map(hdus, "edisp")
+    exposure = _read_optional(hdus, "edisp_exposure")
     kind = EDispMap if "migra" in edisp_map.geom.axes.names else EDispKernelMap
     return kind(edisp_map, exposure)
 
@@ -117,6 +141,8 @@ def read_table(hdu: fits.BinTableHDU) -> Table:
     Table
         The table; comments and history are left out.
     """
+    if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+        raise InputError(f"HDU {hdu.name!r}: expected a table, got an image.")
     with warnings.catch_warnings():
         # units such as "MJD" are kept as text and matter to nobody here
         warnings.simplefilter("ignore", UnitsWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputWarning, short
 from gammagrad.io.bands_fits import axes_from_hdus, axes_to_header, axes_to_table, unit_to_fits
-from gammagrad.io.fits_file import get_hdu, hdu_names, read_hdus, write_hdus
+from gammagrad.io.fits_file import card_text, get_hdu, hdu_names, read_hdus, write_hdus
+from gammagrad.io.reading import reads_file
 from gammagrad.maps.geom import Geom, RegionGeom, WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import parse_unit, without_count_units
@@ -110,7 +113,7 @@ def map_from_hdus(hdus: fits.HDUList, name: str | int | None = None, dtype: Any 
     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
         geom, data, unit = _from_table(hdus, hdu)
     elif hdu.data is None or hdu.data.ndim < 2:
-        raise ValueError(f"{label} has no image; there are: {hdu_names(hdus)}.")
+        raise InputError(f"{label} has no image; there are: {hdu_names(hdus)}.")
     else:
         geom, data, unit = _from_image(hdus, hdu)
     if dtype is None:
@@ -118,7 +121,7 @@ def map_from_hdus(hdus: fits.HDUList, name: str | int | None = None, dtype: Any 
     elif np.dtype(dtype) == np.bool_:
         data = np.nan_to_num(data) != 0
     unit = without_count_units(parse_unit(unit, f"BUNIT of {label}"))
-    return Map(geom, data, unit, _meta(hdu.header), dtype)
+    return Map(geom, data, unit, _meta(hdu), dtype)
 
 
 def _first_map(hdus: fits.HDUList) -> Any:
@@ -126,15 +129,25 @@ def _first_map(hdus: fits.HDUList) -> Any:
         is_table = isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
         if hdu.data is not None and (not is_table or "DATA" in hdu.columns.names):
             return hdu
-    raise ValueError(f"no HDU has a map; there are: {hdu_names(hdus)}.")
+    raise InputError(f"no HDU has a map; there are: {hdu_names(hdus)}.")
 
 
-def _meta(header: Any) -> dict[str, Any]:
+def _meta(hdu: Any) -> dict[str, Any]:
+    """Return what is written along with a map; other programs may use the card for their own."""
+    text = hdu.header.get("META", "{}")
     try:
-        meta = json.loads(header.get("META", "{}"))
-    except (TypeError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) else {}
+        meta = json.loads(text)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        meta = None
+    if isinstance(meta, dict):
+        return meta
+    warnings.warn(
+        f"HDU {hdu.name!r}: META is {short(text)}, which is not names and values in JSON; it is "
+        "left out.",
+        InputWarning,
+        stacklevel=5,
+    )
+    return {}
 
 
 def _from_image(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
@@ -148,25 +161,26 @@ def _from_image(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
     try:
         geom = WcsGeom.from_header(hdu.header, (nx, ny), axes)
     except ValueError as error:
-        raise ValueError(f"HDU {hdu.name!r}: {error}") from error
-    return geom, data, hdu.header.get("BUNIT", "")
+        raise InputError(f"HDU {hdu.name!r}: {error}") from error
+    return geom, data, card_text(hdu.header, "BUNIT", "", hdu.name)
 
 
 def _from_table(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
     label = f"HDU {hdu.name!r}"
-    if str(hdu.header.get("PIXTYPE", "")).strip().upper() == "HEALPIX":
-        raise ValueError(f"{label} is a HEALPix map; expected an image. Project it to one first.")
+    if card_text(hdu.header, "PIXTYPE", "", hdu.name).upper() == "HEALPIX":
+        raise InputError(f"{label} is a HEALPix map; expected an image. Project it to one first.")
     if "DATA" not in hdu.columns.names:
-        raise ValueError(f"{label} is a table without a column DATA; there are: {hdu_names(hdus)}.")
+        raise InputError(f"{label} is a table without a column DATA; there are: {hdu_names(hdus)}.")
     data = np.asarray(hdu.data["DATA"])
     has_axes = "AXCOLS1" in hdu.header or data.size > 1
     geom = RegionGeom(axes_from_hdus(hdus, hdu, None if has_axes else ()))
     if data.size != np.prod(geom.data_shape):
-        raise ValueError(f"{label} has {data.size} values for axes of shape {geom.axes.shape}.")
+        raise InputError(f"{label} has {data.size} values for axes of shape {geom.axes.shape}.")
     return geom, data.reshape(geom.data_shape), hdu.columns["DATA"].unit
 
 
-def read_map(filename: Path, hdu: str | int | None = None) -> Map:
+@reads_file
+def read_map(filename: Path, hdu: str | int | None = None, checksum: bool = True) -> Map:
     """Read a map from a FITS file.
 
     Parameters
@@ -175,6 +189,8 @@ def read_map(filename: Path, hdu: str | int | None = None) -> Map:
         Path of the file, compressed or not.
     hdu
         Name or number of the HDU; by default the first that has a map.
+    checksum
+        Compare what has a checksum with it.
 
     Returns
     -------
@@ -188,14 +204,16 @@ def read_map(filename: Path, hdu: str | int | None = None) -> Map:
     ValueError
         If it is not FITS, or has no such map.
     """
-    hdus = read_hdus(filename)
-    try:
-        return map_from_hdus(hdus, hdu)
-    except ValueError as error:
-        raise ValueError(f"{filename}: {error}") from error
+    return map_from_hdus(read_hdus(filename, checksum), hdu)
 
 
-def write_map(m: Map, filename: Path, overwrite: bool = False, hdu: str | None = None) -> None:
+def write_map(
+    m: Map,
+    filename: Path,
+    overwrite: bool = False,
+    hdu: str | None = None,
+    checksum: bool = False,
+) -> None:
     """Write a map to a FITS file.
 
     Parameters
@@ -208,6 +226,8 @@ def write_map(m: Map, filename: Path, overwrite: bool = False, hdu: str | None =
         Replace a file that is there.
     hdu
         Name of the HDU; by default the primary one ("SKYMAP" for a map without sky pixels).
+    checksum
+        Give each HDU its checksum.
 
     Raises
     ------
@@ -215,4 +235,4 @@ def write_map(m: Map, filename: Path, overwrite: bool = False, hdu: str | None =
         If the file is there and is not to be replaced.
     """
     name = hdu or ("SKYMAP" if m.geom.is_region else "PRIMARY")
-    write_hdus(map_to_hdus(m, name), filename, overwrite)
+    write_hdus(map_to_hdus(m, name), filename, overwrite, checksum)

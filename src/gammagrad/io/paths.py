@@ -6,7 +6,12 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["expand_path"]
+from gammagrad.errors import FileAccessError, FileMissingError, short
+
+__all__ = ["FILE_VARIABLES", "expand_path", "path_in_file"]
+
+FILE_VARIABLES = ("GAMMAPY_DATA",)
+"""Environment variables that a file may name in the path of another, as gammapy's models do."""
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^{}]+)\})")
 
@@ -45,11 +50,61 @@ def expand_path(filename: str | os.PathLike[str]) -> Path:
     text = os.path.expandvars(os.fspath(path))
     unset = [a or b for a, b in _VARIABLE.findall(text) if (a or b) not in os.environ]
     if unset:
-        raise FileNotFoundError(
+        raise FileMissingError(
             f"{str(path)!r}: the environment variable {unset[0]} is not set; set it to a folder, "
             "or write the path without it."
         )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise FileNotFoundError(f"{str(path)!r}: no home folder for ~ ({error}).") from error
+        raise FileMissingError(f"{str(path)!r}: no home folder for ~ ({error}).") from error
+
+
+def path_in_file(name: str, folder: Path, outside: bool = False) -> Path:
+    """Return the path of a file that another file names.
+
+    The other file may come from anywhere. So no variable is filled in but `FILE_VARIABLES`, no
+    value of one is shown, and a relative path stays within the folder.
+
+    Parameters
+    ----------
+    name
+        The path as it is written.
+    folder
+        Folder of the file that it is written in.
+    outside
+        Whether a relative path may lead out of the folder.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    FileAccessError
+        If it leads out of the folder, or names a variable that it must not.
+    FileMissingError
+        If there is no such file, or the variable is not set.
+    """
+    named = [a or b for a, b in _VARIABLE.findall(name)]
+    if others := sorted(set(named) - set(FILE_VARIABLES)):
+        raise FileAccessError(
+            f"{short(name)}: it names the environment variable {others[0]}; a path within a file "
+            f"may name {', '.join(FILE_VARIABLES)} only. Write the path without it."
+        )
+    if unset := [variable for variable in named if variable not in os.environ]:
+        raise FileMissingError(
+            f"{short(name)}: the environment variable {unset[0]} is not set; set it to a folder."
+        )
+    path = Path(os.path.expandvars(name) if named else name)
+    if not path.is_absolute():
+        path = folder / path
+        if not outside and not path.resolve().is_relative_to(folder.resolve()):
+            raise FileAccessError(
+                f"{short(name)}: it leads out of the folder of the file that names it; copy it "
+                "there, write its whole path, or read the file with outside=True."
+            )
+    if not path.is_file():
+        raise FileMissingError(f"no file {short(name)}, which is named in another file.")
+    return path

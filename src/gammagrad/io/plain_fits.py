@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from astropy import units as u
 from astropy.table import Table
 
-from gammagrad.io.fits_file import get_hdu, read_hdus
+from gammagrad.io.fits_file import card_text, get_hdu, read_hdus
 from gammagrad.io.map_dataset import read_table
 from gammagrad.io.map_fits import map_from_hdus
+from gammagrad.io.reading import reads_file
 from gammagrad.maps.map import Map
 
 __all__ = ["PlainMap", "read_plain"]
@@ -26,7 +27,8 @@ class PlainMap(NamedTuple):
     gti: Table | None
 
 
-def read_plain(filename: str | PathLike[str]) -> PlainMap:
+@reads_file
+def read_plain(filename: str | PathLike[str], checksum: bool = True) -> PlainMap:
     """Read an image or a cube.
 
     Parameters
@@ -34,6 +36,8 @@ def read_plain(filename: str | PathLike[str]) -> PlainMap:
     filename
         The file; with the name or number of an extension in brackets
         (``"maps.fits[background]"``) that one, else the first that has an image.
+    checksum
+        Compare what has a checksum with it.
 
     Returns
     -------
@@ -49,12 +53,9 @@ def read_plain(filename: str | PathLike[str]) -> PlainMap:
         If the file is not FITS, or has no such map.
     """
     path, hdu = _split(fspath(filename))
-    hdus = read_hdus(path)
-    try:
-        m = map_from_hdus(hdus, hdu)
-        header = get_hdu(hdus, 0 if hdu is None else hdu).header
-    except ValueError as error:
-        raise ValueError(f"{filename}: {error}") from error
+    hdus = read_hdus(path, checksum)
+    m = map_from_hdus(hdus, hdu)
+    header = get_hdu(hdus, 0 if hdu is None else hdu).header
     if _is_fermi_exposure(hdus, header, m):
         m = Map(m.geom, m.data, unit="cm2 s", meta=m.meta)
     gti = read_table(hdus["GTI"]) if "GTI" in hdus else None
@@ -74,5 +75,5 @@ def _is_fermi_exposure(hdus: Any, header: Any, m: Map) -> bool:
     return bool(
         m.unit == u.dimensionless_unscaled
         and "ENERGIES" in hdus
-        and str(header.get("TELESCOP", "")).strip().upper() in ("GLAST", "FERMI")
+        and card_text(header, "TELESCOP").upper() in ("GLAST", "FERMI")
     )

@@ -8,8 +8,10 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 
+from gammagrad.errors import InputError
 from gammagrad.io.fits_file import hdu_names, read_hdus
 from gammagrad.io.map_fits import map_from_hdus
+from gammagrad.io.reading import reads_file
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom
 from gammagrad.maps.irf import PSFMap
@@ -18,7 +20,8 @@ from gammagrad.maps.map import Map
 __all__ = ["read_psf"]
 
 
-def read_psf(filename: str | PathLike[str]) -> PSFMap:
+@reads_file
+def read_psf(filename: str | PathLike[str], checksum: bool = True) -> PSFMap:
     """Read a point spread function.
 
     Parameters
@@ -27,6 +30,8 @@ def read_psf(filename: str | PathLike[str]) -> PSFMap:
         A FITS file as Fermi-LAT's ``gtpsf`` writes it (extensions PSF and THETA: energy in MeV,
         offset in deg, density in sr-1), or one with a PSF map in gammapy's layout (extensions
         PSF and PSF_BANDS), such as a map dataset.
+    checksum
+        Compare what has a checksum with it.
 
     Returns
     -------
@@ -40,13 +45,13 @@ def read_psf(filename: str | PathLike[str]) -> PSFMap:
     ValueError
         If the file is not FITS or holds neither of the two.
     """
-    hdus = read_hdus(filename)
+    hdus = read_hdus(filename, checksum)
     if "PSF" in hdus and "THETA" in hdus:
-        return _from_gtpsf(hdus, filename)
+        return _from_gtpsf(hdus)
     if "PSF" in hdus and "PSF_BANDS" in hdus:
         exposure = map_from_hdus(hdus, "PSF_EXPOSURE") if "PSF_EXPOSURE" in hdus else None
         return PSFMap(map_from_hdus(hdus, "PSF"), exposure)
-    raise ValueError(
+    raise InputError(
         f"{filename}: no point spread function; expected HDUs PSF and THETA (gtpsf) or PSF and "
         f"PSF_BANDS (a PSF map), and found {hdu_names(hdus)}."
     )
@@ -58,13 +63,15 @@ def _column(hdu: fits.BinTableHDU, name: str, unit: str) -> u.Quantity:
     return u.Quantity(np.array(hdu.data[name], dtype=float), given).to(unit)
 
 
-def _from_gtpsf(hdus: fits.HDUList, filename: str | PathLike[str]) -> PSFMap:
+def _from_gtpsf(hdus: fits.HDUList) -> PSFMap:
     table, theta = hdus["PSF"], hdus["THETA"]
     for hdu, wanted in ((table, ("Energy", "Psf")), (theta, ("Theta",))):
+        if not isinstance(hdu, fits.BinTableHDU) or hdu.data is None:
+            raise InputError(f"HDU {hdu.name!r}: expected a table, as gtpsf writes it.")
         missing = {name.lower() for name in wanted} - {name.lower() for name in hdu.columns.names}
         if missing:
-            raise ValueError(
-                f"{filename}, extension {hdu.name}: no column {', '.join(sorted(missing))}; "
+            raise InputError(
+                f"extension {hdu.name}: no column {', '.join(sorted(missing))}; "
                 f"there are {', '.join(hdu.columns.names)}."
             )
     rad = MapAxis.from_nodes(_column(theta, "Theta", "deg"), name="rad")

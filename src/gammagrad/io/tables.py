@@ -12,8 +12,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table
 
-from gammagrad.io.fits_file import write_hdus
+from gammagrad.errors import InputError, short
+from gammagrad.io.fits_file import hdu_names, read_hdus, write_hdus
+from gammagrad.io.map_dataset import read_table
 from gammagrad.io.paths import expand_path
+from gammagrad.io.reading import reads_file
 from gammagrad.io.text_file import write_text
 
 __all__ = ["read_peaks", "write_peaks"]
@@ -69,7 +72,7 @@ def _suffix(path: Path) -> str:
     for suffix in sorted(_WRITERS, key=len, reverse=True):
         if name.endswith(suffix):
             return suffix
-    raise ValueError(f"{path}: the name must end in one of {', '.join(_WRITERS)}.")
+    raise InputError(f"{path}: the name must end in one of {', '.join(_WRITERS)}.")
 
 
 def write_peaks(table: Table, filename: str | PathLike[str], overwrite: bool = False) -> None:
@@ -96,6 +99,7 @@ def write_peaks(table: Table, filename: str | PathLike[str], overwrite: bool = F
     _WRITERS[_suffix(path)](table, path, overwrite)
 
 
+@reads_file
 def read_peaks(filename: str | PathLike[str]) -> QTable:
     """Read a table of sources written as ECSV or FITS.
 
@@ -112,14 +116,22 @@ def read_peaks(filename: str | PathLike[str]) -> QTable:
     Raises
     ------
     ValueError
-        If the ending is neither ``.ecsv`` nor that of a FITS file.
+        If the ending is neither ``.ecsv`` nor that of a FITS file, or it cannot be read.
     """
     path = expand_path(filename)
     suffix = _suffix(path)
     if suffix == ".ecsv":
-        return QTable.read(path, format="ascii.ecsv")
+        try:
+            return QTable.read(path, format="ascii.ecsv")
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # of many kinds
+            raise InputError(f"{path}: cannot be read as a table ({short(str(error))}).") from error
     if suffix == ".reg":
-        raise ValueError(f"{path}: regions hold no table; read the ECSV or FITS file instead.")
-    table = QTable.read(path, format="fits", hdu=1)
+        raise InputError(f"{path}: regions hold no table; read the ECSV or FITS file instead.")
+    hdus = read_hdus(path)
+    if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
+        raise InputError(f"{path}: no table in it; found the HDUs {hdu_names(hdus)}.")
+    table = QTable(read_table(hdus[1]))
     table.convert_bytestring_to_unicode()
     return table

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-import uuid
 
-from gammagrad.io.paths import expand_path
+from gammagrad.io.atomic import Content, write_files
 
-__all__ = ["write_text"]
+__all__ = ["text_content", "write_text"]
+
+
+def text_content(text: str) -> Content:
+    """Return what writes a text, as UTF-8."""
+    return lambda file: file.write(text.encode())
 
 
 def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -29,14 +33,4 @@ def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = Fa
     FileNotFoundError
         If its folder does not exist.
     """
-    path = expand_path(filename)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{str(path)!r} is there already; use overwrite=True to replace it.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into.")
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name[-100:]}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_files([(filename, text_content(text))], overwrite)

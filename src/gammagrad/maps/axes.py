@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axis import MapAxis
 
 __all__ = ["MapAxes", "MapAxis"]
@@ -36,9 +37,9 @@ class MapAxes(Sequence[MapAxis]):
         self._axes = tuple(axes)
         for axis in self._axes:
             if not isinstance(axis, MapAxis):
-                raise TypeError(f"axes: expected MapAxis, got {type(axis).__name__}.")
+                raise InputTypeError(f"axes: expected MapAxis, got {type(axis).__name__}.")
         if len(set(self.names)) != len(self._axes):
-            raise ValueError(f"axes: names must differ, got {', '.join(self.names)}.")
+            raise InputError(f"axes: names must differ, got {', '.join(self.names)}.")
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +73,7 @@ class MapAxes(Sequence[MapAxis]):
         """
         key = name.name if isinstance(name, MapAxis) else name
         if key not in self.names:
-            raise ValueError(f"no axis {key!r}; there are: {', '.join(self.names) or 'none'}.")
+            raise InputError(f"no axis {key!r}; there are: {', '.join(self.names) or 'none'}.")
         return self.names.index(key)
 
     def index_data(self, name: str) -> int:

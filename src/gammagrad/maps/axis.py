@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gammagrad.errors import InputError
 from gammagrad.maps.axis_bins import AxisBins
 from gammagrad.maps.nodes import SCALES, Floats, check_factor, energy_unit, unit_of
 from gammagrad.maps.units import parse_unit, to_value
@@ -111,9 +112,9 @@ class MapAxis(AxisBins):
         unit = unit_of(lo, name) if unit is None else parse_unit(unit, name)
         low, high = to_value(lo, unit, name), to_value(hi, unit, name)
         if nbin < 1:
-            raise ValueError(f"axis {name!r}: nbin is {nbin}; expected at least 1.")
+            raise InputError(f"axis {name!r}: nbin is {nbin}; expected at least 1.")
         if interp != "lin" and low <= 0:
-            raise ValueError(f"axis {name!r}: the lower bound {low} must be positive on this axis.")
+            raise InputError(f"axis {name!r}: the lower bound {low} must be positive on this axis.")
         forward, back = SCALES[interp]
         edges = back(np.linspace(forward(low), forward(high), int(nbin) + 1))
         edges[0], edges[-1] = low, high
@@ -182,7 +183,7 @@ class MapAxis(AxisBins):
         """
         start, stop, step = slc.indices(self.nbin)
         if step != 1 or stop <= start:
-            raise ValueError(
+            raise InputError(
                 f"axis {self._name!r}: the slice {slc} of {self.nbin} bins is empty or has a step."
             )
         end = stop + 1 if self._node_type == "edges" else stop
@@ -232,7 +233,7 @@ class MapAxis(AxisBins):
         """
         check_factor(factor, f"axis {self._name!r}")
         if self.nbin % factor:
-            raise ValueError(
+            raise InputError(
                 f"axis {self._name!r}: {self.nbin} bins cannot be merged by {factor}; "
                 "choose a factor that divides them."
             )
@@ -267,13 +268,13 @@ class MapAxis(AxisBins):
         """
         wanted = np.atleast_1d(to_value(edges, self._unit, f"edges of axis {self._name!r}"))
         if np.any(np.diff(wanted) <= 0) or not np.all(np.isfinite(wanted)):
-            raise ValueError(f"axis {self._name!r}: the edges {wanted} must increase.")
+            raise InputError(f"axis {self._name!r}: the edges {wanted} must increase.")
         forward, _ = SCALES[self._interp]
         clipped = np.clip(wanted, self._edges[0], self._edges[-1])
         distance = np.abs(forward(clipped)[:, None] - forward(self._edges)[None, :])
         index = [int(i) for i in np.unique(np.argmin(distance, axis=1))]
         if len(index) < 2:
-            raise ValueError(
+            raise InputError(
                 f"axis {self._name!r}: no bin between the edges {wanted} {self._unit}; "
                 f"the axis goes from {self._edges[0]:.6g} to {self._edges[-1]:.6g}."
             )

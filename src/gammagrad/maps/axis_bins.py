@@ -8,6 +8,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.nodes import SCALES, Floats, check_nodes, edges_from_centres, unit_of
 from gammagrad.maps.units import parse_unit, to_value
 
@@ -29,9 +30,9 @@ class AxisBins:
         node_type: str = "edges",
     ) -> None:
         if interp not in SCALES:
-            raise ValueError(f"interp is {interp!r}; expected one of {', '.join(SCALES)}.")
+            raise InputError(f"interp is {interp!r}; expected one of {', '.join(SCALES)}.")
         if node_type not in ("edges", "center"):
-            raise ValueError(f"node_type is {node_type!r}; expected 'edges' or 'center'.")
+            raise InputError(f"node_type is {node_type!r}; expected 'edges' or 'center'.")
         label = f"axis {name!r}"
         unit = unit_of(nodes, label) if unit is None else parse_unit(unit, label)
         values = np.atleast_1d(np.array(to_value(nodes, unit, label), dtype=float))

@@ -8,6 +8,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, short
 from gammagrad.maps.around import disc_around, grid_around, offsets_around
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.pixels import middle
@@ -71,9 +72,9 @@ def _radius(radius: Any, name: str) -> tuple[float, bool]:
     if not in_pixels:
         value = to_value(radius, "deg", name)
     if not isinstance(value, float) or not 0 < value < np.inf:
-        raise ValueError(
+        raise InputError(
             f'{name}: expected an angle or a number of pixels above 0, such as "0.1 deg" or '
-            f'"3 pix", got {radius!r}.'
+            f'"3 pix", got {short(radius)}.'
         )
     return value, in_pixels
 
@@ -82,7 +83,7 @@ def _in_pixels(radius: Any) -> float | None:
     """Return a radius in pixels, None if it is none."""
     try:
         quantity = u.Quantity(radius)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None  # whoever reads it as an angle says what is wrong
     if quantity.unit != u.pix or quantity.ndim:
         return None

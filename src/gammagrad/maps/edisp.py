@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom
 from gammagrad.maps.irf_map import IRFMap
@@ -49,7 +50,7 @@ def diagonal_edisp(energy_axis_true: MapAxis, energy_axis: MapAxis) -> Floats:
     width = np.diff(true)[:, None]
     if np.all(width > 0):
         return np.clip(top - bottom, 0.0, None) / width
-    raise ValueError(f"axis {energy_axis_true.name!r} has a bin without width; give its edges.")
+    raise InputError(f"axis {energy_axis_true.name!r} has a bin without width; give its edges.")
 
 
 def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Floats:
@@ -59,7 +60,7 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
     have, want = np.log(axis.edges_in("TeV")), np.log(wanted.edges_in("TeV"))
     nearest = np.argmin(np.abs(have[:, None] - want[None, :]), axis=0)
     if not np.all(np.abs(have[nearest] - want) <= 1e-5):
-        raise ValueError(
+        raise InputError(
             f"energy dispersion: its energy edges {axis.edges} do not include the edges "
             f"{wanted.edges} asked for; use the same energy axis for counts and dispersion."
         )
@@ -149,7 +150,7 @@ class EDispKernelMap(IRFMap):
         """
         values = np.array(matrix, dtype=float)
         if values.shape != (energy_axis_true.nbin, energy_axis.nbin):
-            raise ValueError(
+            raise InputError(
                 f"matrix has the shape {values.shape}; expected (n_true, n_reco) = "
                 f"({energy_axis_true.nbin}, {energy_axis.nbin})."
             )

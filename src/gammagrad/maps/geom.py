@@ -19,6 +19,7 @@ from astropy.wcs.utils import (
 )
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxes, MapAxis
 from gammagrad.maps.geom_base import Geom, RegionGeom
 from gammagrad.maps.pixel_ops import PixelOps, next_odd
@@ -60,20 +61,20 @@ class WcsGeom(PixelOps):
 
     def __init__(self, wcs: WCS, npix: tuple[int, int], axes: Iterable[MapAxis] = ()) -> None:
         if wcs.naxis != 2 or not wcs.has_celestial or wcs.wcs.lng != 0:
-            raise ValueError(
+            raise InputError(
                 "wcs: expected two celestial axes, longitude then latitude, "
                 f"got {list(wcs.wcs.ctype)}."
             )
         nx, ny = (int(n) for n in npix)
         if nx < 1 or ny < 1:
-            raise ValueError(f"npix is ({nx}, {ny}); expected at least one pixel each way.")
+            raise InputError(f"npix is ({nx}, {ny}); expected at least one pixel each way.")
         wcs = wcs.deepcopy()
         wcs.array_shape = (ny, nx)
         super().__init__(wcs, (nx, ny), axes)
         try:
             self._frame = wcs_to_celestial_frame(wcs)
         except ValueError as error:
-            raise ValueError(f"wcs: unknown celestial frame, {list(wcs.wcs.ctype)}.") from error
+            raise InputError(f"wcs: unknown celestial frame, {list(wcs.wcs.ctype)}.") from error
 
     @classmethod
     def create(
@@ -119,12 +120,12 @@ class WcsGeom(PixelOps):
             frame_object = SkyCoord(0.0, 0.0, unit="deg", frame=frame).frame
             wcs = celestial_frame_to_wcs(frame_object, projection=proj)
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f"frame is {frame!r}; expected 'icrs', 'galactic' or 'fk5'."
             ) from error
         scale = angle_pair(binsz, "binsz")
         if min(scale) <= 0:
-            raise ValueError(f"binsz is {binsz!r}; expected positive pixel sizes.")
+            raise InputError(f"binsz is {binsz!r}; expected positive pixel sizes.")
         if npix is None:
             extent = angle_pair((360.0, 180.0) if width is None else width, "width")
             npix = [int(np.rint(w / s)) for w, s in zip(extent, scale, strict=True)]
@@ -135,7 +136,7 @@ class WcsGeom(PixelOps):
         try:
             wcs.wcs.set()
         except ValueError as error:
-            raise ValueError(f"proj is {proj!r}; expected a FITS projection code.") from error
+            raise InputError(f"proj is {proj!r}; expected a FITS projection code.") from error
         return cls(wcs, (nx, ny), axes or ())
 
     @classmethod
@@ -168,12 +169,12 @@ class WcsGeom(PixelOps):
             warnings.simplefilter("ignore", FITSFixedWarning)
             wcs = WCS(header)
         if not wcs.has_celestial:
-            raise ValueError(
+            raise InputError(
                 "the header has no celestial coordinates; expected CTYPE1 and CTYPE2 such as "
                 "'GLON-CAR' and 'GLAT-CAR'."
             )
         if (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
-            raise ValueError(
+            raise InputError(
                 "the first two axes must be longitude and latitude, "
                 f"got {list(wcs.wcs.ctype)}; reorder the axes of the image."
             )
@@ -293,7 +294,7 @@ class WcsGeom(PixelOps):
         else:
             radius = angle_pair(max_radius, "max_radius")[0]
         if radius <= 0:
-            raise ValueError(f"max_radius is {max_radius!r}; expected a positive angle.")
+            raise InputError(f"max_radius is {max_radius!r}; expected a positive angle.")
         return self.centred_square(int(self.odd_npix(radius)))._with_axes(self.axes)
 
     def centred_square(self, npix: int) -> WcsGeom:

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import conversion
@@ -48,7 +49,7 @@ class IRFMap:
         names = tuple(irf_map.geom.axes.names)
         if names not in self._axes:
             wanted = " or ".join(str(list(pair)) for pair in self._axes)
-            raise ValueError(
+            raise InputError(
                 f"{type(self).__name__}: expected a map with the axes {wanted}, got {list(names)}."
             )
         self._irf_map = irf_map
@@ -108,7 +109,7 @@ class IRFMap:
             return x, y
         valid = _is_response(data).any(axis=(0, 1))
         if not valid.any():
-            raise ValueError(f"{type(self).__name__}: the response is zero everywhere.")
+            raise InputError(f"{type(self).__name__}: the response is zero everywhere.")
         separation = geom.separation(position).value
         nearest = np.nanargmin(np.where(valid, separation, np.inf))
         row, column = np.unravel_index(nearest, valid.shape)

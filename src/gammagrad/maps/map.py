@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gammagrad._upper import upper
+from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import Geom, WcsGeom
 from gammagrad.maps.map_ops import MapOps
@@ -16,7 +17,7 @@ __all__ = ["Map"]
 
 def _check_format(name: str) -> None:
     if name != "fits":
-        raise ValueError(f"format is {name!r}; expected 'fits', the one there is.")
+        raise InputError(f"format is {name!r}; expected 'fits', the one there is.")
 
 
 class Map(MapOps):
@@ -110,7 +111,13 @@ class Map(MapOps):
         return cls(geom, data, unit, meta, dtype)
 
     @classmethod
-    def read(cls, filename: Any, hdu: str | int | None = None, format: str = "fits") -> Map:
+    def read(
+        cls,
+        filename: Any,
+        hdu: str | int | None = None,
+        format: str = "fits",
+        checksum: bool = True,
+    ) -> Map:
         """Read a map from a file.
 
         Parameters
@@ -121,6 +128,8 @@ class Map(MapOps):
             Name or number of the extension; by default the first that has data.
         format
             Name of the format, "fits".
+        checksum
+            Compare what has a checksum with it.
 
         Returns
         -------
@@ -132,14 +141,19 @@ class Map(MapOps):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it cannot be read, or has no such extension.
+            If it cannot be read, is damaged, or has no such extension.
         """
         _check_format(format)
-        read: Map = upper("read_map")(Path(filename), hdu)
+        read: Map = upper("read_map")(Path(filename), hdu, checksum)
         return read
 
     def write(
-        self, filename: Any, overwrite: bool = False, hdu: str | None = None, format: str = "fits"
+        self,
+        filename: Any,
+        overwrite: bool = False,
+        hdu: str | None = None,
+        format: str = "fits",
+        checksum: bool = False,
     ) -> None:
         """Write the map to a file.
 
@@ -153,6 +167,8 @@ class Map(MapOps):
             Name of the extension; by default the primary one.
         format
             Name of the format, "fits".
+        checksum
+            Give each extension its checksum, by which damage is noticed.
 
         Raises
         ------
@@ -160,7 +176,7 @@ class Map(MapOps):
             If the file is there and is not to be replaced.
         """
         _check_format(format)
-        upper("write_map")(self, Path(filename), overwrite, hdu)
+        upper("write_map")(self, Path(filename), overwrite, hdu, checksum)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Any:
         """Draw an image of the map.

@@ -9,6 +9,8 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad._arrays import unmasked
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.geom_base import Geom
 from gammagrad.maps.units import parse_unit
 
@@ -47,10 +49,13 @@ class MapData:
         copy: bool = True,
     ) -> None:
         if not isinstance(geom, Geom):
-            raise TypeError(f"geom: expected a WcsGeom or RegionGeom, got {type(geom).__name__}.")
+            raise InputTypeError(
+                f"geom: expected a WcsGeom or RegionGeom, got {type(geom).__name__}."
+            )
         self._geom = geom
         self._unit = parse_unit(unit, "unit of the map")
         self.meta: dict[str, Any] = dict(meta or {})
+        data = unmasked(data, "data")
         if isinstance(data, u.Quantity):
             data = self._take_unit(data)
         self._data = _as_data(0.0 if data is None else data, geom, dtype, copy or None)
@@ -61,7 +66,7 @@ class MapData:
         try:
             return data.to_value(self._unit)
         except u.UnitConversionError as error:
-            raise ValueError(f"data: cannot convert {data.unit} to {self._unit}.") from error
+            raise InputError(f"data: cannot convert {data.unit} to {self._unit}.") from error
 
     @property
     def geom(self) -> Any:
@@ -90,7 +95,7 @@ class MapData:
 
     @quantity.setter
     def quantity(self, value: Any) -> None:
-        value = u.Quantity(value)
+        value = u.Quantity(unmasked(value, "data"))
         self._data = _as_data(value.value, self._geom, None)
         self._unit = value.unit
 
@@ -135,7 +140,7 @@ class MapData:
         try:
             factor = self._unit.to(unit)
         except u.UnitConversionError as error:
-            raise ValueError(f"map: cannot convert {self._unit} to {unit}.") from error
+            raise InputError(f"map: cannot convert {self._unit} to {unit}.") from error
         return self._like(self._data if factor == 1 else self._data * factor, unit=unit)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -162,16 +167,16 @@ class MapData:
 
 def _as_data(value: Any, geom: Geom, dtype: Any, copy: bool | None = True) -> NDArray[Any]:
     """Return an array (by default a copy) in native byte order and the shape of a geometry."""
-    data = np.array(value, dtype=dtype, copy=copy)
+    data = np.array(unmasked(value, "data"), dtype=dtype, copy=copy)
     if data.dtype.kind not in "buif":
-        raise TypeError(f"data: expected numbers or booleans, got {data.dtype}.")
+        raise InputTypeError(f"data: expected numbers or booleans, got {data.dtype}.")
     data = data.astype(data.dtype.newbyteorder("="), copy=False)
     shape = geom.data_shape
     if data.ndim == 0:
         return np.full(shape, data)
     bare = [n for n in data.shape if n != 1]
     if data.shape != shape and bare != [n for n in shape if n != 1]:
-        raise ValueError(
+        raise InputError(
             f"data: shape {data.shape} does not fit the geometry, whose shape is {shape} "
             "(axes, rows, columns)."
         )

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from astropy import units as u
 
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.map_data import MapData
 
 __all__ = ["MapMath"]
@@ -27,7 +28,7 @@ class MapMath(MapData):
     def _operand(self, other: Any, plain: u.UnitBase) -> tuple[Any, u.UnitBase] | None:
         if isinstance(other, MapData):
             if difference := self.geom.difference(other.geom):
-                raise ValueError(f"the maps have different geometries: {difference}.")
+                raise InputError(f"the maps have different geometries: {difference}.")
             return other.data, other.unit
         if isinstance(other, u.Quantity):
             return other.value, other.unit
@@ -46,7 +47,7 @@ class MapMath(MapData):
             return values * unit.to(self.unit)
         except u.UnitConversionError as error:
             mine, theirs = (str(x) or "no unit" for x in (self.unit, unit))
-            raise ValueError(f"cannot combine a map in {mine} with {theirs}.") from error
+            raise InputError(f"cannot combine a map in {mine} with {theirs}.") from error
 
     def _sum(self, other: Any, function: Operator) -> Self:
         values = self._in_my_unit(other)
@@ -76,7 +77,7 @@ class MapMath(MapData):
             return NotImplemented
         values = np.asarray(operand[0])
         if not (self.is_mask and values.dtype == np.bool_):
-            raise TypeError(
+            raise InputTypeError(
                 f"&, | and ^ need masks, got {self.data.dtype} and {values.dtype}; "
                 "make one by a comparison such as `map > 0`."
             )
@@ -117,7 +118,7 @@ class MapMath(MapData):
 
     def __invert__(self) -> Self:
         if not self.is_mask:
-            raise TypeError(f"~ needs a mask, got {self.data.dtype}.")
+            raise InputTypeError(f"~ needs a mask, got {self.data.dtype}.")
         return self._like(~self.data)
 
     def __neg__(self) -> Self:
@@ -142,7 +143,7 @@ class MapMath(MapData):
         return self._compare(other, operator.ne)
 
     def __bool__(self) -> bool:
-        raise ValueError(
+        raise InputError(
             "a map is neither true nor false; use `map.data.any()`, `map.data.all()`, "
             "or `map is not None`."
         )

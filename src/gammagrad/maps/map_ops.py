@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.geom_base import Geom
 from gammagrad.maps.map_math import MapMath
 from gammagrad.maps.pixel_ops import row_col_pair, sides
@@ -22,7 +23,7 @@ class MapOps(MapMath):
 
     def _sky(self, what: str) -> Any:
         if self.geom.is_region:
-            raise ValueError(f"{what}: this map has no sky pixels.")
+            raise InputError(f"{what}: this map has no sky pixels.")
         return self.geom
 
     def cutout(self, position: Any, width: Any, mode: str = "trim", odd_npix: bool = False) -> Self:
@@ -163,7 +164,7 @@ class MapOps(MapMath):
             If the order is neither 0 nor 1, or 1 for a mask.
         """
         if order not in (0, 1) or (order and self.is_mask):
-            raise ValueError(f"order is {order!r}; expected 0 (1 too, if the map is no mask).")
+            raise InputError(f"order is {order!r}; expected 0 (1 too, if the map is no mask).")
         geom = self._sky("upsample").upsample(factor)
         zoom = zoom_bilinear if order else repeat_blocks
         if self.is_mask or not preserve_counts:
@@ -258,7 +259,7 @@ class MapOps(MapMath):
             return self._like(self.data[tuple(index)], geom)
         except IndexError as error:
             bins = dict(zip(self.geom.axes.names, self.geom.axes.shape[::-1], strict=True))
-            raise ValueError(f"no such bins, {slices}; the axes have {bins}.") from error
+            raise InputError(f"no such bins, {slices}; the axes have {bins}.") from error
 
     def image(self, idx: int | tuple[int, ...] = 0) -> Self:
         """Return the image of one bin.
@@ -283,7 +284,7 @@ class MapOps(MapMath):
         if not names:
             return self.copy()
         if len(indices) != len(names):
-            raise ValueError(f"idx is {idx!r}; expected one number for each of {names}.")
+            raise InputError(f"idx is {idx!r}; expected one number for each of {names}.")
         return self.slice_by_idx({n: int(i) for n, i in zip(names, indices, strict=True)})
 
     get_image_by_idx = image
@@ -364,10 +365,10 @@ class MapOps(MapMath):
             If the pixel grids are not aligned, or axes or units differ.
         """
         if other.geom.axes != self.geom.axes:
-            raise ValueError("stack: the maps have different axes.")
+            raise InputError("stack: the maps have different axes.")
         shift = self._sky("stack").offset_of(other.geom)
         if shift is None:
-            raise ValueError("stack: the pixels of the maps are not aligned.")
+            raise InputError("stack: the pixels of the maps are not aligned.")
         data = other.to_unit(self.unit).data
         if weights is not None:
             data = data * getattr(weights, "data", weights)

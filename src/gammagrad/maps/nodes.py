@@ -9,6 +9,8 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
+
 __all__ = [
     "SCALES",
     "Floats",
@@ -55,8 +57,8 @@ def unit_of(value: Any, label: str) -> u.UnitBase:
     if isinstance(first, str):
         try:
             return u.Quantity(first).unit
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{label}: cannot read {first!r} as a number and a unit.") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{label}: cannot read {first!r} as a number and a unit.") from error
     return first.unit if isinstance(first, u.Quantity) else u.dimensionless_unscaled
 
 
@@ -97,14 +99,14 @@ def check_nodes(values: Floats, label: str, interp: str, least: int) -> None:
         If they are too few, not finite, not increasing, or not positive where they must be.
     """
     if values.ndim != 1 or len(values) < least:
-        raise ValueError(f"{label}: expected at least {least} nodes in one dimension.")
+        raise InputError(f"{label}: expected at least {least} nodes in one dimension.")
     if not np.all(np.isfinite(values)):
-        raise ValueError(f"{label}: the nodes must be finite, got {values}.")
+        raise InputError(f"{label}: the nodes must be finite, got {values}.")
     if np.any(np.diff(values) <= 0):
-        raise ValueError(f"{label}: the nodes must increase, got {values}.")
+        raise InputError(f"{label}: the nodes must increase, got {values}.")
     lowest = values[0]
     if (interp == "log" and lowest <= 0) or (interp == "sqrt" and lowest < 0):
-        raise ValueError(f"{label}: a {interp} axis needs positive nodes, got {lowest}.")
+        raise InputError(f"{label}: a {interp} axis needs positive nodes, got {lowest}.")
 
 
 def check_factor(factor: int, label: str) -> None:
@@ -123,7 +125,7 @@ def check_factor(factor: int, label: str) -> None:
         If it is not.
     """
     if int(factor) != factor or factor < 1:
-        raise ValueError(f"{label}: the factor is {factor}; expected a whole number >= 1.")
+        raise InputError(f"{label}: the factor is {factor}; expected a whole number >= 1.")
 
 
 def edges_from_centres(centres: Floats, interp: str) -> Floats:

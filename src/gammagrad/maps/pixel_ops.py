@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.nodes import check_factor
 from gammagrad.maps.pixels import nearest_place, pixel_shape
 from gammagrad.maps.sky_grid import SkyGrid, angle_pair
@@ -59,7 +60,7 @@ def row_col_pair(width: Any, name: str) -> tuple[int, int]:
     """
     pair = np.atleast_1d(np.asarray(width))
     if pair.shape not in ((1,), (2,)) or np.any(pair != np.round(pair)) or np.any(pair < 0):
-        raise ValueError(f"{name} is {width!r}; expected a whole number, or (rows, columns).")
+        raise InputError(f"{name} is {width!r}; expected a whole number, or (rows, columns).")
     return int(pair[0]), int(pair[-1])
 
 
@@ -137,7 +138,7 @@ class PixelOps(SkyGrid):
             If the part is outside the map, or partly so with "strict".
         """
         if mode not in ("trim", "strict"):
-            raise ValueError(f"mode is {mode!r}; expected 'trim' or 'strict'.")
+            raise InputError(f"mode is {mode!r}; expected 'trim' or 'strict'.")
         sizes = self._in_pixels(position, angle_pair(width, "width"))
         sizes = np.maximum(sizes, 1)
         sizes = next_odd(sizes) if odd_npix else np.round(sizes)
@@ -146,9 +147,9 @@ class PixelOps(SkyGrid):
         for size, centre, npix in zip(sizes, pixel, self._npix, strict=True):
             low = np.ceil(centre - size / 2)
             if not (low + size > 0 and low < npix):
-                raise ValueError(f"cutout: {position} is outside the map, {self.summary()}.")
+                raise InputError(f"cutout: {position} is outside the map, {self.summary()}.")
             if mode == "strict" and (low < 0 or low + size > npix):
-                raise ValueError(
+                raise InputError(
                     f"cutout: {width} around {position} reaches beyond the map; use mode='trim'."
                 )
             spans.append(slice(int(max(low, 0)), int(min(low + size, npix))))
@@ -256,7 +257,7 @@ class PixelOps(SkyGrid):
         rows, cols = row_col_pair(crop_width, "crop_width")
         nx, ny = self._npix
         if 2 * cols >= nx or 2 * rows >= ny:
-            raise ValueError(
+            raise InputError(
                 f"crop_width is {crop_width!r}; nothing is left of {nx} x {ny} pixels."
             )
         return self._shifted(cols, rows, (nx - 2 * cols, ny - 2 * rows))
@@ -292,7 +293,7 @@ class PixelOps(SkyGrid):
         nx, ny = self._npix
         check_factor(factor, "the map")
         if nx % factor or ny % factor:
-            raise ValueError(
+            raise InputError(
                 f"{nx} x {ny} pixels cannot be merged by {factor}; pad or crop the map first."
             )
         return self._rescaled(float(factor), (nx // factor, ny // factor))
@@ -316,5 +317,5 @@ class PixelOps(SkyGrid):
 
     def _copied_wcs(self) -> Any:
         if self._wcs.has_distortion:
-            raise ValueError("a geometry with distortions (SIP, lookup tables) cannot be changed.")
+            raise InputError("a geometry with distortions (SIP, lookup tables) cannot be changed.")
         return self._wcs.deepcopy()

@@ -34,6 +34,7 @@ _STEP = 1e-3
 # Digits to which equal pixels have equal sizes, wherever they are.
 _DIGITS = 9
 # Directions in which a circle is followed.
+_KEPT = 32  # results of `reach` that a grid keeps
 _DIRECTIONS = 48
 # Pixels whose distances differ by less, in proportion, count as the same.
 _SAME = 1e-3
@@ -225,6 +226,19 @@ def reach(grid: SkyGrid, place: tuple[float, float], radius: Any) -> Floats:
         Rows and columns, not whole numbers, shape (n, 2) or (2,).
     """
     radius = np.asarray(radius, dtype=float)
+    # a run asks several times, and the next run on the same pixels asks the same
+    kept: dict[Any, Floats] = grid.derived.setdefault("reach", {})
+    key = place, radius.shape, radius.tobytes()
+    found = kept.get(key)
+    if found is None:
+        for old in list(kept)[: 1 - _KEPT]:  # other threads may change it meanwhile
+            kept.pop(old, None)
+        found = kept[key] = _reach(grid, place, radius)
+    return found.copy()
+
+
+def _reach(grid: SkyGrid, place: tuple[float, float], radius: Floats) -> Floats:
+    """Return how many rows and columns circles on the sky reach, computed anew."""
     per_degree, typical = pixel_shape(grid, place).per_degree, middle_shape(grid).per_degree
     # of pixels that are nearly alike a circle takes the same number: less to compile
     alike = (per_degree < _UNEVEN * typical) & (typical < _UNEVEN * per_degree)

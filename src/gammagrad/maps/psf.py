@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError
 from gammagrad.maps.around import fine_areas, is_centred
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom, WcsGeom
@@ -142,7 +143,7 @@ class PSFMap(IRFMap):
 
     def _radii(self, profile: Floats, fraction: float) -> Floats:
         if not 0 < fraction <= 1:
-            raise ValueError(f"containment is {fraction!r}; expected a number between 0 and 1.")
+            raise InputError(f"containment is {fraction!r}; expected a number between 0 and 1.")
         edges, cumulative = self._cumulative(profile)
         steps = self._irf_map.geom.axes["rad"].upsample(_STEPS_PER_BIN).center_in("deg")
         found = [np.argmin(np.abs(np.interp(steps, edges, row) - fraction)) for row in cumulative]
@@ -226,9 +227,9 @@ class PSFMap(IRFMap):
             If `oversampling` is not odd, `containment` not between 0 and 1, or `sampling` unknown.
         """
         if sampling not in ("fine", "gammapy"):
-            raise ValueError(f"sampling is {sampling!r}; expected 'fine' or 'gammapy'.")
+            raise InputError(f"sampling is {sampling!r}; expected 'fine' or 'gammapy'.")
         if oversampling < 1 or oversampling % 2 == 0:
-            raise ValueError(f"oversampling is {oversampling!r}; expected an odd number.")
+            raise InputError(f"oversampling is {oversampling!r}; expected an odd number.")
         axis = self.energy_axis
         if self.energy_name in geom.axes.names:
             axis = geom.axes[self.energy_name]
@@ -322,7 +323,7 @@ class PSFMap(IRFMap):
         """
         widths = np.atleast_1d(np.asarray(to_value(sigma, "deg", "sigma"), dtype=float))
         if widths.shape not in ((1,), (energy_axis_true.nbin,)) or not np.all(widths > 0):
-            raise ValueError(
+            raise InputError(
                 f"sigma is {sigma}; expected one positive width or {energy_axis_true.nbin}."
             )
         widths = np.broadcast_to(widths, energy_axis_true.nbin)
@@ -366,12 +367,12 @@ class PSFMap(IRFMap):
         if table.ndim == 1:
             table = np.broadcast_to(table, (energy.nbin, table.size)).copy()
         if table.shape != (energy.nbin, axis.nbin):
-            raise ValueError(
+            raise InputError(
                 f"values have the shape {table.shape}; expected (n_energy, n_rad) = "
                 f"({energy.nbin}, {axis.nbin})."
             )
         if not np.all(np.isfinite(table)) or np.any(table < 0):
-            raise ValueError("values: a point spread function is finite and not negative.")
+            raise InputError("values: a point spread function is finite and not negative.")
         geom = RegionGeom([axis, energy])
         return cls(Map(geom, table[:, :, None, None], "sr-1"))
 

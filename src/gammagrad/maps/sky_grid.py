@@ -12,6 +12,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom_base import Geom
 from gammagrad.maps.sphere import angular_distance, quadrilateral_areas, unit_vectors
@@ -47,7 +48,7 @@ def angle_pair(value: Any, name: str) -> tuple[float, float]:
     """
     angles = np.atleast_1d(to_value(value, "deg", name)).astype(float)
     if angles.size not in (1, 2) or not np.all(np.isfinite(angles)):
-        raise ValueError(f"{name}: expected one angle or two (lon, lat), got {value!r}.")
+        raise InputError(f"{name}: expected one angle or two (lon, lat), got {short(value)}.")
     return float(angles.flat[0]), float(angles.flat[-1])
 
 
@@ -198,7 +199,7 @@ class SkyGrid(Geom):
         if isinstance(value, tuple | list) and len(value) == 2:
             lon, lat = (np.asarray(to_value(v, "deg", "position"), dtype=float) for v in value)
             return self._skycoord(lon, lat)
-        raise TypeError(f"position: expected a SkyCoord or (lon, lat), got {value!r}.")
+        raise InputTypeError(f"position: expected a SkyCoord or (lon, lat), got {short(value)}.")
 
     def sky_to_pix(self, skycoord: Any) -> tuple[Floats, Floats]:
         """Return the pixel coordinates of positions.

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 
+from gammagrad._arrays import unmasked
+from gammagrad.errors import InputError, short
+
 __all__ = [
     "INTERNAL_UNITS",
     "conversion",
@@ -52,10 +55,10 @@ _SPELLINGS = {
 def _parse_quantity(text: str, unit: str, name: str) -> u.Quantity:
     try:
         return u.Quantity(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         example = f"1 {unit}".strip()
-        raise ValueError(
-            f"{name}: cannot read {text!r}; expected a number and a unit, such as {example!r}."
+        raise InputError(
+            f"{name}: cannot read {short(text)}; expected a number and a unit, such as {example!r}."
         ) from error
 
 
@@ -91,11 +94,12 @@ def to_value(value: Any, unit: str, name: str = "value") -> Any:
     """
     if isinstance(value, str):
         value = _parse_quantity(value, unit, name)
+    value = unmasked(value, name)
     if isinstance(value, u.Quantity):
         try:
             result = np.array(value.to_value(unit), dtype=float)
         except u.UnitConversionError as error:
-            raise ValueError(
+            raise InputError(
                 f"{name}: cannot convert {_unit_name(value.unit)} to {_unit_name(u.Unit(unit))}."
             ) from error
         return float(result) if result.ndim == 0 else result
@@ -203,7 +207,7 @@ def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
         return unit
     found = _unit_of_text(str(unit).strip())
     if found is None:
-        raise ValueError(
+        raise InputError(
             f"{name}: {str(unit).strip()!r} is not a unit; expected one such as 'cm2 s' or 'sr-1'."
         )
     return found

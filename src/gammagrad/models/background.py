@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from gammagrad._pytree import pytree, static_field
+from gammagrad.errors import InputError
 from gammagrad.models.base import as_number, promote
 from gammagrad.models.component import Component, assign, check_datasets, check_name, check_part
 from gammagrad.models.spectral import PowerLawNormSpectralModel, SpectralModel
@@ -72,7 +73,7 @@ class FoVBackgroundModel(Component):
 def _check_norm(model: Any, label: str) -> Any:
     model = PowerLawNormSpectralModel() if model is None else model
     if not check_part(model, SpectralModel, "spectral_model").is_norm:
-        raise ValueError(
+        raise InputError(
             f"{label}: the spectral model must be a norm model, such as "
             f"PowerLawNormSpectralModel; got {type(model).__name__}."
         )
@@ -121,7 +122,7 @@ class TemplateNPredModel(Component):
             data = data.data
         data = as_number(data, "TemplateNPredModel.data")
         if np.ndim(data) != 3:
-            raise ValueError(
+            raise InputError(
                 f"TemplateNPredModel: data has shape {np.shape(data)}; expected "
                 "(n energies, ny, nx)."
             )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad._pytree import replace, to_internal
+from gammagrad.errors import InputError, InputTypeError, short
 
 __all__ = ["DNDE", "SURFACE_DNDE", "Limits", "Model", "format_table", "parameter", "promote"]
 
@@ -102,7 +103,7 @@ class Model:
         number = as_number(to_internal(value, limits.unit, label), label)
         # a traced value is not known, and may lie anywhere
         if isinstance(number, float | np.ndarray) and not limits.allows(number):
-            raise ValueError(
+            raise InputError(
                 f"{label} is {number} {limits.unit}".rstrip()
                 + f"; it must be {limits.describe()}. Pass another value."
             )
@@ -175,7 +176,7 @@ class Model:
         known = [*self._limits(), *elements]
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise TypeError(
+            raise InputTypeError(
                 f"{type(self).__name__} has no parameter {', '.join(unknown)}; "
                 f"choose from {', '.join(known)}."
             )
@@ -226,9 +227,13 @@ def as_number(value: Any, label: str) -> Any:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise TypeError(f"{label} must be a number or an array of numbers: {error}.") from error
+        raise InputTypeError(
+            f"{label} must be a number or an array of numbers: {error}."
+        ) from error
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{label} must be a number, a string or a quantity; got {value!r}.")
+        raise InputTypeError(
+            f"{label} must be a number, a string or a quantity; got {short(value)}."
+        )
     if array.ndim == 0:
         # Python floats are weakly typed: the model takes on the precision of its inputs
         return float(array)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from gammagrad._pytree import pytree, replace, static_field
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.models.component import Component
 from gammagrad.models.settings import (
     Place,
@@ -62,11 +64,18 @@ class Models:
     def __init__(self, models: Component | Iterable[Component] | None = None) -> None:
         if models is None:
             models = ()
+        if isinstance(models, str | os.PathLike):
+            raise InputTypeError(
+                f"expected models, got the name {short(os.fspath(models))}; read a file with "
+                "models_from_dict(yaml.safe_load(text)), or one source with "
+                "gammagrad.estimators.config.read_model(filename)."
+            )
         members = (models,) if isinstance(models, Component) else tuple(models)
         for model in members:
             if not isinstance(model, Component):
-                raise TypeError(
-                    f"expected a SkyModel, FoVBackgroundModel or TemplateNPredModel; got {model!r}."
+                raise InputTypeError(
+                    f"expected a SkyModel, FoVBackgroundModel or TemplateNPredModel; got "
+                    f"{short(model)}."
                 )
         members = _with_unique_names(members)
         _check_backgrounds(members)
@@ -218,7 +227,7 @@ class Models:
         own: dict[int, dict[str, Any]] = {}
         for name, value in values.items():
             if name not in known:
-                raise ValueError(no_such_parameter(name, known))
+                raise InputError(no_such_parameter(name, known))
             i, key = known[name]
             own.setdefault(i, {})[key] = value
         members = list(self.members)
@@ -347,7 +356,7 @@ def _with_unique_names(models: tuple[Any, ...]) -> tuple[Any, ...]:
     taken: set[str] = set()
     for model in models:
         if not model.auto_named and model.name in taken:
-            raise ValueError(f"two models are named {model.name!r}; give each its own name.")
+            raise InputError(f"two models are named {model.name!r}; give each its own name.")
         if not model.auto_named:
             taken.add(model.name)
     result = []
@@ -370,7 +379,7 @@ def _check_backgrounds(models: tuple[Any, ...]) -> None:
             continue
         (dataset,) = model.datasets_names
         if dataset in taken:
-            raise ValueError(
+            raise InputError(
                 f"{taken[dataset]!r} and {model.name!r} both scale the background of dataset "
                 f"{dataset!r}; keep one."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from gammagrad._pytree import replace
+from gammagrad.errors import InputTypeError
 from gammagrad.models.base import format_table
 
 __all__ = ["Component", "assign", "check_datasets", "check_name", "check_part"]
@@ -91,7 +92,7 @@ class Component:
             if own:
                 changed[f"{label}_model"] = model.with_parameters(**own)
         if left:
-            raise TypeError(
+            raise InputTypeError(
                 f"{type(self).__name__} {self.name!r} has no parameter {', '.join(sorted(left))}; "
                 f"choose from {', '.join(self.parameters)}."
             )
@@ -116,7 +117,7 @@ class Component:
 def check_name(name: Any) -> str:
     """Return a name, or say what is wrong with it."""
     if not isinstance(name, str) or not name:
-        raise TypeError(f"a model's name must be a text that is not empty; got {name!r}.")
+        raise InputTypeError(f"a model's name must be a text that is not empty; got {name!r}.")
     return name
 
 
@@ -126,14 +127,16 @@ def check_datasets(names: Any) -> tuple[str, ...] | None:
         return None
     names = (names,) if isinstance(names, str) else tuple(names)
     if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"datasets_names must be None, a name or a list of names; got {names!r}.")
+        raise InputTypeError(
+            f"datasets_names must be None, a name or a list of names; got {names!r}."
+        )
     return names
 
 
 def check_part(value: Any, kind: type, label: str) -> Any:
     """Return a sub-model of the right kind, or say what is wrong with it."""
     if not isinstance(value, kind):
-        raise TypeError(f"{label} must be a {kind.__name__}; got {type(value).__name__}.")
+        raise InputTypeError(f"{label} must be a {kind.__name__}; got {type(value).__name__}.")
     return value
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gammagrad._pytree import pytree, static_field
+from gammagrad.errors import InputError
 from gammagrad.models.base import Model, parameter, promote
 from gammagrad.models.spatial_base import SpatialModel, check_frame
 from gammagrad.models.sphere import haversine, offsets
@@ -78,7 +79,7 @@ class PointSpatialModel(SpatialModel):
         """
         lon, lat, lon_0, lat_0 = promote(lon, lat, self.lon_0, self.lat_0)
         if lon.ndim != 2 or lon.shape != lat.shape or min(lon.shape) < 2:
-            raise ValueError(
+            raise InputError(
                 f"lon and lat have shapes {lon.shape} and {lat.shape}; expected pixel-centre "
                 "coordinates of one shape (ny, nx) with at least 2 pixels in each direction."
             )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gammagrad._pytree import to_internal
+from gammagrad.errors import InputError, short
 from gammagrad.models.background import FoVBackgroundModel, TemplateNPredModel
 from gammagrad.models.collection import Models
 from gammagrad.models.component import Component
@@ -102,7 +103,7 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
     if isinstance(data, Mapping):
         data = data.get("components", [data] if "type" in data else None)
     if not isinstance(data, list | tuple):
-        raise ValueError(
+        raise InputError(
             "expected a mapping with a list `components`, as in a gammapy model file; "
             f"got {type(data).__name__}."
         )
@@ -135,7 +136,7 @@ def _with_settings(models: Models, model: Component, items: Any) -> Models:
             continue
         name = f"{model.name}.{key}"
         if not isinstance(item.get("frozen"), bool | None):
-            raise ValueError(f"{name}: frozen is {item['frozen']!r}; expected true or false.")
+            raise InputError(f"{name}: frozen is {item['frozen']!r}; expected true or false.")
         if item.get("frozen") is not None:
             models = models.freeze(name) if item["frozen"] else models.thaw(name)
         limits = models.places()[name].limits
@@ -200,20 +201,20 @@ def model_from_dict(data: Mapping[str, Any], load_map: LoadMap | None = None) ->
     cls = _lookup(data, _COMPONENTS, "model")
     label = f"model {data.get('name', '(no name)')!r}"
     if data.get("temporal") is not None:
-        raise ValueError(f"{label} varies in time, which is not supported; remove `temporal`.")
+        raise InputError(f"{label} varies in time, which is not supported; remove `temporal`.")
     spectral = _spectral(data["spectral"]) if data.get("spectral") else None
     names = data.get("datasets_names")
     if cls is SkyModel:
         if spectral is None:
-            raise ValueError(f"{label} has no `spectral` part.")
+            raise InputError(f"{label} has no `spectral` part.")
         spatial = _spatial(data["spatial"], load_map) if data.get("spatial") else None
         return SkyModel(spectral, spatial, data.get("name"), names, data.get("apply_irf"))
     if data.get("spatial"):
-        raise ValueError(f"{label}: a {cls.__name__} with a spatial part is not supported.")
+        raise InputError(f"{label}: a {cls.__name__} with a spatial part is not supported.")
     if cls is FoVBackgroundModel:
         names = [names] if isinstance(names, str) else names
         if not names or len(names) != 1:
-            raise ValueError(f"{label}: datasets_names is {names}; expected one dataset.")
+            raise InputError(f"{label}: datasets_names is {names}; expected one dataset.")
         return FoVBackgroundModel(names[0], spectral, data.get("name"))
     filename, template = _load(data, load_map, label)
     return TemplateNPredModel(template, spectral, data.get("name"), names, filename)
@@ -247,10 +248,10 @@ def model_to_dict(model: Component) -> dict[str, Any]:
 
 def _lookup(data: Any, known: Mapping[str, Any], what: str) -> Any:
     if not isinstance(data, Mapping) or "type" not in data:
-        raise ValueError(f"a {what} must be a mapping with a `type`; got {data!r}.")
+        raise InputError(f"a {what} must be a mapping with a `type`; got {short(data)}.")
     if data["type"] not in known:
         names = ", ".join(dict.fromkeys(cls.tag[0] for cls in known.values()))
-        raise ValueError(f"{what} type {data['type']!r} is not supported; there are {names}.")
+        raise InputError(f"{what} type {data['type']!r} is not supported; there are {names}.")
     return known[data["type"]]
 
 
@@ -261,7 +262,7 @@ def _number(value: Any, unit: str, given: Any, label: str) -> Any:
         try:
             value = float(value)
         except ValueError as error:
-            raise ValueError(f"{label} is {value!r}; expected a number.") from error
+            raise InputError(f"{label} is {short(value)}; expected a number.") from error
     # a number without a unit is in the internal one already
     if given in (None, "", unit):
         return value
@@ -274,12 +275,12 @@ def _values(data: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     values = {}
     for item in data.get("parameters") or []:
         if not isinstance(item, Mapping) or not {"name", "value"} <= set(item):
-            raise ValueError(
-                f"{cls.__name__}: a parameter needs a `name` and a `value`; got {item!r}."
+            raise InputError(
+                f"{cls.__name__}: a parameter needs a `name` and a `value`; got {short(item)}."
             )
         name = item["name"]
         if name not in units:
-            raise ValueError(
+            raise InputError(
                 f"{cls.__name__} has no parameter {name!r}; it has {', '.join(units)}."
             )
         label = f"{cls.__name__}.{name}"
@@ -290,7 +291,7 @@ def _values(data: Mapping[str, Any], cls: Any) -> dict[str, Any]:
 def _table(data: Mapping[str, Any], key: str, unit: str, label: str) -> Any:
     """Return an array stored as a mapping of data and unit."""
     if key not in data:
-        raise ValueError(f"{label} has no `{key}`.")
+        raise InputError(f"{label} has no `{key}`.")
     column = data[key]
     values = np.asarray(column["data"], dtype=float)
     return _number(values, unit, column.get("unit"), f"{label}.{key}")
@@ -323,9 +324,9 @@ def _load(data: Mapping[str, Any], load_map: LoadMap | None, label: str) -> tupl
     """Return file name and map of a template."""
     filename = data.get("filename")
     if filename is None:
-        raise ValueError(f"{label} has no `filename` of the template's map.")
+        raise InputError(f"{label} has no `filename` of the template's map.")
     if load_map is None:
-        raise ValueError(f"{label} is in the file {filename}; pass load_map to read it.")
+        raise InputError(f"{label} is in the file {filename}; pass load_map to read it.")
     return str(filename), load_map(str(filename))
 
 

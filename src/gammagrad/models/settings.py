@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from gammagrad._pytree import to_internal
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.models.base import Limits
 
 __all__ = ["Place", "Settings", "matching", "merge_bounds", "no_such_parameter", "parameter_places"]
@@ -145,13 +146,13 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     chosen: set[str] = set()
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise TypeError(
+            raise InputTypeError(
                 f"{pattern!r} is no name of a parameter; pass names or patterns one by one, as in "
                 "freeze('a.index', 'b.*')."
             )
         own = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
         if not own:
-            raise ValueError(no_such_parameter(pattern, names))
+            raise InputError(no_such_parameter(pattern, names))
         chosen.update(own)
     return [name for name in names if name in chosen]
 
@@ -189,7 +190,7 @@ def merge_bounds(name: str, limits: Limits, low: Any, high: Any) -> tuple[float,
         ends.append(none if math.isnan(value) else float(value))
     lowest, highest = limits.interval
     if not max(ends[0], lowest) < min(ends[1], highest):
-        raise ValueError(
+        raise InputError(
             f"{name}: the bounds {ends[0]:g} and {ends[1]:g} leave no room within what the model "
             f"allows ({limits.describe()}). Freeze a parameter to keep its value."
         )

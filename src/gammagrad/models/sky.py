@@ -8,6 +8,7 @@ from typing import Any, Self
 import jax
 
 from gammagrad._pytree import pytree, replace, static_field
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.models.component import Component, assign, check_datasets, check_name, check_part
 from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.spatial_base import SpatialModel
@@ -88,7 +89,7 @@ class SkyModel(Component):
         carries_flux = spatial_model is not None and spatial_model.carries_flux
         if spectral_model.is_norm != carries_flux:
             wanted = "a norm model" if carries_flux else "a model in cm-2 s-1 TeV-1"
-            raise ValueError(
+            raise InputError(
                 f"SkyModel: with this spatial model the spectral model must be {wanted}; "
                 f"got {type(spectral_model).__name__}."
             )
@@ -161,7 +162,7 @@ class SkyModel(Component):
         if shape is None:
             return spectrum
         if isinstance(shape, PointSpatialModel):
-            raise TypeError(
+            raise InputTypeError(
                 "a point source has no surface brightness; use spatial_model.weights(lon, lat)."
             )
         if shape.is_energy_dependent:
@@ -177,7 +178,7 @@ def _check_irfs(apply_irf: Mapping[str, bool] | None) -> tuple[str, ...]:
     flags = APPLY_IRF if apply_irf is None else {**APPLY_IRF, **apply_irf}
     unknown = sorted(set(flags) - set(APPLY_IRF))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"apply_irf has no {', '.join(unknown)}; choose from {', '.join(APPLY_IRF)}."
         )
     return tuple(key for key, on in flags.items() if on)

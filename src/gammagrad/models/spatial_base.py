@@ -8,6 +8,7 @@ from typing import Any, Self
 import jax
 
 from gammagrad._pytree import replace
+from gammagrad.errors import InputError
 from gammagrad.models.base import Model, promote
 
 __all__ = ["FRAMES", "ExtendedSpatialModel", "SpatialModel", "check_frame"]
@@ -18,7 +19,7 @@ FRAMES = ("icrs", "galactic")
 def check_frame(frame: str, model: str) -> str:
     """Return a frame's name, or say which ones there are."""
     if frame not in FRAMES:
-        raise ValueError(f"{model}: frame is {frame!r}; use one of {', '.join(FRAMES)}.")
+        raise InputError(f"{model}: frame is {frame!r}; use one of {', '.join(FRAMES)}.")
     return frame
 
 

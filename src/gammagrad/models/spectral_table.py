@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad._pytree import pytree, static_field
+from gammagrad.errors import InputError
 from gammagrad.models.base import DNDE, Model, parameter
 from gammagrad.models.integrals import exp_mean, interpolate_linear
 from gammagrad.models.spectral import SpectralModel
@@ -19,12 +20,12 @@ __all__ = ["PiecewiseNormSpectralModel", "TemplateSpectralModel"]
 def _check_table(model: str, energy: Any, values: Any, name: str) -> None:
     n_energy, n_values = np.shape(energy), np.shape(values)
     if len(n_energy) != 1 or n_energy != n_values or n_energy[0] < 2:
-        raise ValueError(
+        raise InputError(
             f"{model}: energy has shape {n_energy} and {name} {n_values}; both must be "
             "one-dimensional, of one length, and hold at least 2 nodes."
         )
     if isinstance(energy, np.ndarray) and not np.all(np.diff(energy) > 0):
-        raise ValueError(f"{model}: energy must increase from node to node. Sort the table first.")
+        raise InputError(f"{model}: energy must increase from node to node. Sort the table first.")
 
 
 def _cast(energy: jax.Array, *tables: Any) -> tuple[jax.Array, ...]:
@@ -111,7 +112,7 @@ class PiecewiseNormSpectralModel(SpectralModel):
 
     def __init__(self, energy: Any, norms: Any = None, interp: str = "log") -> None:
         if interp not in ("log", "lin"):
-            raise ValueError(
+            raise InputError(
                 f"PiecewiseNormSpectralModel: interp is {interp!r}; use 'log' or 'lin'."
             )
         self._set(energy=energy)

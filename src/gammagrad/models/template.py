@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad._pytree import pytree, static_field, to_internal
+from gammagrad.errors import InputError
 from gammagrad.models.base import SURFACE_DNDE, Model, as_number, format_value, promote
 from gammagrad.models.spatial_base import FRAMES, SpatialModel
 
@@ -146,7 +147,7 @@ class TemplateSpatialModel(SpatialModel):
         geom, axes = template.geom, list(template.geom.axes)
         if len(axes) > 1 or (axes and "energy" not in axes[0].name):
             names = ", ".join(axis.name for axis in axes)
-            raise ValueError(
+            raise InputError(
                 f"the template map has axes {names}; expected one energy axis or none."
             )
         plain = str(template.unit) == ""
@@ -219,7 +220,7 @@ class TemplateSpatialModel(SpatialModel):
             image = _bilinear(jnp.asarray(self.data), (), corners, fractions)
             return jnp.where(inside, image, jnp.zeros_like(image))
         if energy is None:
-            raise ValueError("the template has one image per energy; pass `energy` as well.")
+            raise InputError("the template has one image per energy; pass `energy` as well.")
         (energy,) = promote(to_internal(energy, "TeV", "energy"))
         shape = energy.shape + x.shape
         column = (-1,) + (1,) * x.ndim
@@ -268,7 +269,7 @@ def _frame(frame: str) -> str:
     """Return a frame's name; other than of models with coordinates it is only passed on."""
     known = (*FRAMES, "fk5", "fk4")
     if frame not in known:
-        raise ValueError(
+        raise InputError(
             f"TemplateSpatialModel: frame is {frame!r}; use one of {', '.join(known)}."
         )
     return frame
@@ -278,7 +279,7 @@ def _brightness(data: Any, unit: str | None) -> tuple[Any, str]:
     """Return values and their unit, one of the two a template can have."""
     allowed = ("sr-1", SURFACE_DNDE)
     if unit not in (None, *allowed):
-        raise ValueError(f"TemplateSpatialModel: unit is {unit!r}; use one of {allowed}.")
+        raise InputError(f"TemplateSpatialModel: unit is {unit!r}; use one of {allowed}.")
     candidates = allowed if unit is None else (unit,)
     for candidate in candidates:
         try:
@@ -287,7 +288,7 @@ def _brightness(data: Any, unit: str | None) -> tuple[Any, str]:
             ), candidate
         except ValueError as error:
             failure = error
-    raise ValueError(f"{failure} Expected a unit like one of {candidates}.") from failure
+    raise InputError(f"{failure} Expected a unit like one of {candidates}.") from failure
 
 
 def _check_cube(values: Any, energy: Any) -> tuple[Any, Any]:
@@ -297,19 +298,19 @@ def _check_cube(values: Any, energy: Any) -> tuple[Any, Any]:
         values = values[0]
     fits = np.ndim(values) == 2 if n_energies == 1 else np.shape(values)[:-2] == (n_energies,)
     if not fits:
-        raise ValueError(
+        raise InputError(
             f"TemplateSpatialModel: data has shape {np.shape(values)} and there are {n_energies} "
             "energies; expected (ny, nx), or (n energies, ny, nx) with as many energies."
         )
     if isinstance(energy, np.ndarray) and not (energy.min() > 0 and np.all(np.diff(energy) > 0)):
-        raise ValueError("TemplateSpatialModel: energy must be positive and increasing.")
+        raise InputError("TemplateSpatialModel: energy must be positive and increasing.")
     return values, None if n_energies == 1 else energy
 
 
 def _normalise(values: Any, solid_angle: Any) -> Any:
     """Divide each image by its integral; an empty image stays empty."""
     if solid_angle is None:
-        raise ValueError(
+        raise InputError(
             "TemplateSpatialModel: normalize=True needs solid_angle. Pass it, or normalize=False "
             "for a map in sr-1 already, or use TemplateSpatialModel.from_map."
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from gammagrad.errors import InputError, short
 from gammagrad.parallel.cores import core_groups
 from gammagrad.parallel.pool import run_in_pool, shutdown_pool
 from gammagrad.parallel.ray_jobs import run_on_ray, shutdown_ray
@@ -86,9 +87,9 @@ def check_n_jobs(value: Any, name: str = "n_jobs") -> int:
         If it is anything else.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(
-            f"{name} is {value!r}; expected a whole number of at least 1 (1 is one process, which "
-            "uses every core)."
+        raise InputError(
+            f"{name} is {short(value)}; expected a whole number of at least 1 (1 is one process, "
+            "which uses every core)."
         )
     return int(value)
 
@@ -114,9 +115,9 @@ def check_backend(value: Any, name: str = "parallel_backend") -> str:
         If it is anything else.
     """
     if value not in BACKENDS:
-        raise ValueError(
-            f'{name} is {value!r}; expected "multiprocessing" (processes on this machine) or "ray" '
-            "(a cluster)."
+        raise InputError(
+            f'{name} is {short(value)}; expected "multiprocessing" (processes on this machine) or '
+            '"ray" (a cluster).'
         )
     return str(value)
 
@@ -242,7 +243,7 @@ def multiprocessing_manager(
     given = dict(pool_kwargs or {})
     n_jobs = check_n_jobs(given.pop("processes", N_JOBS_DEFAULT), "processes")
     if given:
-        raise ValueError(
+        raise InputError(
             f"pool_kwargs has {', '.join(map(repr, given))}; expected only 'processes', the number "
             "of processes."
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.core.convolve import convolve
+from gammagrad.errors import InputError
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
 from gammagrad.maps.pixels import middle_shape
@@ -37,7 +38,7 @@ def _excluded(exclusion: Any, geom: WcsGeom) -> NDArray[np.bool_]:
     """Return which pixels of an image a mask excludes: in a cube, those kept in no bin."""
     mask = np.asarray(exclusion.data if isinstance(exclusion, Map) else exclusion).astype(bool)
     if mask.shape[-2:] != geom.shape_image:
-        raise ValueError(
+        raise InputError(
             f"exclusion: expected {geom.shape_image} pixels as in the map, got {mask.shape[-2:]}."
         )
     kept: NDArray[np.bool_] = np.any(mask.reshape(-1, *geom.shape_image), axis=0)
@@ -48,7 +49,7 @@ def _smoothed(image: Map, sigma: Any) -> Map:
     """Return an image smoothed by a Gaussian, and divided by how much of it lies in the map."""
     width = to_value(sigma, "deg", "smooth")
     if not (isinstance(width, float) and 0 <= width < np.inf):
-        raise ValueError(f'smooth: expected an angle >= 0, such as "0.1 deg", got {sigma!r}.')
+        raise InputError(f'smooth: expected an angle >= 0, such as "0.1 deg", got {sigma!r}.')
     sides = [width / scale for scale in middle_shape(image.geom).sides[::-1]]
     if max(sides) < 0.1:  # less than a hundredth of a percent would leave its pixel
         return image
@@ -178,11 +179,11 @@ def plot_iterations(
         If there is no record, or it lacks the quantity.
     """
     if not len(images_stack):
-        raise ValueError(
+        raise InputError(
             "images_stack is empty: it is filled by `run` of an estimator with keep_record=True."
         )
     if missing := {quantity, "exclusion"} - set(images_stack[0]):
-        raise ValueError(
+        raise InputError(
             f"images_stack: {', '.join(sorted(missing))} not in its records, which have "
             f"{', '.join(sorted(images_stack[0]))}."
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad.core.solve import Status
 from gammagrad.derive import reference_values, scan_norms
+from gammagrad.errors import InputError, short
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.sky import energy_text
@@ -131,7 +132,7 @@ def profile_curve(maps: FluxMaps, group: int, row: int, col: int) -> ProfileCurv
     finite = np.isfinite(scan) & np.isfinite(x)
     x, scan = x[finite], scan[finite]
     if len(x) < 2:
-        raise ValueError(
+        raise InputError(
             f"The pixel in row {row}, column {col} has no likelihood profile: it was not fitted, "
             "or fewer than two values of the scan lie above its physical bound."
         )
@@ -173,12 +174,12 @@ def _pixel(maps: FluxMaps, position: Any) -> tuple[int, int]:
     else:
         numbers = np.asarray(position)
         if numbers.shape != (2,) or numbers.dtype.kind not in "iu":
-            raise ValueError(
-                f"position is {position!r}; expected a SkyCoord, or a pixel as (row, column)."
+            raise InputError(
+                f"position is {short(position)}; expected a SkyCoord, or a pixel as (row, column)."
             )
         row, col = (int(n) for n in numbers)
     if not (0 <= row < rows and 0 <= col < cols):
-        raise ValueError(f"position: outside the maps, which have {rows} rows, {cols} columns.")
+        raise InputError(f"position: outside the maps, which have {rows} rows, {cols} columns.")
     return row, col
 
 
@@ -278,10 +279,10 @@ def plot_profile(
         If the scan was not computed, or a flux is wanted and there is no reference model.
     """
     if quantity not in ("norm", *FLUXES):
-        raise ValueError(f"quantity is {quantity!r}; choose norm, {', '.join(FLUXES)}.")
+        raise InputError(f"quantity is {quantity!r}; choose norm, {', '.join(FLUXES)}.")
     groups = maps.energy_axis.nbin
     if not -groups <= energy < groups:
-        raise ValueError(f"energy is {energy}, but axis 'energy' has {groups} bins.")
+        raise InputError(f"energy is {energy}, but axis 'energy' has {groups} bins.")
     row, col = _pixel(maps, position)
     pixel = (energy % groups, row, col)
     curve = profile_curve(maps, *pixel)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gammagrad.core.convolve import convolve
 from gammagrad.core.lima import lima_significance_known_background
+from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.discs import disc_kernel
 from gammagrad.maps.map import Map
@@ -91,7 +92,7 @@ def residual_map(
     Li and Ma (1983), ApJ 272, 317, equation 17, for a background known exactly.
     """
     if peaks is not None and (maps is None or maps.reference_model is None):
-        raise ValueError("peaks: to take them out, pass the maps they were found in as well.")
+        raise InputError("peaks: to take them out, pass the maps they were found in as well.")
     mu = np.array(dataset.npred().data, dtype=float)
     if peaks is not None and maps is not None:
         mu += _npred_of_peaks(maps, dataset, peaks)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.core.solve import Status
+from gammagrad.errors import InputError
 from gammagrad.quantities import FLUXES
 
 __all__ = [
@@ -32,6 +33,7 @@ _STATUS_COLOURS = {
     Status.NOT_FITTED: "#d9d9d9",
     Status.NOT_CONVERGED: "#a50f15",
     Status.LOWER_ERROR_AT_BOUND: "#cfe3ef",
+    Status.OUT_OF_RANGE: "#67000d",
 }
 _DECADES = 1e6  # what lies deeper below the maximum is all of one colour
 _BLANK = "0.82"  # grey of pixels without a value
@@ -121,7 +123,7 @@ def colour_scale(
         return colors.AsinhNorm(linear_width=2 * spread, vmin=low, vmax=high)
     if stretch in ("linear", "log"):
         return colors.Normalize(low, high)
-    raise ValueError(f"stretch is {stretch!r}; choose linear, sqrt, log, asinh, diverging or auto.")
+    raise InputError(f"stretch is {stretch!r}; choose linear, sqrt, log, asinh, diverging or auto.")
 
 
 def auto_stretch(name: str, data: NDArray[Any]) -> str:

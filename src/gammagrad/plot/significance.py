@@ -13,6 +13,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from gammagrad.distribution import distribution_of
+from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.geom import WcsGeom
 from gammagrad.maps.map import Map
@@ -65,7 +66,7 @@ def _keep(geom: WcsGeom, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
         return np.broadcast_to(keep, shape)
     values: NDArray[Any] = np.asarray(exclusion.data if isinstance(exclusion, Map) else exclusion)
     if values.shape[-2:] != shape[-2:]:
-        raise ValueError(
+        raise InputError(
             f"exclusion: expected images of {shape[-2:]} pixels as in the maps, got {values.shape}."
         )
     if values.ndim > 2 and values.shape != shape:
@@ -170,7 +171,7 @@ def plot_significance_histogram(
     significance = np.asarray(drawn.data, dtype=float)
     if energy is not None:
         if drawn.geom.is_image:
-            raise ValueError("energy: the map is an image without energies; expected None.")
+            raise InputError("energy: the map is an image without energies; expected None.")
         chosen = np.atleast_1d(np.asarray(energy, dtype=int))
         significance, keep = significance[chosen], keep[chosen]
     finite = np.isfinite(significance)

@@ -11,6 +11,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import WcsGeom
@@ -65,11 +66,11 @@ def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[An
     """Return the images to draw and their titles."""
     geom = m.geom
     if geom.is_region:
-        raise ValueError("This map has no position on the sky: there is no picture to draw.")
+        raise InputError("This map has no position on the sky: there is no picture to draw.")
     if not len(geom.axes):
         return [m.data], [""]
     if len(geom.axes) > 1 and np.prod(geom.axes.shape[:-1]) > 1:
-        raise ValueError(
+        raise InputError(
             f"This map has the axes {', '.join(geom.axes.names)}: take a slice of it first."
         )
     axis = geom.axes[0]
@@ -77,7 +78,7 @@ def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[An
     chosen = range(axis.nbin) if energy is None else np.atleast_1d(np.asarray(energy, dtype=int))
     for i in chosen:
         if not -axis.nbin <= i < axis.nbin:
-            raise ValueError(f"energy is {i}, but axis '{axis.name}' has {axis.nbin} bins.")
+            raise InputError(f"energy is {i}, but axis '{axis.name}' has {axis.nbin} bins.")
     indices = [int(i) % axis.nbin for i in chosen]
     return [planes[i] for i in indices], [energy_text(axis, i) for i in indices]
 
@@ -169,6 +170,11 @@ def _mark_peaks(ax: Any, peaks: Table, names: bool) -> None:
     from matplotlib import patheffects
 
     halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
+    if not isinstance(peaks, Table) or not {"ra", "dec"} <= set(peaks.colnames):
+        raise InputTypeError(
+            f"peaks is {short(peaks)}; expected a table with columns ra and dec, as find_peaks "
+            "returns it."
+        )
     sky = SkyCoord(u.Quantity(peaks["ra"], "deg"), u.Quantity(peaks["dec"], "deg"), frame="icrs")
     x, y = ax.wcs.celestial.world_to_pixel(sky)
     ax.scatter(x, y, s=90, facecolors="none", edgecolors="black", linewidths=1.1, path_effects=halo)
@@ -325,12 +331,12 @@ def _bar_text(m: Map, name: str, label: str | None) -> str:
 def _checked(ax: Any, number: int) -> Any:
     """Return the axes passed in, or raise if they cannot take the images."""
     if number > 1:
-        raise ValueError(
+        raise InputError(
             f"There are {number} energy bins for one pair of axes: choose one with energy=0, "
             "or leave out ax to get a panel for each."
         )
     if not hasattr(ax, "coords"):
-        raise ValueError(
+        raise InputError(
             "ax has no sky coordinates: make it with plt.subplot(projection=maps.geom.wcs)."
         )
     return ax
@@ -365,7 +371,7 @@ def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **
     """
     m = maps[quantity]
     if quantity in ("stat_scan", "dnde_scan_values"):
-        raise ValueError(
+        raise InputError(
             f"{quantity} is a curve at every pixel: draw that of one with "
             "maps.plot_profile(position)."
         )

@@ -1,0 +1,87 @@
+"""The exceptions and warnings of gammagrad: one family, to be caught by one name.
+
+Each is also the exception of Python that says the same, so that ``except ValueError`` and
+``except FileNotFoundError`` catch them too.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+__all__ = [
+    "FileAccessError",
+    "FileContentError",
+    "FileIsThereError",
+    "FileMissingError",
+    "GammagradError",
+    "InputError",
+    "InputTypeError",
+    "InputWarning",
+]
+
+
+class GammagradError(Exception):
+    """Base of the exceptions that say what is wrong with an input."""
+
+
+class InputError(GammagradError, ValueError):
+    """A value that cannot be used."""
+
+
+class InputTypeError(GammagradError, TypeError):
+    """A value of a type that cannot be used."""
+
+
+class FileContentError(InputError):
+    """A file whose content is damaged, or is not what was expected."""
+
+
+class FileAccessError(GammagradError, OSError):
+    """A file that cannot be read or written."""
+
+
+class FileMissingError(FileAccessError, FileNotFoundError):
+    """A file, folder or environment variable that is not there."""
+
+
+class FileIsThereError(FileAccessError, FileExistsError):
+    """A file that is there, and is not to be replaced."""
+
+
+class InputWarning(UserWarning):
+    """An input that can be used, and is probably not what was meant."""
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxarray = 8
+_REPR.maxlevel = 3
+
+
+def short(value: Any) -> str:
+    """Return a value as a message shows it: its `repr`, cut where it is long.
+
+    Parameters
+    ----------
+    value
+        Anything.
+
+    Returns
+    -------
+    str
+        At most a few hundred characters.
+
+    Examples
+    --------
+    >>> short("1 deg"), short(list(range(100)))
+    ("'1 deg'", '[0, 1, 2, 3, 4, 5, 6, 7, ...]')
+    """
+    if isinstance(value, int) and value.bit_length() > 256:
+        # Python refuses to spell out the longest ones
+        return f"a whole number of {value.bit_length()} bits"
+    try:
+        text = " ".join(_REPR.repr(value).split())
+    except Exception:  # of an object whose own repr fails
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,0 +1,80 @@
+"""What becomes of an error while a file is read: one kind of exception, which names the file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
+from typing import Concatenate, ParamSpec, TypeVar
+
+from gammagrad.errors import FileAccessError, FileContentError, FileMissingError, GammagradError
+
+__all__ = ["reading", "reads_file"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Filename = TypeVar("Filename", bound="str | PathLike[str]")
+
+
+@contextmanager
+def reading(filename: str | PathLike[str]) -> Iterator[None]:
+    """Name the file in whatever goes wrong while it is read.
+
+    Parameters
+    ----------
+    filename
+        Name of the file, as the user wrote it.
+
+    Raises
+    ------
+    FileContentError
+        If its content cannot be used.
+    FileAccessError
+        If it cannot be read at all.
+    """
+    name = fspath(filename)
+    try:
+        yield
+    except (FileContentError, FileAccessError, ImportError, NameError, Warning):
+        raise
+    except FileNotFoundError as error:
+        raise FileMissingError(str(error)) from error
+    except OSError as error:
+        raise FileAccessError(f"{name}: cannot be read ({error.strerror or error}).") from error
+    except (MemoryError, RecursionError) as error:
+        raise FileContentError(f"{name}: it is too large, or nested too deeply.") from error
+    except (GammagradError, ValueError, TypeError) as error:
+        text = str(error)
+        raise FileContentError(text if text.startswith(name) else f"{name}: {text}") from error
+    except Exception as error:
+        # the libraries that parse a file fail in many ways at one that is damaged
+        why = f"{type(error).__name__}: {str(error)[:200]}".rstrip(": ")
+        raise FileContentError(
+            f"{name}: cannot be read ({why}). It is damaged, or not of the kind expected; "
+            "get it again."
+        ) from error
+
+
+def reads_file(
+    function: Callable[Concatenate[Filename, P], R],
+) -> Callable[Concatenate[Filename, P], R]:
+    """Make a function whose first argument is a file do so within `reading`.
+
+    Parameters
+    ----------
+    function
+        Reads the file.
+
+    Returns
+    -------
+    function
+        The same, with errors that name the file.
+    """
+
+    @functools.wraps(function)
+    def read(filename: Filename, *args: P.args, **kwargs: P.kwargs) -> R:
+        with reading(filename):
+            return function(filename, *args, **kwargs)
+
+    return read

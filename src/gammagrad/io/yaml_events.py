@@ -1,0 +1,88 @@
+"""A look at a YAML text before it is made into objects: its size, depth and names.
+
+A few hundred bytes of aliases to aliases stand for billions of values, and the last of two equal
+names hides the first without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from gammagrad.errors import InputError, short
+
+__all__ = ["check_events"]
+
+_DEEPEST = 50
+_MOST = 200_000
+"""Values that a text may stand for, those of aliases counted each time."""
+
+
+class _Open:
+    """A list or mapping that has not ended yet."""
+
+    def __init__(self, anchor: str | None, is_mapping: bool) -> None:
+        self.anchor = anchor
+        self.is_mapping = is_mapping
+        self.size = 1
+        self.number = 0
+        self.names: set[str] = set()
+
+    def add(self, size: int, name: str | None, line: int) -> None:
+        """Take in a value; every other one in a mapping is a name."""
+        if self.is_mapping and self.number % 2 == 0 and name is not None:
+            if name in self.names:
+                raise InputError(
+                    f"line {line}: {short(name)} stands there twice; expected each name once."
+                )
+            self.names.add(name)
+        self.number += 1
+        self.size += size
+
+
+def check_events(events: Iterable[Any], yaml: Any) -> None:
+    """Check that a text is neither nested too deeply nor unfolds to too much.
+
+    Parameters
+    ----------
+    events
+        The text, as ``yaml.parse`` returns it.
+    yaml
+        The package.
+
+    Raises
+    ------
+    ValueError
+        If it does, if an alias stands for what it is in, or a name occurs twice.
+    """
+    sizes: dict[str, int] = {}
+    stack: list[_Open] = []
+    total = 0
+    for event in events:
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        name, size = None, 0
+        if isinstance(event, yaml.ScalarEvent):
+            name, size = event.value, 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (part.anchor for part in stack):
+                raise InputError(f"line {line}: the alias *{event.anchor} stands for itself.")
+            size = sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            stack.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
+            if len(stack) > _DEEPEST:
+                raise InputError(f"line {line}: nested more than {_DEEPEST} levels deep.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            ended = stack.pop()
+            size = ended.size
+            if ended.anchor:
+                sizes[ended.anchor] = size
+        total += size if isinstance(event, yaml.AliasEvent | yaml.ScalarEvent) else 1
+        if total > _MOST:
+            raise InputError(
+                f"line {line}: more than {_MOST} values, those of aliases included; expected a "
+                "file of settings or models. Long tables can be written as JSON."
+            )
+        if size and stack:
+            stack[-1].add(size, name, line)
