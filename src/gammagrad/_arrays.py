@@ -76,7 +76,7 @@ def plain(value: Any, name: str = "array") -> Any:
     InputError, InputTypeError
         If values are masked, have a unit, or are no numbers.
     """
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+    if type(value) in (list, tuple):
         return type(value)(plain(item, name) for item in value)
     if isinstance(value, jax.Array | bool | int | float):
         return value
@@ -84,7 +84,7 @@ def plain(value: Any, name: str = "array") -> Any:
     if hasattr(value, "unit") and hasattr(value, "to_value"):
         try:
             value = value.to_value("")
-        except Exception as error:
+        except (TypeError, ValueError) as error:  # what UnitConversionError is
             raise InputTypeError(
                 f"{name}: it is in {value.unit}; expected plain numbers. Convert it, as in "
                 "value.to_value('TeV')."

@@ -104,7 +104,7 @@ def exclusion_mask(
     if regions is not None:
         found = _region_list(regions)
         areas = in_regions(geom, found, _point_radius(radius, table))
-        if not areas.any():
+        if found and not areas.any():
             _warn_of_nothing(found)
         excluded |= areas
     return Map(geom, np.broadcast_to(~excluded, geom.data_shape))
@@ -113,7 +113,7 @@ def exclusion_mask(
 def _warn_of_nothing(regions: list[Any]) -> None:
     """Warn of regions that exclude nothing."""
     why = "they lie outside of the map, between the centres of its pixels, or have no area"
-    if regions and not any(region.meta.get("include", True) for region in regions):
+    if not any(region.meta.get("include", True) for region in regions):
         why = (
             "all are marked as excluding (a minus sign in the file), which takes an area out of "
             "the others; write them without the sign"

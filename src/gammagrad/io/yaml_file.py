@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -64,8 +65,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return names and values as a dict; a name that stands there twice would hide the first."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        many = Counter(name for name, _ in pairs)
+        twice = next(name for name in many if many[name] > 1)
         raise InputError(f"{short(twice)} stands there twice; expected each name once.")
     return found
 
