@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from summary import write
 
 from gammagrad import kernel_background
-from gammagrad.core.kernel_background import disk_structure
+from gammagrad.core.background import disk_structure
 
 Floats = NDArray[np.float64]
 

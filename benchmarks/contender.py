@@ -60,9 +60,9 @@ class Engine:
     """Wraps gammagrad's `fit_occupied`: notes what it gets, gives and takes."""
 
     def __init__(self) -> None:
-        from gammagrad.core import occupied
+        from gammagrad.core.ts_map import sparse
 
-        self.inner = occupied.fit_occupied
+        self.inner = sparse.fit_occupied
         self.seconds = 0.0
         self.keeps = False
         self.last: tuple[Any, ...] = ()

@@ -3,7 +3,7 @@
 python benchmarks/convolution.py
 
 Writes benchmarks/results/convolution.json. The choice is `DIRECT_MAX_PIXELS` of
-`gammagrad.core.convolve`.
+`gammagrad.core.images.convolve`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from summary import write
 
-from gammagrad.core.convolve import DIRECT_MAX_PIXELS, convolve_stack
+from gammagrad.core.images import DIRECT_MAX_PIXELS, convolve_stack
 
 SHAPES = ((1, 200, 400), (11, 200, 400), (1, 1000, 1000))
 SIZES = (3, 5, 7, 9, 11, 15, 21, 41, 61, 101)

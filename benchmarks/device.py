@@ -26,7 +26,7 @@ from contender import Engine, prepare, timed
 from summary import milliseconds, write
 
 import gammagrad
-from gammagrad.core.windows import BinImages
+from gammagrad.core.ts_map import BinImages
 
 Stages = dict[str, float]
 STAGES = ("compile", "to", "solve", "back")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gammagrad.demo import off_source, simulated_demo
-from gammagrad.plot.overview import plot_overview, save_figure
+from gammagrad.plot import plot_overview, save_figure
 
 TARGET = Path(__file__).parent / "images" / "demo.png"
 

@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from gammagrad.cli import main
-from gammagrad.core.solve import STATUS
+from gammagrad.core.norm import STATUS
 from gammagrad.quantities import QUANTITIES
 
 SOURCE = Path(__file__).parent.parent / "src" / "gammagrad"

@@ -7,10 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from gammagrad.dataset import MapDataset
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom
 
 ENERGY = ("1 TeV", "10 TeV")
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad import Map, MapDataset, TSMapEstimator
-from gammagrad.core.solve import Status
+from gammagrad.core.norm import Status
 from gammagrad.errors import GammagradError
 from gammagrad.maps import MapAxis, WcsGeom
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel

@@ -28,12 +28,8 @@ from gammagrad import FluxMaps, HypothesisMaps, MapDataset, exclusion_mask
 from gammagrad.errors import GammagradError
 from gammagrad.estimators.config import read_config, read_model, write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.io.psf_fits import read_psf
-from gammagrad.io.source_tables import read_source_table
-from gammagrad.io.tables import read_peaks
-from gammagrad.io.yaml_file import write_yaml
-from gammagrad.maps import Map, MapAxis
-from gammagrad.maps.irf import EDispKernelMap, PSFMap
+from gammagrad.io import read_peaks, read_psf, read_source_table, write_yaml
+from gammagrad.maps import EDispKernelMap, Map, MapAxis, PSFMap
 from gammagrad.models import (
     PointSpatialModel,
     PowerLawSpectralModel,
@@ -197,7 +193,7 @@ def make_kinds() -> list[Kind]:
         )
         kind("table of sources", folder / "t.csv", table_reader)
         peaks = maps.find_peaks(threshold=0)
-        from gammagrad.io.tables import write_peaks
+        from gammagrad.io import write_peaks
 
         write_peaks(peaks, folder / "s.ecsv")
         kind("peaks", folder / "s.ecsv", peaks_reader)

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gammagrad.core.occupied import fit_occupied
-from gammagrad.core.windows import BinImages, clean_kernel, cube_bins
+from gammagrad.core.ts_map import BinImages, clean_kernel, cube_bins, fit_occupied
 
 SCANS = ("fermicut_all", "hawc_joint_cut_all", "fake_joint_two_all_thr1")
 """Cases that hold values read off a coarse scan in place of fitted ones (gammapy's item 5)."""

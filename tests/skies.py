@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.core.kernel_background import disk_structure, kernel_background
+from gammagrad.core.background import disk_structure, kernel_background
 from oracles import SlowLoop, slow_kernel_background
 from precision import DOUBLE
 

@@ -21,13 +21,18 @@ from gammagrad import (
     fit,
     lima_maps,
 )
-from gammagrad.estimators.disc_sums import dilation_disc
-from gammagrad.estimators.positions import positions_mask
+from gammagrad.estimators.kernel_background.inputs import dilation_disc
+from gammagrad.estimators.ts_map.positions import positions_mask
 from gammagrad.evaluate import estimate_kernel
-from gammagrad.maps import MapAxis, SolidAngleWarning, WcsGeom
-from gammagrad.maps.discs import disc_kernel
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.pixels import middle, pixel_shape
+from gammagrad.maps import (
+    MapAxis,
+    PSFMap,
+    SolidAngleWarning,
+    WcsGeom,
+    disc_kernel,
+    middle,
+    pixel_shape,
+)
 from gammagrad.models import (
     DiskSpatialModel,
     GaussianSpatialModel,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gammagrad import MapDataset, fit_norm, kernel_background, ts_map
 from gammagrad._arrays import plain
-from gammagrad.core.solve import Status
+from gammagrad.core.norm import Status
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import Map
 from gammagrad.responses import apply_edisp, broaden_psf, fold, gaussian_edisp, gaussian_psf

@@ -17,8 +17,7 @@ import pytest
 
 import compiler
 from gammagrad import Map, MapDataset
-from gammagrad.maps import MapAxis, WcsGeom
-from gammagrad.maps.irf import PSFMap
+from gammagrad.maps import MapAxis, PSFMap, WcsGeom
 from gammagrad.simulate import simulate_field
 from pages import ELSEWHERE, ROOT, blocks, commands, pages, runs_elsewhere
 

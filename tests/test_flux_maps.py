@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gammagrad.core.solve import STATUS
+from gammagrad.core.norm import STATUS
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 from gammagrad.quantities import FLUXES, STORED, MissingQuantityError
 

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
-from gammagrad.maps.maxima import local_maxima
+from gammagrad.maps import Map, MapAxis, local_maxima
 from gammagrad.peaks import find_peaks
 
 

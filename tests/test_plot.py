@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
-from gammagrad.core.solve import Status
+from gammagrad.core.norm import Status
 from gammagrad.dataset import MapDataset
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import RegionGeom
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis, RegionGeom
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 from gammagrad.plot import plot_significance_histogram, residual_map
 from gammagrad.plot.scales import asinh_ticks, auto_stretch, colour_scale, tick_text

@@ -22,8 +22,8 @@ from gammagrad._programs import (
     row_room,
     to_device,
 )
-from gammagrad.core.norm import _fit_norm
-from gammagrad.core.ts_map import _ts_map
+from gammagrad.core.norm.fit import _fit_norm
+from gammagrad.core.ts_map.dense import _ts_map
 
 
 @pytest.fixture

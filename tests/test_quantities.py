@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from gammagrad.maps.units import INTERNAL_UNITS
+from gammagrad.maps import INTERNAL_UNITS
 from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError, describe
 
 

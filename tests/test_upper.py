@@ -18,7 +18,7 @@ from gammagrad.models import default_kernel_model
 # each is the first call of its part in a process of its own
 CALLS = {
     "read_map, plot_map": """
-        from gammagrad.maps.map import Map
+        from gammagrad.maps.map.map import Map
         counts = Map.read("counts.fits")
         first("plot")
         assert counts.plot(energy=0)
@@ -26,7 +26,7 @@ CALLS = {
     "to_value, write_map, plot_flux_maps": """
         from gammagrad._pytree import to_internal
         assert to_internal("1 GeV", "TeV", "energy") == 1e-3
-        from gammagrad.maps.map import Map
+        from gammagrad.maps.map.map import Map
         Map.create(npix=3).write("new.fits")
         assert Map.read("new.fits").data.shape == (3, 3)
         from gammagrad import FluxMaps

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from report import write
 
 from gammagrad import KernelBackgroundEstimator, MapDataset, kernel_background
-from gammagrad.core.kernel_background import KernelBackground, disk_structure
+from gammagrad.core.background import KernelBackground, disk_structure
 from gammagrad.distribution import significance_distribution
 
 Floats = NDArray[np.float64]

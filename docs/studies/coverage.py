@@ -26,11 +26,8 @@ from scipy.optimize import brentq
 from scipy.stats import poisson
 
 from gammagrad import fit_norm
-from gammagrad.core.norm import NormFit
-from gammagrad.core.occupied import fit_occupied
-from gammagrad.core.options import FitOptions
-from gammagrad.core.solve import Status
-from gammagrad.core.windows import cube_bins
+from gammagrad.core.norm import FitOptions, NormFit, Status
+from gammagrad.core.ts_map import cube_bins, fit_occupied
 
 Floats = NDArray[np.float64]
 Fits = Mapping[str, np.ndarray]

@@ -30,8 +30,8 @@ from report import write
 
 from gammagrad import MapDataset, ts_map
 from gammagrad._pytree import replace
-from gammagrad.core.responses import broaden_psf, gaussian_edisp
-from gammagrad.core.solve import Status
+from gammagrad.core.fold import broaden_psf, gaussian_edisp
+from gammagrad.core.norm import Status
 from gammagrad.models import (
     ExpCutoffPowerLawSpectralModel,
     FoVBackgroundModel,

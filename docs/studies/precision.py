@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from report import write
 
-from gammagrad.core.solve import Status
+from gammagrad.core.norm import Status
 
 BAR = 1e-4
 

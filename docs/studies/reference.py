@@ -23,10 +23,10 @@ import numpy as np
 import yaml
 
 from gammagrad import MapDataset, TSMapEstimator
-from gammagrad.core.solve import Status
-from gammagrad.estimators import run_parts
-from gammagrad.estimators.downsampling import CoarseGrid
-from gammagrad.io.text_file import write_text
+from gammagrad.core.norm import Status
+from gammagrad.estimators.ts_map import run_parts
+from gammagrad.estimators.ts_map.downsampling import CoarseGrid
+from gammagrad.io.atomic import write_text
 from gammagrad.models import ConstantSpatialModel, SkyModel, models_from_dict
 
 LIMITS = ("norm_ul", "norm_errp", "norm_errn", "norm_sensitivity")

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from report import lines, write
 
 from gammagrad import Map, MapDataset, TSMapEstimator
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
+from gammagrad.maps import MapAxis, PSFMap, WcsGeom
 from gammagrad.models import (
     GaussianSpatialModel,
     PointSpatialModel,

@@ -24,9 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from any_sky import MIDDLE, NPIX, SKIES, gaussian, integrated, separations
 from gammagrad import Map, MapDataset, TSMapEstimator, fit
-from gammagrad.maps import MapAxis, WcsGeom
-from gammagrad.maps.discs import disc_kernel
-from gammagrad.maps.irf import PSFMap
+from gammagrad.maps import MapAxis, PSFMap, WcsGeom, disc_kernel
 from gammagrad.models import (
     GaussianSpatialModel,
     PointSpatialModel,

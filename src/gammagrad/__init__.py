@@ -9,15 +9,15 @@ from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map
 
 if TYPE_CHECKING:
-    from gammagrad.core.kernel_background import kernel_background
+    from gammagrad.core.background import kernel_background
     from gammagrad.estimators.background_norm import fit_background_norm
-    from gammagrad.estimators.exclusion import exclusion_mask, write_regions
     from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
     from gammagrad.estimators.lima import lima_maps
-    from gammagrad.fitting.fit import fit
+    from gammagrad.exclusion import exclusion_mask, write_regions
+    from gammagrad.fitting import fit
 
 __version__ = "0.1.0"
 
@@ -46,13 +46,13 @@ __all__ = [
 # what a first map does not need is imported when it is asked for: a quarter of the time to begin
 _LATER = {
     "KernelBackgroundEstimator": "estimators.kernel_background",
-    "exclusion_mask": "estimators.exclusion",
-    "fit": "fitting.fit",
+    "exclusion_mask": "exclusion",
+    "fit": "fitting",
     "fit_background_norm": "estimators.background_norm",
-    "kernel_background": "core.kernel_background",
+    "kernel_background": "core.background",
     "lima_maps": "estimators.lima",
     "plot": "plot",
-    "write_regions": "estimators.exclusion",
+    "write_regions": "exclusion",
 }
 
 

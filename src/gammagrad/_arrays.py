@@ -12,8 +12,6 @@ import numpy as np
 
 from gammagrad.errors import InputError, InputTypeError
 
-__all__ = ["LARGEST_COUNT", "check_counts", "common_float", "plain", "takes_arrays", "unmasked"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -13,9 +13,6 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import jax
 import numpy as np
 
-__all__ = ["MOST_PROGRAMS", "Compiled", "by_element", "can_fill", "compiled", "fill", "image_room"]
-__all__ += ["is_traced", "n_programs", "room", "row_room", "to_device"]
-
 MOST_PROGRAMS = 128
 """Programs kept, of all functions together. Each takes about a megabyte."""
 

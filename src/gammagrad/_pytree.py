@@ -10,8 +10,6 @@ import jax
 from gammagrad._upper import upper
 from gammagrad.errors import InputTypeError
 
-__all__ = ["pytree", "replace", "static_field", "to_internal"]
-
 T = TypeVar("T")
 
 _STATIC = "gammagrad_static"

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["UPPER", "upper"]
-
 UPPER: dict[str, str] = {
     "to_value": "maps.units",
     "read_map": "io.map_fits",

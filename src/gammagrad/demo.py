@@ -17,14 +17,11 @@ from astropy.table import QTable
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io.fits_file import file_sha256
-from gammagrad.io.tables import write_peaks
-from gammagrad.maps.map import Map
+from gammagrad.io import file_sha256, write_peaks
+from gammagrad.maps import Map
 from gammagrad.models import GaussianSpatialModel, PowerLawSpectralModel, SkyModel
-from gammagrad.plot.overview import plot_overview, save_figure
+from gammagrad.plot import plot_overview, save_figure
 from gammagrad.simulate import SimulatedField, simulate_field
-
-__all__ = ["Demo", "Run", "fermi_demo", "fermi_file", "simulated_demo", "write_demo"]
 
 THRESHOLD, DISTANCE = 5.0, "0.3 deg"
 GALACTIC_CENTRE = SkyCoord("17h45m40.04s", "-29d00m28.1s")

@@ -11,25 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.errors import FileAccessError, InputError, InputTypeError, short
-from gammagrad.io.paths import path_in_file
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
+from gammagrad.io import path_in_file
+from gammagrad.maps import Map, MapAxis
 from gammagrad.models import SkyModel, models_from_dict, models_to_dict
 from gammagrad.quantities import QUANTITIES, MissingQuantityError
-
-__all__ = [
-    "check_maps",
-    "derivable",
-    "derive",
-    "fluxes_from_norms",
-    "model_from_content",
-    "model_to_content",
-    "norms_from_fluxes",
-    "reference_values",
-    "same_spectrum",
-    "scan_norms",
-    "why_missing",
-]
 
 
 def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.float64]:

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps.map import Map
-
-__all__ = ["SignificanceDistribution", "distribution_of", "significance_distribution"]
+from gammagrad.maps import Map
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ Each is also the exception of Python that says the same, so that ``except ValueE
 
 from __future__ import annotations
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
@@ -85,3 +87,29 @@ def short(value: Any) -> str:
     except Exception:  # of an object whose own repr fails
         return f"a {type(value).__name__}"
     return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def choices(name: Any, known: Iterable[str]) -> str:
+    """Return the end of an error about a name: what was probably meant, and what there is.
+
+    Parameters
+    ----------
+    name
+        A name that is not known.
+    known
+        Those that are.
+
+    Returns
+    -------
+    str
+        To follow the name that is wrong.
+
+    Examples
+    --------
+    >>> choices("rtoll", ["rtol", "norm"])
+    "; did you mean 'rtol'? There are rtol, norm."
+    """
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    start = f"; did you mean {close[0]!r}? There are" if close else "; there are"
+    return f"{start} {', '.join(names)}."

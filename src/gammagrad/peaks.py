@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 
 from gammagrad._upper import upper
 from gammagrad.errors import InputError, short
-from gammagrad.maps.map import Map
-from gammagrad.maps.maxima import local_maxima, sky_maxima
-from gammagrad.maps.pixels import on_sky
+from gammagrad.maps import Map, local_maxima, on_sky, sky_maxima
 from gammagrad.quantities import FLUXES, QUANTITIES
-
-__all__ = ["find_peaks", "source_name"]
 
 
 def _maxima(

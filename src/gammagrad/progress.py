@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["progress_bar"]
-
 
 def progress_bar(total: int, description: str, show: bool | None = None) -> Any:
     """Return a progress bar to `update` and `close`, usable in a ``with`` statement.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["FLUXES", "QUANTITIES", "STORED", "MissingQuantityError", "OutputMap", "describe"]
-
 FLUXES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
     {
         "dnde": ("cm-2 s-1 TeV-1", "differential flux at the centre of the energy group"),

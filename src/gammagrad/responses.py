@@ -3,7 +3,6 @@
 All traced, arrays in and out.
 """
 
-from gammagrad.core.fold import apply_edisp, fold
-from gammagrad.core.responses import broaden_psf, gaussian_edisp, gaussian_psf
+from gammagrad.core.fold import apply_edisp, broaden_psf, fold, gaussian_edisp, gaussian_psf
 
 __all__ = ["apply_edisp", "broaden_psf", "fold", "gaussian_edisp", "gaussian_psf"]

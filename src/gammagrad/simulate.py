@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
 from gammagrad.evaluate import evaluate_npred, flux_of_reference
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import to_value
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, to_value
 from gammagrad.models import (
     GaussianSpatialModel,
     Models,
@@ -29,8 +25,6 @@ from gammagrad.models import (
     PowerLawSpectralModel,
     SkyModel,
 )
-
-__all__ = ["SimulatedField", "asimov", "poisson", "simulate_field"]
 
 Floats = NDArray[np.float64]
 

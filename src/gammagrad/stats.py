@@ -1,7 +1,12 @@
 """Fit statistics: Cash, and the significance of Li and Ma. All traced, arrays in and out."""
 
-from gammagrad.core.lima import lima_significance, lima_significance_known_background
-from gammagrad.core.stats import BACKGROUND_FLOOR, cash, cash_sum
+from gammagrad.core.stats import (
+    BACKGROUND_FLOOR,
+    cash,
+    cash_sum,
+    lima_significance,
+    lima_significance_known_background,
+)
 
 __all__ = [
     "BACKGROUND_FLOOR",

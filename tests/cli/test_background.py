@@ -14,7 +14,7 @@ import pytest
 from gammagrad import FluxMaps, KernelBackgroundEstimator, Map, MapDataset, exclusion_mask
 from gammagrad.cli.background_options import add_background_options
 from gammagrad.estimators.background_norm import fit_background_norm
-from gammagrad.maps.discs import disc_kernel
+from gammagrad.maps import disc_kernel
 
 Run = Callable[..., tuple[int, str, str]]
 KERNELS = ("--source-radius", "0.05", "--ring-radius", "0.15", "--ring-width", "0.1 deg")

@@ -24,7 +24,7 @@ from gammagrad.cli.command import make_parser
 from gammagrad.cli.fit_options import make_estimator
 from gammagrad.cli.load import load_datasets
 from gammagrad.demo import GALACTIC_CENTRE
-from gammagrad.io.fits_file import file_sha256
+from gammagrad.io import file_sha256
 from gammagrad.simulate import simulate_field
 
 COMMANDS = ("ts-map", "background", "lima", "info", "demo")

@@ -14,7 +14,7 @@ from gammagrad.cli.command import make_parser
 from gammagrad.cli.fit_options import make_estimator
 from gammagrad.cli.words import option_words
 from gammagrad.estimators.config import write_config
-from gammagrad.io.fits_file import file_sha256
+from gammagrad.io import file_sha256
 from gammagrad.simulate import simulate_field
 
 KERNEL = ("--kernel-width", "0.4 deg")

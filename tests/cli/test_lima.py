@@ -11,8 +11,8 @@ import pytest
 from astropy.table import Table
 
 from gammagrad import Map, MapDataset, exclusion_mask, lima_maps, write_regions
-from gammagrad.io.fits_file import file_sha256
-from gammagrad.maps.axes import MapAxis
+from gammagrad.io import file_sha256
+from gammagrad.maps import MapAxis
 
 Run = Callable[..., tuple[int, str, str]]
 RADIUS = ("--radius", "0.06 deg")

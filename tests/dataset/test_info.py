@@ -12,10 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import make_dataset
-from gammagrad.dataset import MapDataset
-from gammagrad.dataset.info import nice_energy
-from gammagrad.maps import Map
-from gammagrad.maps.irf import EDispKernelMap
+from gammagrad.dataset import MapDataset, nice_energy
+from gammagrad.maps import EDispKernelMap, Map
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 
 

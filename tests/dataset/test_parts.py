@@ -12,8 +12,7 @@ from astropy import units as u
 
 from datasets import make_dataset, make_geom
 from gammagrad.dataset import MapDataset
-from gammagrad.maps import Map, MapAxis, RegionGeom, WcsGeom
-from gammagrad.maps.irf import EDispKernelMap, PSFMap
+from gammagrad.maps import EDispKernelMap, Map, MapAxis, PSFMap, RegionGeom, WcsGeom
 from gammagrad.models import (
     FoVBackgroundModel,
     PointSpatialModel,

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from datasets import make_dataset, make_geom
 from gammagrad.dataset import MapDataset
-from gammagrad.maps import Map, MapAxis
-from gammagrad.maps.irf import EDispKernelMap
+from gammagrad.maps import EDispKernelMap, Map, MapAxis
 
 CUBE = make_geom(npix=(5, 4), nbin=3)
 IMAGE = CUBE.to_image()

@@ -12,8 +12,7 @@ from datasets import make_dataset
 from gammagrad import KernelBackgroundEstimator, MapDataset, TSMapEstimator, exclusion_mask
 from gammagrad.dataset.suspicion import suspicions
 from gammagrad.errors import InputWarning
-from gammagrad.maps import Map, MapAxis, RegionGeom
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
+from gammagrad.maps import EDispKernelMap, EDispMap, Map, MapAxis, PSFMap, RegionGeom
 from gammagrad.models import GaussianSpatialModel, PowerLawSpectralModel, SkyModel
 from gammagrad.simulate import simulate_field
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from datasets import make_dataset
 from gammagrad.dataset import MapDataset
-from gammagrad.maps import Map, MapAxis, RegionGeom, WcsGeom
-from gammagrad.maps.irf import EDispKernelMap, PSFMap
+from gammagrad.maps import EDispKernelMap, Map, MapAxis, PSFMap, RegionGeom, WcsGeom
 from gammagrad.models import (
     FoVBackgroundModel,
     GaussianSpatialModel,

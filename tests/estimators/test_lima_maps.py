@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from gammagrad.estimators.disc_sums import disc_sum
-from gammagrad.estimators.lima import lima_maps
-from gammagrad.maps import Map, MapAxis, SolidAngleWarning, WcsGeom
-from gammagrad.maps.discs import disc_kernel
+from gammagrad.estimators.lima import disc_sum, lima_maps
+from gammagrad.maps import Map, MapAxis, SolidAngleWarning, WcsGeom, disc_kernel
 
 Floats = NDArray[np.float64]
 

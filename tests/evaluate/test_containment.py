@@ -22,10 +22,7 @@ from gammagrad.evaluate import (
     predict,
     reco_exposure,
 )
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.psf import PSFMap
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom
 from gammagrad.models import (
     ConstantSpatialModel,
     DiskSpatialModel,

@@ -12,10 +12,7 @@ from scipy.special import erf
 
 from gammagrad.dataset import MapDataset
 from gammagrad.evaluate import estimate_kernel, reco_exposure
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.psf import PSFMap
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom
 from gammagrad.models import (
     ConstantSpatialModel,
     DiskSpatialModel,

@@ -11,11 +11,7 @@ from scipy.special import erf
 from gammagrad._pytree import replace
 from gammagrad.core.fold import fold_model
 from gammagrad.evaluate import evaluate_npred, norm_weights, prepare, reco_exposure
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.edisp import EDispKernelMap
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.psf import PSFMap
+from gammagrad.maps import EDispKernelMap, Map, MapAxis, PSFMap, WcsGeom
 from gammagrad.models import (
     ConstantSpatialModel,
     DiskSpatialModel,

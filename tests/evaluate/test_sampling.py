@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from gammagrad.evaluate.sampling import Block, Sampling, choose_sampling, kind_of
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, WcsGeom
 from gammagrad.models import (
     ConstantSpatialModel,
     DiskSpatialModel,

@@ -15,8 +15,7 @@ import pytest
 
 from gammagrad import FluxMaps
 from gammagrad.errors import FileAccessError, FileIsThereError, FileMissingError
-from gammagrad.io.atomic import write_files
-from gammagrad.io.text_file import write_text
+from gammagrad.io.atomic import write_files, write_text
 from gammagrad.maps import Map, MapAxis
 from gammagrad.models import PowerLawSpectralModel, SkyModel
 

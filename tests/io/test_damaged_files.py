@@ -14,10 +14,9 @@ from astropy.io import fits
 from datasets import make_dataset
 from gammagrad import FluxMaps, MapDataset
 from gammagrad.errors import FileContentError, GammagradError, InputWarning
+from gammagrad.io import read_hdus, write_hdus
 from gammagrad.io.fits_blocks import check_sums, read_blocks
-from gammagrad.io.fits_file import read_hdus, write_hdus
-from gammagrad.maps import Map, MapAxis, RegionGeom
-from gammagrad.maps.irf import EDispKernelMap
+from gammagrad.maps import EDispKernelMap, Map, MapAxis, RegionGeom
 from gammagrad.models import PowerLawSpectralModel, SkyModel
 
 

@@ -15,11 +15,9 @@ from astropy.table import QTable, Table
 
 from gammagrad.derive import scan_norms
 from gammagrad.flux_maps import FluxMaps
+from gammagrad.io import model_filename, read_flux_maps, read_peaks, write_peaks
 from gammagrad.io.flux_header import CARDS
-from gammagrad.io.flux_maps import model_filename, read_flux_maps
-from gammagrad.io.tables import read_peaks, write_peaks
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis
 from gammagrad.models import (
     GaussianSpatialModel,
     LogParabolaSpectralModel,

@@ -14,9 +14,9 @@ from astropy.table import Table
 
 from datasets import make_dataset
 from gammagrad.dataset import MapDataset
-from gammagrad.io.map_dataset import read_map_dataset, table_to_hdu
-from gammagrad.maps import Map, MapAxis, RegionGeom, WcsGeom
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
+from gammagrad.io import read_map_dataset
+from gammagrad.io.map_dataset import table_to_hdu
+from gammagrad.maps import EDispKernelMap, EDispMap, Map, MapAxis, PSFMap, RegionGeom, WcsGeom
 
 MAPS = ("counts", "exposure", "background", "mask_safe", "mask_fit")
 REAL = (

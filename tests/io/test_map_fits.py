@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gammagrad.errors import InputWarning
-from gammagrad.io.fits_file import file_sha256, get_hdu, hdu_names, read_hdus, write_hdus
-from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
+from gammagrad.io import file_sha256, hdu_names, map_to_hdus, read_hdus, write_hdus
+from gammagrad.io.fits_file import get_hdu
+from gammagrad.io.map_fits import map_from_hdus
 from gammagrad.maps import Map, MapAxis, RegionGeom, WcsGeom
 
 energy = MapAxis.from_energy_bounds("0.1 TeV", "10 TeV", 5)

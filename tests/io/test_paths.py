@@ -12,9 +12,8 @@ from gammagrad import FluxMaps, Map
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import GammagradError
 from gammagrad.estimators.config import read_model
-from gammagrad.io.paths import expand_path
-from gammagrad.io.yaml_file import read_yaml, write_yaml
-from gammagrad.maps.axes import MapAxis
+from gammagrad.io import expand_path, read_yaml, write_yaml
+from gammagrad.maps import MapAxis
 from gammagrad.models import (
     PowerLawSpectralModel,
     SkyModel,

@@ -10,7 +10,7 @@ import pytest
 
 from gammagrad import TSMapEstimator
 from gammagrad.errors import GammagradError
-from gammagrad.io.yaml_file import read_yaml, write_yaml
+from gammagrad.io import read_yaml, write_yaml
 
 DATA = {"a": [1, 2.5, None, True], "b": {"unit": "cm-2 s-1", "text": "naïve"}, "c": 1e-12}
 

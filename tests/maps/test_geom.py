@@ -18,12 +18,13 @@ from gammagrad.maps import (
     RegionGeom,
     SolidAngleWarning,
     WcsGeom,
-    psf_kernel,
+    quadrilateral_areas,
+    unit_vectors,
     warn_if_uneven,
 )
-from gammagrad.maps.pixel_ops import next_odd
-from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
-from gammagrad.maps.uneven import unevenness
+from gammagrad.maps.geom.pixel_ops import next_odd
+from gammagrad.maps.geom.uneven import unevenness
+from gammagrad.maps.irf import psf_kernel
 
 PROJECTIONS = ["CAR", "TAN", "AIT", "ZEA", "SFL", "MER", "STG", "ARC", "SIN", "MOL"]
 energy = MapAxis.from_energy_bounds("1 TeV", "10 TeV", 4)

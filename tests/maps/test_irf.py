@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from scipy.special import erf
 from scipy.stats import norm
 
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.edisp import EDispKernelMap, EDispMap, diagonal_edisp
-from gammagrad.maps.geom import RegionGeom, WcsGeom
-from gammagrad.maps.irf import IRFMap, PSFMap
-from gammagrad.maps.map import Map
+from gammagrad.maps import (
+    EDispKernelMap,
+    EDispMap,
+    Map,
+    MapAxis,
+    PSFMap,
+    RegionGeom,
+    WcsGeom,
+    diagonal_edisp,
+)
+from gammagrad.maps.irf import IRFMap
 
 TRUE = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=4, name="energy_true")
 RECO = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=2, name="energy")

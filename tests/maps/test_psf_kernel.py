@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gammagrad.maps import psf_kernel
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.psf_kernel import RadialProfiles, integrate_pixels
+from gammagrad.maps import WcsGeom
+from gammagrad.maps.irf import psf_kernel
+from gammagrad.maps.irf.psf_kernel import RadialProfiles, integrate_pixels
 
 
 def value(profiles: RadialProfiles, row: int, offset: float) -> float:

@@ -8,13 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gammagrad._pytree import to_internal
-from gammagrad.maps.units import (
-    INTERNAL_UNITS,
-    parse_unit,
-    quantity,
-    to_value,
-    without_count_units,
-)
+from gammagrad.maps import INTERNAL_UNITS, parse_unit, quantity, to_value, without_count_units
 
 
 @pytest.mark.parametrize(

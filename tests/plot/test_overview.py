@@ -13,16 +13,10 @@ import pytest
 from astropy.table import QTable
 
 from gammagrad import FluxMaps, Map
-from gammagrad.maps.axes import MapAxis
+from gammagrad.maps import MapAxis
 from gammagrad.models import PowerLawSpectralModel
-from gammagrad.plot.overview import (
-    PICTURES,
-    draw_to_files,
-    picture_names,
-    plot_overview,
-    save_figure,
-    write_pictures,
-)
+from gammagrad.plot import draw_to_files, picture_names, plot_overview, save_figure, write_pictures
+from gammagrad.plot.overview import PICTURES
 
 
 @pytest.fixture(autouse=True)

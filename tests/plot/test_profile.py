@@ -12,9 +12,10 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad import FluxMaps, Map
-from gammagrad.maps.axes import MapAxis
+from gammagrad.maps import MapAxis
 from gammagrad.models import PowerLawSpectralModel
-from gammagrad.plot.profile import plot_profile, profile_curve
+from gammagrad.plot import plot_profile
+from gammagrad.plot.profile import profile_curve
 from gammagrad.quantities import MissingQuantityError
 
 optimize = pytest.importorskip("scipy.optimize")

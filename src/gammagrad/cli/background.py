@@ -19,19 +19,13 @@ from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.report import align, print_lines, seconds
 from gammagrad.distribution import significance_distribution
 from gammagrad.errors import InputError
-from gammagrad.estimators.exclusion import write_regions
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.evaluate import reco_exposure
-from gammagrad.io.fits_file import write_hdus
-from gammagrad.io.map_fits import map_to_hdus
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
+from gammagrad.exclusion import write_regions
+from gammagrad.io import map_to_hdus, write_hdus
+from gammagrad.maps import Map, MapAxis
 from gammagrad.models import PowerLawSpectralModel
-from gammagrad.plot.background import plot_exclusion, plot_iterations
-from gammagrad.plot.overview import save_figure
-from gammagrad.plot.significance import plot_significance_histogram
-
-__all__ = ["add_parser", "run"]
+from gammagrad.plot import plot_exclusion, plot_iterations, plot_significance_histogram, save_figure
 
 MAPS = ("background", "exclusion", "significance")
 REGIONS, RECORD, DATASET = "exclusion.reg", "record.fits", "dataset.fits.gz"

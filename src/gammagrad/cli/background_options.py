@@ -7,15 +7,10 @@ from typing import Any
 
 from gammagrad.cli.exclude_option import add_exclude_options
 from gammagrad.cli.parser import angle, finite
-from gammagrad.core.mask_loop import MASK_UPDATES
-from gammagrad.core.ring_background import SIGNIFICANCES
+from gammagrad.core.background import MASK_UPDATES, SIGNIFICANCES
 from gammagrad.errors import InputError
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-from gammagrad.maps.discs import disc_kernel
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.pixels import middle_shape
-
-__all__ = ["add_background_options", "make_background_estimator"]
+from gammagrad.maps import WcsGeom, disc_kernel, middle_shape
 
 
 def add_background_options(parser: argparse.ArgumentParser) -> None:

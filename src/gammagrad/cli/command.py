@@ -20,8 +20,6 @@ from gammagrad.cli.parser import Parser
 from gammagrad.cli.ts_map import add_parser as add_ts_map
 from gammagrad.cli.words import option_words
 
-__all__ = ["main"]
-
 _EXAMPLES = """\
 examples:
   gammagrad demo                                      simulate a field and find its sources

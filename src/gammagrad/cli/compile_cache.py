@@ -11,8 +11,6 @@ from pathlib import Path
 
 import jax
 
-__all__ = ["NO_CACHE", "cache_folder", "keep_compiled_code"]
-
 log = logging.getLogger(__name__)
 
 NO_CACHE = "GAMMAGRAD_NO_CACHE"

@@ -11,12 +11,8 @@ import numpy as np
 
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError
-from gammagrad.io.fits_file import file_sha256, read_hdus
-from gammagrad.io.paths import expand_path
-from gammagrad.io.plain_fits import read_plain
-from gammagrad.maps.map import Map
-
-__all__ = ["CountsInput", "add_counts_file", "load_counts", "load_map"]
+from gammagrad.io import expand_path, file_sha256, read_hdus, read_plain
+from gammagrad.maps import Map
 
 _PARTS = {"EXPOSURE", "BACKGROUND", "MASK_SAFE", "MASK_FIT", "PSF", "EDISP"}
 

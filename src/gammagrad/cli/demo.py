@@ -23,9 +23,7 @@ from gammagrad.demo import (
     write_demo,
 )
 from gammagrad.errors import InputError
-from gammagrad.plot.overview import draw_to_files
-
-__all__ = ["OWN_FILE", "add_parser", "run"]
+from gammagrad.plot import draw_to_files
 
 _EXAMPLES = """\
 examples:

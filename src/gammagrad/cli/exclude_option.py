@@ -9,15 +9,9 @@ import numpy as np
 
 from gammagrad.cli.parser import angle
 from gammagrad.errors import InputError
-from gammagrad.estimators.exclusion import exclusion_mask
-from gammagrad.io.fits_file import read_hdus
-from gammagrad.io.paths import expand_path
-from gammagrad.io.plain_fits import read_plain
-from gammagrad.io.source_tables import TABLE_SUFFIXES
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-
-__all__ = ["add_exclude_options", "exclusion_of"]
+from gammagrad.exclusion import exclusion_mask
+from gammagrad.io import TABLE_SUFFIXES, expand_path, read_hdus, read_plain
+from gammagrad.maps import Map, WcsGeom
 
 _WAYS = (
     "a circle LON,LAT,RADIUS in deg (in the frame of the map; icrs:LON,LAT,RADIUS and "

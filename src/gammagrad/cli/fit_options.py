@@ -20,8 +20,6 @@ from gammagrad.models import (
 )
 from gammagrad.parallel import BACKENDS
 
-__all__ = ["add_fit_options", "make_estimator"]
-
 # settings that matter only where an optional output is computed
 _NEEDS = {
     "n_sigma_ul": "ul",

@@ -10,22 +10,11 @@ import astropy.units as u
 import numpy as np
 
 from gammagrad.cli.report import align, energy_groups, print_lines, source_table
-from gammagrad.dataset import MapDataset
-from gammagrad.dataset.info import nice_energy
+from gammagrad.dataset import MapDataset, nice_energy
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io.fits_file import hdu_names, read_hdus
-from gammagrad.io.paths import expand_path
-from gammagrad.io.plain_fits import read_plain
-from gammagrad.io.psf_fits import read_psf
-from gammagrad.io.tables import read_peaks
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import middle_shape
-
-__all__ = ["add_parser", "run"]
+from gammagrad.io import expand_path, hdu_names, read_hdus, read_peaks, read_plain, read_psf
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, middle_shape
 
 _DATASET_PARTS = {"COUNTS", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
 

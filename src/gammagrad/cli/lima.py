@@ -18,15 +18,9 @@ from gammagrad.cli.report import position_text, print_lines, seconds
 from gammagrad.distribution import significance_distribution
 from gammagrad.errors import InputError
 from gammagrad.estimators.lima import lima_maps
-from gammagrad.io.fits_file import write_hdus
-from gammagrad.io.map_fits import map_to_hdus
-from gammagrad.maps.discs import disc_kernel
-from gammagrad.maps.map import Map
-from gammagrad.plot.overview import save_figure
-from gammagrad.plot.significance import plot_significance_histogram
-from gammagrad.plot.sky import plot_map
-
-__all__ = ["add_parser", "run"]
+from gammagrad.io import map_to_hdus, write_hdus
+from gammagrad.maps import Map, disc_kernel
+from gammagrad.plot import plot_map, plot_significance_histogram, save_figure
 
 MAPS, PICTURES = "lima.fits", ("sqrt_ts.png", "histogram.png")
 

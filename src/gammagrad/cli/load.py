@@ -10,10 +10,7 @@ from gammagrad.cli.parser import angle, texts
 from gammagrad.cli.words import speaking_of_options
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import FileAccessError, InputError
-from gammagrad.io.fits_file import file_sha256
-from gammagrad.io.paths import expand_path
-
-__all__ = ["add_input_options", "input_meta", "load_datasets", "output_folder"]
+from gammagrad.io import expand_path, file_sha256
 
 _PLAIN_FILES = ("counts", "background", "exposure", "psf", "mask")
 _PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")

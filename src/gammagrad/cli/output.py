@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gammagrad.io.paths import expand_path
-from gammagrad.plot.overview import draw_to_files
-
-__all__ = ["add_output_options", "can_draw", "check_replaced"]
+from gammagrad.io import expand_path
+from gammagrad.plot import draw_to_files
 
 
 def add_output_options(parser: Any) -> Any:

@@ -9,13 +9,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gammagrad.cli.words import option_words
-from gammagrad.estimators.settings import check_settings
-from gammagrad.maps.units import to_value
-
-__all__ = [
-    *("Parser", "angle", "finite", "number_or_angle", "numbers", "radius_text", "setting"),
-    "texts",
-]
+from gammagrad.estimators.ts_map import check_settings
+from gammagrad.maps import to_value
 
 
 class Parser(argparse.ArgumentParser):

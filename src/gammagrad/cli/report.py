@@ -8,15 +8,10 @@ from typing import Any
 import astropy.units as u
 from astropy.table import Table
 
-from gammagrad.core.solve import Status
-from gammagrad.dataset.info import nice_energy
+from gammagrad.core.norm import Status
+from gammagrad.dataset import nice_energy
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.geom import WcsGeom
-
-__all__ = [
-    *("align", "energy_groups", "position_text", "print_lines", "seconds", "source_table"),
-    "status_line",
-]
+from gammagrad.maps import WcsGeom
 
 _SHORT: dict[int, str] = {
     Status.FITTED: "fitted",

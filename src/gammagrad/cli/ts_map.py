@@ -25,12 +25,9 @@ from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_
 from gammagrad.estimators.config import write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
-from gammagrad.io.flux_maps import model_filename
-from gammagrad.io.tables import write_peaks
+from gammagrad.io import model_filename, write_peaks
 from gammagrad.models import Models
-from gammagrad.plot.overview import picture_names, write_pictures
-
-__all__ = ["add_parser", "run"]
+from gammagrad.plot import picture_names, write_pictures
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from gammagrad.errors import InputError
 from gammagrad.parallel import WorkerError
 
-__all__ = ["OPTIONS_OF_SETTINGS", "option_words", "speaking_of_options"]
-
 OPTIONS_OF_SETTINGS: dict[str, str] = {
     "model": "--model",
     "kernel_width": "--kernel-width",

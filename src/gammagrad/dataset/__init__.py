@@ -1,5 +1,9 @@
 """Map datasets: counts, what is expected of them, and the instrument's response."""
 
+from gammagrad.dataset.info import nice_energy
+from gammagrad.dataset.likelihood import DatasetLikelihood
 from gammagrad.dataset.map_dataset import MapDataset
+from gammagrad.dataset.suspicion import warn_of_suspicions
+from gammagrad.dataset.times import union_of_times
 
-__all__ = ["MapDataset"]
+__all__ = ["DatasetLikelihood", "MapDataset", "nice_energy", "union_of_times", "warn_of_suspicions"]

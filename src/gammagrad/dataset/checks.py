@@ -13,22 +13,17 @@ from gammagrad._arrays import LARGEST_COUNT
 from gammagrad.dataset.masks import as_mask
 from gammagrad.dataset.response_checks import check_edisp_values, check_psf_values
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import RegionGeom, WcsGeom
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import INTERNAL_UNITS, without_count_units
-
-__all__ = [
-    "MAP_NAMES",
-    "check_edisp",
-    "check_exposure_values",
-    "check_map",
-    "check_psf",
-    "check_same_geometry",
-    "check_values",
-    "same_bins",
-]
+from gammagrad.maps import (
+    INTERNAL_UNITS,
+    EDispKernelMap,
+    EDispMap,
+    Map,
+    MapAxis,
+    PSFMap,
+    RegionGeom,
+    WcsGeom,
+    without_count_units,
+)
 
 MAP_NAMES = ("counts", "exposure", "background", "mask_safe", "mask_fit")
 

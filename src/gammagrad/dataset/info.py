@@ -9,11 +9,7 @@ import numpy as np
 from astropy import units as u
 
 from gammagrad.dataset.masks import used_bins
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import middle_shape
-
-__all__ = ["describe", "nice_energy", "summary"]
+from gammagrad.maps import Map, MapAxis, middle_shape
 
 _ENERGY_UNITS = ("eV", "keV", "MeV", "GeV", "TeV", "PeV")
 

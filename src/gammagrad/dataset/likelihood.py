@@ -15,12 +15,9 @@ from gammagrad.core.stats import cash
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import TemplatePlace, template_place
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.evaluate import WindowGroup, group_windows, source_window
-from gammagrad.evaluate.responses import finite, is_compact
-from gammagrad.maps.units import conversion
+from gammagrad.evaluate import WindowGroup, finite, group_windows, is_compact, source_window
+from gammagrad.maps import conversion
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
-
-__all__ = ["DatasetLikelihood", "prepare_likelihood"]
 
 
 @pytree
@@ -134,7 +131,7 @@ class DatasetLikelihood:
         -------
         Array
             ``2 w (npred - counts log npred)``, shape (energy, row, col); 0 where the weight is.
-            Below `gammagrad.core.stats.BACKGROUND_FLOOR` predicted counts the logarithm is
+            Below `gammagrad.core.stats.cash.BACKGROUND_FLOOR` predicted counts the logarithm is
             constant.
 
         References

@@ -15,14 +15,8 @@ from gammagrad.dataset.plain import parts_from_maps
 from gammagrad.dataset.statistic import DatasetStatistic
 from gammagrad.dataset.suspicion import NO_PSF
 from gammagrad.errors import FileContentError, InputError, InputWarning
-from gammagrad.io.map_dataset import read_map_dataset, write_map_dataset
-from gammagrad.io.plain_fits import read_plain
-from gammagrad.io.psf_fits import read_psf
-from gammagrad.io.reading import reading
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-
-__all__ = ["MapDataset"]
+from gammagrad.io import read_map_dataset, read_plain, read_psf, reading, write_map_dataset
+from gammagrad.maps import Map, PSFMap
 
 
 class MapDataset(DatasetStatistic):

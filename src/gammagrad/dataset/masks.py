@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps.map import Map
-
-__all__ = ["as_mask", "check_weights", "used_bins", "weights_of"]
+from gammagrad.maps import Map
 
 
 def as_mask(value: Map, name: str) -> Map:

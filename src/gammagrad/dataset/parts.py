@@ -23,14 +23,8 @@ from gammagrad.dataset.checks import (
 )
 from gammagrad.dataset.masks import check_weights, used_bins, weights_of
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import on_sky
+from gammagrad.maps import EDispKernelMap, EDispMap, Map, MapAxis, PSFMap, WcsGeom, on_sky
 from gammagrad.models import Component, Models
-
-__all__ = ["DatasetParts"]
 
 log = logging.getLogger(__name__)
 

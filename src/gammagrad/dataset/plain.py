@@ -10,12 +10,7 @@ from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import same_bins
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import parse_unit, to_value
-
-__all__ = ["parts_from_maps"]
+from gammagrad.maps import Map, MapAxis, PSFMap, parse_unit, to_value
 
 
 def parts_from_maps(

@@ -15,19 +15,8 @@ from gammagrad.dataset.checks import same_bins
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.errors import InputError
 from gammagrad.evaluate import evaluate_npred, norm_weights
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
-
-__all__ = [
-    "TemplatePlace",
-    "background_npred",
-    "model_npred",
-    "sky_models",
-    "template_on",
-    "template_place",
-]
 
 Floats = NDArray[np.float64]
 

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError, InputWarning
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
-
-__all__ = ["check_edisp_values", "check_psf_values"]
+from gammagrad.maps import EDispKernelMap, EDispMap, PSFMap
 
 _MOST = 1.01
 # a row that ends inside the axis, and holds less than this, lost events

@@ -14,10 +14,8 @@ from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
 from gammagrad.dataset.predict import background_npred, model_npred, sky_models
 from gammagrad.dataset.transforms import DatasetTransforms
 from gammagrad.evaluate import CUTOUT_MARGIN, SourceResponse, source_response
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map
 from gammagrad.models import Models, SkyModel
-
-__all__ = ["DatasetStatistic"]
 
 # one compilation for a shape, where the bare function would have one for each operation
 _cash = compiled(cash)

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from gammagrad.errors import InputWarning
 
-__all__ = ["NO_PSF", "suspicions", "warn_of_suspicions"]
-
 Floats = NDArray[np.float64]
 
 NO_PSF = (

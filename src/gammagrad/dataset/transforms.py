@@ -14,12 +14,8 @@ from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import template_on
 from gammagrad.errors import InputError
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import quantity
+from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap, quantity
 from gammagrad.models import TemplateNPredModel
-
-__all__ = ["DatasetTransforms"]
 
 Response = TypeVar("Response", PSFMap, EDispKernelMap, EDispMap)
 

@@ -10,13 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.core.norm import fit_norm
-from gammagrad.dataset import MapDataset
-from gammagrad.dataset.info import nice_energy
+from gammagrad.dataset import MapDataset, nice_energy
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-
-__all__ = ["BackgroundNorm", "fit_background_norm"]
+from gammagrad.maps import Map, WcsGeom
 
 Floats = NDArray[np.float64]
 

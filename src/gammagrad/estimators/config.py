@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from gammagrad.errors import FileContentError, GammagradError, InputError, short
-from gammagrad.estimators.settings import CONFIG_PARAMETERS, choices
-from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.io.paths import expand_path, path_in_file
-from gammagrad.io.reading import reads_file
-from gammagrad.io.yaml_file import read_yaml, write_yaml
-from gammagrad.maps.map import Map
+from gammagrad.errors import FileContentError, GammagradError, InputError, choices, short
+from gammagrad.estimators.ts_map import CONFIG_PARAMETERS, TSMapEstimator
+from gammagrad.io import expand_path, path_in_file, read_yaml, reads_file, write_yaml
+from gammagrad.maps import Map
 from gammagrad.models import Models, SkyModel, model_from_dict, model_to_dict, models_from_dict
-
-__all__ = ["read_config", "read_model", "write_config"]
 
 
 def write_config(

@@ -10,19 +10,68 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad._programs import by_element, compiled
-from gammagrad.core.lima import lima_significance, lima_significance_known_background
+from gammagrad.core.stats import lima_significance, lima_significance_known_background
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.estimators.disc_sums import disc_sum
-from gammagrad.maps.discs import disc_kernel
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import on_sky
-from gammagrad.maps.uneven import warn_if_uneven
-from gammagrad.maps.units import without_count_units
-
-__all__ = ["lima_maps"]
+from gammagrad.maps import (
+    Map,
+    WcsGeom,
+    disc_kernel,
+    on_sky,
+    warn_if_uneven,
+    without_count_units,
+)
 
 Floats = NDArray[np.float64]
+
+
+def disc_sum(data: NDArray[Any], disc: NDArray[Any]) -> Floats:
+    """Sum over a disc around every pixel; outside of the map there is nothing.
+
+    Nothing is ever subtracted: sums of whole numbers are whole, and sums of zeros are zero, which
+    a Fourier transform or a running sum cannot promise.
+
+    Parameters
+    ----------
+    data
+        Values, shape (..., ny, nx), not negative.
+    disc
+        Which of the pixels around one are summed, zeros and ones, shape (ky, kx), odd numbers.
+
+    Returns
+    -------
+    ndarray
+        Sums, float64, of the shape of the data.
+    """
+    data = np.asarray(data, dtype=float)
+    ny, nx = data.shape[-2:]
+    # each row of a disc is a stretch, as a rule: a sum over some columns from the first one on
+    stretches = sorted(_stretches(np.asarray(disc) > 0), key=lambda stretch: stretch[2])
+    room = disc.shape[1] // 2
+    total = np.zeros_like(data)
+    padded = np.pad(data, [(0, 0)] * (data.ndim - 2) + [(0, 0), (room, room)])
+    row_sum, length = padded.copy(), 1
+    for row, first, wanted in stretches:
+        while length < wanted:
+            row_sum[..., :-length] += padded[..., length:]
+            length += 1
+        if abs(row) < ny:
+            here = row_sum[..., first + room : first + room + nx]
+            target = slice(max(-row, 0), ny - max(row, 0))
+            source = slice(max(row, 0), ny - max(-row, 0))
+            total[..., target, :] += here[..., source, :]
+    return total
+
+
+def _stretches(disc: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Return row, first column and length of the stretches of a disc, from its middle."""
+    found = []
+    for row, line in enumerate(disc):
+        ends = np.flatnonzero(np.diff(np.concatenate([[False], line, [False]]).astype(int)))
+        for first, last in zip(ends[::2], ends[1::2], strict=True):
+            start = int(first) - disc.shape[1] // 2
+            found.append((row - disc.shape[0] // 2, start, int(last - first)))
+    return found
+
 
 _known = compiled(lima_significance_known_background)
 _on_off = compiled(lima_significance)

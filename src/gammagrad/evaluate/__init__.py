@@ -2,6 +2,7 @@
 
 from gammagrad.evaluate.containment import group_containment
 from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel
+from gammagrad.evaluate.local_responses import energies_without_psf, finite, is_compact
 from gammagrad.evaluate.predict import (
     evaluate_npred,
     flux_of_reference,
@@ -11,6 +12,7 @@ from gammagrad.evaluate.predict import (
     template_totals,
 )
 from gammagrad.evaluate.reference import reference_model
+from gammagrad.evaluate.sampling import check_sampling
 from gammagrad.evaluate.source_response import SourceResponse, source_response
 from gammagrad.evaluate.source_window import SourceWindow, source_window
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Window, prepare
@@ -23,11 +25,15 @@ __all__ = [
     "SourceWindow",
     "Window",
     "WindowGroup",
+    "check_sampling",
+    "energies_without_psf",
     "estimate_kernel",
     "evaluate_npred",
+    "finite",
     "flux_of_reference",
     "group_containment",
     "group_windows",
+    "is_compact",
     "norm_weights",
     "prepare",
     "reco_exposure",

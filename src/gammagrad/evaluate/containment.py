@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.evaluate.responses import is_compact
+from gammagrad.evaluate.local_responses import is_compact
 from gammagrad.evaluate.sampling import kind_of
-
-__all__ = ["check_containment", "group_containment", "has_total", "spare_pixels"]
 
 log = logging.getLogger(__name__)
 

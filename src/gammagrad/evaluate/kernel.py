@@ -14,8 +14,7 @@ from gammagrad.core.fold import FoldInputs
 from gammagrad.errors import InputError
 from gammagrad.evaluate.containment import check_containment, has_total, spare_pixels
 from gammagrad.evaluate.kernel_shape import kernel_shapes
-from gammagrad.evaluate.predict import predict, source_flux
-from gammagrad.evaluate.responses import (
+from gammagrad.evaluate.local_responses import (
     Dispersion,
     check_geometries,
     energies_without_psf,
@@ -24,6 +23,7 @@ from gammagrad.evaluate.responses import (
     narrowest_psf,
     responses,
 )
+from gammagrad.evaluate.predict import predict, source_flux
 from gammagrad.evaluate.sampling import (
     Block,
     Sampling,
@@ -33,15 +33,19 @@ from gammagrad.evaluate.sampling import (
     lonlat,
 )
 from gammagrad.evaluate.window import fold_inputs
-from gammagrad.maps.around import grid_around
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFKernel, PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import PixelShape, middle, middle_shape, reach
-from gammagrad.maps.units import conversion
-
-__all__ = ["KernelEstimate", "KernelPlan", "estimate_kernel", "plan_kernel", "point_images"]
+from gammagrad.maps import (
+    Map,
+    MapAxis,
+    PixelShape,
+    PSFKernel,
+    PSFMap,
+    WcsGeom,
+    conversion,
+    grid_around,
+    middle,
+    middle_shape,
+    reach,
+)
 
 Floats = NDArray[np.float64]
 

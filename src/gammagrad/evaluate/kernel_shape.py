@@ -6,15 +6,10 @@ import math
 from typing import Any
 
 from gammagrad.errors import InputError
-from gammagrad.evaluate.responses import is_compact
+from gammagrad.evaluate.local_responses import is_compact
 from gammagrad.evaluate.sampling import kind_of
 from gammagrad.evaluate.window import CUTOUT_MARGIN
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFKernel
-from gammagrad.maps.pixels import middle, reach
-from gammagrad.maps.units import to_value
-
-__all__ = ["kernel_shapes"]
+from gammagrad.maps import PSFKernel, WcsGeom, middle, reach, to_value
 
 
 def _odd(size: float, noise: float = 1e-6) -> int:

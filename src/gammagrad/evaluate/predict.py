@@ -13,24 +13,10 @@ from numpy.typing import NDArray
 from gammagrad._programs import compiled
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
-from gammagrad.evaluate.responses import Dispersion, check_geometries, edisp_matrix, finite
+from gammagrad.evaluate.local_responses import Dispersion, check_geometries, edisp_matrix, finite
 from gammagrad.evaluate.sampling import kind_of
 from gammagrad.evaluate.window import prepare
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import conversion
-
-__all__ = [
-    "evaluate_npred",
-    "flux_of_reference",
-    "norm_weights",
-    "predict",
-    "reco_exposure",
-    "source_flux",
-    "template_totals",
-]
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, conversion
 
 Floats = NDArray[np.float64]
 

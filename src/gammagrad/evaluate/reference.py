@@ -7,10 +7,8 @@ import numpy as np
 
 from gammagrad.evaluate.predict import template_totals
 from gammagrad.evaluate.sampling import kind_of
-from gammagrad.maps.axes import MapAxis
+from gammagrad.maps import MapAxis
 from gammagrad.models import SkyModel, TemplateSpatialModel, TemplateSpectralModel
-
-__all__ = ["reference_model"]
 
 # A template whose integral differs from 1 by less is normalised.
 _ROUNDING = 1e-9

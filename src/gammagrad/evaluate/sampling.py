@@ -10,21 +10,13 @@ from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.pixels import middle_shape
-from gammagrad.maps.sphere import quadrilateral_areas, unit_vectors
-from gammagrad.models.point import PointSpatialModel
-from gammagrad.models.spatial import GaussianSpatialModel, ShellSpatialModel
-from gammagrad.models.template import TemplateSpatialModel
-
-__all__ = [
-    "SAMPLINGS",
-    "Block",
-    "Sampling",
-    "check_sampling",
-    "choose_sampling",
-    "kind_of",
-]
+from gammagrad.maps import WcsGeom, middle_shape, quadrilateral_areas, unit_vectors
+from gammagrad.models import (
+    GaussianSpatialModel,
+    PointSpatialModel,
+    ShellSpatialModel,
+    TemplateSpatialModel,
+)
 
 Floats = NDArray[np.float64]
 

@@ -12,15 +12,10 @@ from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.fold import FoldInputs, apply_edisp, fold_model
 from gammagrad.errors import InputError
 from gammagrad.evaluate.kernel import plan_kernel, point_images
+from gammagrad.evaluate.local_responses import Dispersion, edisp_matrix, finite
 from gammagrad.evaluate.predict import template_totals
-from gammagrad.evaluate.responses import Dispersion, edisp_matrix, finite
 from gammagrad.evaluate.sampling import kind_of
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import conversion
-
-__all__ = ["SourceResponse", "source_response"]
+from gammagrad.maps import Map, PSFMap, WcsGeom, conversion
 
 
 @pytree

@@ -10,19 +10,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, replace, static_field
-from gammagrad.core.bounded import fold_bounded, prepare_psf
-from gammagrad.core.fold import FoldInputs
-from gammagrad.core.place import add_window, cut_window
+from gammagrad.core.fold import FoldInputs, add_window, cut_window, fold_bounded, prepare_psf
 from gammagrad.errors import InputError
-from gammagrad.evaluate.responses import Dispersion, is_compact
+from gammagrad.evaluate.local_responses import Dispersion, is_compact
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Circle, prepare
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.sphere import angular_distance
-
-__all__ = ["SourceWindow", "source_window"]
+from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, angular_distance
 
 # A source may shrink to this part of the size that its samples were chosen for: the error of the
 # sum over a Gaussian sampled in steps of its sigma is then 6e-5.

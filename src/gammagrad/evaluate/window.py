@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad.core.fold import FoldInputs
-from gammagrad.evaluate.responses import (
+from gammagrad.evaluate.local_responses import (
     Dispersion,
     check_geometries,
     finite,
@@ -28,14 +28,17 @@ from gammagrad.evaluate.sampling import (
     kind_of,
     lonlat,
 )
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.irf import PSFKernel, PSFMap
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import nearest_place, pixel_shape, reach
-from gammagrad.maps.units import conversion
-
-__all__ = ["CUTOUT_MARGIN", "Circle", "Window", "prepare"]
+from gammagrad.maps import (
+    Map,
+    MapAxis,
+    PSFKernel,
+    PSFMap,
+    WcsGeom,
+    conversion,
+    nearest_place,
+    pixel_shape,
+    reach,
+)
 
 Floats = NDArray[np.float64]
 

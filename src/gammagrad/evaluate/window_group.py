@@ -12,10 +12,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gammagrad._pytree import pytree, replace, static_field
-from gammagrad.core.place import PointKernel
+from gammagrad.core.fold import PointKernel
 from gammagrad.evaluate.source_window import SourceWindow
-
-__all__ = ["WindowGroup", "group_windows"]
 
 
 @pytree

@@ -24,8 +24,6 @@ from gammagrad.fitting.run import Point, Run
 from gammagrad.fitting.setup import fit_bounds
 from gammagrad.models import Models
 
-__all__ = ["Candidate", "Settings", "Tried"]
-
 Floats = NDArray[np.float64]
 
 # Descents before giving up.

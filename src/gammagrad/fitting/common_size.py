@@ -8,12 +8,9 @@ import numpy as np
 
 from gammagrad._programs import fill, image_room
 from gammagrad.dataset import MapDataset
-from gammagrad.evaluate.responses import is_compact
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.map import Map
+from gammagrad.evaluate import is_compact
+from gammagrad.maps import Map, MapAxis
 from gammagrad.models import Component, Models, SkyModel, TemplateNPredModel
-
-__all__ = ["on_common_size"]
 
 _LEAST = 128
 """Rows and columns at least: bins take less time than compiling for another size."""

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from gammagrad.fitting.newton import Bowl
 
-__all__ = ["Covariance", "covariance_of"]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

@@ -10,13 +10,9 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
-from gammagrad.evaluate.responses import finite
-from gammagrad.maps.map import Map
-from gammagrad.maps.pixels import nearest_place
-from gammagrad.maps.pixels import reach as pixels_reached
-from gammagrad.maps.units import conversion
-
-__all__ = ["Cutout", "Field", "typical_psf"]
+from gammagrad.evaluate import finite
+from gammagrad.maps import Map, conversion, nearest_place
+from gammagrad.maps import reach as pixels_reached
 
 Floats = NDArray[np.float64]
 

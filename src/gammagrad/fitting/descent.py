@@ -16,8 +16,6 @@ from gammagrad.fitting.frame import Frame
 from gammagrad.fitting.problem import Problem, evaluate
 from gammagrad.fitting.run import Point, Run
 
-__all__ = ["descend"]
-
 Floats = NDArray[np.float64]
 
 # Armijo's and the curvature condition of the line search, and how often it may try.

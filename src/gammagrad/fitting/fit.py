@@ -26,11 +26,9 @@ from gammagrad.fitting.setup import (
     fit_bounds,
     free_names,
 )
-from gammagrad.maps.pixels import middle_shape
+from gammagrad.maps import middle_shape
 from gammagrad.models import Models
 from gammagrad.progress import progress_bar
-
-__all__ = ["fit"]
 
 Floats = NDArray[np.float64]
 

@@ -27,8 +27,6 @@ from numpy.typing import NDArray
 
 from gammagrad._pytree import pytree
 
-__all__ = ["Frame", "error_scales", "make_frame", "plain_frame"]
-
 Floats = NDArray[np.float64]
 
 # Least eigenvalue of the correlations of the expected curvature.

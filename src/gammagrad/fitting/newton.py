@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from gammagrad.fitting.frame import plain_frame
 from gammagrad.fitting.run import Point, Run
 
-__all__ = ["Bowl", "Found", "at_bounds", "polish"]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

@@ -15,18 +15,7 @@ from gammagrad._programs import compiled
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.stats import cash
 from gammagrad.fitting.frame import Frame
-from gammagrad.models import Models
-from gammagrad.models.settings import Settings
-
-__all__ = [
-    "Evaluated",
-    "Problem",
-    "curvature",
-    "evaluate",
-    "make_problem",
-    "parameter_indices",
-    "with_values",
-]
+from gammagrad.models import Models, Settings
 
 Floats = NDArray[np.float64]
 

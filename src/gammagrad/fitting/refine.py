@@ -13,13 +13,12 @@ from astropy.table import QTable, Table
 
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.evaluate.responses import is_compact
+from gammagrad.evaluate import is_compact
 from gammagrad.fitting.candidate import Candidate, Settings
 from gammagrad.fitting.cutouts import Field, typical_psf
 from gammagrad.fitting.refined_table import refined_table
 from gammagrad.fitting.setup import check_datasets, check_options
-from gammagrad.maps.pixels import middle_shape
-from gammagrad.maps.units import to_value
+from gammagrad.maps import middle_shape, to_value
 from gammagrad.models import (
     GaussianSpatialModel,
     Models,
@@ -28,8 +27,6 @@ from gammagrad.models import (
     SkyModel,
 )
 from gammagrad.progress import progress_bar
-
-__all__ = ["refine_peaks"]
 
 _SOURCE = "source"
 _INDEX = ("index", "alpha")

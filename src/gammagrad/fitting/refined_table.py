@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from gammagrad.fitting.candidate import Candidate
 from gammagrad.peaks import source_name
 
-__all__ = ["Ellipse", "error_ellipse", "refined_table", "turned_covariance"]
-
 Floats = NDArray[np.float64]
 
 # Quantiles of chi-squared of two degrees of freedom: -2 log(1 - probability).

@@ -13,8 +13,6 @@ from gammagrad.fitting.result import FitResult
 from gammagrad.fitting.run import Run
 from gammagrad.models import Models
 
-__all__ = ["make_result"]
-
 
 def make_result(
     run: Run, found: Found, names: Sequence[str], models: Models, covariance: bool

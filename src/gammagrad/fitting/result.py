@@ -14,10 +14,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from gammagrad.fitting.problem import parameter_indices, with_values
-from gammagrad.models import Models
-from gammagrad.models.settings import matching
-
-__all__ = ["FitResult"]
+from gammagrad.models import Models, matching
 
 Floats = NDArray[np.float64]
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from gammagrad.fitting.frame import Frame
 from gammagrad.fitting.problem import Problem, curvature, evaluate
 
-__all__ = ["Point", "Run"]
-
 Floats = NDArray[np.float64]
 
 

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.evaluate.sampling import check_sampling
-from gammagrad.models import Models
-from gammagrad.models.component import Component
-
-__all__ = ["check_datasets", "check_models", "check_options", "fit_bounds", "free_names"]
+from gammagrad.evaluate import check_sampling
+from gammagrad.models import Component, Models
 
 Floats = NDArray[np.float64]
 

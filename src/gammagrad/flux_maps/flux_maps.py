@@ -19,14 +19,10 @@ from gammagrad.derive import (
 from gammagrad.errors import InputError
 from gammagrad.flux_maps.named_maps import NamedMaps
 from gammagrad.flux_maps.status import StatusTable, status_table
-from gammagrad.io.flux_maps import FluxMapsContent, read_flux_maps, write_flux_maps
-from gammagrad.io.paths import expand_path
-from gammagrad.io.reading import reading
-from gammagrad.maps.map import Map
+from gammagrad.io import FluxMapsContent, expand_path, read_flux_maps, reading, write_flux_maps
+from gammagrad.maps import Map
 from gammagrad.peaks import find_peaks
 from gammagrad.quantities import FLUXES
-
-__all__ = ["FluxMaps"]
 
 
 class FluxMaps(NamedMaps):
@@ -63,7 +59,7 @@ class FluxMaps(NamedMaps):
 
     Examples
     --------
-    >>> from gammagrad.maps.axes import MapAxis
+    >>> from gammagrad.maps.axes.axes import MapAxis
     >>> from gammagrad.models.spectral import PowerLawSpectralModel
     >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
     >>> norm = Map.create(npix=(4, 3), binsz=0.1, axes=[axis])
@@ -159,7 +155,7 @@ class FluxMaps(NamedMaps):
 
         Examples
         --------
-        >>> from gammagrad.maps.axes import MapAxis
+        >>> from gammagrad.maps.axes.axes import MapAxis
         >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
         >>> status = Map.create(npix=(4, 3), axes=[axis], dtype="int8")
         >>> print(FluxMaps({"status": status}).status_table()["code", "pixels", "meaning"])

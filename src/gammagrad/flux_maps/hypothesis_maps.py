@@ -14,16 +14,10 @@ from numpy.typing import NDArray
 from gammagrad.derive import model_from_content, model_to_content, same_spectrum
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps.flux_maps import FluxMaps
-from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
-from gammagrad.io.paths import expand_path
-from gammagrad.io.reading import reading
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
+from gammagrad.io import Hypothesis, expand_path, read_hypotheses, reading, write_hypotheses
+from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import Models, SkyModel
 from gammagrad.quantities import QUANTITIES
-
-__all__ = ["HypothesisMaps"]
 
 
 class HypothesisMaps(Mapping[str, FluxMaps]):

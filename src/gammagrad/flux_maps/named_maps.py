@@ -9,13 +9,9 @@ import astropy.units as u
 from astropy.table import Table
 
 from gammagrad.derive import check_maps, derivable, derive, reference_values, why_missing
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import SkyModel
 from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
-
-__all__ = ["NamedMaps"]
 
 
 class NamedMaps(Mapping[str, Map]):

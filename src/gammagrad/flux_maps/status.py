@@ -6,10 +6,8 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
-from gammagrad.core.solve import STATUS
-from gammagrad.maps.map import Map
-
-__all__ = ["StatusTable", "status_table"]
+from gammagrad.core.norm import STATUS
+from gammagrad.maps import Map
 
 
 class StatusTable(QTable):
@@ -27,7 +25,7 @@ def status_table(status: Map) -> StatusTable:
     Parameters
     ----------
     status : Map
-        Codes of `gammagrad.core.solve.Status`, with an energy axis.
+        Codes of `gammagrad.core.norm.solve.Status`, with an energy axis.
 
     Returns
     -------
@@ -38,7 +36,7 @@ def status_table(status: Map) -> StatusTable:
 
     Examples
     --------
-    >>> from gammagrad.maps.axes import MapAxis
+    >>> from gammagrad.maps.axes.axes import MapAxis
     >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
     >>> status = Map.create(npix=(4, 3), axes=[axis], dtype="int8")
     >>> status.data[0, 0] = 1

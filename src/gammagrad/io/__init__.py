@@ -1,5 +1,49 @@
 """Reading and writing of files."""
 
-from gammagrad.io.map_fits import read_map, write_map
+from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
+from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus
+from gammagrad.io.flux_maps import FluxMapsContent, model_filename, read_flux_maps, write_flux_maps
+from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
+from gammagrad.io.map_dataset import read_map_dataset, write_map_dataset
+from gammagrad.io.map_fits import map_to_hdus, read_map, write_map
+from gammagrad.io.paths import expand_path, path_in_file
+from gammagrad.io.peak_tables import read_peaks, write_peaks
+from gammagrad.io.plain_fits import read_plain
+from gammagrad.io.psf_fits import read_psf
+from gammagrad.io.reading import reading, reads_file
+from gammagrad.io.source_tables import TABLE_SUFFIXES, read_source_table
+from gammagrad.io.yaml_file import read_yaml, write_yaml
 
-__all__ = ["read_map", "write_map"]
+__all__ = [
+    "FluxMapsContent",
+    "Hypothesis",
+    "TABLE_SUFFIXES",
+    "expand_path",
+    "file_sha256",
+    "hdu_names",
+    "import_regions",
+    "map_to_hdus",
+    "model_filename",
+    "path_in_file",
+    "read_ds9",
+    "read_flux_maps",
+    "read_hdus",
+    "read_hypotheses",
+    "read_map",
+    "read_map_dataset",
+    "read_peaks",
+    "read_plain",
+    "read_psf",
+    "read_source_table",
+    "read_yaml",
+    "reading",
+    "reads_file",
+    "write_ds9_polygons",
+    "write_flux_maps",
+    "write_hdus",
+    "write_hypotheses",
+    "write_map",
+    "write_map_dataset",
+    "write_peaks",
+    "write_yaml",
+]

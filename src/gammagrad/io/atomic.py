@@ -20,7 +20,6 @@ try:
 except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Content", "check_targets", "write_files"]
 
 Content = Callable[[BinaryIO], object]
 """Writes what is to be in a file."""
@@ -223,3 +222,30 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
         except FileExistsError as error:
             raise _is_there(target) from error
         os.replace(temporary, target)
+
+
+def text_content(text: str) -> Content:
+    """Return what writes a text, as UTF-8."""
+    return lambda file: file.write(text.encode())
+
+
+def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write a text file, whole or not at all.
+
+    Parameters
+    ----------
+    text : str
+        What to write, as UTF-8.
+    filename : str or path
+        Path of the file.
+    overwrite : bool
+        Replace a file that is there.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there and is not to be replaced.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    write_files([(filename, text_content(text))], overwrite)

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad.errors import InputError, short
 from gammagrad.io.fits_file import card_text, get_hdu, hdu_names
-from gammagrad.maps.axes import MapAxes, MapAxis
-from gammagrad.maps.units import parse_unit
-
-__all__ = ["axes_from_hdus", "axes_to_header", "axes_to_table", "check_bands"]
+from gammagrad.maps import MapAxes, MapAxis, parse_unit
 
 Floats = NDArray[np.float64]
 

@@ -12,11 +12,9 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError, short
+from gammagrad.io.atomic import write_text
 from gammagrad.io.paths import expand_path
 from gammagrad.io.reading import reads_file
-from gammagrad.io.text_file import write_text
-
-__all__ = ["import_regions", "read_ds9", "write_ds9_polygons"]
 
 _LARGEST = 5_000_000
 

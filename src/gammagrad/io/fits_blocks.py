@@ -16,8 +16,6 @@ import numpy as np
 
 from gammagrad.errors import InputError, short
 
-__all__ = ["Block", "check_sums", "missing_extensions", "most_unpacked", "read_blocks"]
-
 _BLOCK, _CARD = 2880, 80
 _KINDS = {"IMAGE", "IUEIMAGE", "TABLE", "BINTABLE", "A3DTABLE", "FOREIGN", "DUMP"}
 _WITHOUT_VALUE = {"", "COMMENT", "HISTORY", "CONTINUE", "HIERARCH"}

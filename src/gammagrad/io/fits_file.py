@@ -28,9 +28,6 @@ from gammagrad.io.fits_blocks import (
 from gammagrad.io.paths import expand_path
 from gammagrad.io.reading import reads_file
 
-__all__ = ["card_json", "card_text", "file_sha256", "fits_content", "get_hdu", "hdu_names"]
-__all__ += ["read_hdus", "write_hdus"]
-
 Filename = str | os.PathLike[str]
 _GZIP = b"\x1f\x8b"
 

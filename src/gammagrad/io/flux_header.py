@@ -16,8 +16,6 @@ from astropy.io import fits
 from gammagrad.errors import InputError, short
 from gammagrad.io.fits_file import card_json
 
-__all__ = ["CARDS", "creator", "meta_of_header", "primary_hdu", "to_json", "to_yaml"]
-
 CARDS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
     {
         "sed_type_init": ("SEDINIT", "what the fluxes were first given as"),

@@ -20,7 +20,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from gammagrad.errors import InputError, short
-from gammagrad.io.atomic import Content, write_files
+from gammagrad.io.atomic import Content, text_content, write_files
 from gammagrad.io.bands_fits import check_bands
 from gammagrad.io.fits_file import card_json, card_text, fits_content, read_hdus
 from gammagrad.io.flux_header import meta_of_header, primary_hdu, to_yaml
@@ -28,13 +28,9 @@ from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.io.paths import expand_path
 from gammagrad.io.reading import reads_file
-from gammagrad.io.text_file import text_content
 from gammagrad.io.yaml_file import read_yaml
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map
 from gammagrad.quantities import QUANTITIES
-
-__all__ = ["HYPOTHESES", "FluxMapsContent", "map_images", "model_filename", "read_flux_maps"]
-__all__ += ["read_images", "write_flux_maps"]
 
 HYPOTHESES = "HYPOTHES"
 """Card of the primary header that files of several models have, see `io.hypothesis_maps`."""

@@ -22,9 +22,7 @@ from gammagrad.io.flux_header import creator, to_json
 from gammagrad.io.flux_maps import HYPOTHESES, map_images, read_images
 from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.reading import reads_file
-from gammagrad.maps.map import Map
-
-__all__ = ["Hypothesis", "read_hypotheses", "write_hypotheses"]
+from gammagrad.maps import Map
 
 
 class Hypothesis(NamedTuple):

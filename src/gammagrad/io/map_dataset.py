@@ -18,10 +18,7 @@ from gammagrad.io.bands_fits import check_bands
 from gammagrad.io.fits_file import card_text, hdu_names, read_hdus, write_hdus
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.io.reading import reads_file
-from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFMap
-from gammagrad.maps.map import Map
-
-__all__ = ["read_map_dataset", "read_table", "table_to_hdu", "write_map_dataset"]
+from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap
 
 _MAPS = ("counts", "exposure", "background", "mask_safe", "mask_fit")
 _TABLES = ("gti", "meta_table")

@@ -15,11 +15,7 @@ from gammagrad.errors import InputError, InputWarning, short
 from gammagrad.io.bands_fits import axes_from_hdus, axes_to_header, axes_to_table, unit_to_fits
 from gammagrad.io.fits_file import card_text, get_hdu, hdu_names, read_hdus, write_hdus
 from gammagrad.io.reading import reads_file
-from gammagrad.maps.geom import Geom, RegionGeom, WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import parse_unit, without_count_units
-
-__all__ = ["map_from_hdus", "map_to_hdus", "read_map", "write_map"]
+from gammagrad.maps import Geom, Map, RegionGeom, WcsGeom, parse_unit, without_count_units
 
 
 def map_to_hdus(m: Map, name: str) -> list[Any]:

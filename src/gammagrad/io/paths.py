@@ -8,8 +8,6 @@ from pathlib import Path
 
 from gammagrad.errors import FileAccessError, FileMissingError, short
 
-__all__ = ["FILE_VARIABLES", "expand_path", "path_in_file"]
-
 FILE_VARIABLES = ("GAMMAPY_DATA",)
 """Environment variables that a file may name in the path of another, as gammapy's models do."""
 

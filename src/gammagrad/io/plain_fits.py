@@ -13,9 +13,7 @@ from gammagrad.io.fits_file import card_text, get_hdu, read_hdus
 from gammagrad.io.map_dataset import read_table
 from gammagrad.io.map_fits import map_from_hdus
 from gammagrad.io.reading import reads_file
-from gammagrad.maps.map import Map
-
-__all__ = ["PlainMap", "read_plain"]
+from gammagrad.maps import Map
 
 _EXTENSION = re.compile(r"(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]")
 

@@ -12,12 +12,7 @@ from gammagrad.errors import InputError
 from gammagrad.io.fits_file import hdu_names, read_hdus
 from gammagrad.io.map_fits import map_from_hdus
 from gammagrad.io.reading import reads_file
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import RegionGeom
-from gammagrad.maps.irf import PSFMap
-from gammagrad.maps.map import Map
-
-__all__ = ["read_psf"]
+from gammagrad.maps import Map, MapAxis, PSFMap, RegionGeom
 
 
 @reads_file

@@ -10,8 +10,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from gammagrad.errors import FileAccessError, FileContentError, FileMissingError, GammagradError
 
-__all__ = ["reading", "reads_file"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Filename = TypeVar("Filename", bound="str | PathLike[str]")

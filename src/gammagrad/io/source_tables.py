@@ -13,8 +13,6 @@ from gammagrad.io.map_dataset import read_table
 from gammagrad.io.paths import expand_path
 from gammagrad.io.reading import reads_file
 
-__all__ = ["TABLE_SUFFIXES", "read_source_table"]
-
 _FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz")
 _TEXT = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from gammagrad.errors import InputError, short
 
-__all__ = ["check_events"]
-
 _DEEPEST = 50
 _MOST = 200_000
 """Values that a text may stand for, those of aliases counted each time."""

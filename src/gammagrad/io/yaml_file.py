@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gammagrad.errors import FileMissingError, InputError, short
+from gammagrad.io.atomic import write_text
 from gammagrad.io.paths import expand_path
 from gammagrad.io.reading import reads_file
-from gammagrad.io.text_file import write_text
 from gammagrad.io.yaml_events import check_events
-
-__all__ = ["read_yaml", "write_yaml"]
 
 _LARGEST = 50_000_000
 

@@ -1,17 +1,82 @@
 """Maps of the sky with their geometry and units, on the host."""
 
 from gammagrad.maps.axes import MapAxes, MapAxis
-from gammagrad.maps.geom import Geom, RegionGeom, WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.uneven import SolidAngleWarning, warn_if_uneven
+from gammagrad.maps.geom import (
+    Geom,
+    PixelShape,
+    RegionGeom,
+    SolidAngleWarning,
+    WcsGeom,
+    angle_pair,
+    angular_distance,
+    disc_around,
+    disc_kernel,
+    grid_around,
+    middle,
+    middle_shape,
+    nearest_place,
+    on_sky,
+    pixel_shape,
+    quadrilateral_areas,
+    reach,
+    unit_vectors,
+    warn_if_uneven,
+)
+from gammagrad.maps.irf import EDispKernelMap, EDispMap, PSFKernel, PSFMap, diagonal_edisp
+from gammagrad.maps.map import (
+    Map,
+    block_sum,
+    local_maxima,
+    repeat_blocks,
+    sky_maxima,
+    zoom_bilinear,
+)
+from gammagrad.maps.units import (
+    INTERNAL_UNITS,
+    conversion,
+    parse_unit,
+    quantity,
+    to_value,
+    without_count_units,
+)
 
 __all__ = [
+    "EDispKernelMap",
+    "EDispMap",
     "Geom",
+    "INTERNAL_UNITS",
     "Map",
     "MapAxes",
     "MapAxis",
+    "PSFKernel",
+    "PSFMap",
+    "PixelShape",
     "RegionGeom",
     "SolidAngleWarning",
     "WcsGeom",
+    "angle_pair",
+    "angular_distance",
+    "block_sum",
+    "conversion",
+    "diagonal_edisp",
+    "disc_around",
+    "disc_kernel",
+    "grid_around",
+    "local_maxima",
+    "middle",
+    "middle_shape",
+    "nearest_place",
+    "on_sky",
+    "parse_unit",
+    "pixel_shape",
+    "quadrilateral_areas",
+    "quantity",
+    "reach",
+    "repeat_blocks",
+    "sky_maxima",
+    "to_value",
+    "unit_vectors",
     "warn_if_uneven",
+    "without_count_units",
+    "zoom_bilinear",
 ]

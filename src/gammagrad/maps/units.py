@@ -13,15 +13,6 @@ from astropy import units as u
 from gammagrad._arrays import unmasked
 from gammagrad.errors import InputError, short
 
-__all__ = [
-    "INTERNAL_UNITS",
-    "conversion",
-    "parse_unit",
-    "quantity",
-    "to_value",
-    "without_count_units",
-]
-
 # Every number inside the package that has one of these meanings is in this unit.
 INTERNAL_UNITS: dict[str, str] = {
     "energy": "TeV",

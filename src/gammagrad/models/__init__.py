@@ -5,10 +5,11 @@ of one of each. Names and parameter names are those of gammapy. Units are checke
 made; from then on everything is a plain number in internal units (TeV, deg, cm, s, sr).
 """
 
-from gammagrad.models.background import FoVBackgroundModel, TemplateNPredModel
+from gammagrad.models.background_models import FoVBackgroundModel, TemplateNPredModel
 from gammagrad.models.base import Model
 from gammagrad.models.collection import Models
 from gammagrad.models.component import Component
+from gammagrad.models.free_parameters import Settings, matching
 from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.serialise import (
     model_from_dict,
@@ -50,6 +51,7 @@ __all__ = [
     "PointSpatialModel",
     "PowerLawNormSpectralModel",
     "PowerLawSpectralModel",
+    "Settings",
     "ShellSpatialModel",
     "SkyModel",
     "SpatialModel",
@@ -58,6 +60,7 @@ __all__ = [
     "TemplateSpatialModel",
     "TemplateSpectralModel",
     "default_kernel_model",
+    "matching",
     "model_from_dict",
     "model_to_dict",
     "models_from_dict",

@@ -14,8 +14,6 @@ import numpy as np
 from gammagrad._pytree import replace, to_internal
 from gammagrad.errors import InputError, InputTypeError, short
 
-__all__ = ["DNDE", "SURFACE_DNDE", "Limits", "Model", "format_table", "parameter", "promote"]
-
 DNDE = "cm-2 s-1 TeV-1"
 SURFACE_DNDE = "cm-2 s-1 TeV-1 sr-1"
 

@@ -12,7 +12,7 @@ import numpy as np
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.models.component import Component
-from gammagrad.models.settings import (
+from gammagrad.models.free_parameters import (
     Place,
     Settings,
     matching,
@@ -20,8 +20,6 @@ from gammagrad.models.settings import (
     no_such_parameter,
     parameter_places,
 )
-
-__all__ = ["Models"]
 
 
 @pytree

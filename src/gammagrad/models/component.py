@@ -8,8 +8,6 @@ from gammagrad._pytree import replace
 from gammagrad.errors import InputTypeError
 from gammagrad.models.base import format_table
 
-__all__ = ["Component", "assign", "check_datasets", "check_name", "check_part"]
-
 
 class Component:
     """Base of what a dataset's models are made of: a name, datasets, and sub-models."""

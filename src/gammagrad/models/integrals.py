@@ -12,8 +12,6 @@ import numpy as np
 
 from gammagrad.models.base import promote
 
-__all__ = ["exp_mean", "integrate_log_energy", "interpolate_linear", "power_law_integral"]
-
 # the series of sinh(h) / h in h^2, exact to 1e-17 for |h| < 1
 _SINHC = tuple(1 / math.factorial(2 * k + 1) for k in range(9))
 _N_NODES = 40

@@ -13,8 +13,6 @@ from gammagrad.models.base import Model, parameter, promote
 from gammagrad.models.spatial_base import SpatialModel, check_frame
 from gammagrad.models.sphere import haversine, offsets
 
-__all__ = ["PointSpatialModel"]
-
 # pixels from the grid's nearest pixel: further out there is no weight, nor a trustworthy position
 _REACH = 4.0
 _N_STEPS = 5

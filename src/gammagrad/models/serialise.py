@@ -15,7 +15,7 @@ import numpy as np
 
 from gammagrad._pytree import to_internal
 from gammagrad.errors import InputError, short
-from gammagrad.models.background import FoVBackgroundModel, TemplateNPredModel
+from gammagrad.models.background_models import FoVBackgroundModel, TemplateNPredModel
 from gammagrad.models.collection import Models
 from gammagrad.models.component import Component
 from gammagrad.models.point import PointSpatialModel
@@ -37,8 +37,6 @@ from gammagrad.models.spectral import (
 )
 from gammagrad.models.spectral_table import PiecewiseNormSpectralModel, TemplateSpectralModel
 from gammagrad.models.template import TemplateSpatialModel
-
-__all__ = ["model_from_dict", "model_to_dict", "models_from_dict", "models_to_dict"]
 
 LoadMap = Callable[[str], Any]
 

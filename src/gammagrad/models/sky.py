@@ -14,8 +14,6 @@ from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.spatial_base import SpatialModel
 from gammagrad.models.spectral import PowerLawSpectralModel, SpectralModel
 
-__all__ = ["APPLY_IRF", "SkyModel", "default_kernel_model"]
-
 APPLY_IRF = {"exposure": True, "psf": True, "edisp": True}
 
 

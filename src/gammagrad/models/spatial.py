@@ -17,13 +17,6 @@ from gammagrad.models.base import Model, parameter, promote
 from gammagrad.models.spatial_base import ExtendedSpatialModel, check_frame
 from gammagrad.models.sphere import haversine, offsets, separation
 
-__all__ = [
-    "ConstantSpatialModel",
-    "DiskSpatialModel",
-    "GaussianSpatialModel",
-    "ShellSpatialModel",
-]
-
 # 2 erfinv(0.9): the edge of a disk falls from 95 % to 5 % within its width
 _EDGE = 2.3261743073533485
 _N_AZIMUTH = 64

@@ -11,8 +11,6 @@ from gammagrad._pytree import replace
 from gammagrad.errors import InputError
 from gammagrad.models.base import Model, promote
 
-__all__ = ["FRAMES", "ExtendedSpatialModel", "SpatialModel", "check_frame"]
-
 FRAMES = ("icrs", "galactic")
 
 

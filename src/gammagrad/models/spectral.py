@@ -17,15 +17,6 @@ from gammagrad._pytree import pytree, to_internal
 from gammagrad.models.base import DNDE, Model, parameter, promote
 from gammagrad.models.integrals import integrate_log_energy, power_law_integral
 
-__all__ = [
-    "BrokenPowerLawSpectralModel",
-    "ExpCutoffPowerLawSpectralModel",
-    "LogParabolaSpectralModel",
-    "PowerLawNormSpectralModel",
-    "PowerLawSpectralModel",
-    "SpectralModel",
-]
-
 
 class SpectralModel(Model, ABC):
     """Base of the spectral models: what they all answer."""

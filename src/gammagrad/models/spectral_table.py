@@ -14,8 +14,6 @@ from gammagrad.models.base import DNDE, Model, parameter
 from gammagrad.models.integrals import exp_mean, interpolate_linear
 from gammagrad.models.spectral import SpectralModel
 
-__all__ = ["PiecewiseNormSpectralModel", "TemplateSpectralModel"]
-
 
 def _check_table(model: str, energy: Any, values: Any, name: str) -> None:
     n_energy, n_values = np.shape(energy), np.shape(values)

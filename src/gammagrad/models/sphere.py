@@ -9,8 +9,6 @@ import jax.numpy as jnp
 
 from gammagrad.models.base import promote
 
-__all__ = ["haversine", "offsets", "separation"]
-
 
 def offsets(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the direction of points in the frame of a centre.

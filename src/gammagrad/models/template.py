@@ -13,8 +13,6 @@ from gammagrad.errors import InputError
 from gammagrad.models.base import SURFACE_DNDE, Model, as_number, format_value, promote
 from gammagrad.models.spatial_base import FRAMES, SpatialModel
 
-__all__ = ["Opaque", "TemplateSpatialModel"]
-
 # a map evaluated on its own pixels and energies must not lose its border to rounding
 _NOISE = 1e-6
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import jax
 
-__all__ = ["core_groups", "core_shares", "worker_environment"]
-
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 
 # settings of JAX's persistent compilation cache, which workers share with their caller

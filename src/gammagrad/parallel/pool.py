@@ -24,8 +24,6 @@ from typing import Any, BinaryIO, cast
 from gammagrad.parallel.cores import core_groups, core_shares, worker_environment
 from gammagrad.parallel.worker import DONE, PROGRESS, WorkerError, fewer_jobs, reraise, send
 
-__all__ = ["run_in_pool", "shutdown_pool"]
-
 # before anything of the package is imported: what else writes to the standard output must not get
 # between the answers, and JAX counts the processors when it starts
 _START = """# a worker of gammagrad

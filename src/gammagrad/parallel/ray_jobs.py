@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from gammagrad.parallel.cores import worker_environment
 from gammagrad.parallel.worker import DONE, WorkerError, attempt, fewer_jobs, reraise
 
-__all__ = ["run_on_ray", "shutdown_ray"]
-
 log = logging.getLogger(__name__)
 
 Function = Callable[[Any, Callable[[float], None]], Any]

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from io import BufferedReader
 from typing import Any, BinaryIO, NamedTuple
 
-__all__ = ["DONE", "ERROR", "PROGRESS", "WorkerError", "attempt", "fewer_jobs", "reraise", "send"]
-__all__ += ["serve"]
-
 DONE, ERROR, PROGRESS = "done", "error", "progress"
 
 # seconds between two reports of progress

@@ -9,8 +9,6 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-__all__ = ["draw_ellipses", "has_ellipses"]
-
 _MAJOR, _MINOR, _ANGLE = "ellipse_major_95", "ellipse_minor_95", "ellipse_angle"
 _CORNERS = 61
 

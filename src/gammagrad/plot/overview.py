@@ -15,21 +15,12 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io.paths import expand_path
-from gammagrad.maps.geom import WcsGeom
+from gammagrad.io import expand_path
+from gammagrad.maps import WcsGeom
 from gammagrad.plot.profile import plot_profile
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.significance import plot_significance_histogram
 from gammagrad.plot.sky import plot_flux_maps
-
-__all__ = [
-    "PICTURES",
-    "draw_to_files",
-    "picture_names",
-    "plot_overview",
-    "save_figure",
-    "write_pictures",
-]
 
 PICTURES = ("sqrt_ts", "flux", "histogram")
 """Names of the pictures that `write_pictures` makes by default."""

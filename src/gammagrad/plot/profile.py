@@ -9,15 +9,13 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
-from gammagrad.core.solve import Status
+from gammagrad.core.norm import Status
 from gammagrad.derive import reference_values, scan_norms
 from gammagrad.errors import InputError, short
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.sky import energy_text
 from gammagrad.quantities import FLUXES, QUANTITIES
-
-__all__ = ["ProfileCurve", "plot_profile", "profile_curve"]
 
 Floats = NDArray[np.float64]
 

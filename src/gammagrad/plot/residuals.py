@@ -11,17 +11,13 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gammagrad.core.convolve import convolve
-from gammagrad.core.lima import lima_significance_known_background
+from gammagrad.core.images import convolve
+from gammagrad.core.stats import lima_significance_known_background
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.discs import disc_kernel
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import to_value
-from gammagrad.models.sky import SkyModel
+from gammagrad.maps import Map, disc_kernel, to_value
+from gammagrad.models import SkyModel
 from gammagrad.plot.sky import plot_map
-
-__all__ = ["plot_residuals", "residual_map"]
 
 
 def _source(model: SkyModel, position: SkyCoord, norm: float, name: str) -> SkyModel:

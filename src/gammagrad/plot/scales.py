@@ -8,19 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.core.solve import Status
+from gammagrad.core.norm import Status
 from gammagrad.errors import InputError
 from gammagrad.quantities import FLUXES
-
-__all__ = [
-    "asinh_ticks",
-    "auto_stretch",
-    "categories",
-    "colour_map",
-    "colour_scale",
-    "pyplot",
-    "tick_text",
-]
 
 _SIGMA_LINEAR = 5.0  # larger significances are drawn on a logarithmic scale
 _STATUS_COLOURS = {

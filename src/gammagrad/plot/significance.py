@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 from gammagrad.distribution import distribution_of
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
-from gammagrad.maps.units import to_value
+from gammagrad.maps import Map, WcsGeom, to_value
 from gammagrad.plot.scales import pyplot
-
-__all__ = ["SignificanceFit", "plot_significance_histogram"]
 
 
 @dataclass(frozen=True)

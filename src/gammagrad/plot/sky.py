@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom
-from gammagrad.maps.map import Map
+from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.plot.ellipses import draw_ellipses, has_ellipses
 from gammagrad.plot.scales import (
     asinh_ticks,
@@ -27,8 +25,6 @@ from gammagrad.plot.scales import (
     tick_text,
 )
 from gammagrad.quantities import QUANTITIES
-
-__all__ = ["colour_bar", "energy_text", "plot_flux_maps", "plot_map"]
 
 _DASH = "\N{EN DASH}"
 _FRAMES = {

@@ -1,0 +1,366 @@
+"""Same-size convolution of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from gammagrad._pytree import pytree, static_field
+from gammagrad.errors import InputError
+
+DIRECT_MAX_PIXELS = 49
+"""Kernels of up to this many pixels are convolved directly when the method is ``"auto"``."""
+
+
+def _image(value: ArrayLike, name: str) -> Array:
+    """Return an array after checking that it is a two-dimensional one with pixels."""
+    array = jnp.asarray(value)
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(
+            f"{name} must be a two-dimensional array with at least one pixel, got shape "
+            f"{array.shape}; use jax.vmap or convolve_stack for stacks."
+        )
+    return array
+
+
+def _as_floats(image: Array, kernel: Array) -> tuple[Array, Array]:
+    """Bring both to one floating dtype: the image's, or the kernel's if the image has none."""
+    for array in (image, kernel):
+        if jnp.issubdtype(array.dtype, jnp.inexact):
+            return image.astype(array.dtype), kernel.astype(array.dtype)
+    dtype = jnp.zeros(()).dtype
+    return image.astype(dtype), kernel.astype(dtype)
+
+
+def fast_length(n: int) -> int:
+    """Return a length that transforms are fast for: prime factors 2, 3 and 5 only.
+
+    Parameters
+    ----------
+    n
+        Least length.
+
+    Returns
+    -------
+    int
+        The smallest such number from `n` on.
+    """
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
+
+
+def _is_direct(kernel: tuple[int, ...], method: str) -> bool:
+    """Tell whether a kernel of this shape is summed instead of transformed."""
+    return method == "direct" or (method == "auto" and kernel[0] * kernel[1] <= DIRECT_MAX_PIXELS)
+
+
+def _convolve_from(image: Array, kernel: Array, start: tuple[int, int], method: str) -> Array:
+    """Convolve with zeros outside; `start` is the kernel pixel that lands on the output pixel."""
+    (ny, nx), (ky, kx), (sy, sx) = image.shape, kernel.shape, start
+    if method not in ("auto", "fft", "direct"):
+        raise InputError(f'method must be "auto", "fft" or "direct", got {method!r}.')
+    if _is_direct((ky, kx), method):
+        # padding here, and "valid" there, lets the kernel be larger than the image on any side
+        padded = jnp.pad(image, ((ky - 1 - sy, sy), (kx - 1 - sx, sx)))
+        return jax.scipy.signal.convolve2d(
+            padded, kernel, mode="valid", precision=lax.Precision.HIGHEST
+        )
+    full = (ny + ky - 1, nx + kx - 1)
+    extra = tuple((0, fast_length(n) - n) for n in full)
+    result = jax.scipy.signal.fftconvolve(jnp.pad(image, extra), kernel)
+    return result[sy : sy + ny, sx : sx + nx]
+
+
+def convolve(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
+    """Convolve an image with a kernel, zeros outside, the result of the image's size.
+
+    ``result[p] = sum_q kernel[q] image[p - q + c]`` with the kernel's centre ``c = (k - 1) // 2``
+    along each axis, as ``scipy.signal.convolve(..., mode="same")`` does for kernels smaller than
+    the image. The kernel may be larger than the image.
+
+    A NaN in the image stays within the kernel's reach when the method is direct; an FFT spreads
+    it, and rounding noise of about 1e-16 of the largest value (float64), over the whole result.
+
+    Parameters
+    ----------
+    image
+        Image, shape (ny, nx). Use `convolve_stack` or `jax.vmap` for several.
+    kernel
+        Kernel, shape (ky, kx), odd or even sides.
+    method
+        ``"direct"`` sums, ``"fft"`` transforms (padded to sides with factors 2, 3 and 5 only).
+        ``"auto"`` sums for kernels of up to 49 pixels. Measured on two CPU cores in float64 on
+        200 x 400 pixels, direct against FFT: 0.5 and 0.9 ms at 7 x 7, 2.0 and 1.0 ms at 9 x 9,
+        20 and 1.0 ms at 21 x 21.
+
+    Returns
+    -------
+    Array
+        Shape (ny, nx), in the floating dtype of the image (of the kernel where the image has
+        integers or booleans; of neither: JAX's default).
+
+    Raises
+    ------
+    ValueError
+        If an argument is not two-dimensional or is empty, or the method is unknown.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> image = jnp.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    >>> print(convolve(image, jnp.array([[1.0, 2.0, 3.0]])))
+    [[0. 0. 0. 0.]
+     [0. 1. 2. 3.]]
+    """
+    image, kernel = _as_floats(_image(image, "image"), _image(kernel, "kernel"))
+    ky, kx = kernel.shape
+    return _convolve_from(image, kernel, ((ky - 1) // 2, (kx - 1) // 2), method)
+
+
+def correlate(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
+    """Correlate an image with a kernel, zeros outside: the transpose of `convolve`.
+
+    ``result[p] = sum_q kernel[q] image[p + q - c]`` with the kernel's centre ``c = (k - 1) // 2``:
+    for every `a` and `b`, ``sum(a * convolve(b, kernel)) == sum(b * correlate(a, kernel))``.
+
+    Parameters
+    ----------
+    image
+        Image, shape (ny, nx).
+    kernel
+        Kernel, shape (ky, kx), odd or even sides.
+    method
+        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
+
+    Returns
+    -------
+    Array
+        Shape (ny, nx); dtype as in `convolve`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not two-dimensional or is empty, or the method is unknown.
+    """
+    image, kernel = _as_floats(_image(image, "image"), _image(kernel, "kernel"))
+    ky, kx = kernel.shape
+    return _convolve_from(image, kernel[::-1, ::-1], (ky // 2, kx // 2), method)
+
+
+@pytree
+class PreparedKernel:
+    """A kernel, or several, made ready for many images of one size, see `prepare_kernel`.
+
+    Parameters
+    ----------
+    values
+        The kernel, or its transform; of several, all of them.
+    shape
+        Shape of the images.
+    start
+        The kernel's pixel that lands on the output pixel.
+    lengths
+        Sides of the transform; None where the kernel is summed instead.
+    """
+
+    values: Array
+    shape: tuple[int, int] = static_field()
+    start: tuple[int, int] = static_field()
+    lengths: tuple[int, int] | None = static_field()
+
+    def convolve(self, image: Array) -> Array:
+        """Convolve an image with the kernel, zeros outside, the result of the image's size.
+
+        Parameters
+        ----------
+        image
+            Image of the shape and dtype that the kernel was prepared for. For n kernels: n
+            images, shape (n, ny, nx), or one for all, shape (1, ny, nx), transformed but once.
+
+        Returns
+        -------
+        Array
+            Same shape and dtype; n images for n kernels.
+        """
+        values = jnp.asarray(self.values)
+        if self.lengths is None:
+            if values.ndim == 2:
+                return _convolve_from(image, values, self.start, "direct")
+            # one after the other: on CPUs several at once take ten times as long
+            images = jnp.broadcast_to(image, (len(values), *self.shape))
+            start = self.start
+            return lax.map(
+                lambda pair: _convolve_from(pair[0], pair[1], start, "direct"), (images, values)
+            )
+        spectrum = jnp.fft.rfft2(image, s=self.lengths)
+        product = jnp.broadcast_to(spectrum, values.shape) * values
+        (ny, nx), (sy, sx) = self.shape, self.start
+        full = jnp.fft.irfft2(product, s=self.lengths)
+        return full[..., sy : sy + ny, sx : sx + nx]
+
+
+def prepare_kernel(
+    kernel: Any,
+    shape: tuple[int, ...],
+    method: str = "auto",
+    start: tuple[int, int] | None = None,
+    xp: Any = jnp,
+) -> PreparedKernel:
+    """Transform a kernel once for all images of a size that it shall be convolved with.
+
+    Parameters
+    ----------
+    kernel
+        Kernel, floating, shape (ky, kx), or several, shape (n, ky, kx).
+    shape
+        Shape (ny, nx) of the images.
+    method
+        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
+    start
+        The kernel's pixel that lands on the output pixel; None for ``(k - 1) // 2``, as `convolve`.
+    xp
+        ``jax.numpy``, or ``numpy`` for kernels that are kept; static.
+
+    Returns
+    -------
+    PreparedKernel
+        Its method `convolve` gives what the function of that name does.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> prepared = prepare_kernel(jnp.ones((3, 3)), (4, 5), method="fft")
+    >>> bool(jnp.allclose(prepared.convolve(jnp.ones((4, 5)))[0, :2], jnp.array([4.0, 6.0])))
+    True
+    """
+    (ny, nx), (ky, kx) = shape, kernel.shape[-2:]
+    sy, sx = start or ((ky - 1) // 2, (kx - 1) // 2)
+    if _is_direct((ky, kx), method):
+        return PreparedKernel(kernel, (ny, nx), (sy, sx), None)
+    # what wraps around must miss the rows and columns that are kept, no more
+    reach = (max(sy, ky - 1 - sy), max(sx, kx - 1 - sx))
+    lengths = (fast_length(max(ny + reach[0], ky)), fast_length(max(nx + reach[1], kx)))
+    return PreparedKernel(xp.fft.rfft2(kernel, s=lengths), (ny, nx), (sy, sx), lengths)
+
+
+def kernel_inside(kernel: Array, shape: tuple[int, ...]) -> Array:
+    """Sum the part of a kernel around each pixel that lies inside the image.
+
+    Parameters
+    ----------
+    kernel
+        Kernel, shape (ky, kx).
+    shape
+        Shape (ny, nx) of the image.
+
+    Returns
+    -------
+    Array
+        What `convolve` makes of an image of ones, shape (ny, nx), without a convolution.
+    """
+    # a sum over any rectangle of the kernel is a difference of these
+    sums = jnp.pad(jnp.cumsum(jnp.cumsum(kernel, axis=0), axis=1), ((1, 0), (1, 0)))
+    for axis, (n, k) in enumerate(zip(shape, kernel.shape, strict=True)):
+        last = np.arange(n) + (k - 1) // 2 + 1
+        sums = _at(sums, np.minimum(last, k), axis) - _at(sums, np.clip(last - n, 0, k), axis)
+    return sums
+
+
+def _at(array: Array, index: np.ndarray, axis: int) -> Array:
+    """Take entries along an axis: one after the other, the first and last perhaps repeatedly."""
+    first, last = int(index[0]), int(index[-1])
+    repeated = [(0, 0)] * array.ndim
+    repeated[axis] = (int(np.sum(index == first)) - 1, 0)
+    if last > first:
+        repeated[axis] = (repeated[axis][0], int(np.sum(index == last)) - 1)
+    return jnp.pad(lax.slice_in_dim(array, first, last + 1, axis=axis), repeated, mode="edge")
+
+
+def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
+    """Convolve every image of a stack, with one kernel or with one each.
+
+    Parameters
+    ----------
+    images
+        Images, shape (n, ny, nx).
+    kernel
+        One kernel for all, shape (ky, kx), or one for each image, shape (n, ky, kx).
+    method
+        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
+
+    Returns
+    -------
+    Array
+        Shape (n, ny, nx); dtype as in `convolve`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes are not as above, or the method is unknown.
+    """
+    images, kernel = jnp.asarray(images), jnp.asarray(kernel)
+    if images.ndim != 3 or kernel.ndim not in (2, 3):
+        raise InputError(
+            "images must have shape (n, ny, nx) and kernel (ky, kx) or (n, ky, kx), got "
+            f"{images.shape} and {kernel.shape}."
+        )
+    if kernel.ndim == 3 and len(kernel) != len(images):
+        raise InputError(
+            f"there must be one kernel or one for each of the {len(images)} images, "
+            f"got {len(kernel)}."
+        )
+    if _is_direct(kernel.shape[-2:], method):
+        # one after the other: on CPUs several at once take ten times as long
+        kernels = jnp.broadcast_to(kernel, (len(images), *kernel.shape[-2:]))
+        return lax.map(lambda pair: convolve(pair[0], pair[1], method), (images, kernels))
+    kernel_axis = None if kernel.ndim == 2 else 0
+    return jax.vmap(lambda i, k: convolve(i, k, method), in_axes=(0, kernel_axis))(images, kernel)
+
+
+def box_sum(image: ArrayLike, shape: tuple[int, int]) -> Array:
+    """Sum an image over a rectangle around each pixel, zeros outside.
+
+    Equal to `convolve` with a kernel of ones, but summed along one axis after the other, without
+    the rounding noise of an FFT.
+
+    Parameters
+    ----------
+    image
+        Image, shape (ny, nx).
+    shape
+        Sides (ky, kx) of the rectangle in pixels; static. Its pixel ``(k - 1) // 2`` lies on the
+        output pixel.
+
+    Returns
+    -------
+    Array
+        Shape (ny, nx), dtype of the image (booleans are counted as integers).
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional or a side is below 1.
+    """
+    image = _image(image, "image")
+    ky, kx = (int(side) for side in shape)
+    if ky < 1 or kx < 1:
+        raise InputError(f"shape must have sides of at least one pixel, got {tuple(shape)}.")
+    if image.dtype == jnp.bool_:
+        image = image.astype(jnp.int32)
+    total: Array = image
+    zero = np.zeros((), image.dtype)
+    for window in ((ky, 1), (1, kx)):
+        padding = [(k // 2, (k - 1) // 2) for k in window]
+        total = jnp.asarray(lax.reduce_window(total, zero, lax.add, window, (1, 1), padding))
+    return total

@@ -1,0 +1,322 @@
+"""Masks in traced code: grown, shrunk, filled, and flooded from seeds."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from gammagrad._pytree import pytree
+from gammagrad.core.images.convolve import PreparedKernel, prepare_kernel
+from gammagrad.errors import InputError
+
+# Measured on two CPU cores with discs on 2000 x 2000 pixels, where an FFT takes 45 ms whatever the
+# disc: radius 2 by shifts 1.7 ms, 7 by shifts 5.6 ms, 8 by rows 6 ms, 15 by rows 16 ms, 20 by rows
+# 30 ms, 30 by rows 70 ms. Rows that are short do not vectorise.
+_SHIFTS_MAX_PIXELS = 225
+_ROWS_MIN_LENGTH, _ROWS_MAX_PIXELS = 17, 2000
+
+_STEPS = 64
+"""Number of steps by one pixel, before whole rows and columns are flooded."""
+
+
+def _mask(value: ArrayLike, name: str) -> Array:
+    """Return a boolean array after checking that it is a two-dimensional one with pixels."""
+    array = jnp.asarray(value)
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(
+            f"{name} must be a two-dimensional array with at least one pixel, got shape "
+            f"{array.shape}; use jax.vmap for stacks."
+        )
+    return array.astype(bool)
+
+
+@pytree
+class Footprint:
+    """A footprint made ready to grow many masks of one size, see `prepare_footprint`.
+
+    Parameters
+    ----------
+    structure
+        The footprint, boolean, shape (ky, kx).
+    prepared
+        Its transform; None where masks are shifted instead.
+    """
+
+    structure: Array
+    prepared: PreparedKernel | None
+
+    def dilate(self, mask: Array) -> Array:
+        """Grow the true region of a mask, nothing coming in from outside the image.
+
+        Parameters
+        ----------
+        mask
+            Boolean image of the shape that the footprint was prepared for.
+
+        Returns
+        -------
+        Array
+            Boolean, same shape.
+        """
+        if self.prepared is None:
+            small = self.structure.size <= _SHIFTS_MAX_PIXELS
+            return (_by_shifts if small else _by_rows)(mask, self.structure)
+        # whole numbers, so that an FFT's noise stays far below one half
+        return self.prepared.convolve(mask.astype(jnp.float32)) > 0.5
+
+
+def _padded(mask: Array, structure: Array) -> Array:
+    """Return a mask with room for a footprint around every pixel."""
+    ky, kx = structure.shape
+    return jnp.pad(mask, (((ky - 1) // 2, ky // 2), ((kx - 1) // 2, kx // 2)))
+
+
+def _by_shifts(mask: Array, structure: Array) -> Array:
+    """Combine a mask shifted to every pixel of a footprint."""
+    (ny, nx), (ky, kx) = mask.shape, structure.shape
+    padded = _padded(mask, structure)
+    grown = jnp.zeros_like(mask)
+    for y in range(ky):
+        for x in range(kx):
+            there = padded[y : y + ny, x : x + nx]
+            grown = grown | (there & structure[ky - 1 - y, kx - 1 - x])
+    return grown
+
+
+def _by_rows(mask: Array, structure: Array) -> Array:
+    """Do the same row by row of the footprint, which compiles to less."""
+    (ny, nx), (ky, kx) = mask.shape, structure.shape
+    padded = _padded(mask, structure)
+
+    def add_row(y: Array, grown: Array) -> Array:
+        band = lax.dynamic_slice_in_dim(padded, y, ny, axis=0)
+        row = structure[ky - 1 - y]
+        for x in range(kx):
+            grown = grown | (band[:, x : x + nx] & row[kx - 1 - x])
+        return grown
+
+    return lax.fori_loop(0, ky, add_row, jnp.zeros_like(mask))
+
+
+def prepare_footprint(structure: ArrayLike, shape: tuple[int, ...]) -> Footprint:
+    """Transform a footprint once for all masks of a size that it shall grow.
+
+    Parameters
+    ----------
+    structure
+        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
+        ``k // 2``, as in ``scipy.ndimage.binary_dilation``.
+    shape
+        Shape (ny, nx) of the masks.
+
+    Returns
+    -------
+    Footprint
+        Its method `dilate` gives what the function of that name does.
+
+    Raises
+    ------
+    ValueError
+        If the footprint is not two-dimensional or is empty.
+    """
+    footprint = _mask(structure, "structure")
+    ky, kx = footprint.shape
+    by_rows = kx >= _ROWS_MIN_LENGTH and ky * kx <= _ROWS_MAX_PIXELS
+    if ky * kx <= _SHIFTS_MAX_PIXELS or by_rows:
+        return Footprint(footprint, None)
+    kernel = footprint.astype(jnp.float32)
+    return Footprint(footprint, prepare_kernel(kernel, shape, "fft", (ky // 2, kx // 2)))
+
+
+def dilate(mask: ArrayLike, structure: ArrayLike, border: bool = False) -> Array:
+    """Grow the true region of a mask by a footprint.
+
+    Parameters
+    ----------
+    mask
+        Boolean image, shape (ny, nx).
+    structure
+        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
+        ``k // 2``, as in ``scipy.ndimage.binary_dilation``.
+    border
+        What pixels outside the image count as. True grows the region in from the edge.
+
+    Returns
+    -------
+    Array
+        Boolean, shape (ny, nx): true where the footprint around some true pixel reaches.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not two-dimensional or is empty.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> print(dilate(jnp.array([[False, False, True, False]]), jnp.ones((1, 3))))
+    [[False  True  True  True]]
+    """
+    mask, structure = _mask(mask, "mask"), _mask(structure, "structure")
+    if not border:
+        return prepare_footprint(structure, mask.shape).dilate(mask)
+    (ny, nx), (ky, kx) = mask.shape, structure.shape
+    wide = jnp.pad(mask, ((ky, ky), (kx, kx)), constant_values=True)
+    return prepare_footprint(structure, wide.shape).dilate(wide)[ky : ky + ny, kx : kx + nx]
+
+
+def erode(mask: ArrayLike, structure: ArrayLike, border: bool = True) -> Array:
+    """Shrink the true region of a mask by a footprint.
+
+    Parameters
+    ----------
+    mask
+        Boolean image, shape (ny, nx).
+    structure
+        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
+        ``k // 2``, as in ``scipy.ndimage.binary_erosion``.
+    border
+        What pixels outside the image count as. True leaves the region at the edge alone.
+
+    Returns
+    -------
+    Array
+        Boolean, shape (ny, nx): true where every pixel under the footprint is true.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not two-dimensional or is empty.
+    """
+    return ~dilate(~_mask(mask, "mask"), mirrored(structure), not border)
+
+
+def mirrored(structure: ArrayLike) -> Array:
+    """Return a footprint turned by 180 degrees about its centre.
+
+    Parameters
+    ----------
+    structure
+        Footprint, shape (ky, kx), centred on pixel ``k // 2``.
+
+    Returns
+    -------
+    Array
+        Boolean, with odd sides: even ones grow by one, so that the centre stays ``k // 2``.
+    """
+    footprint = _mask(structure, "structure")
+    ky, kx = footprint.shape
+    return jnp.pad(footprint[::-1, ::-1], (((ky + 1) % 2, 0), ((kx + 1) % 2, 0)))
+
+
+def _flood_along(reached: Array, open_: Array, axis: int, reverse: bool) -> Array:
+    """Carry `reached` along one axis through open pixels."""
+    order = lax.broadcasted_iota(jnp.int32, reached.shape, axis)
+    if reverse:
+        order = reached.shape[axis] - 1 - order
+    # the last pixel that decides: a reached one leaves an odd number, a closed one an even one
+    marks = jnp.where(reached, 2 * order + 1, jnp.where(open_, -2, 2 * order))
+    return lax.cummax(marks, axis=axis, reverse=reverse) % 2 == 1
+
+
+def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
+    """Return the parts of a region that are connected to a seed.
+
+    Parameters
+    ----------
+    seeds
+        Boolean image, shape (ny, nx). Seeds outside the region belong to it, too.
+    region
+        Boolean image, shape (ny, nx).
+    diagonal
+        Whether pixels that touch at a corner are connected.
+
+    Returns
+    -------
+    Array
+        Boolean, shape (ny, nx): true in pixels that can be reached from a seed through neighbours
+        in the region, as ``scipy.ndimage.binary_propagation``.
+
+    Raises
+    ------
+    ValueError
+        If the arguments are not two-dimensional, empty, or of different shapes.
+
+    Notes
+    -----
+    First what is reached grows by one pixel in a step, which is quick for compact regions. After 64
+    steps sweeps go along all rows and columns at once, and to the neighbours: their number is that
+    of the turns of the most crooked way.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> image = jnp.array([[5.0, 3.0, 1.0, 3.0]])
+    >>> print(flood(image >= 5, image >= 2))
+    [[ True  True False False]]
+    """
+    seeds, region = _mask(seeds, "seeds"), _mask(region, "region")
+    if seeds.shape != region.shape:
+        raise InputError(
+            f"seeds and region must have one shape, got {seeds.shape} and {region.shape}."
+        )
+    open_ = region | seeds
+    neighbours = jnp.array([[diagonal, True, diagonal], [True] * 3, [diagonal, True, diagonal]])
+
+    def unsettled(state: tuple[Array, Array, Array]) -> Array:
+        return state[2] & (state[0] < _STEPS)
+
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, before, _ = state
+        reached = before
+        for _ in range(2):  # comparing takes as long as a step
+            reached = _by_shifts(reached, neighbours) & open_
+        return number + 2, reached, jnp.any(reached != before)
+
+    start = (jnp.zeros((), jnp.int32), seeds, jnp.any(seeds))
+    _, reached, more = lax.while_loop(unsettled, step, start)
+    return _swept(reached, open_, neighbours, more)
+
+
+def _swept(reached: Array, open_: Array, neighbours: Array, more: Array) -> Array:
+    """Carry what is reached along all rows and columns at once, until that brings nothing more."""
+
+    def sweep(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        before, _ = state
+        reached = before
+        for axis in (0, 1):
+            for reverse in (False, True):
+                reached = _flood_along(reached, open_, axis, reverse)
+        reached = _by_shifts(reached, neighbours) & open_
+        return reached, jnp.any(reached != before)
+
+    return lax.while_loop(lambda state: state[1], sweep, (reached, more))[0]
+
+
+def fill_holes(mask: ArrayLike) -> Array:
+    """Set the false regions that do not touch the edge of the image.
+
+    Parameters
+    ----------
+    mask
+        Boolean image, shape (ny, nx).
+
+    Returns
+    -------
+    Array
+        Boolean, shape (ny, nx): false only in pixels that reach the edge in steps to one of the
+        four neighbours through false pixels, as ``scipy.ndimage.binary_fill_holes``.
+
+    Raises
+    ------
+    ValueError
+        If the mask is not two-dimensional or is empty.
+    """
+    wall = _mask(mask, "mask")
+    (ny, nx) = wall.shape
+    inner = jnp.zeros((max(ny - 2, 0), max(nx - 2, 0)), bool)
+    edge = jnp.pad(inner, 1, mode="constant", constant_values=True)[:ny, :nx]
+    outside = edge & ~wall
+    cross = jnp.array([[False, True, False], [True] * 3, [False, True, False]])
+    return ~_swept(outside, ~wall, cross, jnp.any(outside))

@@ -1,0 +1,51 @@
+"""The norm fit of one pixel: solver, likelihood profile, errors, limits and sensitivity."""
+
+from gammagrad.core.norm.fit import (
+    NormFit,
+    checked_selection,
+    fit_bins,
+    fit_norm,
+    fit_status,
+    floating,
+)
+from gammagrad.core.norm.intervals import interval_steps
+from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
+from gammagrad.core.norm.profile import (
+    ProfileSums,
+    climb,
+    lower_step,
+    one_bin_rise,
+    rise,
+    upper_step,
+)
+from gammagrad.core.norm.sensitivity import AsimovSums, asimov_from_contrast, one_bin_root, required
+from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
+
+__all__ = [
+    "AsimovSums",
+    "FitOptions",
+    "N_SWEEPS",
+    "NormFit",
+    "ProfileSums",
+    "Root",
+    "STATUS",
+    "Status",
+    "asimov_from_contrast",
+    "check_sweeps",
+    "checked_selection",
+    "climb",
+    "fit_bins",
+    "fit_norm",
+    "fit_status",
+    "floating",
+    "interval_steps",
+    "lower_step",
+    "make_options",
+    "newton",
+    "one_bin_rise",
+    "one_bin_root",
+    "parse_selection",
+    "required",
+    "rise",
+    "upper_step",
+]

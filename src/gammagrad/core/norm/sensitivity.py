@@ -1,0 +1,200 @@
+"""The norm that a background would let one see: the root of the Asimov test statistic."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gammagrad.core.norm.options import FitOptions
+from gammagrad.core.norm.profile import climb
+from gammagrad.core.stats import BACKGROUND_FLOOR, log1p_inside, reciprocal
+
+_LEAD_SWEEPS = 3
+"""Sweeps in single precision, which one in that of the data follows."""
+
+_SERIES_BELOW = 0.03
+
+
+class AsimovSums(NamedTuple):
+    """Half the Asimov test statistic of a norm, and half its derivatives, summed over bins."""
+
+    value: Array
+    slope: Array
+    curvature: Array
+
+
+def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
+    """Return one bin's share of the Asimov test statistic of a source.
+
+    Parameters
+    ----------
+    norm
+        The source's norm `x` > 0, broadcast against the bins.
+    background
+        Expected background `b` times weight; `BACKGROUND_FLOOR` stands in for less.
+    model
+        Model counts at norm 1, `m`, times weight.
+
+    Returns
+    -------
+    AsimovSums
+        ``(b + x m) log(1 + x m / b) - x m``, ``m log(1 + x m / b)`` and ``m^2 / (b + x m)``.
+
+    References
+    ----------
+    Cowan et al. (2011), EPJC 71, 1554, section 3 (the Asimov data set).
+    """
+    b = jnp.where(background < BACKGROUND_FLOOR, BACKGROUND_FLOOR, background)
+    return asimov_from_contrast(norm, b, _contrast(background, model))
+
+
+def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> AsimovSums:
+    """Return what `asimov_terms` does, from the contrast ``g = m / b`` at norm 1.
+
+    Parameters
+    ----------
+    norm
+        The source's norm `x` > 0, broadcast against the bins.
+    background
+        Expected background `b` times weight, > 0.
+    contrast
+        Model over background at norm 1.
+
+    Returns
+    -------
+    AsimovSums
+        The terms.
+    """
+    z = norm * contrast
+    log = log1p_inside(z)
+    small = jnp.minimum(z, _SERIES_BELOW)
+    # the difference of two nearly equal terms, as a series where they are
+    series = 1 - small * (
+        1 / 3 - small * (1 / 6 - small * (1 / 10 - small * (1 / 15 - small / 21)))
+    )
+    value = jnp.where(z < _SERIES_BELOW, 0.5 * z**2 * series, (1 + z) * log - z)
+    slope = background * contrast
+    return AsimovSums(background * value, slope * log, slope * contrast * reciprocal(1 + z))
+
+
+def curvature_term(background: Array, model: Array) -> Array:
+    """Return one bin's share of the curvature at norm 0, ``m^2 / b``.
+
+    Parameters
+    ----------
+    background, model
+        As for `asimov_terms`.
+
+    Returns
+    -------
+    Array
+        The term.
+    """
+    return model * _contrast(background, model)
+
+
+def _contrast(background: Array, model: Array) -> Array:
+    """Return ``m / b``, with the floor for less background."""
+    empty = background < BACKGROUND_FLOOR
+    # never over the floor: its square, in the slope, is nothing in single precision
+    known = jnp.where(empty, jnp.ones_like(background), background)
+    return jnp.where(empty, model * (1 / BACKGROUND_FLOOR), model / known)
+
+
+def required(norm: Array, model_sum: Array, curvature: Array, options: FitOptions) -> Array:
+    """Raise a norm to what the least counts and the background's uncertainty ask for.
+
+    Parameters
+    ----------
+    norm
+        Norm that reaches the significance.
+    model_sum, curvature
+        Sums of ``m`` and ``m^2 / b``.
+    options
+        `gamma_min` and `bkg_syst_fraction`.
+
+    Returns
+    -------
+    Array
+        The norm.
+    """
+    counts = options.gamma_min / model_sum
+    systematic = options.bkg_syst_fraction * model_sum / curvature
+    return jnp.maximum(norm, jnp.maximum(counts, systematic))
+
+
+def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
+    """Solve for the one bin that has the model counts and the curvature of all bins.
+
+    Parameters
+    ----------
+    model_sum, curvature
+        Sums of ``m`` and ``m^2 / b``, > 0.
+    target
+        Half the Asimov test statistic to reach.
+
+    Returns
+    -------
+    Array
+        The norm.
+    """
+    background = model_sum**2 / curvature
+
+    def sums(norm: Array) -> AsimovSums:
+        return asimov_terms(norm, background, model_sum)
+
+    return climb(sums, jnp.sqrt(2 * target / curvature), target)
+
+
+def sensitivity(
+    background: Array, model: Array, options: FitOptions, n_sweeps: int = _LEAD_SWEEPS
+) -> Array:
+    """Return the norm at which a source reaches a significance, for one pixel's bins.
+
+    Differentiable by the implicit function theorem.
+
+    Parameters
+    ----------
+    background
+        Expected background of each bin, times weight.
+    model
+        Model counts at norm 1, times weight.
+    options
+        `n_sigma_sensitivity`, `gamma_min` and `bkg_syst_fraction`.
+    n_sweeps
+        Number of sweeps of the solver.
+
+    Returns
+    -------
+    Array
+        The norm; 0 where the model has no counts.
+    """
+    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+    # in units of the model's own counts, which single precision can hold whatever the exposure
+    total = jax.lax.stop_gradient(model.sum())
+    unit = jnp.where(total > 0, total, jnp.ones_like(total))
+    model = model / unit
+    curvature, model_sum = curvature_term(background, model).sum(), model.sum()
+    seen = (model_sum > 0) & (curvature > 0)
+    curvature = jnp.where(seen, curvature, jnp.ones_like(curvature))
+    model_sum = jnp.where(seen, model_sum, jnp.ones_like(model_sum))
+    b, m, level = jax.lax.stop_gradient((background, model, target))
+    root = one_bin_root(*jax.lax.stop_gradient((model_sum, curvature)), level)
+    # single precision leads to within its rounding of the root, one sweep more to within ours
+    for dtype, sweeps in ((jnp.float32, n_sweeps), (root.dtype, 1)):
+        data = tuple(a.astype(dtype) for a in (b, m))
+
+        def sums(norm: Array, data: tuple[Array, ...] = data) -> AsimovSums:
+            return AsimovSums(*(term.sum() for term in asimov_terms(norm, *data)))
+
+        root = climb(sums, root.astype(dtype), level.astype(dtype), sweeps)
+    root = root.astype(background.dtype)
+    # one differentiable step: the implicit function theorem
+    at_root = AsimovSums(*(term.sum() for term in asimov_terms(root, background, model)))
+    slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
+    root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
+    norm = required(root, model_sum, curvature, options) / unit
+    return jnp.where(seen, norm, jnp.zeros_like(norm))

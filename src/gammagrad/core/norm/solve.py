@@ -1,0 +1,216 @@
+"""One-number solvers with a fixed number of sweeps, and what their status codes mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gammagrad.core.stats import ScoreSums
+
+State = TypeVar("State")
+
+N_SWEEPS = 8
+"""Default number of Newton sweeps: five reach 1e-8 of an error on the data studied so far."""
+
+
+class Status(IntEnum):
+    """What happened at a pixel; `STATUS` has a sentence for each."""
+
+    FITTED = 0
+    NO_COUNTS = 1
+    AT_BOUND = 2
+    ZERO_BACKGROUND_BOUND = 3
+    COUNTS_WITHOUT_BACKGROUND = 4
+    GUESS_KEPT = 5
+    NOT_FITTED = 6
+    NOT_CONVERGED = 7
+    LOWER_ERROR_AT_BOUND = 8
+    OUT_OF_RANGE = 9
+
+
+STATUS: dict[int, str] = {
+    Status.FITTED: "fitted: the derivative of the fit statistic vanishes at the norm",
+    Status.NO_COUNTS: "no counts in the kernel's window: the norm is the physical bound",
+    Status.AT_BOUND: "at the physical bound, where some bin's predicted counts reach zero",
+    Status.ZERO_BACKGROUND_BOUND: "at norm 0, a bound set by a bin without background",
+    Status.COUNTS_WITHOUT_BACKGROUND: (
+        "counts where there is no background: the significance depends on the background floor"
+    ),
+    Status.GUESS_KEPT: "the matched-filter guess was kept, its TS being below the threshold",
+    Status.NOT_FITTED: "not fitted: outside the mask, or without exposure or background",
+    Status.NOT_CONVERGED: "not converged: the last step was larger than rtol allows",
+    Status.LOWER_ERROR_AT_BOUND: (
+        "fitted; the physical bound lies within n_sigma below the norm: the lower error ends there"
+    ),
+    Status.OUT_OF_RANGE: (
+        "not fitted: counts, background and exposure are so large or small that a result is not a "
+        "finite number"
+    ),
+}
+"""A sentence for every status code."""
+
+
+class Root(NamedTuple):
+    """Where a Newton iteration ended, and how.
+
+    Attributes
+    ----------
+    norm
+        The best fit.
+    niter
+        Sweeps after which the norm stood still to the requested tolerance (or all of them).
+    last_step
+        Size of the last step relative to the size of the error, ``|dx| sqrt(S2)``.
+    """
+
+    norm: Array
+    niter: Array
+    last_step: Array
+
+
+def iterate(
+    sweep: Callable[[State], State],
+    state: State,
+    n_sweeps: int,
+    settled: Callable[[State, State], Array] | None = None,
+) -> State:
+    """Apply a sweep a number of times, or until all that is solved together has settled.
+
+    Parameters
+    ----------
+    sweep
+        Takes a state, any pytree, to the next.
+    state
+        The first.
+    n_sweeps
+        Number of sweeps; the largest, if they may end earlier.
+    settled
+        Tells from two states in a row whether to stop, a bool scalar. None makes all sweeps, which
+        is what can be vectorised over pixels without waiting for the slowest.
+
+    Returns
+    -------
+    State
+        The last state.
+    """
+    if settled is None:
+        return jax.lax.scan(lambda at, _: (sweep(at), None), state, None, length=n_sweeps)[0]
+
+    def unsettled(carry: tuple[Array, State, Array]) -> Array:
+        return (carry[0] < n_sweeps) & ~carry[2]
+
+    def once(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
+        index, before, _ = carry
+        after = sweep(before)
+        return index + 1, after, settled(before, after)
+
+    first = (jnp.zeros((), jnp.int32), state, jnp.zeros((), bool))
+    return jax.lax.while_loop(unsettled, once, first)[1]
+
+
+def lower_start(counts: Array, ratio: Array, model_sum: Array) -> Array:
+    """Norm that is proven to lie at or below the best fit, from each of a pixel's bins.
+
+    At the best fit ``sum n / (x + r) = M``; a single bin's share cannot exceed the whole, so
+    ``x >= n / M - r`` for each of them.
+
+    Parameters
+    ----------
+    counts
+        Counts times weight of a bin.
+    ratio
+        Background over model of the bin.
+    model_sum
+        Sum of weighted model counts at norm 1 over all the pixel's bins, `M`.
+
+    Returns
+    -------
+    Array
+        The bin's bound, minus infinity without counts. The largest of all bins' is the pixel's.
+
+    References
+    ----------
+    Stewart (2009), A&A 495, 989, appendix A (equation A.3 has the idea).
+    """
+    # stay inside the logarithm's domain where the bound is lost in the ratio's rounding
+    inside = -ratio * (1 - 4 * jnp.finfo(ratio.dtype).eps)
+    bound = jnp.maximum(counts / model_sum - ratio, inside)
+    return jnp.where(counts > 0, bound, -jnp.inf)
+
+
+_Climb = tuple[Array, Root, Array, Array]
+"""Sweeps made, where they led, the largest last step of all pixels, and whether to stop."""
+
+
+def newton(
+    sums: Callable[[Array], ScoreSums],
+    start: Array,
+    lower: Array,
+    model_sum: Array,
+    *,
+    n_sweeps: int = N_SWEEPS,
+    rtol: Array | float = 0.01,
+    tolerance: float = 0.0,
+) -> Root:
+    """Solve ``1 / S1(x) = 1 / M`` by Newton steps clipped from below; it cannot fail.
+
+    ``1 / S1`` increases and is concave wherever all predictions are positive, since
+    ``S2^2 <= S1 S3`` (Cauchy-Schwarz). A tangent of a concave function lies above it, so one step
+    from anywhere lands at or left of the root, and further steps climb to it quadratically.
+
+    Parameters
+    ----------
+    sums
+        Returns `ScoreSums` at a norm; elementwise if `start` is an array of pixels.
+    start
+        Where to begin, inside the domain.
+    lower
+        Norm below which the best fit cannot lie: the larger of the physical bound and
+        `lower_start`. Steps are clipped to it *inside* the loop: without that a lone count in the
+        kernel's far tail underflows S2.
+    model_sum
+        Sum of weighted model counts at norm 1, `M` > 0.
+    n_sweeps
+        Number of sweeps, fixed at compile time.
+    rtol
+        Step in units of the error below which a sweep counts as the last; it sets `niter` only,
+        never the precision of the norm.
+    tolerance
+        Step in units of the error below which sweeping ends, once no pixel's is larger, or once the
+        last two foretell a next one below a hundredth of it; 0 makes all sweeps.
+
+    Returns
+    -------
+    Root
+        The norm with its number of sweeps and the size of its last step.
+    """
+    floor = jnp.finfo(start.dtype).tiny
+
+    def sweep(state: _Climb) -> _Climb:
+        index, (at, niter, _), earlier, _ = state
+        s1, s2 = sums(at)
+        moved = (s1 / jnp.maximum(s2, floor)) * (s1 / model_sum - 1)
+        # without counts nothing holds the norm up: it falls to its bound
+        norm = jnp.where(s2 > 0, jnp.maximum(lower, at + moved), lower)
+        step = jnp.abs(norm - at) * jnp.sqrt(s2)
+        niter = jnp.where(step > rtol, index + 1, niter)
+        # steps shrink quadratically, so two in a row tell the next one's size; the largest ones
+        # alone, as pixels' steps carried along keep the sums from running in vectors
+        largest = step.max()
+        small = (largest <= tolerance) | (largest**3 <= 1e-2 * tolerance * earlier**2)
+        return index + 1, Root(norm, niter.astype(jnp.int32), step), largest, small
+
+    def settled(_: _Climb, after: _Climb) -> Array:
+        return after[3]
+
+    zero = jnp.zeros_like(start)
+    first = Root(jnp.maximum(start, lower), zero.astype(jnp.int32), zero)
+    ends = settled if tolerance else None
+    start_at = (jnp.zeros((), jnp.int32), first, jnp.zeros((), start.dtype), jnp.zeros((), bool))
+    root = iterate(sweep, start_at, n_sweeps, ends)[1]
+    return root._replace(niter=jnp.minimum(root.niter + 1, n_sweeps).astype(jnp.int32))

@@ -1,0 +1,39 @@
+"""Fit statistics: the Cash statistic, the significance of Li and Ma, the logarithm under both."""
+
+from gammagrad.core.stats.cash import (
+    BACKGROUND_FLOOR,
+    GainSums,
+    ScoreSums,
+    bin_ratio,
+    cash,
+    cash_sum,
+    contrast_scores,
+    gain_terms,
+    score_terms,
+    ts_term,
+)
+from gammagrad.core.stats.lima import (
+    lima_of_sums,
+    lima_significance,
+    lima_significance_known_background,
+)
+from gammagrad.core.stats.logarithm import log, log1p_inside, reciprocal
+
+__all__ = [
+    "BACKGROUND_FLOOR",
+    "GainSums",
+    "ScoreSums",
+    "bin_ratio",
+    "cash",
+    "cash_sum",
+    "contrast_scores",
+    "gain_terms",
+    "lima_of_sums",
+    "lima_significance",
+    "lima_significance_known_background",
+    "log",
+    "log1p_inside",
+    "reciprocal",
+    "score_terms",
+    "ts_term",
+]

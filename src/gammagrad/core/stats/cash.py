@@ -1,0 +1,313 @@
+"""The Cash statistic of Poisson counts and the sums that one norm needs.
+
+One bin holds counts `n`, background `b` and model counts `m` at norm 1. With the *ratio*
+``r = b / m``, minus which is the norm where the bin's prediction vanishes, the part of the Cash
+statistic that depends on the norm ``x`` is ``2 [x m - n log(x + r)]``: everything below follows
+from this one term.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gammagrad._arrays import common_float, takes_arrays
+from gammagrad.core.stats.logarithm import log, log1p, log1p_inside
+
+BACKGROUND_FLOOR = 1e-25
+"""Least predicted number of counts in a logarithm, in counts per bin."""
+
+
+@takes_arrays
+def cash(counts: ArrayLike, npred: ArrayLike, floor: float = BACKGROUND_FLOOR) -> Array:
+    """Cash statistic of each bin, ``2 (mu - n log mu)``.
+
+    Parameters
+    ----------
+    counts
+        Observed counts `n`, any shape.
+    npred
+        Predicted counts `mu`, of the same shape.
+    floor
+        Least `mu` in the logarithm, in counts.
+
+    Returns
+    -------
+    Array
+        The statistic, of the same shape. A bin without counts gives ``2 mu``.
+
+    References
+    ----------
+    Cash (1979), ApJ 228, 939, equation 5.
+
+    Examples
+    --------
+    >>> float(cash(0.0, 1.5))
+    3.0
+    """
+    n, mu = common_float(counts, npred)
+    return 2 * (mu - n * log(jnp.maximum(mu, floor)))
+
+
+@takes_arrays
+def cash_sum(counts: ArrayLike, npred: ArrayLike, weights: ArrayLike | None = None) -> Array:
+    """Sum of the Cash statistic over all bins.
+
+    Parameters
+    ----------
+    counts
+        Observed counts, any shape.
+    npred
+        Predicted counts, of the same shape.
+    weights
+        Weight of each bin, of the same shape; a mask is 0 and 1. None counts every bin once.
+
+    Returns
+    -------
+    Array
+        The sum, a scalar. Bins of weight zero do not enter, whatever they hold.
+
+    References
+    ----------
+    Cash (1979), ApJ 228, 939, equation 5.
+    """
+    if weights is None:
+        return cash(counts, npred).sum()
+    w = jnp.asarray(weights)
+    used = w > 0
+    value = cash(jnp.where(used, counts, 0), jnp.where(used, npred, 0))
+    return (w.astype(value.dtype) * value).sum()
+
+
+def bin_ratio(background: Array, model: Array, floor: float = BACKGROUND_FLOOR) -> Array:
+    """Return ``b / m``, minus which is the norm at which a bin predicts nothing.
+
+    Parameters
+    ----------
+    background
+        Background counts per bin, >= 0.
+    model
+        Model counts at norm 1 per bin, same shape.
+    floor
+        Least background, in counts: 0 gives the physical bound, `BACKGROUND_FLOOR` keeps the
+        logarithm of a bin with counts but no background finite.
+
+    Returns
+    -------
+    Array
+        The ratio; infinite where the model has no counts, so that the bin has no say.
+    """
+    seen = model > 0
+    safe = jnp.where(seen, model, jnp.ones_like(model))
+    return jnp.where(seen, jnp.maximum(background, floor) / safe, jnp.inf)
+
+
+def log_term(norm: Array, counts: Array, ratio: Array) -> Array:
+    """Norm-dependent logarithm of the Cash statistic of a bin, ``n log(x + r)``.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, above ``-r`` where there are counts.
+    counts
+        Observed counts times weight.
+    ratio
+        Background over model (`bin_ratio`).
+
+    Returns
+    -------
+    Array
+        The term. Its derivatives vanish where the ratio is infinite; its value has no meaning
+        there.
+    """
+    return counts * jnp.log(norm + ratio)
+
+
+def ts_term(norm: Array, counts: Array, ratio: Array) -> Array:
+    """Gain of one bin's log-likelihood over norm 0, ``n log(1 + x / r)``, without cancellation.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, broadcast against the bins.
+    counts
+        Observed counts times weight, per bin.
+    ratio
+        Background over model, per bin (`bin_ratio`).
+
+    Returns
+    -------
+    Array
+        The gain; zero in bins without counts or model. At the bin that sets the physical bound,
+        where the derivative with respect to counts is minus infinity, it is taken as zero.
+
+    References
+    ----------
+    Stewart (2009), A&A 495, 989, appendix A.
+    """
+    live = jnp.isfinite(ratio) & (norm > -ratio)
+    safe_ratio = jnp.where(live, ratio, jnp.ones_like(ratio))
+    safe_norm = jnp.where(live, norm, jnp.zeros_like(ratio))
+    return counts * _log_gain(safe_norm, safe_ratio)
+
+
+@jax.custom_jvp
+def _log_gain(norm: Array, ratio: Array) -> Array:
+    """Return ``log(1 + x / r)`` for ``x > -r``."""
+    step = norm / ratio
+    # one ulp inside the bound: log1p(-1) is minus infinity
+    return log1p(jnp.maximum(step, -1 + jnp.finfo(step.dtype).eps))
+
+
+@_log_gain.defjvp
+def _log_gain_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Differentiate without the square of a ratio, which may underflow."""
+    (norm, ratio), (d_norm, d_ratio) = primals, tangents
+    total = norm + ratio
+    slope = d_norm / total - d_ratio * (norm / total) / ratio
+    return _log_gain(norm, ratio), slope
+
+
+class ScoreSums(NamedTuple):
+    """First two derivatives of the summed logarithm: ``S1`` and ``S2`` of the documentation."""
+
+    s1: Array
+    s2: Array
+
+
+_slope_and_curvature = jnp.vectorize(jax.value_and_grad(jax.grad(log_term)))
+
+
+def score_terms(norm: Array, counts: Array, ratio: Array) -> ScoreSums:
+    """One bin's share of the sums that locate the best norm, by `jax.grad` of the Cash term.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, above ``-r`` where there are counts.
+    counts
+        Observed counts times weight, same shape.
+    ratio
+        Background over model (`bin_ratio`), same shape. Infinite takes the bin out.
+
+    Returns
+    -------
+    ScoreSums
+        ``n / (x + r)`` and ``n / (x + r)^2``. With M the sum of the model counts, the derivatives
+        of the statistic are ``C' = 2 (M - S1)`` and ``C'' = 2 S2``.
+    """
+    slope, curvature = _slope_and_curvature(norm, counts, ratio)
+    return ScoreSums(slope, -curvature)
+
+
+class GainSums(NamedTuple):
+    """Summed gain over norm 0 and three derivatives of it, with the signs and factors taken off.
+
+    Attributes
+    ----------
+    gain
+        ``sum n log(1 + x g)`` with the contrast ``g = m / b``.
+    s1, s2, s3
+        ``sum n q``, ``sum n q^2`` and ``sum n q^3`` with ``q = g / (1 + x g) = 1 / (x + r)``.
+    """
+
+    gain: Array
+    s1: Array
+    s2: Array
+    s3: Array
+
+
+@jax.custom_jvp
+def _contrast_from(norm: Array, contrast: Array) -> Array:
+    """Return the contrast seen from a norm, ``q = g / (1 + x g)``."""
+    return contrast / (1 + norm * contrast)
+
+
+@_contrast_from.defjvp
+def _contrast_from_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Differentiate by products: each derivative is one more of them."""
+    (norm, contrast), (d_norm, d_contrast) = primals, tangents
+    q = _contrast_from(norm, contrast)
+    inverse = 1 - norm * q
+    return q, d_contrast * (inverse * inverse) - d_norm * (q * q)
+
+
+@jax.custom_jvp
+def _log_contrast(norm: Array, contrast: Array) -> Array:
+    """Return ``log(1 + x g)`` for ``x g > -1``."""
+    return log1p_inside(norm * contrast)
+
+
+@_log_contrast.defjvp
+def _log_contrast_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Differentiate with the one division that higher derivatives share."""
+    (norm, contrast), (d_norm, d_contrast) = primals, tangents
+    q = _contrast_from(norm, contrast)
+    slope = d_norm * q + d_contrast * (norm * (1 - norm * q))
+    return _log_contrast(norm, contrast), slope
+
+
+def _gain(norm: Array, counts: Array, contrast: Array) -> Array:
+    """Return the gain of one bin over norm 0, ``n log(1 + x g)``."""
+    return counts * _log_contrast(norm, contrast)
+
+
+_gain_slope = jax.grad(_gain)
+_gain_curvature = jax.grad(_gain_slope)
+_two_orders = jnp.vectorize(lambda *bin_: (_gain_slope(*bin_), _gain_curvature(*bin_)))
+_all_orders = jnp.vectorize(
+    lambda *bin_: (
+        _gain(*bin_),
+        _gain_slope(*bin_),
+        _gain_curvature(*bin_),
+        jax.grad(_gain_curvature)(*bin_),
+    )
+)
+
+
+def contrast_scores(norm: Array, counts: Array, contrast: Array) -> ScoreSums:
+    """Return what `score_terms` does, from a bin's contrast instead of its ratio.
+
+    Parameters
+    ----------
+    norm
+        The norm `x`, above ``-1 / g`` where there are counts; broadcast against the bins.
+    counts
+        Observed counts times weight.
+    contrast
+        Model over background at norm 1, ``g = m / b``; zero takes the bin out.
+
+    Returns
+    -------
+    ScoreSums
+        The terms.
+    """
+    slope, curvature = _two_orders(norm, counts, contrast)
+    return ScoreSums(slope, -curvature)
+
+
+def gain_terms(norm: Array, counts: Array, contrast: Array) -> GainSums:
+    """Return one bin's share of the gain and its derivatives, by `jax.grad` of the Cash term.
+
+    Parameters
+    ----------
+    norm, counts, contrast
+        As for `contrast_scores`.
+
+    Returns
+    -------
+    GainSums
+        The terms.
+    """
+    gain, first, second, third = _all_orders(norm, counts, contrast)
+    return GainSums(gain, first, -second, third / 2)

@@ -1,0 +1,28 @@
+"""The norm fits of a map: the dense engine, the sparse one, and the bins that both sum over."""
+
+from gammagrad.core.ts_map.bins import (
+    KERNEL_WEIGHTINGS,
+    TILE,
+    BinImages,
+    clean_kernel,
+    cube_bins,
+    rows_around,
+    summed_bins,
+    weight_offset,
+)
+from gammagrad.core.ts_map.dense import ts_map
+from gammagrad.core.ts_map.sparse import default_memory, fit_occupied
+
+__all__ = [
+    "BinImages",
+    "KERNEL_WEIGHTINGS",
+    "TILE",
+    "clean_kernel",
+    "cube_bins",
+    "default_memory",
+    "fit_occupied",
+    "rows_around",
+    "summed_bins",
+    "ts_map",
+    "weight_offset",
+]

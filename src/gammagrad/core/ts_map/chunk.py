@@ -1,0 +1,329 @@
+"""Traced work on one chunk of tiles: the bins of its lists gathered, then fitted.
+
+All sums over bins run through `Gathered.total`. Solvers lead in with sums in single precision, in
+units in which it cannot overflow, and end with a sweep or two in the precision of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from gammagrad._programs import compiled
+from gammagrad.core.norm import (
+    FitOptions,
+    Root,
+    climb,
+    interval_steps,
+    newton,
+    one_bin_root,
+    required,
+)
+from gammagrad.core.stats import GainSums
+from gammagrad.core.ts_map.bin_sums import LEAD, WIDE_VECTORS, BinProfile, BinSums, Edge, scan
+from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.listed import Lists, Workspace, gather
+from gammagrad.core.ts_map.windowed import MIDDLE, TileWindows, Windowed
+
+# the lead's last step, in errors: the next, in full precision, is then as small as its rounding
+_LEAD_STEP = 1e-3
+# when to stop: the last step in errors, the part of it that is left, and its change of ``S2``
+_LAST_STEP, _LAST_ERROR, _LAST_CHANGE = 1e-3, 1e-10, 2e-5
+
+
+class TileInputs(NamedTuple):
+    """What a chunk needs to know of its tiles' pixels, shape (pixels, tiles) each.
+
+    Attributes
+    ----------
+    bound
+        Physical bound of the norm.
+    model_sum
+        Sum of the model counts at norm 1, > 0.
+    guess
+        Norm to try first; read only with a threshold.
+    """
+
+    bound: Any
+    model_sum: Any
+    guess: Any
+
+
+_Polished = tuple[Array, Array, Array, Array, Array, Array]
+"""Sweeps made, norm, last step, gain and ``S2``, and whether to go on."""
+
+
+def _finish(
+    sums: Callable[[Array], GainSums],
+    start: Array,
+    lower: Array,
+    model_sum: Array,
+    n_sweeps: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Polish led-in norms; return them, the last step in errors, gain and ``S2`` at the norm.
+
+    The sums are those of the last sweep, carried over its step by their derivatives.
+    """
+    tiny = jnp.finfo(start.dtype).tiny
+
+    def sweep(state: _Polished) -> _Polished:
+        index, x, *_ = state
+        gain, s1, s2, s3 = sums(x)
+        safe = jnp.maximum(s2, tiny)
+        moved = jnp.where(s2 > 0, jnp.maximum(lower, x + s1 / safe * (s1 / model_sum - 1)), lower)
+        d = moved - x
+        size = jnp.abs(d) * jnp.sqrt(s2)
+        # the next step would be this large; Newton's error from the third derivative
+        left = jnp.abs(s3 / safe - s2 / jnp.maximum(s1, tiny)) * jnp.abs(d) * size
+        change = jnp.abs(d) * s3 / safe
+        going = ((size > _LAST_STEP) | (left > _LAST_ERROR) | (change > _LAST_CHANGE)).any()
+        # a step too long for its own derivatives is not taken if it is the last
+        refused = (index + 1 == n_sweeps) & (size > 1e-2)
+        d, size = jnp.where(refused, 0, d), jnp.where(refused, jnp.inf, size)
+        gain = gain + d * (s1 - d * (s2 / 2 - d * s3 / 3))
+        return index + 1, x + d, size, gain, jnp.maximum(s2 - 2 * d * s3, 0), going
+
+    def unfinished(state: _Polished) -> Array:
+        return state[-1] & (state[0] < n_sweeps)
+
+    zero = jnp.zeros_like(start)
+    first = (jnp.zeros((), jnp.int32), start, zero, zero, zero, jnp.ones((), bool))
+    _, norm, size, gain, s2, _ = lax.while_loop(unfinished, sweep, first)
+    return jnp.maximum(norm, lower), size, gain, s2
+
+
+class _Prepared(NamedTuple):
+    """A chunk's bins, ready to be summed.
+
+    Attributes
+    ----------
+    full, lead
+        The bins in the precision of the data, and in single precision for norms times `unit`.
+    unit
+        About the model counts at norm 1, broadcast against (pixels, tiles).
+    edge
+        What the occupied bins say about the best fit.
+    """
+
+    full: BinSums
+    lead: BinSums
+    unit: Array
+    edge: Edge
+
+
+def _prepare(
+    flat: FlatBins, bins: Lists | TileWindows, total: Array, space: Workspace | None
+) -> tuple[Workspace | None, _Prepared]:
+    """Gather lists into the workspace, or collect what windows see."""
+    if isinstance(bins, TileWindows):
+        seen = bins.bins(flat, occupied=True)
+        unit = jnp.max(total, axis=0)
+        lead = seen.in_units(unit, LEAD)
+        return None, _Prepared(seen, lead, unit[None], seen.edge(total))
+    assert space is not None
+    space, edge = gather(flat, bins, total, space)
+    listed, listed_lead = space.lists(bins.n_rows)
+    return space, _Prepared(listed, listed_lead, total, edge)
+
+
+def _solve(
+    bins: _Prepared, tiles: TileInputs, rtol: Array | float, n_sweeps: int
+) -> tuple[Root, Array, Array]:
+    """Solve for the best norms; return them with the gain and ``S2`` there."""
+    total, edge, unit = tiles.model_sum, bins.edge, bins.unit
+    lower = jnp.maximum(tiles.bound, edge.proven)
+    # in single precision the domain ends a little earlier
+    ends = -(1 - 4 * jnp.finfo(LEAD).eps) / jnp.maximum(edge.steepest / unit, 1e-30).astype(LEAD)
+    lowest = jnp.maximum((lower * unit).astype(LEAD), ends)
+    expected = (total / unit).astype(LEAD)
+
+    def led(lead: BinSums, first: Array, pixels: slice, tolerance: float) -> Root:
+        return newton(
+            lead.scores,
+            jnp.maximum(first, lowest[pixels]),
+            lowest[pixels],
+            expected[pixels],
+            n_sweeps=n_sweeps,
+            rtol=jnp.asarray(rtol, LEAD),
+            tolerance=tolerance,
+        )
+
+    first = jnp.zeros_like(lowest)
+    if isinstance(bins.lead, Windowed):
+        first = jnp.broadcast_to(
+            led(bins.lead.of_pixels(MIDDLE), first[MIDDLE], MIDDLE, 0.1).norm, first.shape
+        )
+    root = led(bins.lead, first, slice(None), _LEAD_STEP)
+    start = jnp.maximum(root.norm.astype(total.dtype) / unit, lower)
+    norm, step, gain, s2 = _finish(bins.full.gains, start, lower, total, n_sweeps)
+    return Root(norm, root.niter, step), gain, s2
+
+
+@compiled(
+    static=("selection", "threshold_is_set", "n_sweeps"),
+    donate_argnames="space",
+    compiler_options=WIDE_VECTORS,
+)
+def fit_chunk(
+    flat: FlatBins,
+    bins: Lists | TileWindows,
+    tiles: TileInputs,
+    options: FitOptions,
+    scan_values: Array | None,
+    threshold: Array,
+    space: Workspace | None,
+    *,
+    selection: tuple[str, ...],
+    threshold_is_set: bool,
+    n_sweeps: int,
+) -> tuple[Workspace | None, dict[str, Array]]:
+    """Fit the norms of one chunk of tiles.
+
+    Parameters
+    ----------
+    flat
+        All bins.
+    bins
+        Lists of the occupied bins of each tile, or all of their windows.
+    tiles
+        The tiles.
+    options
+        Numbers that steer the fit.
+    scan_values
+        Norms of the scan, if it is selected.
+    threshold
+        Test statistic of the guess up to which it is kept.
+    space
+        Memory to gather lists in; it is returned for the next chunk.
+    selection
+        Optional outputs.
+    threshold_is_set
+        Whether to try the guess at all.
+    n_sweeps
+        Most Newton sweeps, in single precision and then again in that of the data.
+
+    Returns
+    -------
+    Workspace or None
+        The memory.
+    dict of str to Array
+        ``norm``, ``s2``, ``gain``, ``niter``, ``last_step``, ``has_counts``, ``error_at_bound``,
+        ``kept`` and the optional outputs, shape (pixels, tiles); a scan has its norms in front.
+    """
+    total = tiles.model_sum
+    space, ready = _prepare(flat, bins, total, space)
+    full, edge = ready.full, ready.edge
+    profile = BinProfile(full, total, edge.steepest)
+    root, gain, s2 = _solve(ready, tiles, options.rtol, n_sweeps)
+    best = norm = root.norm
+    kept = jnp.zeros(norm.shape, bool)
+    error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2)
+    if threshold_is_set:
+        guess = jnp.maximum(tiles.guess, jnp.maximum(tiles.bound, edge.proven))
+        tried = full.gains(guess)
+        kept = 2 * (tried.gain - guess * total) <= threshold
+        norm, gain, s2 = (
+            jnp.where(kept, a, b) for a, b in ((guess, norm), (tried.gain, gain), (tried.s2, s2))
+        )
+    found = {
+        "norm": norm,
+        "s2": s2,
+        "gain": gain,
+        "niter": root.niter,
+        "last_step": root.last_step,
+        "has_counts": edge.steepest > 0,
+        "error_at_bound": error_at_bound,
+        "kept": kept,
+    }
+    found |= _optional(
+        profile,
+        norm,
+        best if threshold_is_set else None,
+        tiles.bound,
+        options,
+        selection,
+        scan_values,
+    )
+    return space, found
+
+
+def _optional(
+    profile: BinProfile,
+    norm: Array,
+    best: Array | None,
+    bound: Array,
+    options: FitOptions,
+    selection: tuple[str, ...],
+    scan_values: Array | None,
+) -> dict[str, Array]:
+    """Return the optional outputs; `best` is the best fit where `norm` may be a guess."""
+    found: dict[str, Array] = {}
+    steps = interval_steps(profile, norm, best, bound, options, selection)
+    if steps.up is not None and steps.down is not None:
+        found["norm_errp"] = steps.up[0] + steps.up[1] - norm
+        found["norm_errn"] = jnp.maximum(norm - (steps.down[0] + steps.down[1]), 0)
+    if steps.limit is not None:
+        found["norm_ul"] = steps.limit[0] + steps.limit[1]
+    if "stat_scan" in selection and scan_values is not None:
+        found["stat_scan"] = scan(profile, bound, scan_values)
+    return found
+
+
+# relative step that is the lead's last: as the error is cubed, one in full precision then does
+_LEAD_STEP, _LEAD_SWEEPS = 0.25, 5
+# the last of all: the error is cubed
+_LAST_STEP, _MOST_SWEEPS = 1e-4, 12
+
+
+@compiled(compiler_options=WIDE_VECTORS)
+def sensitivity_chunk(
+    flat: FlatBins,
+    tiles: TileWindows,
+    model_sum: Array,
+    options: FitOptions,
+) -> dict[str, Array]:
+    """Find the sensitivity of one chunk of tiles.
+
+    Parameters
+    ----------
+    flat
+        All bins.
+    tiles
+        The tiles' windows.
+    model_sum
+        Sum of the model counts at norm 1, > 0, shape (pixels, tiles).
+    options
+        `n_sigma_sensitivity`, `gamma_min` and `bkg_syst_fraction`.
+
+    Returns
+    -------
+    dict of str to Array
+        ``norm_sensitivity``, shape (pixels, tiles); 0 where the model has no counts.
+    """
+    bins = tiles.bins(flat, occupied=False)
+    (curvature,) = bins.total(lambda b, g: (b * g * g,), 1)
+    known = curvature > 0
+    safe = jnp.where(known, curvature, 1)
+    target = jnp.broadcast_to(options.n_sigma_sensitivity**2 / 2, safe.shape)
+    # in units of each tile's counts, which single precision can hold whatever the exposure
+    unit = jnp.max(model_sum, axis=0)
+    start = one_bin_root(model_sum / unit[None], safe / unit[None] ** 2, target)
+    norm = _lead(bins.in_units(unit, LEAD), start, known, target) / unit[None]
+    norm = climb(bins.asimov, norm, target, _MOST_SWEEPS, _LAST_STEP)
+    return {"norm_sensitivity": jnp.where(known, required(norm, model_sum, curvature, options), 0)}
+
+
+def _lead(bins: Windowed, start: Array, known: Array, target: Array) -> Array:
+    """Return the roots as far as single precision finds them, each tile's first from one pixel."""
+
+    def climbed(bins: Windowed, start: Array, known: Array) -> Array:
+        level = jnp.broadcast_to(target[:1], start.shape).astype(LEAD)
+        root = climb(bins.asimov, start.astype(LEAD), level, _LEAD_SWEEPS, _LEAD_STEP)
+        return jnp.where(known & jnp.isfinite(root) & (root > 0), root.astype(start.dtype), start)
+
+    first = start[MIDDLE]
+    scale = climbed(bins.of_pixels(MIDDLE), first, known[MIDDLE]) / first
+    return climbed(bins, start * jnp.clip(scale, 0.2, 5), known)

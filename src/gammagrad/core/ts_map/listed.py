@@ -1,0 +1,435 @@
+"""Lists of bins, gathered into memory that one chunk of tiles hands on to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gammagrad._programs import compiled
+from gammagrad.core.ts_map.bin_sums import CEILING, LEAD, ROWS, BinSums, Blocks, Edge
+from gammagrad.core.ts_map.bins import PIXELS, TILE, TilePlan
+from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.windowed import TileWindows
+
+
+class _Stored(NamedTuple):
+    counts: Array
+    contrast: Array
+    n_rows: Array
+
+
+class Gathered(_Stored, BinSums):
+    """Lists of bins: row `i` has the `i`-th bin of every tile.
+
+    Attributes
+    ----------
+    counts
+        Counts of each bin times weight, shape (rows, tiles).
+    contrast
+        Model over background at norm 1, shape (rows, pixels, tiles). What lies beyond the last row
+        in use has no meaning.
+    n_rows
+        Rows in use, a multiple of `ROWS`.
+    """
+
+    __slots__ = ()
+
+    def blocks(self, rows: int = ROWS) -> Blocks:
+        """Return the bins in blocks, see `BinSums`."""
+
+        def take(index: Array) -> tuple[Array, Array]:
+            counts = lax.dynamic_slice_in_dim(self.counts, index * rows, rows)
+            return counts[:, None], lax.dynamic_slice_in_dim(self.contrast, index * rows, rows)
+
+        zero = jnp.zeros(self.contrast.shape[1:], self.contrast.dtype)
+        return Blocks(take, self.n_rows // rows, zero)
+
+    def weights_in_use(self) -> Array:
+        """Return the weights of the bins, see `BinSums`."""
+        row = jnp.arange(len(self.counts), dtype=jnp.int32)
+        return jnp.where((row < self.n_rows)[:, None], self.counts, 0)
+
+
+class Workspace(NamedTuple):
+    """The memory that lists are gathered into, which one chunk hands on to the next.
+
+    Attributes
+    ----------
+    full
+        Weights and contrasts in the precision of the data.
+    lead
+        The same in single precision, contrasts over the model sum.
+    """
+
+    full: tuple[Array, Array]
+    lead: tuple[Array, Array]
+
+    @classmethod
+    def create(cls, rows: int, tiles: int, dtype: Any) -> Workspace:
+        """Return memory for so many rows of so many tiles."""
+        return cls(*_empty(rows=rows, tiles=tiles, dtype=np.dtype(dtype)))
+
+    def lists(self, n_rows: Array) -> tuple[Gathered, Gathered]:
+        """Return the lists gathered here, in the precision of the data and in single precision."""
+        (counts, contrast), (counts_lead, contrast_lead) = self
+        return (
+            Gathered(counts, contrast, n_rows),
+            Gathered(counts_lead, contrast_lead, n_rows),
+        )
+
+    @staticmethod
+    def bytes_per_entry(dtype: Any) -> int:
+        """Return the bytes that one row of one tile takes."""
+        return (PIXELS + 1) * (np.dtype(dtype).itemsize + np.dtype(LEAD).itemsize)
+
+
+@compiled(static=("rows", "tiles", "dtype"))
+def _empty(*, rows: int, tiles: int, dtype: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return zeros of the shape of a workspace, in the precision of the data and of the lead."""
+    full, lead = (
+        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, PIXELS, tiles), d)) for d in (dtype, LEAD)
+    )
+    return full, lead
+
+
+class Lists(NamedTuple):
+    """The listed bins of some tiles.
+
+    Attributes
+    ----------
+    bins
+        Bins among all bins, tile by tile, with a dummy at the end, shape (entries,).
+    places
+        Row of the kernel table that holds each bin's place in its tile's window, same shape.
+    starts, lengths
+        Where a tile's bins are, shape (tiles,).
+    n_rows
+        Bins of the longest list, rounded up to a multiple of `gammagrad.core.ts_map.listed.ROWS`.
+    """
+
+    bins: Any
+    places: Any
+    starts: Any
+    lengths: Any
+    n_rows: Any
+
+    def rows(self, first: Array, number: int) -> tuple[Array, Array]:
+        """Return some bins and places of each tile, a dummy beyond its last, (rows, tiles)."""
+        row = first + jnp.arange(number, dtype=jnp.int32)[:, None]
+        dummy = self.bins.shape[0] - 1
+        entry = jnp.where(row < self.lengths[None], self.starts[None] + row, dummy)
+        return self.bins[entry], self.places[entry]
+
+
+def gather(
+    flat: FlatBins,
+    lists: Lists,
+    model_sum: Array,
+    space: Workspace,
+) -> tuple[Workspace, Edge]:
+    """Gather listed bins into the workspace.
+
+    Parameters
+    ----------
+    flat
+        All bins in a row.
+    lists
+        The lists.
+    model_sum
+        Sum of the model counts at norm 1, > 0, shape (pixels, tiles).
+    space
+        The workspace.
+
+    Returns
+    -------
+    Workspace
+        The workspace, filled.
+    Edge
+        What the bins say about the best fit.
+    """
+    zero, steps = np.int32(0), lists.n_rows // ROWS
+
+    def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
+        which, place = lists.rows(index * ROWS, ROWS)
+        # once for each bin, not again for each of its pixels
+        share, place = lax.optimization_barrier((flat.share[:, which], place))
+        if len(share) == 1:
+            contrast = share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
+        else:
+            table = flat.table[place]
+            contrast = jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
+        return _put(store, index * ROWS, flat.counts[which], contrast)
+
+    full = lax.fori_loop(zero, steps, copy, space.full)
+    per_model = 1 / model_sum
+
+    def scale(index: Array, state: tuple[tuple[Array, Array], Edge]) -> Any:
+        store, edge = state
+        n, g = (lax.dynamic_slice_in_dim(array, index * ROWS, ROWS) for array in full)
+        # see `lower_start`; a bin without a model gives minus infinity
+        found = lax.reduce(
+            (g, n[:, None] * per_model[None] - 1 / g),
+            (np.zeros((), g.dtype), np.asarray(-np.inf, g.dtype)),
+            lambda some, more: tuple(map(jnp.maximum, some, more)),
+            (0,),
+        )
+        scaled = jnp.minimum(g * per_model[None], CEILING)
+        return _put(store, index * ROWS, n, scaled), Edge(*map(jnp.maximum, edge, found))
+
+    nothing = Edge(jnp.zeros_like(model_sum), jnp.full_like(model_sum, -jnp.inf))
+    lead, edge = lax.fori_loop(zero, steps, scale, (space.lead, nothing))
+    return Workspace(full, lead), edge.inside()
+
+
+def _put(
+    store: tuple[Array, Array], row: Array, weight: Array, contrast: Array
+) -> tuple[Array, Array]:
+    """Write some rows of weights and contrasts."""
+    zero = np.int32(0)
+    first, second = store
+    return (
+        lax.dynamic_update_slice(first, weight.astype(first.dtype), (row, zero)),
+        lax.dynamic_update_slice(second, contrast.astype(second.dtype), (row, zero, zero)),
+    )
+
+
+CAPACITIES = (256, 1024, 4096, 16384, 65536)
+"""Rows that a chunk's lists may have: few sizes, so that new data compile nothing new."""
+
+PORTION = 2**20
+"""Bins listed at a time, the dummies included that fill them up: one size for almost all data."""
+
+
+class Chunk(NamedTuple):
+    """Some tiles and their bins.
+
+    Attributes
+    ----------
+    tiles
+        The tiles; the last is repeated where there are too few.
+    number
+        How many of them are not repetitions.
+    bins
+        Lists of their bins, or their windows.
+    capacity
+        Rows of the workspace that lists need.
+    """
+
+    tiles: np.ndarray
+    number: int
+    bins: Lists | TileWindows
+    capacity: int
+
+
+def common_window(kernels: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """Return the smallest window that holds all kernels.
+
+    Parameters
+    ----------
+    kernels
+        Shapes of kernels, odd sizes in the last two axes.
+
+    Returns
+    -------
+    tuple of int
+        Its rows and columns.
+    """
+    return max(k[-2] for k in kernels), max(k[-1] for k in kernels)
+
+
+class _Dataset(NamedTuple):
+    """One dataset's listed bins, sorted by pixel, with its part of the kernel table."""
+
+    plan: TilePlan
+    first: np.ndarray  # of each pixel, among the listed bins
+    bins: np.ndarray
+    places: np.ndarray  # less that of the tile's corner
+
+
+class ListedBins:
+    """The bins to list of all datasets, sorted by pixel.
+
+    Parameters
+    ----------
+    members
+        For each dataset which bins to list, bool, shape (images, rows, cols).
+    kernels
+        Shape of each dataset's kernel, odd sizes in the last two axes.
+    window
+        Odd sizes (rows, cols) that the kernel table is made for: those of the largest kernel, or
+        larger.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[np.ndarray],
+        kernels: Sequence[tuple[int, ...]],
+        window: tuple[int, int] | None = None,
+    ) -> None:
+        self.common = TilePlan.create(members[0].shape, window or common_window(kernels))
+        self.datasets: list[_Dataset] = []
+        n_bins = n_places = 0
+        for member, kernel in zip(members, kernels, strict=True):
+            data = self._sorted(member, TilePlan.create(member.shape, kernel))
+            shifted = data._replace(bins=data.bins + n_bins, places=data.places + n_places)
+            self.datasets.append(shifted)
+            n_bins += member.size
+            n_places += member.shape[0] * self.common.window[0] * self.common.window[1]
+        self.bins = np.concatenate([d.bins for d in self.datasets]).astype(np.int32)
+        self.places = np.concatenate([d.places for d in self.datasets]).astype(np.int32)
+        # a dummy is any bin where the kernel is zero
+        self.dummy = np.int32(0), np.int32(n_places)
+
+    def _sorted(self, member: np.ndarray, plan: TilePlan) -> _Dataset:
+        """Sort the bins by pixel: the bins of a stretch of pixels are then a range."""
+        images, ny, nx = member.shape
+        listed = np.flatnonzero(np.moveaxis(member, 0, -1))
+        pixel, image = np.divmod(listed, images)
+        first = np.zeros(ny * nx + 1, np.int32)
+        np.cumsum(member.sum(axis=0, dtype=np.int32), out=first[1:])
+        row, col = np.divmod(pixel, nx)
+        height, width = self.common.window
+        places = (image * height + row) * width + col
+        return _Dataset(plan, first, image * (ny * nx) + pixel, places)
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles of the map."""
+        return self.common.n_tiles
+
+    def lengths(self) -> np.ndarray:
+        """Return how many bins each tile lists, shape (tiles,)."""
+        total = np.zeros(self.n_tiles, np.int64)
+        for data in self.datasets:
+            (hy, hx), (wy, wx), (gy, gx) = data.plan.halo, data.plan.window, data.plan.grid
+            ny, nx = data.plan.shape
+            pads = ((hy + 1, gy * TILE - ny + hy), (hx + 1, gx * TILE - nx + hx))
+            sums = np.pad(np.diff(data.first).reshape(ny, nx), pads)
+            for axis in (0, 1):
+                np.cumsum(sums, axis=axis, out=sums)
+            row, col = np.arange(gy)[:, None] * TILE, np.arange(gx)[None, :] * TILE
+            inside = sums[row + wy, col + wx] - sums[row, col + wx]
+            total += (inside - sums[row + wy, col] + sums[row, col]).reshape(-1)
+        return total
+
+    def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
+        """List the bins of some tiles.
+
+        Parameters
+        ----------
+        tiles
+            Indices of the tiles.
+
+        Returns
+        -------
+        bins, places : Array
+            The lists one after the other, filled up with dummies to one of few sizes.
+        starts : ndarray
+            Where each tile's list starts.
+        """
+        starts, numbers, shifts = [], [], []
+        tile_row, tile_col = (index * TILE for index in np.divmod(tiles, self.common.grid[1]))
+        up, left = tile_row - self.common.halo[0], tile_col - self.common.halo[1]
+        corner = up * self.common.window[1] + left
+        before = 0
+        for data in self.datasets:
+            (hy, hx), (wy, wx), (ny, nx) = data.plan.halo, data.plan.window, data.plan.shape
+            rows = tile_row[:, None] - hy + np.arange(wy)
+            low, high = (np.clip(tile_col - hx + side, 0, nx)[:, None] for side in (0, wx))
+            base = np.clip(rows, 0, ny - 1) * nx
+            begin = data.first[base + low]
+            inside = (rows >= 0) & (rows < ny)
+            starts.append(begin + before)
+            numbers.append(np.where(inside, data.first[base + high] - begin, 0))
+            shifts.append(np.broadcast_to(corner[:, None], begin.shape))
+            before += data.bins.size
+        number = np.concatenate(numbers, axis=1)
+        listed = number.sum(axis=1).cumsum()
+        flat = number.reshape(-1)
+        # a range is where it starts plus how far into it
+        offset = np.concatenate(starts, axis=1).reshape(-1) - (flat.cumsum() - flat)
+        which = np.arange(listed[-1], dtype=np.int32) + np.repeat(offset.astype(np.int32), flat)
+        corners = np.concatenate(shifts, axis=1).astype(np.int32)
+        shift = np.repeat(corners.reshape(-1), flat)
+        size = PORTION
+        while size <= which.size:
+            size *= 2
+        filled = np.empty((2, size), np.int32)
+        filled[0, : which.size] = self.bins[which]
+        np.subtract(self.places[which], shift, out=filled[1, : which.size])
+        filled[:, which.size :] = np.array(self.dummy)[:, None]
+        first = np.concatenate([[0], listed[:-1]]).astype(np.int32)
+        bins, places = jax.device_put((filled[0], filled[1]))
+        return bins, places, first
+
+
+def chunks(listed: ListedBins, active: np.ndarray, entries: int) -> Iterator[Chunk]:
+    """Cut tiles into chunks with lists of about the same length.
+
+    Parameters
+    ----------
+    listed
+        The bins.
+    active
+        Which tiles are wanted, bool, shape (tiles,).
+    entries
+        Rows times tiles of a chunk, at most, unless a single tile has more rows.
+
+    Yields
+    ------
+    Chunk
+        The chunks, those with the longest lists last.
+    """
+    lengths = listed.lengths()
+    order = np.flatnonzero(active & (lengths > 0))
+    order = order[np.argsort(lengths[order], kind="stable")]
+    if not order.size:
+        return
+    for tiles, capacity in _by_capacity(order, lengths[order]):
+        width = max(1, entries // capacity)
+        for some in _portions(tiles, lengths[tiles], width):
+            bins, places, starts = listed.of_tiles(some)
+            for begin in range(0, some.size, width):
+                part = some[begin : begin + width]
+                filled = np.concatenate([part, np.repeat(part[-1:], width - part.size)])
+                which = np.minimum(np.arange(begin, begin + width), some.size - 1)
+                length = lengths[filled].astype(np.int32)
+                n_rows = np.int32(-(-int(length.max()) // ROWS) * ROWS)
+                lists = Lists(bins, places, starts[which], length, n_rows)
+                yield Chunk(filled, part.size, lists, capacity)
+
+
+def _by_capacity(tiles: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Divide tiles by the capacity that their lists need, ascending."""
+    longest = int(lengths[-1])
+    # one capacity for all where that wastes little: each costs a compilation
+    common = next((c for c in CAPACITIES[:2] if longest <= c), None)
+    if common is not None:
+        yield tiles, common
+        return
+    begin, largest = 0, CAPACITIES[-1]
+    while largest < longest:
+        largest *= 2
+    for capacity in sorted({*CAPACITIES[1:], largest}):
+        end = int(np.searchsorted(lengths, capacity, side="right"))
+        if end > begin:
+            yield tiles[begin:end], capacity
+        begin = max(begin, end)
+
+
+def _portions(tiles: np.ndarray, lengths: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """Divide tiles into whole chunks whose lists are built together, to bound memory."""
+    firsts = np.arange(0, tiles.size, width)
+    size = np.add.reduceat(lengths, firsts)
+    begin = total = 0
+    for first, entries in zip(firsts.tolist(), size.tolist(), strict=True):
+        if first > begin and total + entries > PORTION:
+            yield tiles[begin:first]
+            begin, total = first, 0
+        total += entries
+    yield tiles[begin:]

@@ -1,0 +1,193 @@
+"""Bins of whole windows: for sums that most bins enter.
+
+A place in the window is the same bin for every tile, shifted, so that no list is needed, and the
+contrast is an outer product of what belongs to the bin and what belongs to the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gammagrad.core.ts_map.bin_sums import CEILING, ROWS, BinSums, Blocks, Edge, largest_over
+from gammagrad.core.ts_map.bins import TILE
+from gammagrad.core.ts_map.flat import FlatBins
+
+MIDDLE = slice(TILE * (TILE // 2) + TILE // 2, TILE * (TILE // 2) + TILE // 2 + 1)
+"""The pixel of a tile that is solved first, to tell the others where to begin."""
+
+
+class Places(NamedTuple):
+    """The places of a tile's window where a kernel has a value.
+
+    Attributes
+    ----------
+    places
+        Rows of the kernel table, shape (places,), filled up to whole steps.
+    rows, cols
+        Where they are in the window, from its corner.
+    images
+        Index of the first bin of the image that a place belongs to.
+    """
+
+    places: Any
+    rows: Any
+    cols: Any
+    images: Any
+
+
+def window_places(
+    table: np.ndarray, images: Sequence[int], window: tuple[int, int], shape: tuple[int, int]
+) -> Places:
+    """List the places of a tile's window.
+
+    Parameters
+    ----------
+    table
+        Kernel table, shape (places + 1, components, pixels).
+    images
+        Number of images of each dataset.
+    window
+        Rows and columns of a tile's window.
+    shape
+        Shape of the map (rows, cols).
+
+    Returns
+    -------
+    Places
+        The places, those where no kernel has a value left out as far as whole steps allow.
+    """
+    number = table.shape[0] - 1
+    used = np.flatnonzero(table[:-1].max(axis=(1, 2)) > 0)
+    # whole sixteenths of the window, so that few numbers of places are compiled for
+    step = max(-(-number // (16 * ROWS)), 1) * ROWS
+    place = np.append(used, np.full(-used.size % step, number))
+    image, rest = np.divmod(place, window[0] * window[1])
+    row, col = np.divmod(rest, window[1])
+    first = np.minimum(image, sum(images) - 1) * (shape[0] * shape[1])
+    return Places(*(a.astype(np.int32) for a in (place, row, col, first)))
+
+
+class _Fields(NamedTuple):
+    weights: Array
+    share: Array
+    table: Array
+
+
+class Windowed(_Fields, BinSums):
+    """All bins of tiles' windows.
+
+    Attributes
+    ----------
+    weights
+        Weight of each bin in the sums, its counts or background, shape (rows, tiles).
+    share
+        Exposure over background, shape (components, rows, tiles).
+    table
+        Kernel between a place and a tile's pixels, shape (rows, components, pixels).
+    """
+
+    __slots__ = ()
+
+    def blocks(self, rows: int = ROWS) -> Blocks:
+        """Return the bins in blocks, see `BinSums`."""
+        single = len(self.share) == 1
+        first_share, first_table = self.share[0], self.table[:, 0]
+
+        def take(index: Array) -> tuple[Array, Array]:
+            at = index * rows
+            weights = lax.dynamic_slice_in_dim(self.weights, at, rows)
+            if single:
+                share = lax.dynamic_slice_in_dim(first_share, at, rows)
+                table = lax.dynamic_slice_in_dim(first_table, at, rows)
+                return weights[:, None], share[:, None] * table[:, :, None]
+            share = lax.dynamic_slice_in_dim(self.share, at, rows, axis=1)
+            table = lax.dynamic_slice_in_dim(self.table, at, rows)
+            contrast = jnp.einsum("crt,rcp->rpt", share, table, precision="highest")
+            return weights[:, None], contrast
+
+        zero = jnp.zeros((self.table.shape[2], self.weights.shape[1]), self.share.dtype)
+        return Blocks(take, self.weights.shape[0] // rows, zero)
+
+    def weights_in_use(self) -> Array:
+        """Return the weights of the bins, see `BinSums`."""
+        return self.weights
+
+    def edge(self, model_sum: Array) -> Edge:
+        """Return what the occupied bins, of one component, say about the best fit, see `Edge`."""
+        per_model = 1 / model_sum
+        inverse = self._replace(share=1 / self.share, table=1 / self.table)
+
+        def terms(n: Array, g: Array) -> tuple[Array, ...]:
+            # see `lower_start`; a bin without a model gives minus infinity
+            return n * per_model[None] - g, -g
+
+        proven, steepest = largest_over(inverse.blocks(), terms, 2)
+        return Edge(-1 / steepest, proven).inside()
+
+    def of_pixels(self, pixels: slice) -> Windowed:
+        """Return the same for some of a tile's pixels."""
+        return self._replace(table=self.table[:, :, pixels])
+
+    def in_units(self, unit: Array, dtype: Any) -> Windowed:
+        """Return the same for norms times a unit, shape (tiles,), in another precision."""
+        largest = jnp.max(self.table)
+        share = jnp.minimum(self.share * (largest / unit)[None, None], CEILING)
+        table = self.table / largest
+        return Windowed(*(a.astype(dtype) for a in (self.weights, share, table)))
+
+
+class TileWindows(NamedTuple):
+    """The windows of some tiles.
+
+    Attributes
+    ----------
+    places
+        The places of a window.
+    shape
+        Rows and columns of the map.
+    top, left
+        Row and column of the corner of each tile's window, shape (tiles,).
+    """
+
+    places: Places
+    shape: tuple[Any, Any]
+    top: Any
+    left: Any
+
+    def bins(self, flat: FlatBins, occupied: bool) -> Windowed:
+        """Collect what the tiles see.
+
+        Parameters
+        ----------
+        flat
+            All bins in a row.
+        occupied
+            Whether to weigh bins with their counts, those without any taken out, or with their
+            background.
+
+        Returns
+        -------
+        Windowed
+            The bins.
+        """
+        place, row, col, image = self.places
+        y, x = row[:, None] + self.top[None], col[:, None] + self.left[None]
+        inside = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
+        which = jnp.where(inside, image[:, None] + y * self.shape[1] + x, 0)
+        weights = (flat.counts if occupied else flat.background)[which]
+        seen = inside & (weights > 0)
+        weights, share = jnp.where(seen, weights, 0), jnp.where(seen[None], flat.share[:, which], 0)
+        return Windowed(*lax.optimization_barrier((weights, share, flat.table[place])))
+
+
+def corners(
+    tiles: np.ndarray, columns: int, halo: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of the corners of tiles' windows."""
+    row, col = np.divmod(tiles.astype(np.int32), np.int32(columns))
+    return row * np.int32(TILE) - np.int32(halo[0]), col * np.int32(TILE) - np.int32(halo[1])

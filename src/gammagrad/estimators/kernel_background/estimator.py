@@ -1,0 +1,350 @@
+"""Background and exclusion mask of a counts image, on maps."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from astropy import units as u
+from numpy.typing import NDArray
+
+from gammagrad.core.background import KernelBackground
+from gammagrad.errors import InputError, InputTypeError, short
+from gammagrad.estimators.kernel_background.inputs import background_images, dilation_disc
+from gammagrad.estimators.kernel_background.loop import BackgroundLoop, BackgroundReport
+from gammagrad.estimators.kernel_background.settings import (
+    BACKGROUND_SETTINGS,
+    SourceKernelWarning,
+    check_background_setting,
+    check_thresholds,
+    is_zero_or_one,
+    plain_background_setting,
+)
+from gammagrad.maps import Map, WcsGeom, middle, reach
+
+_RESULTS = ("images_stack", "report")
+
+
+class KernelBackgroundEstimator:
+    """Estimate the background of a counts image and exclude the sources in it, by iteration.
+
+    One iteration
+
+    1. computes the significance of the counts over the background, both summed under the source
+       kernel;
+    2. excludes pixels at or above the threshold, and a disc around each;
+    3. takes the mean of the kept counts under the background kernel as the new background.
+
+    Each iteration starts from the result of the one before, until the mask stands still. All of it
+    is computed in float64, and by `gammagrad.kernel_background`, whose notes on the edge of
+    the image and on places where every pixel of a ring is excluded hold here.
+
+    Parameters
+    ----------
+    kernel_src : array or astropy kernel
+        Shape of a source, with odd numbers of rows and columns. It is scaled to a maximum of 1.
+        With values other than 0 and 1 the sums under it are not Poisson counts: see
+        `significance`.
+    kernel_bkg : array or astropy kernel
+        Kernel that averages the background, commonly a ring, of any scale.
+    significance_threshold : float
+        Significance from which on a pixel is excluded, in standard deviations.
+    mask_dilation_radius : Quantity, str or float
+        Radius of the disc by which the excluded region grows: an angle, or a number in deg. It is
+        divided by the mean pixel size, and pixels whose centre is not farther away belong to the
+        disc: below one pixel nothing grows. The quotient is taken as it is, as gammapy did: 0.15
+        over 0.05 is a little less than 3.
+    keep_record : bool
+        Whether `run` keeps the maps of every iteration in `images_stack`.
+    threshold_low : float, optional
+        Second, lower threshold: pixels at or above it that are connected to one above the first
+        are excluded with it. It follows a source into its wings. None has no second threshold.
+    mask_update : {"replace", "grow"}
+        "replace" makes the mask anew in each iteration, and pixels come back if the better
+        background asks for it; masks may then go round in a cycle, which `report` says. "grow"
+        never takes a pixel back, and always ends.
+    significance : {"lima", "cash"}
+        "lima" is that of Li and Ma for a known background, of the sums under the source kernel,
+        which must be 0 and 1 for that. "cash" fits the norm of the source kernel at each pixel,
+        for any kernel, and takes the signed root of its test statistic.
+
+    Attributes
+    ----------
+    images_stack : list of dict
+        After a `run` with `keep_record`, the initial maps and those of each iteration, each a dict
+        as `run` returns; otherwise empty.
+    report : BackgroundReport or None
+        How the last `run` or `run_iteration` ended: `niter`, `converged`, `period` of a cycle,
+        `kept` (where nothing under the background kernel is kept), `n_excluded`; ``str(report)``
+        says it in words.
+
+    Raises
+    ------
+    ValueError
+        If a kernel is not a two-dimensional array of finite numbers >= 0 with a positive sum, the
+        source kernel has an even side, or another setting makes no sense.
+    AttributeError
+        If an attribute is set that is no setting.
+
+    References
+    ----------
+    Li and Ma (1983), ApJ 272, 317; Berge, Funk and Hinton (2007), A&A 466, 1219; for "cash",
+    Stewart (2009), A&A 495, 989.
+
+    Examples
+    --------
+    >>> from astropy.convolution import Ring2DKernel, Tophat2DKernel
+    >>> from gammagrad import KernelBackgroundEstimator, Map
+    >>> counts = Map.create(npix=100, binsz=1)
+    >>> counts.data += 42
+    >>> counts.data[50][50] = 1000
+    >>> estimator = KernelBackgroundEstimator(Tophat2DKernel(3), Ring2DKernel(4, 2))
+    >>> result = estimator.run({"counts": counts})
+    >>> print(sorted(result))
+    ['background', 'counts', 'exclusion', 'significance']
+    >>> print(estimator.report)
+    The mask stood still after 3 iterations; 29 of 10000 pixels are excluded.
+    >>> print(f"{result['background'].data[50, 50]:.3f}")
+    42.000
+    """
+
+    tag: ClassVar[str] = "KernelBackgroundEstimator"
+
+    kernel_src: NDArray[np.float64]
+    kernel_bkg: NDArray[np.float64]
+    significance_threshold: float
+    mask_dilation_radius: u.Quantity
+    keep_record: bool
+    threshold_low: float | None
+    mask_update: str
+    significance: str
+    images_stack: list[dict[str, Map]]
+    report: BackgroundReport | None
+
+    def __init__(
+        self,
+        kernel_src: Any,
+        kernel_bkg: Any,
+        significance_threshold: float = 5,
+        mask_dilation_radius: Any = "0.02 deg",
+        keep_record: bool = False,
+        *,
+        threshold_low: float | None = None,
+        mask_update: str = "replace",
+        significance: str = "lima",
+    ) -> None:
+        self.kernel_src = kernel_src
+        self.kernel_bkg = kernel_bkg
+        self.significance_threshold = significance_threshold
+        self.mask_dilation_radius = mask_dilation_radius
+        self.keep_record = keep_record
+        self.threshold_low = threshold_low
+        self.mask_update = mask_update
+        self.significance = significance
+        self.images_stack = []
+        self.report = None
+        check_thresholds(self.significance_threshold, self.threshold_low)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _RESULTS:
+            value = check_background_setting(name, value)
+        object.__setattr__(self, name, value)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by name, as text, numbers and lists: what a file of settings can hold.
+
+        ``KernelBackgroundEstimator(**estimator.settings)`` is an estimator with the same.
+        """
+        return {name: plain_background_setting(getattr(self, name)) for name in BACKGROUND_SETTINGS}
+
+    def copy(self) -> Self:
+        """Return an estimator with the same settings, independent of this one, and no results.
+
+        Returns
+        -------
+        KernelBackgroundEstimator
+            The copy.
+        """
+        return type(self)(**{n: copy.deepcopy(getattr(self, n)) for n in BACKGROUND_SETTINGS})
+
+    def __repr__(self) -> str:
+        rows = [f"  {name:<24}: {_short(getattr(self, name))}" for name in BACKGROUND_SETTINGS]
+        return "\n".join([self.tag, "-" * len(self.tag), "", *rows])
+
+    def run(
+        self, images: Mapping[str, Map], niter_min: int = 2, niter_max: int = 10
+    ) -> dict[str, Map]:
+        """Iterate until the mask stands still.
+
+        Parameters
+        ----------
+        images
+            Maps by name; they are not changed.
+
+            - "counts", an image, or a cube with an axis of energies. Of a cube the mask is made
+              from the sum, and the background in each bin. Pixels whose counts are not finite have
+              no weight.
+            - "background" to start from, in counts, on the geometry of the counts, not finite
+              where unknown. By default the mean of the counts under the background kernel.
+            - "exclusion" to start from, one image, true or 1 where a pixel is kept. By default all
+              are.
+            - "acceptance": what the background is expected to be proportional to, in any unit:
+              a background model, or an exposure, on the geometry of the counts or an image. The
+              background is then the acceptance times the ratio of kept counts to kept acceptance
+              under the background kernel. Without it, it is their mean, which is biased where
+              the acceptance is curved.
+            - "significance", as in a result, is not used.
+        niter_min
+            The loop ends after the iteration with zero-based number ``idx`` if that left the mask
+            exactly as it was and ``idx >= niter_min``.
+        niter_max
+            Largest number of iterations; goes before `niter_min`. With 0 the result is the start.
+
+        Returns
+        -------
+        dict of str to Map
+            "counts"; "background" (counts); "exclusion" (bool, true where kept) and
+            "significance" (in standard deviations; the one from which the mask was made, so over
+            the background of the iteration before, which is the same once the mask stands still),
+            images if the counts have several energy bins; and "acceptance" if it was given. How
+            the loop ended is in `report`, and in the ``meta`` of the three maps made: niter,
+            converged, period, n_kept and, in a sentence, status.
+
+        Raises
+        ------
+        ValueError
+            If counts are missing, a map has another geometry or a wrong unit, values are negative,
+            a kernel or the dilation is larger than the map, or the numbers of iterations are
+            negative.
+        TypeError
+            If an image is not a map.
+
+        Warns
+        -----
+        SourceKernelWarning
+            If the source kernel has values other than 0 and 1 and `significance` is "lima".
+        """
+        bounds = _count(niter_min, "niter_min"), _count(niter_max, "niter_max")
+        loop = self._loop(images)
+        self.images_stack = []
+        if not self.keep_record:
+            return self._finish(loop, loop.run(*bounds))
+        result = loop.run_recorded(*bounds)
+        records = [loop.record(result, index) for index in range(int(result.niter))]
+        last = self._finish(loop, result)
+        self.images_stack = [*records, last]
+        return {name: image.copy() for name, image in last.items()}
+
+    def run_iteration(self, images: Mapping[str, Map]) -> dict[str, Map]:
+        """Do one iteration.
+
+        Parameters
+        ----------
+        images
+            Maps by name, as in `run`; without a background or exclusion it starts as `run` does.
+
+        Returns
+        -------
+        dict of str to Map
+            As in `run`; may be passed on to the next iteration.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `run`.
+
+        Warns
+        -----
+        SourceKernelWarning
+            As in `run`.
+        """
+        loop = self._loop(images)
+        return self._finish(loop, loop.run(0, 1))
+
+    def _finish(self, loop: BackgroundLoop, result: KernelBackground) -> dict[str, Map]:
+        """Keep the report of a run, and return its maps."""
+        self.report = loop.report(result)
+        return loop.maps(result)
+
+    def _loop(self, images: Mapping[str, Map]) -> BackgroundLoop:
+        """Check images and settings, and bring them together."""
+        check_thresholds(self.significance_threshold, self.threshold_low)
+        arrays = background_images(images)
+        geom = images["counts"].geom
+        self._warn_of_kernel()
+        low = self.threshold_low
+        arguments = {
+            "counts": arrays.counts,
+            "kernel_src": self._fitting("kernel_src", arrays.counts.shape),
+            "kernel_bkg": self._fitting("kernel_bkg", arrays.counts.shape),
+            "background": arrays.background,
+            "exclusion": arrays.exclusion,
+            "significance_threshold": np.float64(self.significance_threshold),
+            "dilation_structure": self._dilation(geom),
+            "acceptance": arrays.acceptance,
+            "threshold_low": None if low is None else np.float64(low),
+            "mask_update": self.mask_update,
+            "significance": self.significance,
+        }
+        return BackgroundLoop(images, arrays, arguments)
+
+    def _fitting(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return a kernel if it is no larger than the map."""
+        kernel: NDArray[np.float64] = getattr(self, name)
+        if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
+            raise InputError(
+                f"{name}: expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
+                f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}; take a smaller one, or "
+                "Map.pad the counts with NaN, which has no weight."
+            )
+        return kernel
+
+    def _dilation(self, geom: WcsGeom) -> NDArray[np.bool_]:
+        """Return the pixels by which the excluded region grows."""
+        radius = float(self.mask_dilation_radius.to_value("deg"))
+        rows, cols = geom.shape_image
+        pixels = float(reach(geom, middle(geom), radius).min())
+        if pixels >= max(rows, cols):
+            raise InputError(
+                f"mask_dilation_radius: expected a radius within the map of {rows} x {cols} "
+                f"pixels, got {self.mask_dilation_radius}, which are {pixels:.4g} pixels of "
+                f"{radius / pixels:.4g} deg."
+            )
+        return dilation_disc(geom, radius)
+
+    def _warn_of_kernel(self) -> None:
+        if self.significance == "lima" and not is_zero_or_one(self.kernel_src):
+            warnings.warn(
+                "kernel_src has values other than 0 and 1 (when scaled to a maximum of 1), so the "
+                "sums under it are no Poisson counts: their significances after Li and Ma are not "
+                "in standard deviations, and the threshold does not mean what it says. Pass "
+                'significance="cash", which holds for any kernel, or a kernel such as '
+                "Tophat2DKernel.",
+                SourceKernelWarning,
+                stacklevel=4,
+            )
+
+
+def _short(value: Any) -> Any:
+    """Return a setting for people to read: a kernel by its size."""
+    if not isinstance(value, np.ndarray) or value.ndim != 2:
+        return value
+    rows, cols = value.shape
+    kind = "0 and 1" if is_zero_or_one(value) else "of any values"
+    return f"{rows} x {cols} pixels, {kind}"
+
+
+def _count(value: Any, name: str) -> int:
+    """Return a number of iterations as an int that JAX can hold."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InputTypeError(f"{name}: expected a whole number, got {short(value)}.") from error
+    if number < 0:
+        raise InputError(f"{name}: expected a number >= 0, got {number}.")
+    return min(number, np.iinfo(np.int32).max)

@@ -1,0 +1,325 @@
+"""The map estimator: a norm fit at every sky position of one dataset, or of several jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+
+from gammagrad.core.norm import parse_selection
+from gammagrad.dataset import MapDataset, union_of_times
+from gammagrad.errors import InputTypeError
+from gammagrad.estimators.ts_map.groups import (
+    FITTED_MAPS,
+    OPTIONAL_MAPS,
+    as_maps,
+    energy_groups,
+    fit_group,
+    fit_groups,
+    only_at,
+    scanned_fluxes,
+)
+from gammagrad.estimators.ts_map.joint import JointInputs, as_datasets, share_groups
+from gammagrad.estimators.ts_map.positions import positions_mask
+from gammagrad.estimators.ts_map.run_parts import RunParts
+from gammagrad.estimators.ts_map.settings import CONFIG_PARAMETERS
+from gammagrad.evaluate import reference_model
+from gammagrad.flux_maps import FluxMaps, HypothesisMaps
+from gammagrad.maps import Map, warn_if_uneven
+from gammagrad.models import Models, SkyModel, default_kernel_model
+from gammagrad.progress import progress_bar
+
+
+class TSMapEstimator(RunParts):
+    """Test-statistic map: is there a source, how bright, how sure, at every position.
+
+    At each pixel the norm of `model`, placed there, is fitted to the counts of one dataset, or of
+    several at once; everything already modelled on a dataset counts as background. So the TS of a
+    source is found by leaving it out of the dataset's models.
+
+    Parameters
+    ----------
+    model : SkyModel, or a list of them, optional
+        The source to test. Its position does not matter. Default: a point source with a power law
+        of index 2. A list, such as one of sizes, tests each of its models; `run` then returns
+        `HypothesisMaps`. Models without a name are called by what tells them apart. `kernel_model`
+        is another name.
+    kernel_width : str or Quantity, optional
+        Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
+        spread function, 99.9 % of which it holds, but no wider than the map. See `renormalise`.
+    downsampling_factor : int, optional
+        Fit the map in blocks of so many by so many pixels, and interpolate the results, which
+        saves time. An even number; maps of any size will do. None or 1 fits every pixel.
+    n_sigma : float
+        Standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
+    n_sigma_ul : float
+        Standard deviations of the upper limit, one-sided: 2 is a limit at 97.7 % confidence,
+        1.645 one at 95 %.
+    threshold : float, optional
+        Where the TS at a matched filter's guess of the norm is not above this, the guess is kept
+        (status "guess kept"), which saves time. None fits every pixel.
+    rtol : float
+        Size of the last Newton step, in units of the error, above which the fit counts as not
+        converged. It decides status and niter only: the norm itself is solved to rounding.
+    selection_optional : str or list of str, optional
+        Maps to add: "errn-errp" (`norm_errp`, `norm_errn`: errors upwards and downwards, where
+        the statistic has risen by n_sigma squared), "ul" (`norm_ul`: upper limit), "stat_scan"
+        (`stat_scan`, `dnde_scan_values`: statistic along the norms of `norm`, less that without a
+        source), "sensitivity" (`norm_sensitivity`: norm that the background would let us see at
+        `n_sigma_sensitivity`); or "all". None adds none. No other map changes.
+    energy_edges : Quantity, list, str or None
+        Edges of the energy groups; each group gets a map. They snap to the edges of the (first)
+        dataset's energy axis, and the result's axis has the snapped ones. None: one group over
+        the whole axis. "all": one group per bin.
+    sum_over_energy_groups : bool
+        True fits the image summed over each group, False the cube: the cube uses more of the
+        data.
+    n_jobs : int, optional
+        Number of processes that share the fit, each a strip of the map. One process uses every
+        core already, so that more are rarely faster on one machine, of whose physical cores no
+        more are used. None: `gammagrad.parallel.N_JOBS_DEFAULT`, which is 1; the attribute is the
+        number. Every result is the same to within 1e-9 of itself, or 1e-12 of the largest in its
+        map.
+    parallel_backend : {"multiprocessing", "ray"}, optional
+        Where they run: on the processors of this machine, or on a cluster of ray. None:
+        `gammagrad.parallel.BACKEND_DEFAULT`, which is "multiprocessing"; the attribute is the name.
+    norm : dict, sequence of float or object with scan_values, optional
+        Norms at which "stat_scan" takes the statistic: the norms themselves, or any of scan_min,
+        scan_max, scan_n_values, scan_values and interp ("lin" or "log"). Default: -100 to 100,
+        16 norms a decade on both sides of 0.
+    max_niter : int
+        Most Newton sweeps; eight suffice.
+    n_sigma_sensitivity : float
+        Significance that the sensitivity is for.
+    norm_min : {None, 0}
+        0 starts the likelihood profile of a limit at norm 0 where the fit is negative, so that no
+        limit is negative. None starts it at the fit, as gammapy does.
+    gamma_min : float
+        Least number of counts of a source at the sensitivity. 0 asks for none.
+    bkg_syst_fraction : float
+        Part of the background that a source at the sensitivity must exceed. 0 asks for none.
+    background_floor : float, optional
+        Least background of every bin that is fitted, in counts. It makes significances finite
+        where the background is zero. None leaves the background as it is.
+    kernel_containment : float, optional
+        Instead of `kernel_width`: the smallest kernel that holds this part of the source in every
+        energy bin, such as 0.95.
+    renormalise : bool
+        True normalises the kernel after truncation, as gammapy does: norm and flux come out low
+        by the part of the source that it leaves out. False keeps the flux right. Either way
+        ``maps.meta`` has ``"containment"``, what the kernel holds in each energy bin, and
+        ``"containment_per_group"``; less than 0.95 is warned of.
+    kernel_weighting : {"counts", "equal"}
+        How the kernel of a summed image comes about. "counts" weights each energy's kernel with
+        the counts expected there, which is exact. "equal" averages them plainly, as gammapy does,
+        and biases the norm where the kernel depends on energy.
+    kernel_sampling : {"fine", "gammapy"}
+        How models are integrated over pixels, and blocks made of pixels that are partly masked:
+        accurately, or as gammapy 2.1 does, to compare with its results.
+    memory : int, str or Quantity, optional
+        Working memory of the fit to aim at, such as "500 MB" or a number of bytes: a large map is
+        fitted in strips of rows. Default: 256 MB on a processor, a quarter of another device's.
+    kernel_model : SkyModel or list, optional
+        Another name of `model`.
+    show_progress : bool, optional
+        Show a progress bar; None shows one on a terminal.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting cannot be used. Settings may be changed later, and take effect at the next
+        run.
+
+    References
+    ----------
+    Stewart (2009), A&A 495, 989, appendix A; Cash (1979), ApJ 228, 939.
+
+    Examples
+    --------
+    >>> from gammagrad import TSMapEstimator
+    >>> from gammagrad.simulate import simulate_field
+    >>> field = simulate_field(seed=1, npix=40)
+    >>> estimator = TSMapEstimator(kernel_width="0.6 deg", selection_optional=["ul"])
+    >>> maps = estimator.run(field.dataset)
+    >>> maps["sqrt_ts"].data.shape
+    (1, 40, 40)
+
+    A limit is above the fit everywhere:
+
+    >>> bool((maps["flux_ul"].data > maps["flux"].data).all())
+    True
+    """
+
+    tag = "TSMapEstimator"
+
+    energy_edges: u.Quantity | str | None
+    show_progress: bool | None
+
+    def __init__(
+        self,
+        model: SkyModel | Sequence[SkyModel] | Models | None = None,
+        kernel_width: Any = None,
+        downsampling_factor: int | None = None,
+        n_sigma: float = 1,
+        n_sigma_ul: float = 2,
+        threshold: float | None = None,
+        rtol: float = 0.01,
+        selection_optional: Any = None,
+        energy_edges: Any = None,
+        sum_over_energy_groups: bool = True,
+        n_jobs: int | None = None,
+        parallel_backend: str | None = None,
+        norm: Any = None,
+        max_niter: int = 100,
+        *,
+        n_sigma_sensitivity: float = 5,
+        norm_min: float | None = None,
+        gamma_min: float = 0,
+        bkg_syst_fraction: float = 0,
+        background_floor: float | None = None,
+        kernel_containment: float | None = None,
+        renormalise: bool = True,
+        kernel_weighting: str = "counts",
+        kernel_sampling: str = "fine",
+        memory: Any = None,
+        kernel_model: SkyModel | Sequence[SkyModel] | Models | None = None,
+        show_progress: bool | None = None,
+    ) -> None:
+        given = dict(locals())
+        if model is not None and kernel_model is not None:
+            raise InputTypeError(
+                "model and kernel_model are two names of one thing; pass one of them."
+            )
+        model = kernel_model if model is None else model
+        # which setting it makes Models of a list
+        chosen: Any = default_kernel_model() if model is None else model
+        self.model = chosen
+        for name in (*CONFIG_PARAMETERS, "show_progress"):
+            if name != "model":
+                setattr(self, name, given[name])
+
+    @property
+    def kernel_model(self) -> SkyModel | Models:
+        """Another name of `model`."""
+        return self.model
+
+    @property
+    def selection_all(self) -> list[str]:
+        """Names of the maps that a run computes."""
+        asked = parse_selection(self.selection_optional)
+        optional = [name for key in OPTIONAL_MAPS if key in asked for name in OPTIONAL_MAPS[key]]
+        scan = ["dnde_scan_values"] if "stat_scan" in asked else []
+        return [*FITTED_MAPS, "success", *scan, *optional, "status"]
+
+    def estimate_flux_map(
+        self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
+    ) -> dict[str, Map]:
+        """Fit the norm at every pixel, all of the (first) dataset's energies as one group.
+
+        Parameters
+        ----------
+        datasets
+            A dataset, or several to fit jointly, as for `run`. The maps are not downsampled.
+        positions
+            Pixels to fit, as for `run`.
+
+        Returns
+        -------
+        dict of str to Map
+            The quantities of `selection_all`.
+        """
+        found = as_datasets(datasets)
+        wanted = positions_mask(positions, found[0].geom)
+        groups, axis = energy_groups(found[0].energy_axis, None)
+        inputs = [self._inputs(dataset) for dataset in found]
+        joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
+        settings = self._fit_settings
+        with progress_bar(1, self.tag, self.show_progress) as bar:
+            arrays = fit_group(joint.groups[0], settings, wanted, bar)
+        arrays = {name: array[None] for name, array in arrays.items()}
+        names, image = self.selection_all, found[0].geom.to_image()
+        maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
+        if "stat_scan" in maps:
+            spectrum = self._only_model.spectral_model
+            maps["dnde_scan_values"] = scanned_fluxes(maps["stat_scan"], spectrum)
+        return {name: maps[name] for name in names}
+
+    def run(
+        self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
+    ) -> FluxMaps | HypothesisMaps:
+        """Fit the norm at every pixel, for every energy group.
+
+        Parameters
+        ----------
+        datasets
+            A dataset, or several to fit jointly: one norm over all of them. They have the same
+            pixels; energy axes and responses may differ. Energy groups are those of the first;
+            the others give the bins that lie wholly inside, and one that has none in a group is
+            left out there, which is logged and stands in ``meta``. Nothing is changed.
+        positions
+            Pixels to fit; None fits all. A mask on the pixels of the map (a Map or an array; with
+            energies, any of them counts), or a sky box, ``(SkyCoord, width)`` as for a cutout.
+            The data around the pixels enter all the same.
+
+        Returns
+        -------
+        FluxMaps, or HypothesisMaps if `model` is a list
+            Maps with one plane per energy group. Those of a list are, for each model, the maps of
+            a run with it alone, on the blocks of the widest kernel where maps are downsampled.
+            What the models share is computed once, and all kernels run the same compiled code.
+
+        Raises
+        ------
+        ValueError
+            If a dataset lacks what a fit needs, their pixels differ, or no position can be fitted.
+        TypeError
+            If something else than datasets is passed.
+        """
+        found = as_datasets(datasets)
+        warn_if_uneven(found[0].geom)
+        wanted = positions_mask(positions, found[0].geom)
+        groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
+        bins = share_groups(found, groups, axis)
+        settings = self._fit_settings
+        by_model, grid = self._all_inputs(found)
+        blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
+        results = {}
+        with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
+            for model, inputs in zip(self._models, by_model, strict=True):
+                joint = JointInputs(inputs, bins, axis)
+                several = len(self._models) > 1
+                called = repr(model.name) if several else "a source"
+                joint.warn_of_cut_kernels(self.renormalise, called)
+                arrays = fit_groups(joint.groups, settings, blocks, bar)
+                if grid is not None:
+                    arrays = only_at(wanted, grid.upsampled(arrays))
+                results[model.name] = self._result(found, model, joint, arrays, wanted)
+        return HypothesisMaps(results) if isinstance(self.model, Models) else results[model.name]
+
+    def _result(
+        self,
+        datasets: Sequence[MapDataset],
+        model: SkyModel,
+        joint: JointInputs,
+        arrays: dict[str, np.ndarray],
+        wanted: np.ndarray | None,
+    ) -> FluxMaps:
+        """Put geometry, fluxes and the record of the run on the arrays of a model's fit."""
+        image, scan = datasets[0].geom.to_image(), self._fit_settings.scan_values
+        maps = as_maps(arrays, self.selection_all, image, joint.axis, scan)
+        meta = {
+            "n_sigma": self.n_sigma,
+            "n_sigma_ul": self.n_sigma_ul,
+            "n_sigma_sensitivity": self.n_sigma_sensitivity,
+            "norm_min": self.norm_min,
+            "precision": "float64",
+            **joint.meta(),
+            "settings": {**self.settings, "model": model.name},
+        }
+        if wanted is not None:
+            meta["positions"] = int(wanted.sum())
+        gti = union_of_times([d.gti for d in datasets], [d.name for d in datasets])
+        axis_true = datasets[0].require("exposure").geom.axes["energy_true"]
+        return FluxMaps(maps, reference_model(model, axis_true), meta=meta, gti=gti)

@@ -1,0 +1,396 @@
+"""Energy groups of a map estimator, and the fit of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import astropy.units as u
+import jax
+import numpy as np
+
+from gammagrad.core.norm import FitOptions, Status
+from gammagrad.derive import reference_values
+from gammagrad.errors import InputError
+from gammagrad.estimators.ts_map.guess import guess_norm
+from gammagrad.estimators.ts_map.inputs import FitInputs
+from gammagrad.estimators.ts_map.strips import fit_shared
+from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.parallel import Jobs
+from gammagrad.quantities import QUANTITIES
+
+log = logging.getLogger(__name__)
+
+FITTED_MAPS = ("ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat", "stat_null")
+"""Maps that come out of a fit, in gammapy's order."""
+
+OPTIONAL_MAPS = {
+    "stat_scan": ("stat_scan",),
+    "errn-errp": ("norm_errp", "norm_errn"),
+    "ul": ("norm_ul",),
+    "sensitivity": ("norm_sensitivity",),
+}
+"""Maps that each optional output adds, in gammapy's order."""
+
+# known at a fitted position even if the model cannot be seen there
+_OF_POSITION = ("ts", "npred", "npred_excess", "stat", "stat_null")
+
+Share = tuple[FitInputs, slice]
+"""Arrays of a dataset, and the energy bins that it gives to a group."""
+
+
+class NoPositionError(InputError):
+    """An energy group has no position to fit."""
+
+
+class FitSettings(NamedTuple):
+    """What the fit of an energy group depends on, frozen when a run begins.
+
+    Attributes
+    ----------
+    sum_energies
+        Whether the energies of a group are summed into one image.
+    kernel_weighting
+        How, as for `gammagrad.core.ts_map.bins.summed_bins`.
+    n_sweeps
+        Number of Newton sweeps.
+    options
+        Numbers that steer the fit.
+    selection
+        Optional outputs.
+    scan_values
+        Norms at which the statistic is scanned, or None.
+    threshold
+        TS of the guess below which it is kept, or None.
+    jobs
+        How the work is shared out among processes.
+    memory
+        Working memory to aim at, in bytes; None for what suits the device.
+    """
+
+    sum_energies: bool
+    kernel_weighting: str
+    n_sweeps: int
+    options: FitOptions
+    selection: tuple[str, ...] = ()
+    scan_values: np.ndarray | None = None
+    threshold: float | None = None
+    jobs: Jobs = Jobs()
+    memory: int | None = None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps that a fit gives."""
+        optional = (OPTIONAL_MAPS[name] for name in OPTIONAL_MAPS if name in self.selection)
+        return (*FITTED_MAPS, *(name for names in optional for name in names))
+
+
+def energy_groups(
+    axis: MapAxis, edges: u.Quantity | str | None
+) -> tuple[list[tuple[int, int]], MapAxis]:
+    """Snap energy edges to an axis.
+
+    Parameters
+    ----------
+    axis
+        Energy axis of the dataset.
+    edges
+        The edges asked for; None for one group, "all" for one per bin.
+
+    Returns
+    -------
+    list of (int, int)
+        First bin of each group and the one after its last.
+    MapAxis
+        The groups as an axis.
+
+    Raises
+    ------
+    ValueError
+        If no group holds a bin.
+    """
+    if edges is None:
+        groups = [(0, axis.nbin)]
+    elif isinstance(edges, str):
+        groups = [(i, i + 1) for i in range(axis.nbin)]
+    else:
+        groups = axis.group(edges)
+        if len(groups) < len(edges) - 1:
+            log.warning(
+                "%d energy groups asked for, %d come out: the data's bins are wider, or end before",
+                len(edges) - 1,
+                len(groups),
+            )
+    snapped = axis.edges[[groups[0][0], *(stop for _, stop in groups)]]
+    if edges is not None:
+        log.info("energy edges, snapped: %s", ", ".join(f"{edge:.4g}" for edge in snapped))
+    return groups, MapAxis.from_energy_edges(snapped)
+
+
+def fit_group(
+    shares: Sequence[Share], settings: FitSettings, wanted: np.ndarray | None, bar: Any
+) -> dict[str, np.ndarray]:
+    """Fit one energy group at every position; paint what is not fitted.
+
+    Parameters
+    ----------
+    shares
+        Each dataset that has bins in the group, with these bins.
+    settings
+        Settings of the fit.
+    wanted
+        Positions that may be fitted, bool, shape (rows, cols); None for all.
+    bar
+        Progress bar, which moves by one step while the group is fitted and is left where it was.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Maps of shape (rows, cols), the scan with its values before that: those of the settings,
+        "status" and "success".
+
+    Raises
+    ------
+    NoPositionError
+        If there is no position to fit.
+    """
+    done = 0.0
+
+    def advance(batch: float, batches: int) -> None:
+        nonlocal done
+        bar.update(batch / batches - done)
+        done = batch / batches
+
+    valid = np.any([inputs.fitted(bins) for inputs, bins in shares], axis=0)
+    fitted = valid if wanted is None else valid & wanted
+    if not fitted.any():
+        raise NoPositionError(_no_position(shares, bool(valid.any())))
+    with jax.enable_x64(True):
+        images = [
+            inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
+            for inputs, bins in shares
+        ]
+        rows, cols = np.max([inputs.window(bins) for inputs, bins in shares], axis=0).tolist()
+        fit = fit_shared(
+            images,
+            fitted,
+            jobs=settings.jobs,
+            memory=settings.memory,
+            window=(rows, cols),
+            options=settings.options,
+            selection=settings.selection,
+            scan_values=settings.scan_values,
+            guess=None if settings.threshold is None else guess_norm(shares),
+            threshold=settings.threshold,
+            n_sweeps=settings.n_sweeps,
+            progress=advance,
+        )
+    bar.update(-done)
+    arrays = {name: _writable(getattr(fit, name)) for name in (*settings.maps, "status")}
+    for inputs, bins in shares:
+        offset = inputs.stat_offset(bins, settings.sum_energies)
+        if offset is not None:
+            arrays["stat"] += offset
+            arrays["stat_null"] += offset
+    return _painted(arrays, settings.maps, fitted)
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Return an array that may be written to: itself, unless it is locked."""
+    return array if array.flags.writeable else array.copy()
+
+
+def _painted(
+    arrays: dict[str, np.ndarray], names: Sequence[str], fitted: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Put NaN on the maps of a fit where there is none, and success beside them."""
+    unfitted, elsewhere = arrays["status"] == Status.NOT_FITTED, ~fitted
+    for name in names:
+        if name != "niter":
+            np.copyto(arrays[name], np.nan, where=elsewhere if name in _OF_POSITION else unfitted)
+    lost = ~unfitted & ~elsewhere & ~_finite(arrays, names)
+    if lost.any():
+        arrays["status"] = np.where(
+            lost, arrays["status"].dtype.type(Status.OUT_OF_RANGE), arrays["status"]
+        )
+    failed = (Status.NOT_FITTED, Status.NOT_CONVERGED, Status.OUT_OF_RANGE)
+    arrays["success"] = ~np.isin(arrays["status"], failed)
+    return arrays
+
+
+# infinite where there are no counts, or no background
+_MAY_BE_INFINITE = ("norm_err", "norm_errp", "norm_errn", "norm_sensitivity", "stat_scan")
+
+
+def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Return where all results are numbers, and those finite that must be."""
+    # one sum has the NaN and infinities of all its terms
+    total = np.zeros(arrays["status"].shape)
+    for name in names:
+        if name not in _MAY_BE_INFINITE:
+            total = total + arrays[name]
+    fine: np.ndarray = np.isfinite(total)
+    for name in set(names).intersection(_MAY_BE_INFINITE) - {"stat_scan"}:
+        fine &= ~np.isnan(arrays[name])
+    return fine
+
+
+def fit_groups(
+    groups: Sequence[Sequence[Share]], settings: FitSettings, wanted: np.ndarray | None, bar: Any
+) -> dict[str, np.ndarray]:
+    """Fit every energy group; one without a position, as bins below threshold are, stays unfitted.
+
+    Parameters
+    ----------
+    groups
+        For each group, the datasets that have bins in it, with these bins.
+    settings
+        Settings of the fit.
+    wanted
+        Positions that may be fitted, bool, shape (rows, cols); None for all.
+    bar
+        Progress bar, moved by one step a group.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Maps of shape (groups, rows, cols), the scan (groups, values, rows, cols).
+
+    Raises
+    ------
+    NoPositionError
+        If no group has a position to fit.
+    """
+    results: list[dict[str, np.ndarray]] = []
+    problem: NoPositionError | None = None
+    for shares in groups:
+        try:
+            results.append(fit_group(shares, settings, wanted, bar))
+        except NoPositionError as error:
+            problem = error
+            bins = shares[0][1]
+            log.warning("energy bins %d to %d are not fitted: %s", bins.start, bins.stop - 1, error)
+            results.append(_unfitted(shares[0][0].counts.shape[1:], settings))
+        bar.update(1)
+    if problem is not None and not any(result["success"].any() for result in results):
+        raise problem
+    if len(results) == 1:
+        return {name: array[None] for name, array in results[0].items()}
+    return {name: np.stack([result[name] for result in results]) for name in results[0]}
+
+
+def _unfitted(shape: tuple[int, ...], settings: FitSettings) -> dict[str, np.ndarray]:
+    """Return the maps of a group that has no position to fit."""
+    arrays = {name: np.full(shape, np.nan) for name in settings.maps}
+    arrays["niter"] = np.zeros(shape, np.int32)
+    arrays["status"] = np.full(shape, Status.NOT_FITTED, np.int8)
+    arrays["success"] = np.zeros(shape, bool)
+    if settings.scan_values is not None and "stat_scan" in arrays:
+        arrays["stat_scan"] = np.full((len(settings.scan_values), *shape), np.nan)
+    return arrays
+
+
+def only_at(wanted: np.ndarray | None, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keep the results at some positions; the others become unfitted.
+
+    Parameters
+    ----------
+    wanted
+        Positions to keep, bool, shape (rows, cols); None for all.
+    arrays
+        Maps as of `fit_groups`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The maps.
+    """
+    if wanted is None:
+        return arrays
+    other = {"niter": 0, "status": int(Status.NOT_FITTED), "success": False}
+    return {
+        name: np.where(wanted, array, np.asarray(other.get(name, np.nan), array.dtype))
+        for name, array in arrays.items()
+    }
+
+
+def _no_position(shares: Sequence[Share], elsewhere: bool) -> str:
+    """Say why an energy group has no position to fit."""
+    if elsewhere:
+        return (
+            "No valid positions: there is data to fit, but not at the positions asked for. Check "
+            "positions against mask_safe, mask_fit and the background."
+        )
+    if not any((inputs.weights[bins] > 0).any() for inputs, bins in shares):
+        return (
+            "No valid positions: the mask is False in every bin of the energy group. Check "
+            "mask_safe, mask_fit and energy_edges."
+        )
+    return (
+        "No valid positions: the background is zero in every unmasked bin of the energy group. "
+        "Set a background, or models that predict one; background_floor gives it a least value."
+    )
+
+
+def as_maps(
+    arrays: Mapping[str, np.ndarray],
+    names: Iterable[str],
+    image: WcsGeom,
+    axis: MapAxis,
+    scan_values: np.ndarray | None = None,
+) -> dict[str, Map]:
+    """Put geometry on the arrays of a fit.
+
+    Parameters
+    ----------
+    arrays
+        Arrays by name, shape (groups, rows, cols); "stat_scan" has (groups, values, rows, cols).
+        The maps are made of these, not of copies.
+    names
+        Those to return, in this order; names without an array are left out.
+    image
+        Geometry of the pixels.
+    axis
+        The energy groups.
+    scan_values
+        Norms of the scan, if there is one.
+
+    Returns
+    -------
+    dict of str to Map
+        The maps. The scan has an axis "norm" before that of the energies.
+    """
+    cube = image.to_cube([axis])
+    maps = {}
+    for name in names:
+        if name not in arrays:
+            continue
+        geom = cube
+        if name == "stat_scan":
+            norms = MapAxis(scan_values, name="norm", unit="", node_type="center")
+            geom = image.to_cube([norms, axis])
+        maps[name] = Map(geom, arrays[name], copy=False)
+    return maps
+
+
+def scanned_fluxes(scan: Map, spectrum: Any) -> Map:
+    """Return the differential fluxes at which a statistic was scanned.
+
+    Parameters
+    ----------
+    scan
+        The scan, with an axis "norm" before that of the energies.
+    spectrum
+        Spectral model that the norms are relative to.
+
+    Returns
+    -------
+    Map
+        Norm times the differential flux at the centre of each energy group; NaN where the scan is.
+    """
+    norms = scan.geom.axes["norm"].center_in("")
+    reference = reference_values(spectrum, scan.geom.axes["energy"], "dnde")
+    values = (reference[:, None] * norms[None, :])[:, :, None, None]
+    data = np.where(np.isnan(scan.data), np.nan, values)
+    return Map(scan.geom, data, unit=QUANTITIES["dnde_scan_values"].unit, copy=False)

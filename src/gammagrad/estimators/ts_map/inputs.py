@@ -1,0 +1,414 @@
+"""What a map fit needs of a dataset, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gammagrad._programs import compiled, fill, image_room, row_room
+from gammagrad.core.images import box_sum
+from gammagrad.core.ts_map import BinImages, clean_kernel, cube_bins, summed_bins, weight_offset
+from gammagrad.dataset import MapDataset
+from gammagrad.estimators.ts_map.reference_counts import reference_counts, silent_bins
+from gammagrad.evaluate import (
+    CUTOUT_MARGIN,
+    KernelEstimate,
+    group_containment,
+    is_compact,
+    source_flux,
+)
+from gammagrad.maps import Map, middle, on_sky, reach
+from gammagrad.models import SkyModel
+
+
+def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
+    """Return the size of a kernel made for each energy bin alone.
+
+    A point spread function in reconstructed energy is as wide as the widest of a group's bins, so
+    that groups have kernels of their own size, as in gammapy. One in true energy is the same for
+    all groups.
+
+    Parameters
+    ----------
+    kernel
+        The kernel for all bins.
+    spatial
+        Spatial model of the source.
+
+    Returns
+    -------
+    ndarray
+        Odd numbers of rows and columns, at most those of the kernel, shape (energies, 2).
+    """
+    n_energy, *shape = kernel.kernel.data.shape
+    if kernel.psf_shape is None or not is_compact(spatial):
+        return np.tile(shape, (n_energy, 1))
+    geom = kernel.kernel.geom.to_image()
+    extent = reach(geom, middle(geom), float(spatial.evaluation_radius) + CUTOUT_MARGIN)
+    widths = np.ceil(2 * extent + kernel.psf_shape - 1e-6).astype(int)
+    return np.minimum(shape, 2 * (widths // 2) + 1)
+
+
+def cut_to_size(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Take what is outside a centred rectangle off a kernel.
+
+    Parameters
+    ----------
+    kernel
+        Shape (energies, kernel rows, kernel cols), odd sizes.
+    shape
+        Odd numbers of rows and columns.
+
+    Returns
+    -------
+    ndarray
+        Shape (energies, *shape), or less where the kernel has less.
+    """
+    ny, nx = kernel.shape[-2:]
+    cut_y, cut_x = (max(n - m, 0) // 2 for n, m in zip((ny, nx), shape, strict=True))
+    return kernel[:, cut_y : ny - cut_y, cut_x : nx - cut_x]
+
+
+# part of the largest exposure below which there is none: the norms of such bins overflow
+_LEAST = 1e-100
+
+
+class FitInputs(NamedTuple):
+    """Arrays of one dataset, shape (energies, rows, cols), and its kernel.
+
+    Attributes
+    ----------
+    name
+        Name of the dataset.
+    counts
+        Observed counts; zero where there is no weight.
+    background
+        Counts expected without the source, per bin; zero where there is no weight.
+    exposure
+        Counts that the reference spectrum would give per bin, if all its flux fell there; zero
+        where there is no weight.
+    weights
+        Weight of each bin in the likelihood, >= 0; 0 takes a bin out. It is not multiplied into
+        the other arrays yet: `images` does that, once. Booleans where there are only masks.
+    flux
+        Flux of the reference spectrum in each energy bin, cm-2 s-1, shape (energies,).
+    kernel
+        Shape of the source per reconstructed energy.
+    containment
+        Fraction of the source that the kernel holds, per reconstructed energy.
+    sizes
+        Rows and columns of a kernel made for each energy bin alone, shape (energies, 2).
+    windows
+        The same for the largest of several hypotheses, which all run the code that is compiled for
+        it. None where there is no other.
+    """
+
+    name: str
+    counts: np.ndarray
+    background: np.ndarray
+    exposure: np.ndarray
+    weights: np.ndarray
+    flux: np.ndarray
+    kernel: Map
+    containment: np.ndarray
+    sizes: np.ndarray
+    windows: np.ndarray | None = None
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether weights are 0 or 1 throughout, and kept as booleans."""
+        return bool(self.weights.dtype == np.bool_)
+
+    def fitted(self, bins: slice) -> np.ndarray:
+        """Return the positions where an energy group of this dataset asks for a fit.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        ndarray
+            Some bin has a weight, and there is some background: bool, shape (rows, cols).
+        """
+        weights, background = self.weights[bins], self.background[bins]
+        # weights are not negative
+        return (weights.max(axis=0) > 0) & (background.sum(axis=0) > 0)
+
+    def group_kernel(self, bins: slice) -> np.ndarray:
+        """Return the kernel of an energy group.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        ndarray
+            Shape (energies, kernel rows, kernel cols).
+        """
+        kernel = self.kernel.data[bins].astype(np.float64)
+        rows, cols = self.sizes[bins].max(axis=0).tolist()
+        return cut_to_size(kernel, (rows, cols))
+
+    def window(self, bins: slice) -> tuple[int, int]:
+        """Return the size of the largest kernel that any hypothesis has in an energy group.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        (int, int)
+            Its rows and columns, odd.
+        """
+        sizes = self.sizes if self.windows is None else self.windows
+        rows, cols = sizes[bins].max(axis=0).tolist()
+        return rows, cols
+
+    def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
+        """Return the bins of an energy group as images.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+        sum_energies
+            Whether to sum them into one image.
+        kernel_weighting
+            How, as for `gammagrad.core.ts_map.bins.summed_bins`.
+
+        Returns
+        -------
+        BinImages
+            The images, each bin times its weight.
+        """
+        counts, background, exposure, weights = (
+            array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
+        )
+        kernel = self.group_kernel(bins)
+        if not sum_energies:
+            if self.is_masked:
+                return _images(counts, background, exposure[:, None], kernel[:, None])
+            return _weighted(_cube, (counts, background, exposure, weights), kernel)
+        total = [a.sum(axis=0, keepdims=True) for a in (counts, background)]
+        if kernel_weighting == "counts" and self.is_masked:
+            return _images(total[0], total[1], exposure[None], kernel[None])
+        # one weight for all energies: their plain mean is a single component
+        if kernel_weighting == "equal" and np.all(weights == weights[:1]):
+            total.append(exposure.sum(axis=0, keepdims=True))
+            mean = kernel.mean(axis=0, keepdims=True)
+            if self.is_masked:
+                return _images(total[0], total[1], total[2][:, None], mean[:, None])
+            return _weighted(_cube, (*total, weights[:1]), mean)
+        arrays = counts, background, exposure, weights
+        return _weighted(_summed, arrays, kernel, kernel_weighting=kernel_weighting)
+
+    def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
+        """Return what weights add to the statistic; see `gammagrad.core.ts_map.bins.weight_offset`.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+        sum_energies
+            Whether they are summed into one image, whose weight is the mean over its counts.
+
+        Returns
+        -------
+        ndarray or None
+            Sum over each pixel's window, shape (rows, cols); None where no weight is but 0 and 1.
+        """
+        counts, weights = self.counts[bins], self.weights[bins]
+        if self.is_masked or np.all((weights == 0) | (weights == 1)):
+            return None
+        window = self.group_kernel(bins).shape[-2:]
+        with jax.enable_x64(True):
+            rows, size = _in_rows((counts, weights.astype(np.float64))), counts[0].size
+            image = np.asarray(_offset(*rows, summed=sum_energies))[0, :size]
+            (ny, nx), image = counts.shape[1:], image.reshape(counts.shape[1:])
+            filled = fill(image, image_room(ny, nx))
+            return np.asarray(_box_sum(filled, shape=window))[:ny, :nx]
+
+    def contained(self, bins: slice) -> float:
+        """Return the fraction of a source's counts in an energy group that the kernel holds.
+
+        Parameters
+        ----------
+        bins
+            The group's energy bins.
+
+        Returns
+        -------
+        float
+            Mean over the bins, each weighted with the counts expected of the source; NaN for a
+            model without an edge, or without any counts.
+        """
+        exposure = self.exposure[bins]
+        if self.is_masked:
+            expected = exposure.sum(axis=(1, 2))
+        else:
+            expected = np.einsum("eyx,eyx->e", self.weights[bins], exposure)
+        return group_containment(self.containment[bins], expected)
+
+
+def _images(counts: Any, background: Any, exposure: Any, kernel: np.ndarray) -> BinImages:
+    """Return bins whose weights are 1, or 0 where all else is 0, as images: nothing to multiply."""
+    return BinImages(
+        counts=counts, background=background, exposure=exposure, kernel=clean_kernel(kernel, np)
+    )
+
+
+_cube = compiled(cube_bins)
+_summed = compiled(summed_bins, static=("kernel_weighting",))
+_offset = compiled(weight_offset, static=("summed",))
+_box_sum = compiled(box_sum, static=("shape",))
+
+
+def _in_rows(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return maps as one row of pixels an energy, filled up to one of few lengths."""
+    size = arrays[0][0].size
+    return [fill(array.reshape(len(array), 1, size), (row_room(size),)) for array in arrays]
+
+
+def _weighted(
+    function: Callable[..., BinImages],
+    arrays: Sequence[np.ndarray],
+    kernel: np.ndarray,
+    **how: str,
+) -> BinImages:
+    """Make images of counts, background, exposure and weights, pixel by pixel."""
+    shape, size = arrays[0].shape[1:], arrays[0][0].size
+    *rows, weights = _in_rows([*arrays[:3], arrays[3].astype(np.float64, copy=False)])
+    images = function(*rows, kernel, weights, **how)
+
+    def back(array: Any) -> Any:
+        return np.asarray(array)[..., 0, :size].reshape(*array.shape[:-2], *shape)
+
+    return BinImages(
+        counts=back(images.counts),
+        background=back(images.background),
+        exposure=back(images.exposure),
+        kernel=np.asarray(images.kernel),
+    )
+
+
+def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
+    """Return the weight of each bin of a dataset: its masks, and 0 where nothing is predicted.
+
+    Parameters
+    ----------
+    dataset
+        The dataset. A mask of numbers instead of booleans is a weight.
+    npred
+        Predicted counts per bin without the source, shape (energies, rows, cols).
+
+    Returns
+    -------
+    ndarray
+        Weights, shape (energies, rows, cols): mask_safe times mask_fit, and 0 where `npred` is not
+        finite, and off the sky. Booleans if both masks are.
+    """
+    masks = [m.data for m in (dataset.mask_safe, dataset.mask_fit) if m is not None]
+    weights: np.ndarray = np.isfinite(npred) & on_sky(dataset.geom)
+    for mask in masks:
+        # booleans stay booleans until they meet a number
+        weights = weights * mask
+    return weights
+
+
+def fit_inputs(
+    dataset: MapDataset,
+    model: SkyModel,
+    kernel: KernelEstimate,
+    background_floor: float | None = None,
+    sampling: str = "fine",
+) -> FitInputs:
+    """Collect a dataset's arrays for the fit of a model at every pixel.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    model
+        The source to test.
+    kernel
+        The source's shape, and how much of it the kernel holds.
+    background_floor
+        Least background of a bin that has weight, in counts; None leaves it as it is.
+    sampling
+        How what is modelled already is integrated over pixels, "fine" or "gammapy".
+
+    Returns
+    -------
+    FitInputs
+        The arrays, all new.
+    """
+    exposure = reference_counts(dataset, model)
+    exposure[exposure < _LEAST * exposure.max(initial=0)] = 0
+    background = dataset.npred(sampling=sampling).data
+    weights = fit_weights(dataset, background)
+    weights[silent_bins(dataset, model, exposure)] = 0
+    if background_floor is not None:
+        background = np.maximum(background, background_floor)
+
+    counts = np.array(dataset.require("counts").data, dtype=np.float64)
+    unused = weights <= 0
+    if unused.any():
+        for values in (counts, background, exposure):
+            np.copyto(values, 0.0, where=unused)
+    return FitInputs(
+        name=dataset.name,
+        counts=counts,
+        background=background,
+        exposure=exposure,
+        weights=weights,
+        **_of_model(dataset, model, kernel),
+    )
+
+
+def inputs_of_model(
+    inputs: FitInputs, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate, same: bool
+) -> FitInputs:
+    """Return a dataset's arrays for the fit of another model; what is not the model's is shared.
+
+    Parameters
+    ----------
+    inputs
+        The dataset's arrays, for some model.
+    dataset
+        The dataset.
+    model
+        The source to test.
+    kernel
+        Its shape.
+    same
+        Whether both models have the same spectrum.
+
+    Returns
+    -------
+    FitInputs
+        The arrays.
+    """
+    exposure = inputs.exposure
+    if not same:
+        exposure = reference_counts(dataset, model)
+        np.copyto(exposure, 0.0, where=inputs.weights <= 0)
+    return inputs._replace(exposure=exposure, **_of_model(dataset, model, kernel))
+
+
+def _of_model(dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> dict[str, Any]:
+    """Return what belongs to the model alone."""
+    return {
+        "flux": source_flux(model, dataset.energy_axis),
+        "kernel": kernel.kernel,
+        "containment": np.asarray(kernel.containment, dtype=np.float64),
+        "sizes": kernel_sizes(kernel, model.spatial_model),
+    }

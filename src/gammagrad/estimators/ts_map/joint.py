@@ -1,0 +1,239 @@
+"""Several datasets fitted together: what they must share, and what each gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gammagrad.dataset import MapDataset, nice_energy
+from gammagrad.errors import InputError, InputTypeError
+from gammagrad.estimators.ts_map.groups import Share
+from gammagrad.estimators.ts_map.inputs import FitInputs
+from gammagrad.maps import MapAxis
+
+log = logging.getLogger(__name__)
+
+# edges that went through single precision are still the same
+_ROUNDING = 1e-5
+
+# kernels that hold less than this part of a source are warned of
+_CONTAINMENT = 0.95
+
+
+@dataclass(frozen=True)
+class JointInputs:
+    """Arrays of all datasets of a fit, and the energy bins that each gives to each group.
+
+    Attributes
+    ----------
+    inputs
+        Arrays of each dataset.
+    bins
+        For each group, the bins of each dataset; None where it has none.
+    axis
+        The groups as an axis.
+    """
+
+    inputs: list[FitInputs]
+    bins: list[list[slice | None]]
+    axis: MapAxis
+
+    @cached_property
+    def groups(self) -> list[list[Share]]:
+        """For each group, the datasets that have bins in it, with these bins."""
+        return [
+            [(i, b) for i, b in zip(self.inputs, bins, strict=True) if b is not None]
+            for bins in self.bins
+        ]
+
+    @cached_property
+    def containment(self) -> list[list[float | None]]:
+        """For each group, what each dataset's kernel holds of a source; None without bins."""
+        return [
+            [None if b is None else i.contained(b) for i, b in zip(self.inputs, bins, strict=True)]
+            for bins in self.bins
+        ]
+
+    def meta(self) -> dict[str, Any]:
+        """Return what a result says about the datasets and their kernels.
+
+        Returns
+        -------
+        dict
+            Names, energy edges, kernel shapes and containment.
+        """
+        names = [i.name for i in self.inputs]
+        shapes = [list(i.kernel.data.shape[-2:]) for i in self.inputs]
+        per_group = [[c if c is None else round(c, 6) for c in row] for row in self.containment]
+        return {
+            "dataset": ", ".join(names),
+            "datasets": names,
+            "datasets_per_group": [[i.name for i, _ in shares] for shares in self.groups],
+            "energy_edges": [f"{edge:.6g}" for edge in self.axis.edges],
+            "kernel_shape": [max(sizes) for sizes in zip(*shapes, strict=True)],
+            "kernel_shapes": shapes,
+            "containment": [round(float(c), 6) for i in self.inputs for c in i.containment],
+            "containment_per_group": per_group,
+        }
+
+    def warn_of_cut_kernels(self, renormalised: bool, model: str = "a source") -> None:
+        """Log a warning if a kernel holds less than 95 % of a source.
+
+        Parameters
+        ----------
+        renormalised
+            Whether kernels are normalised after truncation.
+        model
+            What to call the model.
+        """
+        cut = [
+            f"dataset {i.name!r}, {_range(self.axis, group)}: {100 * c:.3g} %"
+            for group, row in enumerate(self.containment)
+            for i, c in zip(self.inputs, row, strict=True)
+            if c is not None and c < _CONTAINMENT
+        ]
+        if not cut:
+            return
+        effect = (
+            "norm and flux come out low by the rest; a wider kernel_width avoids that, and "
+            "renormalise=False corrects it"
+            if renormalised
+            else "the counts outside are not used; a wider kernel_width uses them"
+        )
+        where = "; ".join(cut)
+        log.warning("kernels hold less than 95 %% of %s (%s): %s", model, where, effect)
+
+
+def _range(axis: MapAxis, group: int) -> str:
+    """Return an energy group as text."""
+    low, high = axis.edges[group], axis.edges[group + 1]
+    return f"{nice_energy(low)} to {nice_energy(high)}"
+
+
+def as_datasets(datasets: Any) -> list[MapDataset]:
+    """Return what a user passed to a run as a list, checked.
+
+    Parameters
+    ----------
+    datasets
+        A dataset, or any iterable of datasets.
+
+    Returns
+    -------
+    list of MapDataset
+        One or more, all on one spatial grid.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If there is none, or their grids differ.
+    """
+    if isinstance(datasets, MapDataset):
+        return [datasets]
+    plain = isinstance(datasets, Iterable) and not isinstance(datasets, str | bytes | Mapping)
+    found = list(datasets) if plain else [datasets]
+    wrong = sorted({type(d).__name__ for d in found if not isinstance(d, MapDataset)})
+    if wrong:
+        raise InputTypeError(
+            f"datasets: expected a MapDataset or several, got {', '.join(wrong)}; "
+            "MapDataset.read(filename) reads one."
+        )
+    if not found:
+        raise InputError("datasets: expected a MapDataset or several, got an empty list.")
+    check_same_grid(found)
+    return found
+
+
+def check_same_grid(datasets: Sequence[MapDataset]) -> None:
+    """Check that datasets have the same pixels.
+
+    Parameters
+    ----------
+    datasets
+        The datasets.
+
+    Raises
+    ------
+    ValueError
+        If two differ; the message names them and says how.
+    """
+    first = datasets[0]
+    for other in datasets[1:]:
+        difference = first.geom.to_image().difference(other.geom.to_image())
+        if difference:
+            raise InputError(
+                f"datasets {first.name!r} and {other.name!r} have different pixels: {difference}. "
+                "A joint fit needs one spatial grid (energy axes may differ): bin the events of "
+                "both on the same grid, or cut both to the part they share with dataset.cutout."
+            )
+
+
+def bins_inside(axis: MapAxis, low: float, high: float) -> slice | None:
+    """Return the bins of an axis that lie wholly between two energies.
+
+    Parameters
+    ----------
+    axis
+        Energy axis.
+    low, high
+        The energies, TeV.
+
+    Returns
+    -------
+    slice or None
+        The bins; None if there is none.
+
+    Examples
+    --------
+    >>> axis = MapAxis.from_energy_edges(["1 TeV", "2 TeV", "4 TeV", "8 TeV"])
+    >>> bins_inside(axis, 1.5, 8), bins_inside(axis, 2.1, 7.9)
+    (slice(1, 3, None), None)
+    """
+    edges = axis.edges_in("TeV")
+    inside = (edges[:-1] >= low * (1 - _ROUNDING)) & (edges[1:] <= high * (1 + _ROUNDING))
+    which = np.flatnonzero(inside)
+    return slice(int(which[0]), int(which[-1]) + 1) if which.size else None
+
+
+def share_groups(
+    datasets: Sequence[MapDataset], groups: Sequence[tuple[int, int]], axis: MapAxis
+) -> list[list[slice | None]]:
+    """Return the energy bins that each dataset gives to each group.
+
+    Parameters
+    ----------
+    datasets
+        The datasets; the groups are those of the first.
+    groups
+        First bin of each group and the one after its last, on the first dataset's axis.
+    axis
+        The groups as an axis.
+
+    Returns
+    -------
+    list of list of slice or None
+        For each group, the bins of each dataset: those wholly inside. None where it has none, of
+        which a warning is logged.
+    """
+    edges = axis.edges_in("TeV")
+    shares: list[list[slice | None]] = []
+    for (start, stop), low, high in zip(groups, edges[:-1], edges[1:], strict=True):
+        others = [bins_inside(d.energy_axis, low, high) for d in datasets[1:]]
+        shares.append([slice(start, stop), *others])
+    for which, dataset in enumerate(datasets):
+        absent = [group for group, share in enumerate(shares) if share[which] is None]
+        if absent:
+            ranges = ", ".join(_range(axis, group) for group in absent)
+            log.warning(
+                "dataset %r has no energy bin wholly inside %s and is left out there",
+                dataset.name,
+                ranges,
+            )
+    return shares

@@ -1,0 +1,283 @@
+"""The instrument's responses at the place of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+
+from gammagrad.errors import InputError
+from gammagrad.evaluate.sampling import kind_of
+from gammagrad.maps import (
+    EDispKernelMap,
+    EDispMap,
+    Map,
+    MapAxis,
+    PSFKernel,
+    PSFMap,
+    WcsGeom,
+    diagonal_edisp,
+)
+
+Floats = NDArray[np.float64]
+Dispersion = EDispKernelMap | EDispMap
+
+
+def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
+    """Return the axis of true energy, after checking the geometries.
+
+    Parameters
+    ----------
+    exposure
+        Exposure.
+    geom
+        Geometry of the counts.
+
+    Returns
+    -------
+    MapAxis
+        Axis "energy_true" of the exposure.
+
+    Raises
+    ------
+    ValueError
+        If there is no exposure, an axis is missing, or the pixels differ.
+    """
+    if exposure is None:
+        raise InputError("a sky model needs the exposure to predict counts, but there is none.")
+    if "energy_true" not in exposure.geom.axes.names or "energy" not in geom.axes.names:
+        raise InputError(
+            "expected an exposure with the axis 'energy_true' and counts with the axis 'energy', "
+            f"got {exposure.geom.axes.names} and {geom.axes.names}."
+        )
+    difference = geom.to_image().difference(exposure.geom.to_image())
+    if difference:
+        raise InputError(f"exposure: its pixels are not those of the counts: {difference}.")
+    return exposure.geom.axes["energy_true"]
+
+
+def finite(values: Any) -> Floats:
+    """Return a copy of an array in float64, 0 where it is not finite.
+
+    Parameters
+    ----------
+    values
+        Numbers.
+
+    Returns
+    -------
+    ndarray
+        The copy.
+    """
+    copied = np.array(values, dtype=float)
+    copied[~np.isfinite(copied)] = 0.0
+    return copied
+
+
+def is_compact(spatial: Any) -> bool:
+    """Return whether a spatial model is evaluated on a window around it.
+
+    Parameters
+    ----------
+    spatial
+        A spatial model or None.
+
+    Returns
+    -------
+    bool
+        True if it has an edge and is not a template.
+    """
+    kind = kind_of(spatial)
+    return kind == "point" or (kind == "extended" and spatial.evaluation_radius is not None)
+
+
+def model_position(spatial: Any, geom: WcsGeom) -> SkyCoord:
+    """Return the position that stands for a spatial model: where the responses are taken.
+
+    Parameters
+    ----------
+    spatial
+        A spatial model or None.
+    geom
+        Geometry of the map.
+
+    Returns
+    -------
+    SkyCoord
+        Centre of the model; for a template its map's if that lies in the map; else the middle
+        of the map.
+    """
+    if is_compact(spatial):
+        lon, lat = float(spatial.lon_0), float(spatial.lat_0)
+        return SkyCoord(lon, lat, unit="deg", frame=spatial.frame)
+    if kind_of(spatial) == "template" and spatial.geom is not None:
+        centre = spatial.geom.center_skydir
+        if bool(geom.contains(centre)):
+            return centre
+    return geom.center_skydir
+
+
+def _psf_axis(psf: PSFMap, axis_true: MapAxis, axis: MapAxis) -> MapAxis:
+    return axis if psf.energy_name == "energy" else axis_true
+
+
+def uses_psf(model: Any, psf: PSFMap | None) -> bool:
+    """Return whether a PSF acts on a model.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`.
+    psf
+        A PSF or None.
+
+    Returns
+    -------
+    bool
+        True if there is one, the model has a shape, and wants it.
+    """
+    return psf is not None and model.spatial_model is not None and model.apply_irf["psf"]
+
+
+def narrowest_psf(
+    model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, position: SkyCoord
+) -> float | None:
+    """Return the smallest half width of the PSF at a position.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`.
+    psf
+        A PSF or None.
+    axis_true, axis
+        True and reconstructed energies.
+    position
+        Where.
+
+    Returns
+    -------
+    float or None
+        Half width at half maximum in deg; None if no PSF acts.
+    """
+    if psf is None or not uses_psf(model, psf):
+        return None
+    widths = psf.half_widths(position, _psf_axis(psf, axis_true, axis))
+    return float(np.nanmin(widths)) if np.isfinite(widths).any() else None
+
+
+def energies_without_psf(
+    model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, geom: WcsGeom
+) -> NDArray[np.bool_]:
+    """Return at which energies the PSF in the middle of a map is zero.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`.
+    psf
+        A PSF or None.
+    axis_true, axis
+        True and reconstructed energies.
+    geom
+        Geometry of the map.
+
+    Returns
+    -------
+    ndarray of bool
+        One for each energy of the PSF's kind; all false where no PSF acts.
+    """
+    if psf is None or not uses_psf(model, psf):
+        return np.zeros(axis_true.nbin, dtype=bool)
+    profile = psf.profile(geom.center_skydir, _psf_axis(psf, axis_true, axis))
+    return np.asarray(profile.max(axis=1) <= 0)
+
+
+def responses(
+    model: Any,
+    psf: PSFMap | None,
+    edisp: Dispersion | None,
+    geom: WcsGeom,
+    axis_true: MapAxis,
+    position: SkyCoord,
+    oversampling: int,
+    sampling: str,
+) -> tuple[PSFKernel | None, Floats]:
+    """Return PSF kernel and energy dispersion matrix at a position.
+
+    Parameters
+    ----------
+    model
+        A `SkyModel`, whose `apply_irf` can switch off either.
+    psf, edisp
+        Responses or None.
+    geom
+        Geometry of the counts.
+    axis_true
+        True energies.
+    position
+        Where.
+    oversampling, sampling
+        As in `PSFMap.get_psf_kernel`.
+
+    Returns
+    -------
+    kernel : PSFKernel or None
+        The PSF.
+    matrix : ndarray
+        Energy dispersion, shape (n_true, n_reco); exact energies without one.
+
+    Raises
+    ------
+    ValueError
+        If the energy dispersion has other true energies than the exposure.
+    """
+    axis = geom.axes["energy"]
+    kernel = None
+    if psf is not None and uses_psf(model, psf):
+        cube = geom.to_image().to_cube([_psf_axis(psf, axis_true, axis)])
+        kernel = psf.get_psf_kernel(
+            cube, position=position, oversampling=oversampling, sampling=sampling
+        )
+    if edisp is None or not model.apply_irf["edisp"]:
+        return kernel, diagonal_edisp(axis_true, axis)
+    return kernel, edisp_matrix(edisp, axis_true, axis, position)
+
+
+def edisp_matrix(
+    edisp: Dispersion | None,
+    axis_true: MapAxis,
+    axis: MapAxis,
+    position: SkyCoord | None = None,
+) -> Floats:
+    """Return the energy dispersion matrix at a position.
+
+    Parameters
+    ----------
+    edisp
+        Energy dispersion; None for exact energies.
+    axis_true, axis
+        True and reconstructed energies.
+    position
+        Where; None for the middle of the dispersion's own map.
+
+    Returns
+    -------
+    ndarray
+        Shape (n_true, n_reco).
+
+    Raises
+    ------
+    ValueError
+        If the energy dispersion has other true energies.
+    """
+    if edisp is None:
+        return diagonal_edisp(axis_true, axis)
+    if edisp.energy_axis_true != axis_true:
+        raise InputError(
+            f"energy dispersion: its true energies {edisp.energy_axis_true} are not those of the "
+            f"exposure, {axis_true}."
+        )
+    return edisp.get_edisp_kernel(position, axis)

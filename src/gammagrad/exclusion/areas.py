@@ -1,0 +1,291 @@
+"""Pixels inside of areas of the sky: circles by their true distance, and shapes of region files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
+from numpy.typing import NDArray
+
+from gammagrad.errors import InputError, InputTypeError, short
+from gammagrad.io import import_regions
+from gammagrad.maps import WcsGeom, angular_distance, unit_vectors
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+# A centre that lies on the edge of an area but for the rounding of coordinates is inside.
+_ROUNDING = 1e-9
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A part of a map: its rows and columns, a point in it, and how far its pixels are from it."""
+
+    rows: slice
+    cols: slice
+    centre: Floats
+    reach: float
+
+
+def _blocks(geom: WcsGeom) -> Iterator[_Block]:
+    """Cut a map into blocks, so that a circle needs to be compared with few pixels."""
+    lon, lat = geom.get_coord()
+    for row in range(0, lon.shape[0], _BLOCK):
+        for col in range(0, lon.shape[1], _BLOCK):
+            rows, cols = slice(row, row + _BLOCK), slice(col, col + _BLOCK)
+            vectors = unit_vectors(lon[rows, cols], lat[rows, cols]).reshape(-1, 3)
+            vectors = vectors[np.isfinite(vectors[:, 0])]
+            if len(vectors):
+                centre = vectors[len(vectors) // 2]
+                reach = np.sqrt(np.max(np.sum((vectors - centre) ** 2, axis=1)))
+                yield _Block(rows, cols, centre, float(reach))
+
+
+def in_circles(geom: WcsGeom, position: SkyCoord, radii: Floats) -> Bools:
+    """Return which pixels have their centre in one of some circles on the sphere.
+
+    Parameters
+    ----------
+    geom
+        Geometry.
+    position
+        Middles of the circles, shape (n,), in any frame, on the map or not.
+    radii
+        Radii in deg, shape (n,). A centre on the edge, to a part of 1e-9, is inside.
+
+    Returns
+    -------
+    ndarray of bool
+        Shape (ny, nx), false where there is no sky.
+    """
+    inside = np.zeros(geom.shape_image, bool)
+    data = position.transform_to(geom.frame_object).represent_as(UnitSphericalRepresentation)
+    lon_0, lat_0 = np.atleast_1d(data.lon.deg), np.atleast_1d(data.lat.deg)
+    radii = np.asarray(radii) * (1 + _ROUNDING)
+    if not len(radii):
+        return inside
+    vectors = unit_vectors(lon_0, lat_0)
+    # straight distances through the sphere: those of two points obey the triangle's inequality
+    chords = 2 * np.sin(np.deg2rad(np.minimum(radii, 180.0)) / 2)
+    lon, lat = geom.get_coord()
+    for block in _blocks(geom):
+        apart = np.sqrt(np.sum((vectors - block.centre) ** 2, axis=1))
+        place = (block.rows, block.cols)
+        for i in np.flatnonzero(apart <= chords + block.reach + _ROUNDING):
+            near = angular_distance(lon[place], lat[place], lon_0[i], lat_0[i]) <= radii[i]
+            inside[place] |= near
+    return inside
+
+
+def in_regions(geom: WcsGeom, regions: list[Any], point_radius: float | None = None) -> Bools:
+    """Return which pixels have their centre in the shapes of a region file.
+
+    Parameters
+    ----------
+    geom
+        Geometry.
+    regions
+        Regions of the package regions. Those marked as excluding (with a minus sign, in a file)
+        are taken out of the union of all others.
+    point_radius
+        Radius in deg of a circle around points; None if points are an error.
+
+    Returns
+    -------
+    ndarray of bool
+        Shape (ny, nx).
+
+    Raises
+    ------
+    ImportError
+        If the package regions is not installed.
+    TypeError
+        If something is no region.
+    ValueError
+        If there are points without a radius, or a shape that is none.
+    """
+    package = import_regions()
+    inside, outside = np.zeros((2, *geom.shape_image), bool)
+    for region in regions:
+        if not isinstance(region, package.Region):
+            raise InputTypeError(
+                "regions: expected the name of a region file or regions of the package regions, "
+                f"got {short(region)}."
+            )
+        target = inside if region.meta.get("include", True) else outside
+        target |= _in_region(geom, region, point_radius, package)
+    return inside & ~outside
+
+
+def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: Any) -> Bools:
+    """Return the pixels in one region, whether it is marked as excluding or not."""
+    _check_numbers(region)
+    if isinstance(region, package.CompoundSkyRegion | package.CompoundPixelRegion):
+        parts = (
+            _in_region(geom, r, point_radius, package) for r in (region.region1, region.region2)
+        )
+        return np.asarray(region.operator(*parts), bool)
+    if isinstance(region, package.TextSkyRegion | package.TextPixelRegion):
+        return np.zeros(geom.shape_image, bool)
+    if isinstance(region, package.PointSkyRegion | package.PointPixelRegion):
+        if point_radius is None:
+            raise InputError('regions: points have no area; give them a radius, such as "0.2 deg".')
+        centre = region.center
+        if isinstance(region, package.PointPixelRegion):
+            centre = geom.pix_to_sky(centre.x, centre.y)
+        return in_circles(geom, centre.reshape(-1), np.array([point_radius]))
+    if isinstance(region, package.PixelRegion):
+        return _in_pixel_region(geom, region, package)
+    for shape, inside in _ON_SPHERE.items():
+        if isinstance(region, getattr(package, shape)):
+            return inside(geom, region)
+    if isinstance(region, package.PolygonSkyRegion):
+        return _in_polygon(geom, region.vertices, package)
+    return _in_pixel_region(geom, region.to_pixel(geom.wcs), package)
+
+
+_NUMBERS = (
+    *("center", "vertices", "start", "end", "angle", "radius", "inner_radius", "outer_radius"),
+    *("width", "height", "inner_width", "outer_width", "inner_height", "outer_height"),
+)
+
+
+def _check_numbers(region: Any) -> None:
+    """Check that positions and sizes are finite: nothing lies inside of NaN."""
+    for name in _NUMBERS:
+        value = getattr(region, name, None)
+        if value is None:
+            continue
+        if isinstance(value, SkyCoord):
+            numbers = [value.spherical.lon.deg, value.spherical.lat.deg]
+        elif hasattr(value, "x"):
+            numbers = [value.x, value.y]
+        else:
+            numbers = [getattr(value, "value", value)]
+        if not all(np.all(np.isfinite(number)) for number in numbers):
+            raise InputError(
+                f"regions: the {name} of a {type(region).__name__} is not a finite number; "
+                "expected one, as nothing lies inside of such a region."
+            )
+
+
+def _circle(geom: WcsGeom, region: Any) -> Bools:
+    return in_circles(geom, region.center.reshape(-1), np.array([region.radius.to_value("deg")]))
+
+
+def _circle_annulus(geom: WcsGeom, region: Any) -> Bools:
+    radii = (region.outer_radius.to_value("deg"), region.inner_radius.to_value("deg"))
+    outer, inner = (in_circles(geom, region.center.reshape(-1), np.array([r])) for r in radii)
+    return outer & ~inner
+
+
+def _ellipse(geom: WcsGeom, region: Any) -> Bools:
+    return _oval(geom, region, region.width, region.height)
+
+
+def _ellipse_annulus(geom: WcsGeom, region: Any) -> Bools:
+    outer = _oval(geom, region, region.outer_width, region.outer_height)
+    return outer & ~_oval(geom, region, region.inner_width, region.inner_height)
+
+
+def _rectangle(geom: WcsGeom, region: Any) -> Bools:
+    return _box(geom, region, region.width, region.height)
+
+
+def _rectangle_annulus(geom: WcsGeom, region: Any) -> Bools:
+    outer = _box(geom, region, region.outer_width, region.outer_height)
+    return outer & ~_box(geom, region, region.inner_width, region.inner_height)
+
+
+def _oval(geom: WcsGeom, region: Any, width: Any, height: Any) -> Bools:
+    along, across = _offsets(geom, region)
+    a, b = width.to_value("deg") / 2, height.to_value("deg") / 2
+    return (along / a) ** 2 + (across / b) ** 2 <= 1 + _ROUNDING
+
+
+def _box(geom: WcsGeom, region: Any, width: Any, height: Any) -> Bools:
+    along, across = _offsets(geom, region)
+    a, b = width.to_value("deg") / 2, height.to_value("deg") / 2
+    return (np.abs(along) <= a * (1 + _ROUNDING)) & (np.abs(across) <= b * (1 + _ROUNDING))
+
+
+def _offsets(geom: WcsGeom, region: Any) -> tuple[Floats, Floats]:
+    """Return how far pixels are from a region's middle, along its width and its height.
+
+    The distance is that on the sphere, the direction the one in which a great circle leaves the
+    middle. At the angle 0 the width points west.
+    """
+    pixels = geom.get_skycoord().transform_to(region.center.frame)
+    distance = region.center.separation(pixels).deg
+    direction = region.center.position_angle(pixels).rad - region.angle.to_value("rad")
+    return -distance * np.sin(direction), distance * np.cos(direction)
+
+
+_ON_SPHERE = {
+    "CircleSkyRegion": _circle,
+    "CircleAnnulusSkyRegion": _circle_annulus,
+    "EllipseSkyRegion": _ellipse,
+    "EllipseAnnulusSkyRegion": _ellipse_annulus,
+    "RectangleSkyRegion": _rectangle,
+    "RectangleAnnulusSkyRegion": _rectangle_annulus,
+}
+"""Shapes that are computed on the sphere, by the name of their class."""
+
+
+def _in_pixel_region(geom: WcsGeom, region: Any, package: Any) -> Bools:
+    """Return the pixels in a region of the pixels' own plane."""
+    inside = np.zeros(geom.shape_image, bool)
+    ny, nx = inside.shape
+    box = region.bounding_box
+    rows = slice(*np.clip([box.iymin - 1, box.iymax + 1], 0, ny))
+    cols = slice(*np.clip([box.ixmin - 1, box.ixmax + 1], 0, nx))
+    y, x = np.mgrid[rows, cols]
+    if x.size:
+        found = np.asarray(region.contains(package.PixCoord(x, y)), bool)
+        inside[rows, cols] = found == bool(region.meta.get("include", True))
+    return inside
+
+
+def _in_polygon(geom: WcsGeom, vertices: SkyCoord, package: Any) -> Bools:
+    """Return the pixels in a polygon whose sides are straight on the map."""
+    x, y = geom.sky_to_pix(vertices)
+    # to a corner that the projection does not show no line can be drawn
+    shown = np.isfinite(x) & np.isfinite(y)
+    x, y = x[shown], y[shown]
+    inside = np.zeros(geom.shape_image, bool)
+    if len(x) < 3:
+        return inside
+    step = full_turn(geom)
+    corners = np.stack([x, y], axis=1)
+    if step is not None:
+        # along the edge of the map longitudes jump by a turn: go on from corner to corner
+        turns = np.diff(corners, axis=0) @ step / (step @ step)
+        corners[1:] -= np.cumsum(np.round(turns))[:, None] * step
+    for turn in (0,) if step is None else (-1, 0, 1):
+        moved = corners if step is None else corners + turn * step
+        polygon = package.PolygonPixelRegion(package.PixCoord(*moved.T))
+        inside |= _in_pixel_region(geom, polygon, package)
+    return inside
+
+
+def full_turn(geom: WcsGeom) -> Floats | None:
+    """Return the step in pixels that a full turn in longitude takes.
+
+    Parameters
+    ----------
+    geom
+        Geometry.
+
+    Returns
+    -------
+    ndarray or None
+        Columns and rows, shape (2,); None for projections on which no step is a turn.
+    """
+    if geom.projection not in ("CAR", "CEA", "MER"):
+        return None
+    return np.asarray(np.linalg.solve(geom.wcs.pixel_scale_matrix, [360.0, 0.0]))

@@ -1,0 +1,49 @@
+"""The geometry of a map: coordinates, pixels and what they are on the sky."""
+
+from gammagrad.maps.geom.around import disc_around, fine_areas, grid_around, is_centred
+from gammagrad.maps.geom.base import Geom, RegionGeom
+from gammagrad.maps.geom.discs import disc_kernel
+from gammagrad.maps.geom.pixel_ops import row_col_pair, sides
+from gammagrad.maps.geom.pixels import (
+    PixelShape,
+    common_place,
+    middle,
+    middle_shape,
+    nearest_place,
+    odd_shape,
+    on_sky,
+    pixel_shape,
+    reach,
+)
+from gammagrad.maps.geom.sky_grid import angle_pair
+from gammagrad.maps.geom.sphere import angular_distance, quadrilateral_areas, unit_vectors
+from gammagrad.maps.geom.uneven import SolidAngleWarning, warn_if_uneven
+from gammagrad.maps.geom.wcs_geom import WcsGeom
+
+__all__ = [
+    "Geom",
+    "PixelShape",
+    "RegionGeom",
+    "SolidAngleWarning",
+    "WcsGeom",
+    "angle_pair",
+    "angular_distance",
+    "common_place",
+    "disc_around",
+    "disc_kernel",
+    "fine_areas",
+    "grid_around",
+    "is_centred",
+    "middle",
+    "middle_shape",
+    "nearest_place",
+    "odd_shape",
+    "on_sky",
+    "pixel_shape",
+    "quadrilateral_areas",
+    "reach",
+    "row_col_pair",
+    "sides",
+    "unit_vectors",
+    "warn_if_uneven",
+]

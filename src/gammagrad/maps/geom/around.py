@@ -1,0 +1,160 @@
+"""The pixels around a place of a map: the grid that a kernel is made on, and a disc counted on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.maps.geom.pixels import middle, middle_shape, odd_shape, pixel_shape, reach
+from gammagrad.maps.geom.sphere import quadrilateral_areas, unit_vectors
+from gammagrad.maps.geom.wcs_geom import WcsGeom
+
+Floats = NDArray[np.float64]
+
+# Pixels that lie nearer than this to the pixels of an even grid count as the same.
+_SAME = 1e-3
+# Grids that a geometry keeps.
+_KEPT = 16
+# Offsets that differ by less from straight distances, in pixels, are taken as straight.
+_FLAT = 0.05
+
+
+def grid_around(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
+    """Return the pixels around a place, moved so that it is the middle of their rectangle.
+
+    It is the grid that a kernel is made on: with pixels as they are there, all around.
+
+    Parameters
+    ----------
+    geom
+        The pixels, which may end before those around the place do.
+    place
+        Row and column.
+    shape
+        Rows and columns, odd numbers.
+
+    Returns
+    -------
+    WcsGeom
+        The rectangle without axes; the last few are kept, with what is known of their pixels.
+    """
+    kept: dict[Any, WcsGeom] = geom.derived.setdefault("grids", {})
+    key = (round(place[0], 4), round(place[1], 4), *shape)
+    found = kept.get(key)
+    if found is None:
+        found = _even_grid(geom, place, shape)
+        if found is None:
+            bent = geom.wcs.has_distortion
+            found = _flat_grid(geom, place, shape) if bent else geom.moved(place, shape)
+        # other threads may change it meanwhile
+        for old in list(kept)[: 1 - _KEPT]:
+            kept.pop(old, None)
+        kept[key] = found
+    return found
+
+
+def _even_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom | None:
+    """Return a grid with its reference point in its middle, if its pixels are the ones there."""
+    if shape[0] != shape[1] or np.abs(np.subtract(place, middle(geom))).max() > _SAME:
+        return None
+    even = geom.centred_square(shape[0])
+    own = np.linspace(0, shape[0] - 1, 5)
+    away = own - (shape[0] - 1) / 2
+    mine = geom.pix_to_lonlat(place[1] + away[None, :], place[0] + away[:, None])
+    theirs = even.pix_to_lonlat(own[None, :], own[:, None])
+    apart = np.abs(unit_vectors(*mine) - unit_vectors(*theirs)).max()
+    return even if apart <= _SAME * np.deg2rad(middle_shape(geom).least) else None
+
+
+def _flat_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
+    """Return pixels that all are as the one at a place, for a map with distortions."""
+    lon, lat = geom.pix_to_lonlat(place[1], place[0])
+    if not np.isfinite(lon):
+        return geom.centred_square(max(shape))
+    flat = WcsGeom.create(npix=shape[::-1], skydir=(lon, lat), proj="TAN", frame=geom.frame_object)
+    wcs = flat.wcs.deepcopy()
+    wcs.wcs.cdelt = (1.0, 1.0)
+    wcs.wcs.pc = pixel_shape(geom, place).matrix
+    return WcsGeom(wcs, flat.npix)
+
+
+def is_centred(grid: WcsGeom) -> bool:
+    """Return whether a grid has its reference point in its middle, around which pixels are even."""
+    middle_pixel = np.add(grid.center_pix, 1.0)
+    return bool(np.abs(grid.wcs.wcs.crpix - middle_pixel).max() <= _SAME)
+
+
+def fine_areas(grid: WcsGeom, oversampling: int) -> Floats:
+    """Return the solid angles of pixels cut into finer ones, in units of their mean.
+
+    Parameters
+    ----------
+    grid
+        The pixels.
+    oversampling
+        Finer pixels along the side of a pixel.
+
+    Returns
+    -------
+    ndarray
+        Shape (ny oversampling, nx oversampling), 0 where there is no sky.
+    """
+    y, x = (np.arange(n * oversampling + 1) / oversampling - 0.5 for n in grid.shape_image)
+    areas = quadrilateral_areas(unit_vectors(*grid.pix_to_lonlat(x[None, :], y[:, None])))
+    return np.nan_to_num(areas / np.nanmean(areas))
+
+
+def disc_around(geom: WcsGeom, radius: float) -> tuple[Floats, float | None]:
+    """Return how far the pixels around the middle of a map are, as far as a disc may reach.
+
+    Parameters
+    ----------
+    geom
+        The pixels.
+    radius
+        Radius of the disc in deg.
+
+    Returns
+    -------
+    offsets, side
+        As `offsets_around` returns them; at most the map to either side.
+    """
+    most = 2 * np.array(geom.shape_image) + 1
+    rows, cols = np.minimum(odd_shape(reach(geom, middle(geom), radius)) + 2, most)
+    return offsets_around(grid_around(geom.to_image(), middle(geom), (int(rows), int(cols))))
+
+
+def offsets_around(grid: WcsGeom) -> tuple[Floats, float | None]:
+    """Return how far the pixels of a grid are from its middle.
+
+    Parameters
+    ----------
+    grid
+        A grid as `grid_around` makes it.
+
+    Returns
+    -------
+    offsets : ndarray
+        Degrees, shape (ny, nx), NaN where there is no sky. Straight distances where the sky is
+        flat and even to a twentieth of a pixel, so that pixels as far away are equally far.
+    side : float or None
+        Side of the pixels in deg if they are squares on a flat sky.
+    """
+    (nx, ny), shape = grid.npix, middle_shape(grid)
+    step = np.stack(
+        np.broadcast_arrays(
+            np.arange(nx)[None, :] - (nx - 1) / 2, np.arange(ny)[:, None] - (ny - 1) / 2
+        )
+    )
+    true = grid.center_distance
+    straight = np.hypot(*np.einsum("ij,jyx->iyx", shape.matrix, step))
+    if not np.all(np.abs(straight - true) <= _FLAT * shape.least):
+        return true, None
+    x, y = shape.sides
+    leaning = abs(float(shape.matrix[:, 0] @ shape.matrix[:, 1])) / (x * y)
+    if leaning > _SAME / max(nx, ny):
+        return straight, None
+    straight = np.hypot(step[0] * x, step[1] * y)
+    return straight, x if x == y else None

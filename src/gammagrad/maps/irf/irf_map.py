@@ -1,0 +1,141 @@
+"""What maps of instrument responses share: a response at a position on the sky."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+
+from gammagrad.errors import InputError
+from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.map import Map
+from gammagrad.maps.units import conversion
+
+Floats = NDArray[np.float64]
+
+
+def _nearest(coordinate: float, npix: int) -> int:
+    """Return the pixel a coordinate falls in, of two the lower, kept inside the map."""
+    return int(np.clip(np.ceil(coordinate - 0.5), 0, npix - 1))
+
+
+def _is_response(data: NDArray[Any]) -> NDArray[np.bool_]:
+    return (data > 0) & np.isfinite(data)
+
+
+class IRFMap:
+    """An instrument response on coarse pixels of the sky, or one for the whole sky.
+
+    Parameters
+    ----------
+    irf_map
+        The response, with a `WcsGeom` or, where it does not depend on position, a `RegionGeom`.
+    exposure_map
+        Exposure on the same pixels, kept for files; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the map does not have the two axes the response needs.
+    """
+
+    _axes: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, irf_map: Map, exposure_map: Map | None = None) -> None:
+        names = tuple(irf_map.geom.axes.names)
+        if names not in self._axes:
+            wanted = " or ".join(str(list(pair)) for pair in self._axes)
+            raise InputError(
+                f"{type(self).__name__}: expected a map with the axes {wanted}, got {list(names)}."
+            )
+        self._irf_map = irf_map
+        self.exposure_map = exposure_map
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one response holds for the whole sky."""
+        return self._irf_map.geom.shape_image == (1, 1)
+
+    def _pixel_data(self, row: int, column: int, unit: str) -> Floats:
+        """Return the data of a pixel in a unit, without NaN."""
+        data = np.array(self._irf_map.data[:, :, row, column], dtype=float)
+        data[~np.isfinite(data)] = 0.0
+        return data * conversion(self._irf_map.unit, unit)
+
+    def valid_position(self, position: Any = None) -> SkyCoord | None:
+        """Return the position nearest to a given one where there is a response.
+
+        Parameters
+        ----------
+        position
+            A `SkyCoord` or (lon, lat) in degrees in the frame of the map; None for the middle
+            of the map.
+
+        Returns
+        -------
+        SkyCoord or None
+            The position itself if the pixel it falls on has a response other than zero, else the
+            centre of the nearest pixel that has; None if the response is the same everywhere.
+
+        Raises
+        ------
+        ValueError
+            If the response is zero everywhere.
+        """
+        geom = self._irf_map.geom
+        if self.is_single or not isinstance(geom, WcsGeom):
+            return None
+        position = geom.center_skydir if position is None else geom.position(position)
+        pixel = self._valid_pixel(geom, position)
+        there = pixel == tuple(float(c) for c in geom.sky_to_pix(position))
+        return position if there else geom.pix_to_sky(*pixel)
+
+    def _valid_pixel(self, geom: WcsGeom, position: Any) -> tuple[float, float]:
+        """Return column and row of the position nearest to a given one with a response."""
+        (nx, ny), data = geom.npix, self._irf_map.data
+        if position is None:
+            position = geom.center_skydir
+            if "middle" not in geom.derived:
+                geom.derived["middle"] = tuple(float(c) for c in geom.sky_to_pix(position))
+            x, y = geom.derived["middle"]
+        else:
+            x, y = (float(c) for c in geom.sky_to_pix(position))
+        inside = -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5
+        if inside and _is_response(data[:, :, _nearest(y, ny), _nearest(x, nx)]).any():
+            return x, y
+        valid = _is_response(data).any(axis=(0, 1))
+        if not valid.any():
+            raise InputError(f"{type(self).__name__}: the response is zero everywhere.")
+        separation = geom.separation(position).value
+        nearest = np.nanargmin(np.where(valid, separation, np.inf))
+        row, column = np.unravel_index(nearest, valid.shape)
+        return float(column), float(row)
+
+    def _at(self, position: Any, unit: str, linear: bool) -> Floats:
+        """Return the response at a position in a unit, shape of the two axes in data order."""
+        geom = self._irf_map.geom
+        if self.is_single or not isinstance(geom, WcsGeom):
+            return self._pixel_data(0, 0, unit)
+        indices = []
+        for coordinate, npix in zip(self._valid_pixel(geom, position), geom.npix, strict=True):
+            if linear:
+                coordinate = float(np.clip(coordinate, 0, npix - 1))
+            else:
+                coordinate = _nearest(coordinate, npix)
+            low = min(int(coordinate), max(npix - 2, 0))
+            indices.append((low, min(low + 1, npix - 1), coordinate - low))
+        (x0, x1, fx), (y0, y1, fy) = indices
+        lower, upper = (
+            (1 - fx) * self._pixel_data(y, x0, unit) + fx * self._pixel_data(y, x1, unit)
+            for y in (y0, y1)
+        )
+        return (1 - fy) * lower + fy * upper
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}\n{self._irf_map}"
+
+    def __repr__(self) -> str:
+        geom = self._irf_map.geom
+        return f"{type(self).__name__}(axes={geom.axes.names}, shape={geom.data_shape})"

@@ -1,0 +1,308 @@
+"""The point spread function integrated over the pixels of a map."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammagrad.maps.axes import MapAxis
+from gammagrad.maps.geom import WcsGeom, is_centred, middle_shape
+
+Floats = NDArray[np.float64]
+
+# Largest number of samples of the point spread function held at once.
+_MAX_SAMPLES = 2_000_000
+# Gauss-Legendre nodes along a pixel: for pixels as wide as the PSF's half width at half
+# maximum, and the least and largest number.
+_NODES_PER_HALF_WIDTH, _NODES_MIN, _NODES_MAX = 8, 16, 64
+# Offsets that differ by less, in deg or in proportion, or else in pixels, are the same.
+_ROUNDING, _SYMMETRIC = 1e-11, 1e-4
+# Offsets of so many samples are kept with their grid.
+_MAX_KEPT = 500_000
+# Beyond so many half widths the PSF changes slowly, and a third of the nodes will do.
+_CORE = 4.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PSFKernel:
+    """The point spread function integrated over pixels.
+
+    Parameters
+    ----------
+    data
+        Kernels of sum 1, or 0 where there is no PSF; shape (n_energy, ky f, kx f), odd sides,
+        with f the oversampling.
+    energy_axis
+        Energies of the kernels, named "energy_true" or "energy".
+    oversampling
+        Odd number of kernel pixels along the side of a pixel of the map.
+    half_width
+        Half width at half maximum of the narrowest kernel's PSF in deg; NaN if all are empty.
+    sizes
+        Rows and columns of the map that each energy alone needs, (n_energy, 2); beyond them `data`
+        are 0. None if they are not known.
+    """
+
+    data: Floats
+    energy_axis: MapAxis
+    oversampling: int = 1
+    half_width: float = float("nan")
+    sizes: NDArray[np.int64] | None = None
+
+    @property
+    def after_edisp(self) -> bool:
+        """Whether the kernels are for reconstructed energies."""
+        return self.energy_axis.name == "energy"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns in pixels of the map."""
+        rows, cols = (n // self.oversampling for n in self.data.shape[-2:])
+        return rows, cols
+
+
+@dataclasses.dataclass(frozen=True)
+class RadialProfiles:
+    """Tabulated profiles as functions of the offset from the source.
+
+    Linear between the nodes and on below the first and to the edge of the table, zero beyond;
+    never negative.
+
+    Parameters
+    ----------
+    nodes
+        Offsets in deg, increasing, shape (n_rad,).
+    edge
+        Offset in deg where the table ends.
+    table
+        Values, shape (n, n_rad).
+    half_width
+        Half width at half maximum of the narrowest profile in deg; NaN if all are zero.
+    """
+
+    nodes: Floats
+    edge: float
+    table: Floats
+    half_width: float
+
+    def pieces(self, end: float) -> tuple[Floats, Floats]:
+        """Return offsets between which all profiles are straight lines, and the values there.
+
+        Parameters
+        ----------
+        end
+            Largest offset of interest in deg.
+
+        Returns
+        -------
+        nodes : ndarray
+            Offsets in deg from 0 to at least `end`, increasing, shape (k,).
+        values : ndarray
+            Never negative, shape (n, k).
+        """
+        nodes, table = self.nodes, self.table
+        if len(nodes) == 1:
+            return np.array([0.0, max(end, 1.0)]), np.maximum(table[:, [0, 0]], 0.0)
+        first, last = ((table[:, i + 1] - table[:, i]) / (nodes[i + 1] - nodes[i]) for i in (0, -2))
+        # on from the outermost nodes in straight lines, to the source and to the end
+        if nodes[0] > 0:
+            table = np.column_stack([table[:, 0] - first * nodes[0], table])
+            nodes = np.concatenate([[0.0], nodes])
+        if nodes[-1] < end:
+            table = np.column_stack([table, table[:, -1] + last * (end - nodes[-1])])
+            nodes = np.concatenate([nodes, [end]])
+        # where a line goes below zero it ends there
+        row, piece = np.nonzero(table[:, :-1] * table[:, 1:] < 0)
+        if row.size:
+            value = table[row, piece]
+            part = value / (value - table[row, piece + 1])
+            zeros = nodes[piece] + part * (nodes[piece + 1] - nodes[piece])
+            more = np.union1d(nodes, zeros)
+            table = np.array([np.interp(more, nodes, line) for line in table])
+            nodes = more
+        return nodes, np.maximum(table, 0.0)
+
+
+def integrate_pixels(
+    grid: WcsGeom,
+    profiles: RadialProfiles,
+    oversampling: int = 1,
+    samples: list[int] | None = None,
+) -> Floats:
+    """Integrate profiles around the middle of a grid over its pixels.
+
+    Parameters
+    ----------
+    grid
+        Grid of odd numbers of pixels, with the source in its middle.
+    profiles
+        What to integrate.
+    oversampling
+        Odd number of finer pixels along the side of a pixel.
+    samples
+        For each profile the number of equidistant samples along the side of a finer pixel. None:
+        Gauss-Legendre quadrature, as fine as the narrowest profile needs.
+
+    Returns
+    -------
+    ndarray
+        Averages over the finer pixels, shape (n, ny oversampling, nx oversampling).
+    """
+    fine_shape = [n * oversampling for n in grid.shape_image]
+    middle, mirrored = [n // 2 for n in fine_shape], _symmetry(grid).mirrored
+    data = np.empty((len(profiles.table), *fine_shape))
+
+    def average(chosen: Any, nodes: tuple[Floats, Floats], half: list[int]) -> None:
+        """Average some profiles over the pixels up to so many from the middle."""
+        parts = [slice(m - h, m + h + 1) for m, h in zip(middle, half, strict=True)]
+        # of rows or columns that mirror each other one half is enough
+        firsts = zip(middle, parts, mirrored, strict=True)
+        lines = [np.arange(m if twice else p.start, p.stop) for m, p, twice in firsts]
+        table = dataclasses.replace(profiles, table=profiles.table[chosen])
+        found = _averages(grid, table, oversampling, nodes, lines[0], lines[1])
+        for axis, twice in enumerate(mirrored, start=1):
+            if twice:
+                rest = [slice(None)] * 3
+                rest[axis] = slice(1, None)
+                found = np.concatenate([np.flip(found[tuple(rest)], axis), found], axis)
+        data[chosen, parts[0], parts[1]] = found
+
+    if samples is not None:
+        for n in set(samples):
+            nodes = (np.arange(n) + 0.5) / n - 0.5, np.full(n, 1 / n)
+            average(np.flatnonzero(np.equal(samples, n)), nodes, middle)
+        return data
+    shape = middle_shape(grid)
+    half_width = profiles.half_width if np.isfinite(profiles.half_width) else shape.size
+    wanted = np.ceil(_NODES_PER_HALF_WIDTH * shape.size / half_width)
+    fine = int(np.clip(wanted, _NODES_MIN, _NODES_MAX))
+    core = np.ceil(_CORE * half_width * shape.per_degree * oversampling).astype(int) + oversampling
+    for n, half in ((fine // 3, middle), (fine, np.minimum(core, middle).tolist())):
+        average(slice(None), _gauss_legendre(-(-n // oversampling)), half)
+    return data
+
+
+@functools.cache
+def _gauss_legendre(n: int) -> tuple[Floats, Floats]:
+    """Return nodes in a pixel, from -1/2 to 1/2, and their weights."""
+    points, weights = np.polynomial.legendre.leggauss(n)
+    return points / 2, weights / 2
+
+
+class _Symmetry(NamedTuple):
+    """Whether offsets from the middle of a grid are the same elsewhere.
+
+    Attributes
+    ----------
+    mirrored
+        With the rows in reverse, with the columns in reverse.
+    transposed
+        With rows and columns exchanged.
+    """
+
+    mirrored: tuple[bool, bool]
+    transposed: bool
+
+
+def _symmetry(grid: WcsGeom) -> _Symmetry:
+    """Return the symmetry of a grid, which keeps it."""
+    if "symmetry" not in grid.derived:
+        rows, cols = (np.linspace(0, n - 1, 7) for n in grid.shape_image)
+        offset, shape = grid.distance_from_center(cols[None, :], rows[:, None]), middle_shape(grid)
+        # around a reference point symmetries are exact
+        noise = _ROUNDING * (1 + offset) if is_centred(grid) else _SYMMETRIC * shape.least
+
+        def is_same(other: Floats) -> bool:
+            return bool(np.all(np.abs(offset - other) <= noise))
+
+        mirrored = is_same(np.flip(offset, 0)), is_same(np.flip(offset, 1))
+        square = grid.npix[0] == grid.npix[1]
+        grid.derived["symmetry"] = _Symmetry(mirrored, square and is_same(offset.T))
+    found: _Symmetry = grid.derived["symmetry"]
+    return found
+
+
+def _averages(
+    grid: WcsGeom,
+    profiles: RadialProfiles,
+    oversampling: int,
+    nodes: tuple[Floats, Floats],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> Floats:
+    """Average profiles over finer pixels: all pairs of some rows and columns."""
+    points, weights = nodes
+    # finer pixel i covers (i ... i + 1) / oversampling - 1/2 in pixels of the grid
+    y, x = ((which[:, None] + 0.5 + points) / oversampling - 0.5 for which in (rows, columns))
+    result = np.empty((len(profiles.table), len(y), len(x)))
+    transposed = _symmetry(grid).transposed and np.array_equal(rows, columns)
+    step = max(_MAX_SAMPLES // (len(x) * max(len(points) ** 2, len(profiles.nodes))), 1)
+    for first in range(0, len(y), step):
+        some = y[first : first + step]
+        row, column = np.indices((len(some), len(x))).reshape(2, -1)
+        if transposed:
+            # of two pixels with rows and columns exchanged one is enough
+            row, column = row[column >= first + row], column[column >= first + row]
+        key = y.tobytes(), x.tobytes(), first, len(some)
+        offset = _offsets(grid, key, x[column], some[row])
+        found = _weighted_sums(profiles, offset, np.outer(weights, weights).ravel())
+        result[:, first + row, column] = found
+        if transposed:
+            result[:, column, first + row] = found
+    return result
+
+
+def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
+    """Return the offsets of samples from the middle of a grid.
+
+    Parameters
+    ----------
+    grid
+        The grid, which keeps them.
+    key
+        What the coordinates follow from.
+    columns, rows
+        Coordinates of the samples of each pixel, shape (pixel, k) both.
+
+    Returns
+    -------
+    ndarray
+        Degrees, shape (pixel, k k): those of all pairs of columns and rows.
+    """
+    kept: dict[Any, Floats] = grid.derived.setdefault("offsets", {})
+    if key in kept:
+        return kept[key]  # nothing is ever taken out
+    offset = grid.distance_from_center(columns[:, None, :], rows[:, :, None])
+    offset = offset.reshape(len(columns), -1)
+    offset.flags.writeable = False
+    if offset.size + sum(other.size for other in list(kept.values())) <= _MAX_KEPT:
+        kept[key] = offset
+    return offset
+
+
+def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) -> Floats:
+    """Sum profiles over samples of pixels, shape (pixel, sample); 0 for pixels off the sky.
+
+    All profiles have the same nodes, so that a sum is that of the values at the nodes, with
+    weights that do not depend on the profile.
+    """
+    nodes, values = profiles.pieces(min(profiles.edge, np.nanmax(offset, initial=0.0)))
+    place = np.interp(offset, nodes, np.arange(len(nodes)))
+    if not (offset <= profiles.edge).all():
+        seen = (offset <= profiles.edge) & ~np.isnan(offset).any(axis=1, keepdims=True)
+        place, weights = np.where(seen, place, 0.0), np.where(seen, weights, 0.0)
+    low = place.astype(int)
+    np.minimum(low, len(nodes) - 2, out=low)
+    place -= low
+    upper = place * weights
+    lower = weights - upper
+    low += len(nodes) * np.arange(len(offset))[:, None]
+    size = len(nodes) * len(offset)
+    share = np.bincount(low.ravel(), lower.ravel(), size)
+    share += np.bincount(low.ravel() + 1, upper.ravel(), size)
+    # no BLAS, whose threads would wait in the way of those of the fit
+    return np.einsum("ek,pk->ep", values, share.reshape(len(offset), len(nodes)))

@@ -1,0 +1,195 @@
+"""What a fit may do with the parameters of models: which ones it leaves alone, and their bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gammagrad._pytree import to_internal
+from gammagrad.errors import InputError, InputTypeError
+from gammagrad.models.base import Limits
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What differs from the defaults, by the full names of parameters; hashable.
+
+    Parameters
+    ----------
+    frozen
+        Pairs of name and whether the parameter is frozen.
+    bounds
+        Pairs of name and the two bounds.
+    """
+
+    frozen: tuple[tuple[str, bool], ...] = ()
+    bounds: tuple[tuple[str, tuple[float, float]], ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        places: Mapping[str, Place],
+        frozen: Mapping[str, bool],
+        bounds: Mapping[str, tuple[float, float]],
+    ) -> Settings:
+        """Return settings in the one form that equal settings have.
+
+        Parameters
+        ----------
+        places
+            All parameters there are; settings of others are dropped.
+        frozen, bounds
+            Settings by name.
+
+        Returns
+        -------
+        Settings
+            Those that differ from the defaults, sorted by name.
+        """
+        no_bounds = (-math.inf, math.inf)
+        return cls(
+            tuple(
+                (name, bool(value))
+                for name, value in sorted(frozen.items())
+                if name in places and bool(value) != places[name].limits.frozen
+            ),
+            tuple(
+                (name, (float(low), float(high)))
+                for name, (low, high) in sorted(bounds.items())
+                if name in places and (low, high) != no_bounds
+            ),
+        )
+
+
+class Place(NamedTuple):
+    """Where in a collection of models a parameter is.
+
+    Parameters
+    ----------
+    leaf
+        Its position among the leaves of the tree.
+    element
+        Its position in the array that the leaf is; None for a leaf that is one number.
+    limits
+        Unit, allowed range and role.
+    """
+
+    leaf: int
+    element: int | None
+    limits: Limits
+
+
+def parameter_places(members: Iterable[Any]) -> dict[str, Place]:
+    """Find the parameters of models among the leaves of their tree.
+
+    Parameters
+    ----------
+    members
+        Sky, background and template models with different names.
+
+    Returns
+    -------
+    dict
+        Places by full names, ``"<model>.<parameter>"``, in the order of the tree. Tables and maps
+        are left out.
+    """
+    members = tuple(members)
+    found: dict[str, Place] = {}
+    for i, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(members)[0]):
+        position, *names = path
+        model = members[position.idx]
+        part: Any = model
+        for step in names[:-1]:
+            part = getattr(part, step.name)
+        limits = part._limits().get(names[-1].name) if hasattr(part, "_limits") else None
+        if limits is None:
+            continue
+        if limits.element:
+            for index in range(np.shape(leaf)[0]):
+                found[f"{model.name}.{limits.element}_{index}"] = Place(i, index, limits)
+        elif np.ndim(leaf) == 0:
+            found[f"{model.name}.{names[-1].name}"] = Place(i, None, limits)
+    return found
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the names that patterns choose.
+
+    Parameters
+    ----------
+    patterns
+        Full names, or patterns with ``*``, ``?`` and ``[]`` as of file names.
+    names
+        All names.
+
+    Returns
+    -------
+    list
+        The chosen names, in their order.
+
+    Raises
+    ------
+    TypeError
+        If a pattern is no text.
+    ValueError
+        If a pattern chooses none.
+    """
+    names = list(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputTypeError(
+                f"{pattern!r} is no name of a parameter; pass names or patterns one by one, as in "
+                "freeze('a.index', 'b.*')."
+            )
+        own = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        if not own:
+            raise InputError(no_such_parameter(pattern, names))
+        chosen.update(own)
+    return [name for name in names if name in chosen]
+
+
+def no_such_parameter(name: str, names: Iterable[str]) -> str:
+    """Return the message for a name that no parameter has."""
+    return f"no parameter is named {name!r}; there are {', '.join(names) or 'none'}."
+
+
+def merge_bounds(name: str, limits: Limits, low: Any, high: Any) -> tuple[float, float]:
+    """Return bounds in internal units, after checking them.
+
+    Parameters
+    ----------
+    name
+        Full name of the parameter.
+    limits
+        Its unit and what its model allows.
+    low, high
+        Bounds in any unit that fits; None or NaN is no bound.
+
+    Returns
+    -------
+    (float, float)
+        The bounds, infinite where there is none.
+
+    Raises
+    ------
+    ValueError
+        If no value lies between them, or none that the model allows.
+    """
+    ends = []
+    for value, none in ((low, -math.inf), (high, math.inf)):
+        value = none if value is None else to_internal(value, limits.unit, f"a bound of {name}")
+        ends.append(none if math.isnan(value) else float(value))
+    lowest, highest = limits.interval
+    if not max(ends[0], lowest) < min(ends[1], highest):
+        raise InputError(
+            f"{name}: the bounds {ends[0]:g} and {ends[1]:g} leave no room within what the model "
+            f"allows ({limits.describe()}). Freeze a parameter to keep its value."
+        )
+    return ends[0], ends[1]

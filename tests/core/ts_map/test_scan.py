@@ -1,0 +1,58 @@
+"""Scans of the statistic, several bins under one logarithm, against one logarithm per bin."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gammagrad.core.ts_map.bin_sums import _WAYS, BinProfile, scan
+from gammagrad.core.ts_map.listed import Gathered
+from precision import DOUBLE
+
+ROWS, PIXELS, TILES = 32, 3, 2
+NORMS = np.array([-20.0, -0.5, -0.1, -1e-9, 0.0, 1e-12, 0.3, 4.0, 70.0])
+
+scanned = jax.jit(scan)
+
+
+@pytest.mark.parametrize(
+    ("counts", "spread"),
+    [
+        pytest.param((0, 1, 2, 3), 1.0, id="few"),
+        pytest.param((0, 1, 9, 15), 1.0, id="up to 15"),
+        pytest.param((0, 1, 2, 16), 1.0, id="more"),
+        pytest.param((0, 0.5, 1.7), 1.0, id="weighted"),
+        pytest.param((0, 1, 3), 1e15, id="contrasts too large to be multiplied"),
+    ],
+)
+def test_scan_is_the_sum_over_bins(counts: tuple[float, ...], spread: float) -> None:
+    draw = np.random.default_rng(3)
+    n = draw.choice(np.array(counts, dtype=float), (ROWS, TILES))
+    g = draw.random((ROWS, PIXELS, TILES)) * draw.choice([1.0, spread], (ROWS, 1, TILES))
+    # rows beyond those in use are left over from elsewhere
+    used = 16
+    n[used:], g[used:] = 0.3, 7.0
+    model_sum = draw.random((PIXELS, TILES)) * 30 + 5
+    steepest = np.where(n[:used, None] > 0, g[:used], 0).max(axis=0)
+    bound = -0.7 / steepest
+    arrays = (jnp.asarray(a) for a in (n, g))
+    profile = BinProfile(
+        Gathered(*arrays, jnp.asarray(used, jnp.int32)), *map(jnp.asarray, (model_sum, steepest))
+    )
+    found = scanned(profile, jnp.asarray(bound), jnp.asarray(NORMS))
+
+    norm = NORMS[:, None, None]
+    with np.errstate(invalid="ignore"):
+        gain = (n[:used, None] * np.log1p(norm[:, None] * g[:used])).sum(axis=1)
+    expected = np.where(norm < bound, np.inf, 2 * (norm * model_sum - gain))
+    close = 1e-12 if DOUBLE else 1e-4
+    np.testing.assert_allclose(found, expected, rtol=close, atol=close)
+
+
+def test_products_of_the_largest_factors_and_counts_are_numbers() -> None:
+    for way in _WAYS:
+        times = (2**way.digits - 1) * way.rows
+        for factor in (way.least, way.most):
+            assert np.finfo(float).tiny < float(factor) ** times < np.inf
