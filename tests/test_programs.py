@@ -23,7 +23,7 @@ from gammagrad._programs import (
     to_device,
 )
 from gammagrad.core.norm.fit import _fit_norm
-from gammagrad.core.ts_map.dense import _ts_map
+from gammagrad.core.ts_map.ts_map import _ts_map
 
 
 @pytest.fixture

@@ -20,25 +20,7 @@ LARGEST_COUNT = 2.0**53
 
 
 def unmasked(value: Any, name: str = "array") -> Any:
-    """Return a value without its mask, if that masks nothing.
-
-    Parameters
-    ----------
-    value
-        Anything; masked arrays of numpy and of astropy are meant.
-    name
-        What to call it in an error.
-
-    Returns
-    -------
-    object
-        The value itself, or the array inside.
-
-    Raises
-    ------
-    InputError
-        If something is masked: what lies under a mask is not known, and nothing says what to use.
-    """
+    """Return a value without its mask, if that masks nothing."""
     if isinstance(value, np.ma.MaskedArray):
         mask, inside = np.ma.getmaskarray(value), value.data
     elif hasattr(value, "unmasked") and hasattr(value, "mask"):
@@ -55,25 +37,7 @@ def unmasked(value: Any, name: str = "array") -> Any:
 
 
 def plain(value: Any, name: str = "array") -> Any:
-    """Return an array as JAX takes it: in the byte order of the machine, without mask and unit.
-
-    Parameters
-    ----------
-    value
-        An array, a number, or a list or tuple of them; anything else is returned as it is.
-    name
-        What to call it in an error.
-
-    Returns
-    -------
-    object
-        The same, or a copy.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If values are masked, have a unit, or are no numbers.
-    """
+    """Return an array as JAX takes it: in the byte order of the machine, without mask and unit."""
     if type(value) in (list, tuple):
         return type(value)(plain(item, name) for item in value)
     if isinstance(value, jax.Array | bool | int | float):
@@ -95,18 +59,7 @@ def plain(value: Any, name: str = "array") -> Any:
 
 
 def takes_arrays(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function accept arrays of any byte order, strides and type, by any argument.
-
-    Parameters
-    ----------
-    function
-        A function of arrays.
-
-    Returns
-    -------
-    function
-        The same, which calls `plain` on what it is given.
-    """
+    """Make a function accept arrays of any byte order, strides and type, by any argument."""
     names = function.__code__.co_varnames
 
     @functools.wraps(function)
@@ -133,20 +86,7 @@ def common_float(*values: Any) -> tuple[jax.Array, ...]:
 
 
 def check_counts(counts: Any, weights: Any = None) -> None:
-    """Check that known counts are not so large that they cannot be counts.
-
-    Parameters
-    ----------
-    counts
-        An array; one that is traced is not looked at.
-    weights
-        Weights of the same shape: what has none may be anything.
-
-    Raises
-    ------
-    InputError
-        If a finite value is above `LARGEST_COUNT`.
-    """
+    """Check that known counts are not so large that they cannot be counts."""
     if isinstance(counts, jax.core.Tracer) or isinstance(weights, jax.core.Tracer):
         return
     values = np.asarray(counts)

@@ -31,26 +31,11 @@ _programs: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
 
 
 class Compiled(Generic[P, R]):
-    """A function that JAX compiles once for each kind of arguments, and forgets again.
+    """A function that JAX compiles once for each kind of arguments, and forgets again."""
 
-    `jax.jit` keeps every program that it ever made. This keeps the `MOST_PROGRAMS` last used, of
-    all its functions together, and never touches a program of anybody else. Under a transformation
-    of JAX it is `jax.jit`.
-
-    Parameters
-    ----------
-    function
-        The function.
-    static
-        Names of the arguments that are static.
-    **options
-        Passed on to `jax.jit`.
-
-    Attributes
-    ----------
-    traces
-        How many times it was traced for arguments of a new kind, and compiled.
-    """
+    # `jax.jit` keeps every program that it ever made. This keeps the `MOST_PROGRAMS` last used, of
+    # all its functions together, and never touches a program of anybody else. Under a
+    # transformation of JAX it is `jax.jit`.
 
     def __init__(
         self, function: Callable[P, R], static: Sequence[str] = (), **options: Any
@@ -98,22 +83,7 @@ class Compiled(Generic[P, R]):
 def compiled(
     function: Callable[P, R] | None = None, *, static: Sequence[str] = (), **options: Any
 ) -> Any:
-    """Make a function a `Compiled` one, as a decorator with or without arguments.
-
-    Parameters
-    ----------
-    function
-        The function.
-    static
-        Names of the arguments that are static.
-    **options
-        Passed on to `jax.jit`.
-
-    Returns
-    -------
-    Compiled
-        The compiled function, or a decorator where no function is given.
-    """
+    """Make a function a `Compiled` one, as a decorator with or without arguments."""
     if function is None:
         return functools.partial(compiled, static=static, **options)
     return Compiled(function, static, **options)
@@ -139,20 +109,7 @@ def _mappings() -> float:
 
 
 def by_element(function: Callable[..., Any], *arrays: Any, **named: Any) -> np.ndarray:
-    """Apply a compiled function of single numbers to arrays, in a row of a common length.
-
-    Parameters
-    ----------
-    function
-        The function, of arrays of one shape.
-    *arrays, **named
-        The arrays, of one shape.
-
-    Returns
-    -------
-    ndarray
-        What it returns, of that shape.
-    """
+    """Apply a compiled function of single numbers to arrays, in a row of a common length."""
     shape = np.shape([*arrays, *named.values()][0])
     size = int(np.prod(shape))
 
@@ -177,34 +134,12 @@ def _kind(leaf: Any) -> Hashable:
 
 
 def is_traced(*values: Any) -> bool:
-    """Tell whether any argument is traced by a transformation of JAX.
-
-    Parameters
-    ----------
-    *values
-        Pytrees.
-
-    Returns
-    -------
-    bool
-        Whether one of their leaves is a tracer.
-    """
+    """Tell whether any argument is traced by a transformation of JAX."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 def can_fill(*values: Any) -> bool:
-    """Tell whether arrays may be filled up on the host before a compiled function gets them.
-
-    Parameters
-    ----------
-    *values
-        Pytrees.
-
-    Returns
-    -------
-    bool
-        Whether no leaf is traced, and each lies on one processor, where that costs little.
-    """
+    """Tell whether arrays may be filled up on the host before a compiled function gets them."""
     arrays = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
     if jax.default_backend() != "cpu" or is_traced(arrays):
         return False
@@ -212,44 +147,13 @@ def can_fill(*values: Any) -> bool:
 
 
 def to_device(arrays: Any) -> Any:
-    """Return arrays of JAX, without a program compiled for their shapes.
-
-    Parameters
-    ----------
-    arrays
-        A pytree of arrays of numpy.
-
-    Returns
-    -------
-    pytree
-        The same of JAX.
-    """
+    """Return arrays of JAX, without a program compiled for their shapes."""
     # a copy of the part in use: a view would keep the whole alive
     return jax.device_put(jax.tree.map(lambda a: np.array(a, order="C"), arrays))
 
 
 def room(size: int, least: int = 32, few: int = 256) -> int:
-    """Return the size to which an axis is filled up, so that few sizes are compiled.
-
-    Parameters
-    ----------
-    size
-        Size of the axis.
-    least
-        The smallest that is returned, a power of two.
-    few
-        Up to where sizes double, a power of two.
-
-    Returns
-    -------
-    int
-        A power of two up to `few`, then one of four steps to the next.
-
-    Examples
-    --------
-    >>> [room(n) for n in (3, 40, 200, 257, 400, 1000)]
-    [32, 64, 256, 320, 448, 1024]
-    """
+    """Return the size to which an axis is filled up, so that few sizes are compiled."""
     power = max(least, 1 << (max(size, 1) - 1).bit_length())
     if power <= few:
         return power
@@ -258,64 +162,18 @@ def room(size: int, least: int = 32, few: int = 256) -> int:
 
 
 def row_room(size: int) -> int:
-    """Return the length to which a row of pixels is filled up: one for all small maps.
-
-    Parameters
-    ----------
-    size
-        Number of pixels.
-
-    Returns
-    -------
-    int
-        The length.
-    """
+    """Return the length to which a row of pixels is filled up: one for all small maps."""
     return room(size, 2**14, 2**20)
 
 
 def image_room(rows: int, cols: int, least: int = 32) -> tuple[int, int]:
-    """Return the shape to which an image is filled up: small ones to a square.
-
-    Parameters
-    ----------
-    rows, cols
-        Shape of the image.
-    least
-        The smallest side.
-
-    Returns
-    -------
-    tuple of int
-        The shape.
-
-    Examples
-    --------
-    >>> image_room(40, 100), image_room(40, 400)
-    ((128, 128), (64, 448))
-    """
+    """Return the shape to which an image is filled up: small ones to a square."""
     side = room(max(rows, cols), least)
     return (side, side) if side <= 256 else (room(rows, least), room(cols, least))
 
 
 def fill(array: Any, shape: tuple[int, ...], value: Any = 0, xp: Any = np) -> np.ndarray:
-    """Fill an array up at the end of its last axes.
-
-    Parameters
-    ----------
-    array
-        The array, shape (..., *sizes).
-    shape
-        Sizes of the last axes, not smaller than they are.
-    value
-        What to fill with.
-    xp
-        Module to do it with.
-
-    Returns
-    -------
-    ndarray
-        The array, itself where nothing is to be filled.
-    """
+    """Fill an array up at the end of its last axes."""
     array = xp.asarray(array)
     lead = array.ndim - len(shape)
     more = [(0, 0)] * lead

@@ -16,39 +16,15 @@ _STATIC = "gammagrad_static"
 
 
 def static_field(**kwargs: Any) -> Any:
-    """Return a dataclass field that belongs to the tree's structure, not to its leaves.
-
-    Parameters
-    ----------
-    **kwargs
-        Passed on to `dataclasses.field`. The value must be hashable.
-
-    Returns
-    -------
-    field
-        The dataclass field.
-    """
+    """Return a dataclass field that belongs to the tree's structure, not to its leaves."""
     return dataclasses.field(metadata={_STATIC: True}, **kwargs)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static_field, dataclasses.field))
 def pytree(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass and a pytree.
-
-    Rebuilding (by `jax.tree.map`, `jax.jit`, ...) does not run ``__init__``, so that constructors
-    may check and convert what a person passes without ever seeing a tracer's place-holder.
-
-    Parameters
-    ----------
-    cls
-        A class with annotated fields; those made by `static_field` are structure. A class that
-        writes its own ``__init__`` keeps it.
-
-    Returns
-    -------
-    type
-        The registered class. Instances compare by identity: fields may be arrays.
-    """
+    """Make a class a frozen dataclass and a pytree."""
+    # Rebuilding (by `jax.tree.map`, `jax.jit`, ...) does not run ``__init__``, so that constructors
+    # may check and convert what a person passes without ever seeing a tracer's place-holder.
     make = dataclasses.dataclass(frozen=True, eq=False, init="__init__" not in vars(cls))
     cls = make(cls)
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cast(Any, cls))
@@ -75,25 +51,7 @@ def pytree(cls: type[T]) -> type[T]:
 
 
 def replace(obj: T, **changes: Any) -> T:
-    """Copy a pytree object with some fields changed, without running its ``__init__``.
-
-    Parameters
-    ----------
-    obj
-        An instance of a class made by `pytree`.
-    **changes
-        New values, in internal units, by field name.
-
-    Returns
-    -------
-    obj
-        The changed copy.
-
-    Raises
-    ------
-    TypeError
-        If a name is not a field of the object.
-    """
+    """Copy a pytree object with some fields changed, without running its ``__init__``."""
     names = [f.name for f in dataclasses.fields(cast(Any, obj))]
     unknown = sorted(set(changes) - set(names))
     if unknown:
@@ -108,27 +66,7 @@ def replace(obj: T, **changes: Any) -> T:
 
 
 def to_internal(value: Any, unit: str, name: str) -> Any:
-    """Return a value as a number or array in an internal unit.
-
-    Parameters
-    ----------
-    value
-        A number, array or tracer (taken to be in `unit` already), or a string or quantity.
-    unit
-        The internal unit, such as ``"TeV"``.
-    name
-        What the value is, for the error message.
-
-    Returns
-    -------
-    number or array
-        The value in `unit`.
-
-    Raises
-    ------
-    ValueError
-        If the unit cannot be converted or the text cannot be read.
-    """
+    """Return a value as a number or array in an internal unit."""
     if not (isinstance(value, str) or hasattr(value, "to_value")):
         return value
     return upper("to_value")(value, unit, name)

@@ -38,24 +38,12 @@ def _silent(text: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A map, and what it took to make it.
+    """A map, and what it took to make it."""
 
-    Parameters
-    ----------
-    maps : FluxMaps
-        The result.
-    pixels : int
-        Number of pixels fitted.
-    seconds : float
-        Time of a run that finds everything compiled.
-    compile_seconds : float
-        What the first run took on top of that.
-    """
-
-    maps: FluxMaps
-    pixels: int
-    seconds: float
-    compile_seconds: float
+    maps: FluxMaps  # the result
+    pixels: int  # number of pixels fitted
+    seconds: float  # time of a run that finds everything compiled
+    compile_seconds: float  # what the first run took on top of that
 
     def __str__(self) -> str:
         each = 1e6 * self.seconds / max(self.pixels, 1)
@@ -67,52 +55,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demonstration made.
+    """What a demonstration made."""
 
-    Parameters
-    ----------
-    dataset : MapDataset
-        What was fitted.
-    run : Run
-        The map of point sources.
-    peaks : QTable
-        Sources found in it.
-    field : SimulatedField, optional
-        What was put into a simulated field.
-    extended : Run, optional
-        The map about the extended source, with a kernel of its shape.
-    comparison : QTable, optional
-        Each true source with what was found: ``name``, ``kind``, ``glon``, ``glat``, ``flux_true``,
-        ``flux``, ``flux_err``, ``pull`` (found less true, in errors), ``sqrt_ts``, ``expected``
-        (the significance to expect) and ``offset`` (deg); NaN where nothing was found.
-    spurious : int
-        Number of peaks that belong to no source.
-    """
-
-    dataset: MapDataset
-    run: Run
-    peaks: QTable
-    field: SimulatedField | None = None
-    extended: Run | None = None
+    dataset: MapDataset  # what was fitted
+    run: Run  # the map of point sources
+    peaks: QTable  # sources found in it
+    field: SimulatedField | None = None  # what was put into a simulated field
+    extended: Run | None = None  # the map about the extended source, with a kernel of its shape
+    # each true source with what was found: ``name``, ``kind``, ``glon``, ``glat``, ``flux_true``,
+    # ``flux``, ``flux_err``, ``pull`` (found less true, in errors), ``sqrt_ts``, ``expected`` (the
+    # significance to expect) and ``offset`` (deg); NaN where nothing was found
     comparison: QTable | None = None
-    spurious: int = 0
+    spurious: int = 0  # number of peaks that belong to no source
 
 
 def timed_run(estimator: TSMapEstimator, dataset: MapDataset) -> Run:
-    """Run an estimator twice, so that compiling and fitting can be told apart.
-
-    Parameters
-    ----------
-    estimator
-        The estimator.
-    dataset
-        What to fit.
-
-    Returns
-    -------
-    Run
-        The maps, and the times.
-    """
+    """Run an estimator twice, so that compiling and fitting can be told apart."""
     times = []
     for _ in range(2):
         start = time.perf_counter()
@@ -126,24 +84,7 @@ def timed_run(estimator: TSMapEstimator, dataset: MapDataset) -> Run:
 def simulated_demo(
     seed: int = 0, npix: int = 200, show_progress: bool | None = None, say: Say = _silent
 ) -> Demo:
-    """Simulate a field, make its maps, and compare what is found with what was put in.
-
-    Parameters
-    ----------
-    seed
-        Seed of the simulated counts.
-    npix
-        Number of pixels along each side.
-    show_progress
-        As for `TSMapEstimator`.
-    say
-        Called with what is known at each step, a text.
-
-    Returns
-    -------
-    Demo
-        The results.
-    """
+    """Simulate a field, make its maps, and compare what is found with what was put in."""
     field = simulate_field(seed, npix)
     say(f"{field.dataset}\n")
     estimator = TSMapEstimator(sum_over_energy_groups=False, show_progress=show_progress)
@@ -164,24 +105,7 @@ def simulated_demo(
 
 
 def compare(sources: QTable, points: QTable, extended: QTable) -> tuple[QTable, int]:
-    """Put the sources found beside the true ones.
-
-    Parameters
-    ----------
-    sources
-        True sources, as `simulate_field` returns them.
-    points
-        Peaks of the map for point sources.
-    extended
-        Peaks of the map for the extended source.
-
-    Returns
-    -------
-    QTable
-        One row per true source, as in `Demo`.
-    int
-        Number of peaks in `points` that are near no source.
-    """
+    """Put the sources found beside the true ones."""
     true = SkyCoord(sources["ra"], sources["dec"])
     reach = np.maximum(3 * sources["sigma"], 0.15 * u.deg)
     table = QTable(sources["name", "kind", "glon", "glat"])
@@ -212,18 +136,7 @@ def compare(sources: QTable, points: QTable, extended: QTable) -> tuple[QTable, 
 
 
 def fermi_file() -> Path:
-    """Return the path of Fermi-LAT's Galactic centre among gammapy's public data sets.
-
-    Returns
-    -------
-    Path
-        The file below the folder that the environment variable ``GAMMAPY_DATA`` names.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the variable is not set or the file is not there; the message says where to get it.
-    """
+    """Return the path of Fermi-LAT's Galactic centre among gammapy's public data sets."""
     folder = os.environ.get("GAMMAPY_DATA")
     get_it = (
         "it belongs to gammapy's public data sets (https://github.com/gammapy/gammapy-data): run "
@@ -239,25 +152,7 @@ def fermi_file() -> Path:
 
 
 def fermi_demo(show_progress: bool | None = None, say: Say = _silent) -> Demo:
-    """Make the map of the Galactic centre above 10 GeV, from Fermi-LAT's data.
-
-    Parameters
-    ----------
-    show_progress
-        As for `TSMapEstimator`.
-    say
-        Called with what is known at each step, a text.
-
-    Returns
-    -------
-    Demo
-        The results.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the data are not there.
-    """
+    """Make the map of the Galactic centre above 10 GeV, from Fermi-LAT's data."""
     path = fermi_file()
     say(f"Reading {path}\n")
     dataset = MapDataset.read(path)
@@ -272,18 +167,7 @@ def fermi_demo(show_progress: bool | None = None, say: Say = _silent) -> Demo:
 
 
 def off_source(demo: Demo) -> Map | None:
-    """Return where a simulated field has no source nearby.
-
-    Parameters
-    ----------
-    demo
-        The results.
-
-    Returns
-    -------
-    Map or None
-        Mask that is false near true sources; None without any.
-    """
+    """Return where a simulated field has no source nearby."""
     if demo.field is None:
         return None
     geom = demo.run.maps.geom.to_image()
@@ -296,29 +180,7 @@ def off_source(demo: Demo) -> Map | None:
 
 
 def write_demo(demo: Demo, folder: str | os.PathLike[str], pictures: bool = True) -> list[Path]:
-    """Write maps, sources and a figure into a folder, over what is there of their names.
-
-    Parameters
-    ----------
-    demo
-        The results.
-    folder
-        The folder, made if it is not there.
-    pictures
-        Draw the figure.
-
-    Returns
-    -------
-    list of Path
-        The files.
-
-    Raises
-    ------
-    NotADirectoryError, FileExistsError
-        If there is a file of the folder's name.
-    ImportError
-        If matplotlib is not installed and `pictures` is true.
-    """
+    """Write maps, sources and a figure into a folder, over what is there of their names."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in ("ts-map.fits", "sources.ecsv", "sources.reg")}

@@ -18,23 +18,7 @@ from gammagrad.quantities import QUANTITIES, MissingQuantityError
 
 
 def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.float64]:
-    """Return a flux of a spectral model in every bin of an energy axis.
-
-    Parameters
-    ----------
-    spectrum
-        Spectral model with ``evaluate``, ``integral`` and ``energy_flux`` in internal units.
-    axis : MapAxis
-        Energy axis.
-    kind : str
-        A key of `gammagrad.quantities.FLUXES`: ``dnde`` and ``e2dnde`` are taken at the bins'
-        centres, ``flux`` and ``eflux`` between their edges.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (bins,), in the unit of `FLUXES`.
-    """
+    """Return a flux of a spectral model in every bin of an energy axis."""
     edges, center = axis.edges_in("TeV"), axis.center_in("TeV")
     # the answer must not depend on the precision JAX happens to run in
     with jax.enable_x64(True):
@@ -49,18 +33,7 @@ def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.floa
 
 
 def same_spectrum(one: Any, other: Any) -> bool:
-    """Tell whether two spectral models are equal: of one kind, with the same parameters.
-
-    Parameters
-    ----------
-    one, other
-        The models.
-
-    Returns
-    -------
-    bool
-        True if they are.
-    """
+    """Tell whether two spectral models are equal: of one kind, with the same parameters."""
     kinds: list[Any] = [jax.tree.structure(one), jax.tree.structure(other)]
     if kinds[0] != kinds[1]:
         return False
@@ -69,22 +42,7 @@ def same_spectrum(one: Any, other: Any) -> bool:
 
 
 def derivable(name: str, maps: Mapping[str, Map], spectrum: Any) -> bool:
-    """Tell whether a map is there or follows from those that are.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    maps : Mapping of str to Map
-        The maps there are.
-    spectrum
-        Spectral model that norms are relative to, or None.
-
-    Returns
-    -------
-    bool
-        True if it does.
-    """
+    """Tell whether a map is there or follows from those that are."""
     if name in maps:
         return True
     entry = QUANTITIES.get(name)
@@ -96,29 +54,7 @@ def derivable(name: str, maps: Mapping[str, Map], spectrum: Any) -> bool:
 
 
 def derive(name: str, maps: Mapping[str, Map], spectrum: Any, threshold_ul: float) -> Map:
-    """Return a map that is there or follows from those that are.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    maps : Mapping of str to Map
-        The maps there are.
-    spectrum
-        Spectral model that norms are relative to, or None.
-    threshold_ul : float
-        Significance below which ``is_ul`` is true.
-
-    Returns
-    -------
-    Map
-        The map, in the unit of the table.
-
-    Raises
-    ------
-    MissingQuantityError
-        If it does not follow.
-    """
+    """Return a map that is there or follows from those that are."""
     if name in maps:
         return maps[name]
     if not derivable(name, maps, spectrum):
@@ -164,27 +100,7 @@ def _scan_axes(maps: Mapping[str, Map]) -> list[str]:
 
 
 def scan_norms(maps: Mapping[str, Map], spectrum: Any) -> NDArray[np.float64]:
-    """Return the norms at which the fit statistic was scanned.
-
-    Parameters
-    ----------
-    maps : Mapping of str to Map
-        Maps by name, with ``stat_scan``. Its axis ``norm`` says the norms; files of gammapy have
-        an axis of numbers instead, and the norms of each pixel as ``dnde_scan_values``.
-    spectrum
-        Spectral model that norms are relative to; None will do where there is an axis ``norm``.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (groups, values, rows, cols) of the scan, or (1, values, 1, 1) if the norms are the
-        same at every pixel.
-
-    Raises
-    ------
-    MissingQuantityError
-        If there is no scan, or nothing says its norms.
-    """
+    """Return the norms at which the fit statistic was scanned."""
     if "norm" in _scan_axes(maps):
         axis = maps["stat_scan"].geom.axes["norm"]
         return axis.center_in("")[None, :, None, None]
@@ -203,22 +119,7 @@ def scan_norms(maps: Mapping[str, Map], spectrum: Any) -> NDArray[np.float64]:
 
 
 def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
-    """Return a sentence on why a map cannot be given, and what to do.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    maps : Mapping of str to Map
-        The maps there are.
-    spectrum
-        Spectral model that norms are relative to, or None.
-
-    Returns
-    -------
-    str
-        The sentence.
-    """
+    """Return a sentence on why a map cannot be given, and what to do."""
     if name not in QUANTITIES:
         known = ", ".join(n for n in {**maps, **QUANTITIES} if derivable(n, maps, spectrum))
         return f"There is no quantity {name!r}; there are {known}."
@@ -242,22 +143,7 @@ def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
 
 
 def norms_from_fluxes(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict[str, Map]:
-    """Return maps with their fluxes of one kind turned into norms.
-
-    Parameters
-    ----------
-    maps : Mapping of str to Map
-        Maps by name, some of them fluxes such as ``dnde`` and ``dnde_err``.
-    kind : str
-        Which flux to turn, a key of `gammagrad.quantities.FLUXES`.
-    spectrum
-        Spectral model that the norms are relative to.
-
-    Returns
-    -------
-    dict
-        ``norm``, ``norm_err`` and so on in their place; the other maps as they are.
-    """
+    """Return maps with their fluxes of one kind turned into norms."""
     result = {}
     for name, m in maps.items():
         entry = QUANTITIES.get(name)
@@ -271,22 +157,7 @@ def norms_from_fluxes(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict
 
 
 def fluxes_from_norms(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict[str, Map]:
-    """Return maps with their norms turned into fluxes of one kind.
-
-    Parameters
-    ----------
-    maps : Mapping of str to Map
-        Maps by name, some of them norms such as ``norm`` and ``norm_err``.
-    kind : str
-        Which flux to make of them, a key of `gammagrad.quantities.FLUXES`.
-    spectrum
-        Spectral model that the norms are relative to.
-
-    Returns
-    -------
-    dict
-        ``dnde``, ``dnde_err`` and so on in their place; the other maps as they are.
-    """
+    """Return maps with their norms turned into fluxes of one kind."""
     result = {}
     for name, m in maps.items():
         if name in QUANTITIES and QUANTITIES[name].is_norm:
@@ -297,21 +168,7 @@ def fluxes_from_norms(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict
 
 
 def check_maps(data: Mapping[str, Map]) -> None:
-    """Check that maps lie on one geometry with an energy axis.
-
-    Parameters
-    ----------
-    data : Mapping of str to Map
-        Maps by name. One with a further axis, such as a scan, has it before the energies, so that
-        the first dimension of all data is the energy group.
-
-    Raises
-    ------
-    ValueError
-        If there are none, their geometries differ or have no energy axis.
-    TypeError
-        If one is not a map.
-    """
+    """Check that maps lie on one geometry with an energy axis."""
     if not data:
         raise InputError("data: expected at least one map, got none.")
     first = next(iter(data))
@@ -329,19 +186,7 @@ def check_maps(data: Mapping[str, Map]) -> None:
 
 
 def model_to_content(model: Any) -> dict[str, Any] | None:
-    """Return a reference model as lists, texts and numbers, in gammapy's layout.
-
-    Parameters
-    ----------
-    model : SkyModel, optional
-        The model.
-
-    Returns
-    -------
-    dict or None
-        Its content; None if there is no model. A template that is in no file is left out: fluxes
-        need the spectrum only.
-    """
+    """Return a reference model as lists, texts and numbers, in gammapy's layout."""
     if model is None:
         return None
     content = models_to_dict([model])
@@ -352,10 +197,9 @@ def model_to_content(model: Any) -> dict[str, Any] | None:
 
 
 def model_from_content(content: Mapping[str, Any] | None, folder: Path | None = None) -> Any:
-    """Return the first model of what `model_to_content` returns, or None.
-
-    The map of a template is looked for beside the file, in `folder`; without it there is no shape.
-    """
+    """Return the first model of what `model_to_content` returns, or None."""
+    # The map of a template is looked for beside the file, in `folder`; without it there is no
+    # shape.
     if content is None:
         return None
     components = content.get("components")

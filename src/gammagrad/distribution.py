@@ -131,27 +131,7 @@ def significance_distribution(
 def distribution_of(
     values: NDArray[np.float64], keep: NDArray[np.bool_], kernel: Any = None
 ) -> SignificanceDistribution:
-    """Return mean and width of the values that are kept.
-
-    Parameters
-    ----------
-    values : ndarray
-        Significances, shape (..., ny, nx).
-    keep : ndarray
-        Which of them to take, booleans of the same shape.
-    kernel : astropy kernel or array_like, optional
-        As in `significance_distribution`.
-
-    Returns
-    -------
-    SignificanceDistribution
-        As there.
-
-    Raises
-    ------
-    ValueError
-        If fewer than two pixels are kept, or the kernel is no image of finite numbers.
-    """
+    """Return mean and width of the values that are kept."""
     kept = values[keep]
     number = len(kept)
     if number < 2:

@@ -62,23 +62,7 @@ _REPR.maxlevel = 3
 
 
 def short(value: Any) -> str:
-    """Return a value as a message shows it: its `repr`, cut where it is long.
-
-    Parameters
-    ----------
-    value
-        Anything.
-
-    Returns
-    -------
-    str
-        At most a few hundred characters.
-
-    Examples
-    --------
-    >>> short("1 deg"), short(list(range(100)))
-    ("'1 deg'", '[0, 1, 2, 3, 4, 5, 6, 7, ...]')
-    """
+    """Return a value as a message shows it: its `repr`, cut where it is long."""
     if isinstance(value, int) and value.bit_length() > 256:
         # Python refuses to spell out the longest ones
         return f"a whole number of {value.bit_length()} bits"
@@ -90,25 +74,7 @@ def short(value: Any) -> str:
 
 
 def choices(name: Any, known: Iterable[str]) -> str:
-    """Return the end of an error about a name: what was probably meant, and what there is.
-
-    Parameters
-    ----------
-    name
-        A name that is not known.
-    known
-        Those that are.
-
-    Returns
-    -------
-    str
-        To follow the name that is wrong.
-
-    Examples
-    --------
-    >>> choices("rtoll", ["rtol", "norm"])
-    "; did you mean 'rtol'? There are rtol, norm."
-    """
+    """Return the end of an error about a name: what was probably meant, and what there is."""
     names = list(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     start = f"; did you mean {close[0]!r}? There are" if close else "; there are"

@@ -47,18 +47,7 @@ def _maxima(
 
 
 def source_name(position: SkyCoord) -> str:
-    """Return a name such as ``J1745.6-2900``: the position truncated, as catalogues do.
-
-    Parameters
-    ----------
-    position : SkyCoord
-        One position.
-
-    Returns
-    -------
-    str
-        The name.
-    """
+    """Return a name such as ``J1745.6-2900``: the position truncated, as catalogues do."""
     tenths = int(np.floor(position.ra.wrap_at("360d").deg * 40 + 1e-9)) % 14400
     minutes = int(np.floor(abs(position.dec.deg) * 60 + 1e-9))
     sign = "-" if position.dec.deg < 0 else "+"
@@ -68,10 +57,8 @@ def source_name(position: SkyCoord) -> str:
 
 
 def _value_columns(maps: Mapping[str, Map], quantity: str) -> list[str]:
-    """Return the names of the maps to read at the peaks, those looked at first at the end.
-
-    A terminal leaves out the columns in the middle of a wide table.
-    """
+    """Return the names of the maps to read at the peaks, those looked at first at the end."""
+    # A terminal leaves out the columns in the middle of a wide table.
     last = ["ts", "sqrt_ts", "flux", "flux_err"]
     names = ["status", "hypothesis", "npred", "npred_excess"]
     names += [q.name for q in QUANTITIES.values() if q.is_norm]
@@ -105,45 +92,7 @@ def find_peaks(
     datasets: Any = None,
     **options: Any,
 ) -> QTable:
-    """List the sources: the maxima of a map with their positions, significances and fluxes.
-
-    Parameters
-    ----------
-    maps : Mapping of str to Map
-        Maps by name, usually a `FluxMaps`. Each energy group is searched on its own.
-    threshold : float or Quantity
-        Peaks are higher than this, in the unit of the map searched.
-    min_distance : str, Quantity or float
-        No higher pixel lies within this angle on the sky, such as ``"0.3 deg"``, or this number of
-        pixels.
-    quantity : str
-        Name of the map to search.
-    refine : bool
-        Fit the position, flux and index of every peak to the data, from its pixel: positions
-        within the pixel, with errors; see `gammagrad.fitting.refine_peaks`.
-    datasets : MapDataset or several
-        The data the maps were made from; only to refine.
-    **options
-        Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free`` and ``model``; the
-        model is the reference model of the maps by default.
-
-    Returns
-    -------
-    astropy.table.QTable
-        One row per peak, the highest first: ``number``, ``name`` (from the position), ``ra``,
-        ``dec`` (ICRS), ``glon``, ``glat`` (Galactic), all in deg; ``row``, ``col`` in pixels;
-        ``energy_group``, ``energy_min``, ``energy_max``; of several models the number and the
-        name of the best, ``hypothesis`` and ``model``; predicted counts, norms and fluxes with
-        the errors and limits there are; at the end ``ts``, ``sqrt_ts``, ``flux`` and ``flux_err``
-        in cm-2 s-1. It has no rows if nothing is found. Refined, it has the columns of
-        `gammagrad.fitting.refine_peaks` on top.
-
-    Raises
-    ------
-    ValueError
-        If the threshold or the distance is not a number of a fitting unit, or the quantity is a
-        mask, a code or a likelihood scan; or if peaks are to be refined without datasets.
-    """
+    """List the sources: the maxima of a map with their positions, significances and fluxes."""
     if (datasets is None) == refine or (options and not refine):
         raise InputError(_refine_mistake(refine, datasets, options))
     searched = maps[quantity]

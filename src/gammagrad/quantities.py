@@ -18,42 +18,20 @@ FLUXES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class OutputMap:
-    """One output map.
+    """One output map."""
 
-    Parameters
-    ----------
-    name : str
-        Its key in `FluxMaps`.
-    unit : str
-        Unit of its values; empty if dimensionless.
-    dtype : str
-        Name of the numpy type of its values.
-    meaning : str
-        What it is, in one sentence.
-    option : str, optional
-        The entry of ``selection_optional`` that asks for it; None if it is always computed.
-    sources : tuple of str
-        For a map derived from others: the names of those.
-    reference : str, optional
-        For a flux: which reference flux, a key of `FLUXES`, its source is multiplied with.
-    symbol : str, optional
-        How to call it on the axis of a plot.
-    sigma : str, optional
-        The setting that says at how many standard deviations it is given.
-    listed : bool
-        Whether ``FluxMaps.available_quantities`` has it.
-    """
-
-    name: str
-    unit: str
-    dtype: str
-    meaning: str
+    name: str  # its key in `FluxMaps`
+    unit: str  # unit of its values; empty if dimensionless
+    dtype: str  # name of the numpy type of its values
+    meaning: str  # what it is, in one sentence
+    # the entry of ``selection_optional`` that asks for it; None if it is always computed
     option: str | None = None
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # for a map derived from others: the names of those
+    # for a flux: which reference flux, a key of `FLUXES`, its source is multiplied with
     reference: str | None = None
-    symbol: str = ""
-    sigma: str | None = None
-    listed: bool = True
+    symbol: str = ""  # how to call it on the axis of a plot
+    sigma: str | None = None  # the setting that says at how many standard deviations it is given
+    listed: bool = True  # whether ``FluxMaps.available_quantities`` has it
 
     @property
     def fits_name(self) -> str:
@@ -253,28 +231,7 @@ class MissingQuantityError(KeyError, AttributeError):
 
 
 def describe(name: str) -> OutputMap:
-    """Return the entry of a map in the table.
-
-    Parameters
-    ----------
-    name : str
-        Name of the map, such as ``"flux_err"``.
-
-    Returns
-    -------
-    OutputMap
-        Its entry.
-
-    Raises
-    ------
-    MissingQuantityError
-        If there is no such map; the message lists those there are.
-
-    Examples
-    --------
-    >>> describe("flux_ul").unit, describe("flux_ul").option
-    ('cm-2 s-1', 'ul')
-    """
+    """Return the entry of a map in the table."""
     if name not in QUANTITIES:
         raise MissingQuantityError(
             f"There is no quantity {name!r}; choose from {', '.join(QUANTITIES)}."

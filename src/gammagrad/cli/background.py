@@ -61,18 +61,7 @@ examples:
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command.
-
-    Parameters
-    ----------
-    commands
-        What `add_subparsers` returned.
-
-    Returns
-    -------
-    ArgumentParser
-        The command's parser.
-    """
+    """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "background",
         help="estimate a background from counts, excluding the sources",
@@ -98,13 +87,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, iterate, write and print.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    """
+    """Read, iterate, write and print."""
     draw, note = can_draw(args.no_pictures)
     check_replaced(args.output, _file_names(args, draw), args.overwrite)
     data = load_counts(args.file)

@@ -14,13 +14,7 @@ from gammagrad.maps import WcsGeom, disc_kernel, middle_shape
 
 
 def add_background_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how a background is estimated.
-
-    Parameters
-    ----------
-    parser
-        The command's parser.
-    """
+    """Add the options that say how a background is estimated."""
     _add_kernels(parser.add_argument_group("kernels"))
     _add_mask(parser.add_argument_group("mask and iterations"))
     start = parser.add_argument_group("acceptance and start")
@@ -135,27 +129,7 @@ def _whole(text: str) -> int:
 def make_background_estimator(
     args: argparse.Namespace, geom: WcsGeom, keep_record: bool
 ) -> KernelBackgroundEstimator:
-    """Return the estimator that options describe.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    geom
-        Geometry of the counts, on whose pixels the kernels are.
-    keep_record
-        Whether to keep the maps of every iteration.
-
-    Returns
-    -------
-    KernelBackgroundEstimator
-        The estimator.
-
-    Raises
-    ------
-    ValueError
-        If a kernel is larger than the map, or an option makes no sense.
-    """
+    """Return the estimator that options describe."""
     outer = args.ring_radius + args.ring_width
     disc = disc_kernel(geom, args.source_radius)
     ring = disc_kernel(geom, outer, args.ring_radius)

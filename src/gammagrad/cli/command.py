@@ -36,13 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def make_parser() -> Parser:
-    """Return the parser of the command line.
-
-    Returns
-    -------
-    Parser
-        Its result has a function ``run`` that does the work.
-    """
+    """Return the parser of the command line."""
     parser = Parser(
         prog="gammagrad",
         description="Source maps for gamma-ray astronomy.",
@@ -77,20 +71,7 @@ def _version() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv
-        Arguments; by default those of the process, which then keeps compiled code on disk. Called
-        with arguments, from Python, this changes no setting of JAX.
-
-    Returns
-    -------
-    int
-        Exit code: 0 if all went well, 2 for input that cannot be used. Whatever else goes wrong
-        is an error of the program itself, and raises (which ends a process with exit code 1).
-    """
+    """Run the command line."""
     parser = make_parser()
     try:
         args, unknown = parser.parse_known_args(argv)
@@ -129,18 +110,7 @@ class _Lines(logging.Formatter):
         self.words = words
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line.
-
-        Parameters
-        ----------
-        record
-            The message.
-
-        Returns
-        -------
-        str
-            The line; of an error's origin there are more.
-        """
+        """Return the line."""
         return self.words(super().format(record))
 
 

@@ -21,14 +21,7 @@ _PROCESSOR_FIELDS = ("model name", "flags", "Features", "CPU part")
 
 
 def keep_compiled_code() -> Path | None:
-    """Let JAX keep compiled code on disk, for the whole process.
-
-    Returns
-    -------
-    Path or None
-        The folder; None where the environment switches the cache off, JAX has one set already, or
-        the folder cannot be written or is not the user's alone, which is logged and no error.
-    """
+    """Let JAX keep compiled code on disk, for the whole process."""
     if os.environ.get(NO_CACHE) or jax.config.values.get("jax_compilation_cache_dir"):
         return None
     folder = cache_folder()
@@ -64,15 +57,7 @@ def _not_ours(folder: Path) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder for code that is compiled here.
-
-    Returns
-    -------
-    Path
-        ``$XDG_CACHE_HOME/gammagrad/compiled-<name>``, by default in ``~/.cache``. The name stands
-        for the processor and the version of JAX, as compiled code runs on no other: a home folder
-        may be shared by machines.
-    """
+    """Return the folder for code that is compiled here."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     known = (jax.__version__, platform.system(), *_processor())
     name = hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]

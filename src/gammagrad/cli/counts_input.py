@@ -19,21 +19,11 @@ _PARTS = {"EXPOSURE", "BACKGROUND", "MASK_SAFE", "MASK_FIT", "PSF", "EDISP"}
 
 @dataclass(frozen=True)
 class CountsInput:
-    """Counts and what belongs to them.
+    """Counts and what belongs to them."""
 
-    Parameters
-    ----------
-    counts
-        Image or cube.
-    dataset
-        The dataset they are from, if it is one.
-    meta
-        Name and checksum of the file.
-    """
-
-    counts: Map
-    dataset: MapDataset | None
-    meta: dict[str, Any]
+    counts: Map  # image or cube
+    dataset: MapDataset | None  # the dataset they are from, if it is one
+    meta: dict[str, Any]  # name and checksum of the file
 
     @property
     def mask(self) -> Map | None:
@@ -48,13 +38,7 @@ class CountsInput:
 
 
 def add_counts_file(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names the data.
-
-    Parameters
-    ----------
-    parser
-        The command's parser.
-    """
+    """Add the argument that names the data."""
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -64,25 +48,7 @@ def add_counts_file(parser: argparse.ArgumentParser) -> None:
 
 
 def load_counts(name: str) -> CountsInput:
-    """Read counts.
-
-    Parameters
-    ----------
-    name
-        A map dataset, or an image or cube; an extension may follow in brackets.
-
-    Returns
-    -------
-    CountsInput
-        The counts.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it has no counts.
-    """
+    """Read counts."""
     if name.endswith("]"):
         return CountsInput(read_plain(name).map, None, _meta(name.partition("[")[0]))
     names = {hdu.name.upper() for hdu in read_hdus(name)}
@@ -100,30 +66,7 @@ def _meta(name: str) -> dict[str, Any]:
 
 
 def load_map(name: str, counts: Map, what: str) -> Map:
-    """Read a map that goes with counts.
-
-    Parameters
-    ----------
-    name
-        The file; an extension may follow in brackets.
-    counts
-        The counts; of a map with as much data but without energies, or with those of another
-        kind, theirs are taken.
-    what
-        What it is, for the error message.
-
-    Returns
-    -------
-    Map
-        The map.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it has no map, or its pixels are others.
-    """
+    """Read a map that goes with counts."""
     m = read_plain(name).map
     difference = counts.geom.to_image().difference(m.geom.to_image())
     if difference:

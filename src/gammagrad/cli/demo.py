@@ -36,18 +36,7 @@ OWN_FILE = 'gammagrad ts-map FILE.fits.gz --kernel-width "1 deg" -o maps'
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command.
-
-    Parameters
-    ----------
-    commands
-        What `add_subparsers` returned.
-
-    Returns
-    -------
-    ArgumentParser
-        The command's parser.
-    """
+    """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "demo",
         help="simulate a field and find its sources",
@@ -92,13 +81,7 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the maps, write and print.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    """
+    """Make the maps, write and print."""
     note, pictures = [], True
     try:
         draw_to_files()

@@ -22,15 +22,7 @@ _WAYS = (
 
 
 def add_exclude_options(parser: Any, meaning: str) -> None:
-    """Add the options.
-
-    Parameters
-    ----------
-    parser
-        The command's parser, or a group of it.
-    meaning
-        What is done with the areas, for the help.
-    """
+    """Add the options."""
     parser.add_argument(
         "--exclude",
         action="append",
@@ -47,29 +39,7 @@ def add_exclude_options(parser: Any, meaning: str) -> None:
 
 
 def exclusion_of(args: argparse.Namespace, geom: WcsGeom) -> Map | None:
-    """Return the mask that the options describe.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    geom
-        Geometry; the mask is an image on its pixels.
-
-    Returns
-    -------
-    Map or None
-        Boolean, true where a pixel is kept; None without `--exclude`.
-
-    Raises
-    ------
-    ImportError
-        If region files are given and the package that reads them is not installed.
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If an area cannot be read, or a radius goes with none.
-    """
+    """Return the mask that the options describe."""
     if not args.exclude:
         if args.exclude_radius is not None:
             raise InputError("--exclude-radius goes with --exclude, of which there is none.")

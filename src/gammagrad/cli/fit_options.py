@@ -35,13 +35,7 @@ _SETTINGS = tuple(name for name in OPTIONS_OF_SETTINGS if name not in ("model", 
 
 
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that become settings of the estimator.
-
-    Parameters
-    ----------
-    parser
-        The command's parser.
-    """
+    """Add the options that become settings of the estimator."""
     _add_source_options(parser.add_argument_group("source and kernel"))
     _add_data_options(parser.add_argument_group("what is fitted"))
     _add_output_options(parser.add_argument_group("errors, limits, sensitivity"))
@@ -232,23 +226,7 @@ def _scan(text: str) -> dict[str, list[float]]:
 
 
 def make_estimator(args: argparse.Namespace) -> TSMapEstimator:
-    """Return the estimator that options and a file of settings describe.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-
-    Returns
-    -------
-    TSMapEstimator
-        The estimator.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is not there or cannot be used, or an option has no effect.
-    """
+    """Return the estimator that options and a file of settings describe."""
     if args.config is None:
         estimator = TSMapEstimator(sum_over_energy_groups=False)
     else:

@@ -35,18 +35,7 @@ examples:
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command.
-
-    Parameters
-    ----------
-    commands
-        What `add_subparsers` returned.
-
-    Returns
-    -------
-    ArgumentParser
-        The command's parser.
-    """
+    """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "info",
         help="say what is in a file",
@@ -60,38 +49,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is in files.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    """
+    """Print what is in files."""
     for number, name in enumerate(args.file):
         lines = describe_file(name)
         print_lines([*([""] if number else []), *lines], args.quiet)
 
 
 def describe_file(name: str) -> list[str]:
-    """Return what is in a file, as lines.
-
-    Parameters
-    ----------
-    name
-        The file; an extension may follow in brackets.
-
-    Returns
-    -------
-    list of str
-        The lines.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it holds none of the things this library reads.
-    """
+    """Return what is in a file, as lines."""
     if name.lower().endswith(".ecsv"):
         if not expand_path(name).is_file():
             raise FileNotFoundError(f"{name}: no such file.")

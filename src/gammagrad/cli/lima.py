@@ -46,18 +46,7 @@ examples:
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command.
-
-    Parameters
-    ----------
-    commands
-        What `add_subparsers` returned.
-
-    Returns
-    -------
-    ArgumentParser
-        The command's parser.
-    """
+    """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "lima",
         help="make maps of excess and significance within a radius",
@@ -105,13 +94,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, compute, write and print.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    """
+    """Read, compute, write and print."""
     draw, note = can_draw(args.no_pictures)
     names = (MAPS, *(PICTURES if draw else ()))
     check_replaced(args.output, names, args.overwrite)

@@ -17,13 +17,7 @@ _PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the data.
-
-    Parameters
-    ----------
-    parser
-        The command's parser.
-    """
+    """Add the options that name the data."""
     parser.add_argument(
         *("files",),
         metavar="FILE",
@@ -60,25 +54,7 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
-    """Read the data that the options name.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-
-    Returns
-    -------
-    list of MapDataset
-        The data: one dataset for each file, or one made of plain maps.
-
-    Raises
-    ------
-    ValueError
-        If the options do not go together, or the files cannot be used.
-    FileNotFoundError
-        If a file is not there.
-    """
+    """Read the data that the options name."""
     given = {name: getattr(args, name) for name in _PLAIN_OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
     if args.files:
@@ -99,19 +75,7 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
 
 
 def input_meta(args: argparse.Namespace) -> dict[str, Any]:
-    """Return names and checksums of the input, for the header of the result.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-
-    Returns
-    -------
-    dict
-        ``input`` and ``input_sha256``: texts for one file, lists for several. Files that are not
-        there are left out: reading them says so.
-    """
+    """Return names and checksums of the input, for the header of the result."""
     names = list(args.files)
     if not names:
         given = [getattr(args, name) for name in _PLAIN_FILES]
@@ -128,23 +92,7 @@ def input_meta(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def output_folder(name: str | Path) -> Path:
-    """Return a folder to write into, made if it is not there.
-
-    Parameters
-    ----------
-    name
-        Its path.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    OSError
-        If it cannot be made, or a file is in its place.
-    """
+    """Return a folder to write into, made if it is not there."""
     folder = expand_path(name)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; expected a folder to write into.")

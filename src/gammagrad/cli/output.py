@@ -11,18 +11,7 @@ from gammagrad.plot import draw_to_files
 
 
 def add_output_options(parser: Any) -> Any:
-    """Add the options that say where results go.
-
-    Parameters
-    ----------
-    parser
-        The command's parser.
-
-    Returns
-    -------
-    object
-        The group of options, for more of them.
-    """
+    """Add the options that say where results go."""
     output = parser.add_argument_group("output")
     output.add_argument(
         *("-o", "--output"), metavar="OUT", required=True, help="folder to write, made if needed"
@@ -33,18 +22,7 @@ def add_output_options(parser: Any) -> Any:
 
 
 def can_draw(unwanted: bool) -> tuple[bool, list[str]]:
-    """Return whether to draw, and a note where matplotlib is missing.
-
-    Parameters
-    ----------
-    unwanted
-        Whether no pictures were asked for.
-
-    Returns
-    -------
-    (bool, list of str)
-        Whether pictures can be made, and lines to print at the end.
-    """
+    """Return whether to draw, and a note where matplotlib is missing."""
     if unwanted:
         return False, []
     try:
@@ -55,22 +33,7 @@ def can_draw(unwanted: bool) -> tuple[bool, list[str]]:
 
 
 def check_replaced(folder: str | Path, names: Sequence[str], overwrite: bool) -> None:
-    """Raise before any work if files are there that may not be replaced.
-
-    Parameters
-    ----------
-    folder
-        Folder to write into, which need not be there.
-    names
-        Names of the files to be written.
-    overwrite
-        Whether they may be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If one is there and may not.
-    """
+    """Raise before any work if files are there that may not be replaced."""
     path = expand_path(folder)
     there = [name for name in names if (path / name).exists()]
     if there and not overwrite:

@@ -22,35 +22,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Print an error and leave.
-
-        Parameters
-        ----------
-        message
-            What is wrong.
-        """
+        """Print an error and leave."""
         text = " ".join(message.split())
         print(f"{self.prog}: error: {text}; see `{self.prog} --help`.", file=sys.stderr)
         raise SystemExit(2)
 
 
 def setting(name: str, example: str, kind: Callable[[str], Any] = str) -> Callable[[str], Any]:
-    """Return the type of an option that is a setting of the estimator.
-
-    Parameters
-    ----------
-    name
-        The setting's name.
-    example
-        A value that would do, for the error message.
-    kind
-        What the setting is made of: a text, or a number that the text says.
-
-    Returns
-    -------
-    callable
-        From the text to the checked value.
-    """
+    """Return the type of an option that is a setting of the estimator."""
 
     def convert(text: str) -> Any:
         try:
@@ -67,18 +46,7 @@ def setting(name: str, example: str, kind: Callable[[str], Any] = str) -> Callab
 
 
 def angle(text: str) -> float:
-    """Return an angle in deg; a bare number is one.
-
-    Parameters
-    ----------
-    text
-        Such as "0.2 deg", "12 arcmin" or "0.2".
-
-    Returns
-    -------
-    float
-        The angle, positive.
-    """
+    """Return an angle in deg; a bare number is one."""
     try:
         value = float(text)
     except ValueError:
@@ -94,18 +62,7 @@ def angle(text: str) -> float:
 
 
 def finite(text: str) -> float:
-    """Return a finite number.
-
-    Parameters
-    ----------
-    text
-        The number.
-
-    Returns
-    -------
-    float
-        The same.
-    """
+    """Return a finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -116,18 +73,7 @@ def finite(text: str) -> float:
 
 
 def number_or_angle(text: str) -> float | str:
-    """Return a number of pixels, or an angle as text.
-
-    Parameters
-    ----------
-    text
-        Such as "5" or "0.3 deg".
-
-    Returns
-    -------
-    float or str
-        What `find_peaks` takes.
-    """
+    """Return a number of pixels, or an angle as text."""
     try:
         value = float(text)
     except ValueError:
@@ -138,18 +84,7 @@ def number_or_angle(text: str) -> float | str:
 
 
 def radius_text(text: str) -> str:
-    """Return the radius of a disc as text with its unit.
-
-    Parameters
-    ----------
-    text
-        Such as "0.1 deg", "0.1" (deg) or "5 pix".
-
-    Returns
-    -------
-    str
-        What `lima_maps` takes: "0.1 deg" or "5 pix".
-    """
+    """Return the radius of a disc as text with its unit."""
     number, _, unit = text.strip().partition(" ")
     if unit.strip() in ("pix", "pixel", "pixels") or number.endswith("pix"):
         try:
@@ -163,32 +98,10 @@ def radius_text(text: str) -> str:
 
 
 def numbers(text: str) -> list[float]:
-    """Return the numbers of a text between commas.
-
-    Parameters
-    ----------
-    text
-        Such as "0, 0.5, 1".
-
-    Returns
-    -------
-    list of float
-        The numbers.
-    """
+    """Return the numbers of a text between commas."""
     return [float(part) for part in texts(text)]
 
 
 def texts(text: str) -> list[str]:
-    """Return the parts of a text between commas.
-
-    Parameters
-    ----------
-    text
-        Such as "1 TeV, 10 TeV".
-
-    Returns
-    -------
-    list of str
-        The parts, without blanks around them.
-    """
+    """Return the parts of a text between commas."""
     return [part.strip() for part in text.split(",")]

@@ -28,36 +28,13 @@ _SHORT: dict[int, str] = {
 
 
 def print_lines(lines: Sequence[str], quiet: bool = False) -> None:
-    """Print lines, unless asked to be quiet.
-
-    Parameters
-    ----------
-    lines
-        The lines.
-    quiet
-        Print nothing.
-    """
+    """Print lines, unless asked to be quiet."""
     if not quiet:
         print("\n".join(lines), flush=True)
 
 
 def align(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Return a table as lines, its columns aligned.
-
-    Parameters
-    ----------
-    head
-        Titles of the columns.
-    rows
-        Texts, one sequence per row.
-    left
-        Number of columns, from the first, that are aligned to the left; the others to the right.
-
-    Returns
-    -------
-    list of str
-        The lines; the second underlines the titles.
-    """
+    """Return a table as lines, its columns aligned."""
     everything = [list(head), *map(list, rows)]
     widths = [max(len(row[i]) for row in everything) for i in range(len(head))]
 
@@ -72,36 +49,12 @@ def align(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> 
 
 
 def energy_groups(edges: u.Quantity) -> str:
-    """Return energy groups in words.
-
-    Parameters
-    ----------
-    edges
-        Edges of the groups.
-
-    Returns
-    -------
-    str
-        Such as "10 GeV - 50 GeV - 500 GeV".
-    """
+    """Return energy groups in words."""
     return " - ".join(nice_energy(edge) for edge in edges)
 
 
 def position_text(geom: WcsGeom, row: int, col: int) -> str:
-    """Return where a pixel is, in words.
-
-    Parameters
-    ----------
-    geom
-        Geometry.
-    row, col
-        The pixel.
-
-    Returns
-    -------
-    str
-        Such as "RA 83.633, Dec 22.014 (l 184.557, b -5.785)", in deg.
-    """
+    """Return where a pixel is, in words."""
     position = geom.pix_to_sky(col, row)
     ra, dec = position.icrs.ra.deg, position.icrs.dec.deg
     lon, lat = position.galactic.l.deg, position.galactic.b.deg
@@ -109,34 +62,12 @@ def position_text(geom: WcsGeom, row: int, col: int) -> str:
 
 
 def seconds(time: float) -> str:
-    """Return a time in words.
-
-    Parameters
-    ----------
-    time
-        Seconds.
-
-    Returns
-    -------
-    str
-        Such as "0.24 s".
-    """
+    """Return a time in words."""
     return f"{time:.2f} s" if time < 10 else f"{time:.0f} s"
 
 
 def status_line(maps: FluxMaps) -> str:
-    """Return how many pixels ended in which way.
-
-    Parameters
-    ----------
-    maps
-        The maps, with their status.
-
-    Returns
-    -------
-    str
-        Such as "40000 fitted, 12 at the physical bound"; `FluxMaps.status_table` says more.
-    """
+    """Return how many pixels ended in which way."""
     table = maps.status_table()
     numbers: dict[int, int] = {}
     for code, pixels in zip(table["code"], table["pixels"], strict=True):
@@ -146,18 +77,7 @@ def status_line(maps: FluxMaps) -> str:
 
 
 def source_table(peaks: Table) -> list[str]:
-    """Return a table of sources as lines.
-
-    Parameters
-    ----------
-    peaks
-        As `find_peaks` returns it.
-
-    Returns
-    -------
-    list of str
-        One line per source, with energies where there is more than one group.
-    """
+    """Return a table of sources as lines."""
     if not len(peaks):
         return ["No sources above the threshold."]
     titles = ["", "name", "RA", "Dec", "l", "b", "sqrt(TS)", "flux", "error"]

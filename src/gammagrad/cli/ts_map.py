@@ -64,18 +64,7 @@ examples:
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command.
-
-    Parameters
-    ----------
-    commands
-        What `add_subparsers` returned.
-
-    Returns
-    -------
-    ArgumentParser
-        The command's parser.
-    """
+    """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "ts-map",
         help="make maps of significance and flux",
@@ -110,13 +99,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, fit, write and print.
-
-    Parameters
-    ----------
-    args
-        Parsed arguments.
-    """
+    """Read, fit, write and print."""
     estimator = make_estimator(args)
     estimator.show_progress = False if args.quiet else None
     box = _box(args.positions)

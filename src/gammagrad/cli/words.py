@@ -56,26 +56,7 @@ _COMMON = ("model", "norm", "threshold", "positions")
 
 
 def option_words(message: str, plain: bool = False) -> str:
-    """Return an error of the library with options in place of its arguments.
-
-    Parameters
-    ----------
-    message
-        The error.
-    plain
-        Whether it is about a dataset made of plain maps, whose energy bins are an option of their
-        own.
-
-    Returns
-    -------
-    str
-        The same in the words of the command line.
-
-    Examples
-    --------
-    >>> option_words("n_sigma_ul is '0'; expected a positive number.")
-    "--n-sigma-ul is '0'; expected a positive number."
-    """
+    """Return an error of the library with options in place of its arguments."""
     for pattern, words in _SENTENCES:
         message = re.sub(pattern, words, message)
     options = {**OPTIONS_OF_SETTINGS, **_PARTS}
@@ -92,18 +73,7 @@ def option_words(message: str, plain: bool = False) -> str:
 
 @contextmanager
 def speaking_of_options(plain: bool = False) -> Iterator[None]:
-    """Let errors inside speak of options.
-
-    Parameters
-    ----------
-    plain
-        As in `option_words`.
-
-    Raises
-    ------
-    ValueError
-        Those raised inside, in other words.
-    """
+    """Let errors inside speak of options."""
     try:
         yield
     except (ValueError, WorkerError) as error:

@@ -34,28 +34,7 @@ _AXIS = {"exposure": "energy_true"}
 
 
 def check_map(value: Any, name: str) -> Map:
-    """Return a map as a dataset holds it: counts without unit, masks true or false.
-
-    Parameters
-    ----------
-    value
-        The map.
-    name
-        One of `MAP_NAMES`.
-
-    Returns
-    -------
-    Map
-        The same map, or a new one around the same data where only unit or type had to change. A
-        mask may have weights instead.
-
-    Raises
-    ------
-    TypeError
-        If it is no map.
-    ValueError
-        If its axes or its unit are not those of such a map.
-    """
+    """Return a map as a dataset holds it: counts without unit, masks true or false."""
     if not isinstance(value, Map):
         raise InputTypeError(
             f"{name}: expected a gammagrad Map or None, got {type(value).__name__}; "
@@ -123,18 +102,7 @@ def _axis_text(axis: MapAxis) -> str:
 
 
 def check_same_geometry(maps: Mapping[str, Map | None]) -> None:
-    """Check that the maps of a dataset lie on the same pixels and energy bins.
-
-    Parameters
-    ----------
-    maps
-        Maps by name; None where there is none.
-
-    Raises
-    ------
-    ValueError
-        If two maps differ; the message says which and how.
-    """
+    """Check that the maps of a dataset lie on the same pixels and energy bins."""
     present = {name: m for name, m in maps.items() if m is not None}
     if not present:
         return
@@ -167,28 +135,7 @@ def same_bins(one: MapAxis, other: MapAxis) -> bool:
 
 
 def check_psf(psf: Any, energy_axis: MapAxis | None) -> PSFMap | None:
-    """Check the point spread function of a dataset.
-
-    Parameters
-    ----------
-    psf
-        A `PSFMap` or None.
-    energy_axis
-        Reconstructed energy axis of the counts, if known.
-
-    Returns
-    -------
-    PSFMap or None
-        The same object.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
-    ValueError
-        If it is in reconstructed energy and its bins are not those of the counts, or it is no
-        probability.
-    """
+    """Check the point spread function of a dataset."""
     if psf is None:
         return None
     if not isinstance(psf, PSFMap):
@@ -210,29 +157,7 @@ def check_psf(psf: Any, energy_axis: MapAxis | None) -> PSFMap | None:
 def check_edisp(
     edisp: Any, energy_axis: MapAxis | None, energy_axis_true: MapAxis | None
 ) -> EDispKernelMap | EDispMap | None:
-    """Check the energy dispersion of a dataset.
-
-    Parameters
-    ----------
-    edisp
-        An `EDispKernelMap`, an `EDispMap` or None.
-    energy_axis
-        Reconstructed energy axis of the counts, if known.
-    energy_axis_true
-        True energy axis of the exposure, if known.
-
-    Returns
-    -------
-    EDispKernelMap, EDispMap or None
-        The same object.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
-    ValueError
-        If its bins are not those of the counts and the exposure, or it has no probabilities.
-    """
+    """Check the energy dispersion of a dataset."""
     if edisp is None:
         return None
     if not isinstance(edisp, EDispKernelMap | EDispMap):
@@ -262,24 +187,8 @@ def _is_fine(values: NDArray[Any], above: float = -1.0, below: float = np.inf) -
 
 
 def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
-    """Check that counts or a background can be fitted: no negative values, no NaN counts.
-
-    A background that is NaN is no error: its bins have weight zero.
-
-    Parameters
-    ----------
-    name
-        "counts" or "background".
-    values
-        The data, shape (energy, row, col), in counts per bin.
-    mask
-        True where a bin is used; None for all of them. Other bins are not looked at.
-
-    Raises
-    ------
-    ValueError
-        If a value cannot be used; the message says how many and where the first one is.
-    """
+    """Check that counts or a background can be fitted: no negative values, no NaN counts."""
+    # A background that is NaN is no error: its bins have weight zero.
     if _is_fine(values, below=LARGEST_COUNT):
         return
     used = np.ones(values.shape, dtype=bool) if mask is None else mask
@@ -299,18 +208,7 @@ def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None
 
 
 def check_exposure_values(values: NDArray[Any]) -> None:
-    """Check that an exposure is finite, not negative and not zero everywhere.
-
-    Parameters
-    ----------
-    values
-        The data, shape (energy_true, row, col).
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """Check that an exposure is finite, not negative and not zero everywhere."""
     if _is_fine(values, 1 / _LARGEST_EXPOSURE, _LARGEST_EXPOSURE):
         return
     if not _is_fine(values, below=_LARGEST_EXPOSURE):

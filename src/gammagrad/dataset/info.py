@@ -15,23 +15,7 @@ _ENERGY_UNITS = ("eV", "keV", "MeV", "GeV", "TeV", "PeV")
 
 
 def nice_energy(energy: u.Quantity) -> str:
-    """Return an energy as text in the unit that leaves the shortest number.
-
-    Parameters
-    ----------
-    energy
-        One energy.
-
-    Returns
-    -------
-    str
-        Such as "500 GeV".
-
-    Examples
-    --------
-    >>> nice_energy(u.Quantity(5e8, "keV"))
-    '500 GeV'
-    """
+    """Return an energy as text in the unit that leaves the shortest number."""
     value = energy.to_value("eV")
     step = int(np.clip(np.floor(np.log10(value * (1 + 1e-6)) / 3), 0, len(_ENERGY_UNITS) - 1))
     return f"{value / 1000**step:.4g} {_ENERGY_UNITS[step]}"
@@ -55,21 +39,7 @@ def _range(values: Any, where: Any) -> tuple[float, float]:
 
 
 def summary(parts: Mapping[str, Any], mask: Map | None = None) -> dict[str, Any]:
-    """Return the numbers that sum a dataset up.
-
-    Parameters
-    ----------
-    parts
-        The dataset's parts by name.
-    mask
-        The bins to sum over; None for all of them.
-
-    Returns
-    -------
-    dict
-        Counts, background and excess (counts), smallest and largest positive exposure, livetime
-        (s, NaN if unknown), ontime (summed length of the good time intervals), numbers of bins.
-    """
+    """Return the numbers that sum a dataset up."""
     counts, background, exposure = (parts.get(k) for k in ("counts", "background", "exposure"))
     first = next((m for m in (counts, background) if m is not None), None)
     use: Any = slice(None) if mask is None else used_bins(mask)
@@ -94,20 +64,7 @@ def summary(parts: Mapping[str, Any], mask: Map | None = None) -> dict[str, Any]
 
 
 def describe(parts: Mapping[str, Any], mask: Map | None = None) -> str:
-    """Return the text that printing a dataset shows.
-
-    Parameters
-    ----------
-    parts
-        The dataset's parts by name.
-    mask
-        The dataset's mask, or None.
-
-    Returns
-    -------
-    str
-        One line per part.
-    """
+    """Return the text that printing a dataset shows."""
     info = summary(parts)
     rows = [
         *_geometry_rows(parts),

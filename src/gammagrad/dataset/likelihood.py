@@ -267,29 +267,7 @@ def prepare_likelihood(
     room: float,
     like: DatasetLikelihood | None = None,
 ) -> DatasetLikelihood:
-    """Prepare the likelihood of a dataset.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    models
-        Models. Where position or size of a source is traced, the dataset's own model of that name
-        stands in for it.
-    sampling, room, like
-        As in `MapDataset.likelihood`.
-
-    Returns
-    -------
-    DatasetLikelihood
-        The likelihood, its arrays in numpy and double precision.
-
-    Raises
-    ------
-    ValueError
-        If there are sources but no exposure; a template does not fit; or a source is traced and
-        the dataset has none of its name.
-    """
+    """Prepare the likelihood of a dataset."""
     geom = dataset.geom
     windows, sources, templates, backgrounds = {}, {}, {}, []
     before = {name: group for group in (like.sources if like else ()) for name in group.names}

@@ -12,26 +12,7 @@ from gammagrad.maps import Map
 
 
 def as_mask(value: Map, name: str) -> Map:
-    """Return a mask as a dataset holds it: booleans, or weights as float64.
-
-    Parameters
-    ----------
-    value
-        Booleans, or zeros and ones, or floating-point weights.
-    name
-        Name of the mask, for the error message.
-
-    Returns
-    -------
-    Map
-        The same map if it has booleans or weights in float64; else a new one.
-
-    Raises
-    ------
-    ValueError
-        If a value is neither true, false nor a weight: negative, not finite, or a whole number
-        above 1.
-    """
+    """Return a mask as a dataset holds it: booleans, or weights as float64."""
     data = value.data
     if data.dtype == bool:
         return value
@@ -51,20 +32,7 @@ def as_mask(value: Map, name: str) -> Map:
 
 
 def check_weights(name: str, data: NDArray[Any]) -> None:
-    """Check that the values of a mask can be weights.
-
-    Parameters
-    ----------
-    name
-        Name of the mask, for the error message.
-    data
-        Its values, shape (energy, row, col).
-
-    Raises
-    ------
-    ValueError
-        If one is negative or not finite.
-    """
+    """Check that the values of a mask can be weights."""
     bad = ~(np.isfinite(data) & (data >= 0))
     if np.any(bad):
         raise InputError(
@@ -79,34 +47,12 @@ def _first(data: NDArray[Any], bad: NDArray[np.bool_]) -> str:
 
 
 def used_bins(mask: Map) -> NDArray[np.bool_]:
-    """Return the bins that a mask leaves.
-
-    Parameters
-    ----------
-    mask
-        Booleans or weights.
-
-    Returns
-    -------
-    ndarray
-        True where it is true, or its weight positive.
-    """
+    """Return the bins that a mask leaves."""
     return mask.data if mask.data.dtype == bool else mask.data > 0
 
 
 def weights_of(*masks: Map | None) -> Map | None:
-    """Return the product of masks, of which one at least has weights.
-
-    Parameters
-    ----------
-    *masks
-        Masks or None, on one geometry.
-
-    Returns
-    -------
-    Map or None
-        Weights in float64; None if none of the masks has any.
-    """
+    """Return the product of masks, of which one at least has weights."""
     given = [mask for mask in masks if mask is not None]
     if all(mask.data.dtype == bool for mask in given):
         return None

@@ -27,33 +27,7 @@ def parts_from_maps(
     energy_edges: Any = None,
     exposure_unit: Any = None,
 ) -> dict[str, Any]:
-    """Return the parts of a dataset, on the energy axis of the counts.
-
-    Parameters
-    ----------
-    counts, background, exposure, mask, mask_fit
-        Images (row, col) or cubes (energy, row, col).
-    psf, psf_sigma, psf_table
-        At most one of: a `PSFMap`, Gaussian widths, a table; see `MapDataset.from_maps`.
-    edisp
-        Energy dispersion or None.
-    energy_edges
-        Edges of the energy bins, for maps that do not say them.
-    exposure_unit
-        Unit of an exposure that has none.
-
-    Returns
-    -------
-    dict
-        Parts by the names of `MapDataset`'s arguments.
-
-    Raises
-    ------
-    TypeError
-        If something is no map.
-    ValueError
-        If energies are missing, or do not fit together, or more than one PSF is given.
-    """
+    """Return the parts of a dataset, on the energy axis of the counts."""
     axis = _energy_axis(counts, energy_edges)
     parts: dict[str, Any] = {"counts": _on_axis(counts, axis, "counts"), "edisp": edisp}
     if background is not None:

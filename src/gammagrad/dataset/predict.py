@@ -22,36 +22,12 @@ Floats = NDArray[np.float64]
 
 
 def sky_models(models: Any) -> list[Any]:
-    """Return the models that add counts of their own.
-
-    Parameters
-    ----------
-    models
-        None, a model, or several.
-
-    Returns
-    -------
-    list
-        All but the background models.
-    """
+    """Return the models that add counts of their own."""
     return [model for model in Models(models) if not isinstance(model, FoVBackgroundModel)]
 
 
 def background_npred(background: Map | None, models: Iterable[Any] | None) -> Map | None:
-    """Return the background times its model.
-
-    Parameters
-    ----------
-    background
-        Background counts, axes (energy), or None.
-    models
-        Models, of which a `FoVBackgroundModel` is looked for, or None.
-
-    Returns
-    -------
-    Map or None
-        The background with norm and tilt applied at the bin centres; itself without a model.
-    """
+    """Return the background times its model."""
     model = next((m for m in models or () if isinstance(m, FoVBackgroundModel)), None)
     if background is None or model is None:
         return background
@@ -62,27 +38,7 @@ def background_npred(background: Map | None, models: Iterable[Any] | None) -> Ma
 def model_npred(
     model: SkyModel | TemplateNPredModel, dataset: DatasetParts, sampling: str = "fine"
 ) -> Map:
-    """Return the counts that one model predicts for a dataset.
-
-    Parameters
-    ----------
-    model
-        A source, or a template of counts.
-    dataset
-        Exposure, PSF, energy dispersion and geometry.
-    sampling
-        How a source is integrated over pixels, "fine" or "gammapy".
-
-    Returns
-    -------
-    Map
-        Predicted counts per bin, on the geometry of the counts.
-
-    Raises
-    ------
-    ValueError
-        If a source meets a dataset without exposure, or a template does not fit the geometry.
-    """
+    """Return the counts that one model predicts for a dataset."""
     geom = dataset.geom
     if isinstance(model, TemplateNPredModel):
         factor = norm_weights(model.spectral_model, geom.axes["energy"])
@@ -100,60 +56,21 @@ def model_npred(
 
 @pytree
 class TemplatePlace:
-    """Which part of a cube of counts lies on a geometry, and where.
+    """Which part of a cube of counts lies on a geometry, and where."""
 
-    Parameters
-    ----------
-    part
-        First index and the one after the last of the cube's energies, rows and columns; static.
-    margins
-        Bins of the geometry before and after that part, for each axis; static.
-    geom
-        What holds the geometry of the cube; static.
-    """
-
+    # first index and the one after the last of the cube's energies, rows and columns; static
     part: tuple[tuple[int, int], ...] = static_field()
+    # bins of the geometry before and after that part, for each axis; static
     margins: tuple[tuple[int, int], ...] = static_field()
-    geom: Any = static_field()
+    geom: Any = static_field()  # what holds the geometry of the cube; static
 
     def cut(self, data: Any, xp: Any = np) -> Any:
-        """Return a cube on the geometry.
-
-        Parameters
-        ----------
-        data
-            The cube.
-        xp
-            ``numpy`` or ``jax.numpy``, which cuts it.
-
-        Returns
-        -------
-        array
-            Counts per bin, 0 beyond the pixels of the cube.
-        """
+        """Return a cube on the geometry."""
         part = tuple(slice(*bounds) for bounds in self.part)
         return xp.pad(xp.asarray(data)[part], self.margins)
 
     def counts(self, model: TemplateNPredModel, energy: Any) -> jax.Array:
-        """Predict the counts of a template in compiled code.
-
-        Parameters
-        ----------
-        model
-            A template on the pixels that the place was found for.
-        energy
-            Centres of the energy bins, TeV.
-
-        Returns
-        -------
-        Array
-            Counts per bin of the geometry.
-
-        Raises
-        ------
-        ValueError
-            If the template has other pixels.
-        """
+        """Predict the counts of a template in compiled code."""
         if model.opaque_geom != self.geom:
             raise InputError(
                 f"model {model.name!r} has a map of its own in place of the one that the "
@@ -165,25 +82,7 @@ class TemplatePlace:
 
 
 def template_place(model: TemplateNPredModel, geom: WcsGeom) -> TemplatePlace:
-    """Find the pixels of a geometry in a cube of counts that has the same, perhaps fewer or more.
-
-    Parameters
-    ----------
-    model
-        The template.
-    geom
-        Geometry of the counts.
-
-    Returns
-    -------
-    TemplatePlace
-        Where they are.
-
-    Raises
-    ------
-    ValueError
-        If its pixels or its energy bins are not those of the geometry.
-    """
+    """Find the pixels of a geometry in a cube of counts with the same pixels, or fewer, or more."""
     own, shape = model.geom, np.shape(model.data)
     if own is None:
         if shape != geom.data_shape:
@@ -205,23 +104,7 @@ def template_place(model: TemplateNPredModel, geom: WcsGeom) -> TemplatePlace:
 
 
 def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
-    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more.
-
-    Parameters
-    ----------
-    model, geom
-        As in `template_place`.
-
-    Returns
-    -------
-    ndarray
-        Counts per bin without the template's spectral factor, 0 beyond its pixels.
-
-    Raises
-    ------
-    ValueError
-        If its pixels or its energy bins are not those of the geometry.
-    """
+    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more."""
     return np.asarray(template_place(model, geom).cut(model.data), dtype=float)
 
 

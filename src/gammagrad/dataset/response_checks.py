@@ -18,18 +18,7 @@ _ENDED = 1e-3
 
 
 def check_psf_values(psf: PSFMap) -> None:
-    """Check that a PSF is a probability: not negative, with an integral of at most 1.
-
-    Parameters
-    ----------
-    psf
-        The PSF.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """Check that a PSF is a probability: not negative, with an integral of at most 1."""
     m = psf.psf_map.to_unit("sr-1")
     values = np.nan_to_num(m.data)
     _check_sign("psf", values)
@@ -49,24 +38,7 @@ def check_psf_values(psf: PSFMap) -> None:
 
 
 def check_edisp_values(edisp: EDispKernelMap | EDispMap) -> None:
-    """Check that an energy dispersion has probabilities: for each true energy at most 1 together.
-
-    Parameters
-    ----------
-    edisp
-        The energy dispersion.
-
-    Raises
-    ------
-    ValueError
-        If a value is negative, or they sum up to more than 1.
-
-    Warns
-    -----
-    InputWarning
-        If the values of a true energy sum up to less, though the axis of reconstructed energies
-        goes on where they have ended. A low sum is normal at the ends of the axis.
-    """
+    """Check that the probabilities of an energy dispersion sum to at most 1 per true energy."""
     m = edisp.edisp_map
     values = np.nan_to_num(m.data)
     _check_sign("edisp", values)

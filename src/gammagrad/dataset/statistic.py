@@ -22,13 +22,12 @@ _cash = compiled(cash)
 
 
 class DatasetStatistic(DatasetTransforms):
-    """A dataset that predicts counts and has a statistic; `MapDataset` is the one to use.
+    """A dataset that predicts counts and has a statistic; `MapDataset` is the one to use."""
 
-    Each method takes models in place of the dataset's own. With parameters that JAX traces (under
-    `jax.jit`, `jax.grad`, ...) the results are arrays of JAX instead of maps and numbers, and the
-    prediction is prepared where the dataset's own models of the same names are. `likelihood`
-    prepares it once, for many calls.
-    """
+    # Each method takes models in place of the dataset's own. With parameters that JAX traces (under
+    # `jax.jit`, `jax.grad`, ...) the results are arrays of JAX instead of maps and numbers, and the
+    # prediction is prepared where the dataset's own models of the same names are. `likelihood`
+    # prepares it once, for many calls.
 
     def likelihood(
         self,

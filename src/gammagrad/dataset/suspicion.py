@@ -27,23 +27,7 @@ _PIECES = 4
 def warn_of_suspicions(
     name: str, counts: Floats, background: Floats, *, blurred: bool = True
 ) -> None:
-    """Warn of what is suspect in the data of a dataset.
-
-    Parameters
-    ----------
-    name
-        Name of the dataset.
-    counts, background
-        Observed counts and those expected without the source searched for, shape (energies, rows,
-        cols); both 0 in a bin that is not used.
-    blurred
-        Whether a source is seen with some width: false for a point source without a PSF.
-
-    Warns
-    -----
-    InputWarning
-        If counts are not whole numbers, the background is far from them, or nothing is blurred.
-    """
+    """Warn of what is suspect in the data of a dataset."""
     found = suspicions(counts, background)
     if not blurred:
         found.append(f"there is no PSF. {NO_PSF}")
@@ -52,19 +36,7 @@ def warn_of_suspicions(
 
 
 def suspicions(counts: Floats, background: Floats) -> list[str]:
-    """Return what is suspect in counts and background.
-
-    Parameters
-    ----------
-    counts, background
-        As for `warn_of_suspicions`.
-
-    Returns
-    -------
-    list of str
-        A sentence for each; empty for data as they are expected, which Asimov data are, too: those
-        that a model predicts, on the background that it was made with.
-    """
+    """Return what is suspect in counts and background."""
     found = []
     fractional = counts != np.floor(counts)
     if fractional.any():

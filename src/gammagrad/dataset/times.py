@@ -17,21 +17,7 @@ _REFERENCE = ("MJDREFI", "MJDREFF", "TIMESYS")
 
 
 def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Table | None:
-    """Return the times in which any of several observations was made.
-
-    Parameters
-    ----------
-    tables
-        Good time intervals of each, with columns START and STOP; None where they are unknown.
-    names
-        Names of the observations, for messages.
-
-    Returns
-    -------
-    Table or None
-        Intervals in order, those that overlap or touch merged, relative to the reference time of
-        the first table. A single table comes back as it is. None if there is none.
-    """
+    """Return the times in which any of several observations was made."""
     present = [(t, name) for t, name in zip(tables, names, strict=True) if t is not None]
     if len(present) < 2:
         return present[0][0] if present else None

@@ -16,33 +16,7 @@ from gammagrad.models import Models, SkyModel, model_from_dict, model_to_dict, m
 def write_config(
     estimator: TSMapEstimator, filename: str | PathLike[str], overwrite: bool = False
 ) -> None:
-    """Write the settings of an estimator, its model included.
-
-    Parameters
-    ----------
-    estimator
-        The estimator.
-    filename
-        File to write: YAML, or JSON if the name ends in ``.json`` or pyyaml is not installed.
-    overwrite
-        Replace an existing file.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and `overwrite` is false.
-    ValueError
-        If the model is a template that is in no file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> path = Path(tempfile.mkdtemp()) / "config.yaml"
-    >>> write_config(TSMapEstimator(kernel_width="1 deg"), path)
-    >>> read_config(path).kernel_width
-    <Quantity 1. deg>
-    """
+    """Write the settings of an estimator, its model included."""
     several = isinstance(estimator.model, Models)
     models = [_content(model) for model in Models(estimator.model)]
     settings = {name: value for name, value in estimator.settings.items() if name != "model"}
@@ -65,33 +39,7 @@ def _content(model: SkyModel) -> dict[str, Any]:
 def read_config(
     filename: str | PathLike[str], *, outside: bool = False, **defaults: Any
 ) -> TSMapEstimator:
-    """Make an estimator with the settings of a file.
-
-    Parameters
-    ----------
-    filename
-        YAML or JSON file: names and values of `TSMapEstimator`'s arguments; ``model`` is one
-        component of a model file in gammapy's layout, or a list of them. What is left out has its
-        default.
-    outside
-        Whether a template's relative path may lead out of the folder of the file.
-    **defaults
-        Settings for what the file leaves out, in place of the estimator's own defaults.
-
-    Returns
-    -------
-    TSMapEstimator
-        The estimator.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file cannot be read, or a name or value in it is wrong.
-    ImportError
-        If it is YAML and pyyaml is not installed.
-    """
+    """Make an estimator with the settings of a file."""
     content = read_yaml(filename)
     if not isinstance(content, Mapping):
         raise InputError(
@@ -116,29 +64,7 @@ def read_config(
 
 @reads_file
 def read_model(filename: str | PathLike[str], *, outside: bool = False) -> SkyModel:
-    """Read a source model, for `TSMapEstimator`.
-
-    Parameters
-    ----------
-    filename
-        YAML or JSON file in gammapy's layout, of one model.
-    outside
-        Whether a template's relative path may lead out of the folder of the file.
-
-    Returns
-    -------
-    SkyModel
-        The model.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it holds anything else than one sky model.
-    ImportError
-        If it is YAML and pyyaml is not installed.
-    """
+    """Read a source model, for `TSMapEstimator`."""
     content = read_yaml(filename)
     models = list(models_from_dict(content, _beside(filename, outside)))
     if len(models) != 1 or not isinstance(models[0], SkyModel):

@@ -25,23 +25,9 @@ Floats = NDArray[np.float64]
 
 
 def disc_sum(data: NDArray[Any], disc: NDArray[Any]) -> Floats:
-    """Sum over a disc around every pixel; outside of the map there is nothing.
-
-    Nothing is ever subtracted: sums of whole numbers are whole, and sums of zeros are zero, which
-    a Fourier transform or a running sum cannot promise.
-
-    Parameters
-    ----------
-    data
-        Values, shape (..., ny, nx), not negative.
-    disc
-        Which of the pixels around one are summed, zeros and ones, shape (ky, kx), odd numbers.
-
-    Returns
-    -------
-    ndarray
-        Sums, float64, of the shape of the data.
-    """
+    """Sum over a disc around every pixel; outside of the map there is nothing."""
+    # Nothing is ever subtracted: sums of whole numbers are whole, and sums of zeros are zero, which
+    # a Fourier transform or a running sum cannot promise.
     data = np.asarray(data, dtype=float)
     ny, nx = data.shape[-2:]
     # each row of a disc is a stretch, as a rule: a sum over some columns from the first one on

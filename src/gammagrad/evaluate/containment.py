@@ -22,31 +22,7 @@ _REACHED = 1e-9
 
 
 def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
-    """Return what a kernel holds of a source's counts in a group of energy bins.
-
-    Parameters
-    ----------
-    containment
-        Part of the counts that the kernel holds in each bin, shape (n,).
-    counts
-        Counts expected of the source in each bin, on any common scale; shape (n,).
-
-    Returns
-    -------
-    float
-        Mean of `containment` with `counts` as weights; NaN where no counts are expected, or a bin
-        that expects some has no containment.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or counts are negative or not finite.
-
-    Examples
-    --------
-    >>> round(group_containment([0.8, 0.95, 0.0], [30.0, 10.0, 0.0]), 4)
-    0.8375
-    """
+    """Return what a kernel holds of a source's counts in a group of energy bins."""
     values, weights = np.asarray(containment, dtype=float), np.asarray(counts, dtype=float)
     if values.shape != weights.shape or values.ndim != 1:
         raise InputError(
@@ -60,39 +36,14 @@ def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
 
 
 def has_total(spatial: Any) -> bool:
-    """Return whether there is a number of counts of which a kernel can hold a part.
-
-    Parameters
-    ----------
-    spatial
-        A spatial model.
-
-    Returns
-    -------
-    bool
-        True if it has an edge, or is a normalised template.
-    """
+    """Return whether there is a number of counts of which a kernel can hold a part."""
     return spatial.normalize if kind_of(spatial) == "template" else is_compact(spatial)
 
 
 def check_containment(
     spatial: Any, kernel_width: Any, containment: float | None, renormalise: bool
 ) -> None:
-    """Raise if what is asked of the containment cannot be had.
-
-    Parameters
-    ----------
-    spatial
-        Spatial model or None.
-    kernel_width, containment, renormalise
-        As in `estimate_kernel`.
-
-    Raises
-    ------
-    ValueError
-        If both width and containment are given, the containment is not between 0 and 1, or the
-        model has no total.
-    """
+    """Raise if what is asked of the containment cannot be had."""
     if containment is not None:
         if kernel_width is not None:
             raise InputError(
@@ -125,24 +76,7 @@ def check_containment(
 def spare_pixels(
     counts: Floats, total: Floats, containment: float, sides: tuple[float, float]
 ) -> tuple[int, int]:
-    """Return how many rows and columns can be taken off both ends of a kernel.
-
-    Parameters
-    ----------
-    counts
-        Counts in the largest kernel, shape (n_reco, ny, nx).
-    total
-        Counts of the whole model, shape (n_reco,).
-    containment
-        Part of them that must stay.
-    sides
-        Height and width of a pixel in deg, whose ratio the kernel's shape follows.
-
-    Returns
-    -------
-    (int, int)
-        Rows and columns; none with a warning if the whole kernel holds less.
-    """
+    """Return how many rows and columns can be taken off both ends of a kernel."""
     some, shape = total > 0, counts.shape[1:]
     if not some.any():
         return 0, 0

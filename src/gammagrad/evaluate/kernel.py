@@ -54,24 +54,17 @@ _NOISE = 1e-14
 
 
 class KernelEstimate(NamedTuple):
-    """A kernel, and how much of the model it holds.
+    """A kernel, and how much of the model it holds."""
 
-    Parameters
-    ----------
-    kernel
-        Sum 1 in each energy bin, or the containment if it was not renormalised; 0 where no counts
-        are expected. Odd numbers of rows and columns.
-    containment
-        Part of the model's counts that the kernel holds, one per energy bin, 0 where no counts
-        are expected; NaN for a model without a total: one without an edge, or a template that is
-        not normalised.
-    psf_shape
-        Rows and columns of the PSF's kernel made for each energy bin alone, shape (n, 2), if it is
-        in reconstructed energy; else None.
-    """
-
+    # sum 1 in each energy bin, or the containment if it was not renormalised; 0 where no counts are
+    # expected. Odd numbers of rows and columns.
     kernel: Map
+    # part of the model's counts that the kernel holds, one per energy bin, 0 where no counts are
+    # expected; NaN for a model without a total: one without an edge, or a template that is not
+    # normalised
     containment: Floats
+    # rows and columns of the PSF's kernel made for each energy bin alone, shape (n, 2), if it is in
+    # reconstructed energy; else None
     psf_shape: NDArray[np.int64] | None = None
 
 
@@ -87,52 +80,11 @@ def estimate_kernel(
     containment: float | None = None,
     renormalise: bool = True,
 ) -> KernelEstimate:
-    """Predict the shape of a source's counts around the pixel it is in.
-
-    The model is put at the middle of the map, on the pixels as they are around it, and folded with
-    exposure, PSF and energy dispersion as they are there (or at the nearest position that has any;
-    energies that are seen elsewhere only have the kernel of the nearest position that sees them).
-
-    Parameters
-    ----------
-    model
-        A `SkyModel` with a spatial model; its own position does not matter.
-    exposure
-        Exposure with the axis "energy_true".
-    psf, edisp
-        Instrument responses or None.
-    geom
-        Geometry of the counts.
-    kernel_width
-        Largest width, a quantity, text or deg. By default that of the PSF plus twice (the model's
-        radius + 0.1 deg), which also limits a larger `kernel_width`, and at most that of the map.
-        A kernel never reaches further than from one edge of the map to the other.
-    sampling
-        "fine" integrates the model and the PSF over pixels accurately; "gammapy" takes the
-        samples and the square pixels that gammapy 2.1 does, and cuts an extended source to the
-        kernel before the PSF acts, for comparison.
-    containment
-        Instead of `kernel_width`: the kernel is the smallest square on the sky, of odd numbers of
-        pixels, that holds at least this part of the model's counts in every energy bin that
-        expects any. Where the largest kernel that is made by default does not, that is the
-        kernel, and a warning is logged.
-    renormalise
-        Whether to divide by the counts inside the kernel, as gammapy does: the flux that a search
-        finds is then low by the part that the kernel does not hold. If False, the sum of the
-        kernel is its containment, and the flux is right however small the kernel is.
-
-    Returns
-    -------
-    KernelEstimate
-        Kernel and containment.
-
-    Raises
-    ------
-    ValueError
-        If the model has no shape, there is no exposure anywhere, axes are missing, geometries
-        differ, both `kernel_width` and `containment` are given, the containment is not between 0
-        and 1, or the model has no total of which a kernel could hold a part.
-    """
+    """Predict the shape of a source's counts around the pixel it is in."""
+    # The model is put at the middle of the map, on the pixels as they are around it, and folded
+    # with exposure, PSF and energy dispersion as they are there (or at the nearest position that
+    # has any; energies that are seen elsewhere only have the kernel of the nearest position that
+    # sees them).
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
 
     def estimated(there: Map) -> KernelEstimate:
@@ -198,30 +150,16 @@ def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEst
 
 
 class KernelPlan(NamedTuple):
-    """What the kernel of a source is folded with.
+    """What the kernel of a source is folded with."""
 
-    Parameters
-    ----------
-    axis_true
-        True energies.
-    choice
-        Numbers of samples.
-    psf, edisp
-        Instrument responses in the middle of the map.
-    exposure
-        Exposure there in cm2 s, shape (n_true,).
-    pixel
-        A pixel in the middle of the map.
-    shape, grid_shape
-        Rows and columns of the kernel, and of the grid that it is cut out of.
-    """
-
-    axis_true: MapAxis
-    choice: Sampling
+    axis_true: MapAxis  # true energies
+    choice: Sampling  # numbers of samples
+    # psf, edisp: instrument responses in the middle of the map
     psf: PSFKernel | None
     edisp: Floats
-    exposure: Floats
-    pixel: PixelShape
+    exposure: Floats  # exposure there in cm2 s, shape (n_true,)
+    pixel: PixelShape  # A pixel in the middle of the map
+    # shape, grid_shape: rows and columns of the kernel, and of the grid that it is cut out of
     shape: tuple[int, int]
     grid_shape: tuple[int, int]
 
@@ -287,23 +225,7 @@ def plan_kernel(
 
 
 def exposure_at_centre(exposure: Map) -> Floats:
-    """Return the exposure at the middle of a map, or the nearest pixel that has any.
-
-    Parameters
-    ----------
-    exposure
-        Exposure with the axis "energy_true".
-
-    Returns
-    -------
-    ndarray
-        Cm2 s, shape (n_true,).
-
-    Raises
-    ------
-    ValueError
-        If the exposure is zero everywhere.
-    """
+    """Return the exposure at the middle of a map, or the nearest pixel that has any."""
     data, distance = np.asarray(exposure.data), exposure.geom.center_distance
     # the middle of an even map is equally far from four pixels: the first of them
     tied = _nearest(distance)
@@ -322,19 +244,7 @@ def exposure_at_centre(exposure: Map) -> Floats:
 
 
 def exposure_elsewhere(exposure: Map) -> Map | None:
-    """Return an exposure that is, at energies without any in the middle, that of elsewhere.
-
-    Parameters
-    ----------
-    exposure
-        Exposure with the axis "energy_true".
-
-    Returns
-    -------
-    Map or None
-        The same at all positions: at each energy the value of the pixel nearest to the middle that
-        has any. None if there is no such energy.
-    """
+    """Return an exposure that is, at energies without any in the middle, that of elsewhere."""
     data, distance = finite(np.asarray(exposure.data)), exposure.geom.center_distance
     values = exposure_at_centre(exposure) / conversion(exposure.unit, "cm2 s")
     lacking = np.flatnonzero((values <= 0) & (data > 0).any(axis=(1, 2)))

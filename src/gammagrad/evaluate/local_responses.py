@@ -26,25 +26,7 @@ Dispersion = EDispKernelMap | EDispMap
 
 
 def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
-    """Return the axis of true energy, after checking the geometries.
-
-    Parameters
-    ----------
-    exposure
-        Exposure.
-    geom
-        Geometry of the counts.
-
-    Returns
-    -------
-    MapAxis
-        Axis "energy_true" of the exposure.
-
-    Raises
-    ------
-    ValueError
-        If there is no exposure, an axis is missing, or the pixels differ.
-    """
+    """Return the axis of true energy, after checking the geometries."""
     if exposure is None:
         raise InputError("a sky model needs the exposure to predict counts, but there is none.")
     if "energy_true" not in exposure.geom.axes.names or "energy" not in geom.axes.names:
@@ -59,56 +41,20 @@ def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
 
 
 def finite(values: Any) -> Floats:
-    """Return a copy of an array in float64, 0 where it is not finite.
-
-    Parameters
-    ----------
-    values
-        Numbers.
-
-    Returns
-    -------
-    ndarray
-        The copy.
-    """
+    """Return a copy of an array in float64, 0 where it is not finite."""
     copied = np.array(values, dtype=float)
     copied[~np.isfinite(copied)] = 0.0
     return copied
 
 
 def is_compact(spatial: Any) -> bool:
-    """Return whether a spatial model is evaluated on a window around it.
-
-    Parameters
-    ----------
-    spatial
-        A spatial model or None.
-
-    Returns
-    -------
-    bool
-        True if it has an edge and is not a template.
-    """
+    """Return whether a spatial model is evaluated on a window around it."""
     kind = kind_of(spatial)
     return kind == "point" or (kind == "extended" and spatial.evaluation_radius is not None)
 
 
 def model_position(spatial: Any, geom: WcsGeom) -> SkyCoord:
-    """Return the position that stands for a spatial model: where the responses are taken.
-
-    Parameters
-    ----------
-    spatial
-        A spatial model or None.
-    geom
-        Geometry of the map.
-
-    Returns
-    -------
-    SkyCoord
-        Centre of the model; for a template its map's if that lies in the map; else the middle
-        of the map.
-    """
+    """Return the position that stands for a spatial model: where the responses are taken."""
     if is_compact(spatial):
         lon, lat = float(spatial.lon_0), float(spatial.lat_0)
         return SkyCoord(lon, lat, unit="deg", frame=spatial.frame)
@@ -124,44 +70,14 @@ def _psf_axis(psf: PSFMap, axis_true: MapAxis, axis: MapAxis) -> MapAxis:
 
 
 def uses_psf(model: Any, psf: PSFMap | None) -> bool:
-    """Return whether a PSF acts on a model.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`.
-    psf
-        A PSF or None.
-
-    Returns
-    -------
-    bool
-        True if there is one, the model has a shape, and wants it.
-    """
+    """Return whether a PSF acts on a model."""
     return psf is not None and model.spatial_model is not None and model.apply_irf["psf"]
 
 
 def narrowest_psf(
     model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, position: SkyCoord
 ) -> float | None:
-    """Return the smallest half width of the PSF at a position.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`.
-    psf
-        A PSF or None.
-    axis_true, axis
-        True and reconstructed energies.
-    position
-        Where.
-
-    Returns
-    -------
-    float or None
-        Half width at half maximum in deg; None if no PSF acts.
-    """
+    """Return the smallest half width of the PSF at a position."""
     if psf is None or not uses_psf(model, psf):
         return None
     widths = psf.half_widths(position, _psf_axis(psf, axis_true, axis))
@@ -171,24 +87,7 @@ def narrowest_psf(
 def energies_without_psf(
     model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, geom: WcsGeom
 ) -> NDArray[np.bool_]:
-    """Return at which energies the PSF in the middle of a map is zero.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`.
-    psf
-        A PSF or None.
-    axis_true, axis
-        True and reconstructed energies.
-    geom
-        Geometry of the map.
-
-    Returns
-    -------
-    ndarray of bool
-        One for each energy of the PSF's kind; all false where no PSF acts.
-    """
+    """Return at which energies the PSF in the middle of a map is zero."""
     if psf is None or not uses_psf(model, psf):
         return np.zeros(axis_true.nbin, dtype=bool)
     profile = psf.profile(geom.center_skydir, _psf_axis(psf, axis_true, axis))
@@ -205,35 +104,7 @@ def responses(
     oversampling: int,
     sampling: str,
 ) -> tuple[PSFKernel | None, Floats]:
-    """Return PSF kernel and energy dispersion matrix at a position.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`, whose `apply_irf` can switch off either.
-    psf, edisp
-        Responses or None.
-    geom
-        Geometry of the counts.
-    axis_true
-        True energies.
-    position
-        Where.
-    oversampling, sampling
-        As in `PSFMap.get_psf_kernel`.
-
-    Returns
-    -------
-    kernel : PSFKernel or None
-        The PSF.
-    matrix : ndarray
-        Energy dispersion, shape (n_true, n_reco); exact energies without one.
-
-    Raises
-    ------
-    ValueError
-        If the energy dispersion has other true energies than the exposure.
-    """
+    """Return PSF kernel and energy dispersion matrix at a position."""
     axis = geom.axes["energy"]
     kernel = None
     if psf is not None and uses_psf(model, psf):
@@ -252,27 +123,7 @@ def edisp_matrix(
     axis: MapAxis,
     position: SkyCoord | None = None,
 ) -> Floats:
-    """Return the energy dispersion matrix at a position.
-
-    Parameters
-    ----------
-    edisp
-        Energy dispersion; None for exact energies.
-    axis_true, axis
-        True and reconstructed energies.
-    position
-        Where; None for the middle of the dispersion's own map.
-
-    Returns
-    -------
-    ndarray
-        Shape (n_true, n_reco).
-
-    Raises
-    ------
-    ValueError
-        If the energy dispersion has other true energies.
-    """
+    """Return the energy dispersion matrix at a position."""
     if edisp is None:
         return diagonal_edisp(axis_true, axis)
     if edisp.energy_axis_true != axis_true:

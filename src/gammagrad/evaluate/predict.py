@@ -30,23 +30,9 @@ def _plain(tree: Any) -> Any:
 
 
 def predict(spectral: Any, spatial: Any, inputs: FoldInputs) -> Floats:
-    """Predict the counts of a model in a window, in float64.
-
-    Windows of very many finer pixels are predicted some energies at a time, so that memory stays
-    bounded.
-
-    Parameters
-    ----------
-    spectral, spatial
-        The model's parts.
-    inputs
-        The window.
-
-    Returns
-    -------
-    ndarray
-        Predicted counts, shape (n_reco, ny, nx).
-    """
+    """Predict the counts of a model in a window, in float64."""
+    # Windows of very many finer pixels are predicted some energies at a time, so that memory stays
+    # bounded.
     spectral, spatial = _plain(spectral), _plain(spatial)
     with jax.enable_x64(True):
         if inputs.psf is None:
@@ -84,35 +70,7 @@ def evaluate_npred(
     geom: WcsGeom,
     sampling: str = "fine",
 ) -> Map:
-    """Predict the counts of one sky model.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`. Without a spatial model its whole flux is taken to be in every pixel.
-    exposure
-        Exposure with the axis "energy_true", on the pixels of `geom`.
-    psf, edisp
-        Instrument responses or None. They are taken at the model's position, for a model without
-        an edge at the middle of the map, or at the nearest position where there is a response.
-    energy_axis
-        Bins of reconstructed energy.
-    geom
-        Geometry of the counts; only its pixels matter.
-    sampling
-        "fine" integrates the model over pixels accurately; "gammapy" takes the samples that
-        gammapy 2.1 does, for comparison.
-
-    Returns
-    -------
-    Map
-        Predicted counts, axis "energy"; 0 where the model does not reach.
-
-    Raises
-    ------
-    ValueError
-        If there is no exposure, axes are missing, or the geometries differ.
-    """
+    """Predict the counts of one sky model."""
     geom = geom.to_image().to_cube([energy_axis])
     window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling)
     data = np.zeros(geom.data_shape)
@@ -131,38 +89,7 @@ def reco_exposure(
     normalize: bool = True,
     factors: Floats | None = None,
 ) -> Map:
-    """Return the exposure in bins of reconstructed energy for a given spectrum.
-
-    Parameters
-    ----------
-    spectral_model
-        Spectrum of the source.
-    exposure
-        Exposure with the axis "energy_true".
-    edisp
-        Energy dispersion, taken at the middle of its own map (or the nearest position that has
-        any), as gammapy does; None for exact energies.
-    energy_axis
-        Bins of reconstructed energy.
-    geom
-        Geometry whose pixels the exposure must have; by default not checked.
-    normalize
-        Divide by the flux of the spectrum in each bin. Otherwise the result is the number of
-        counts from the spectrum, were all of them found in the pixel they come from.
-    factors
-        What the flux in each bin of true energy is multiplied by, shape (n_true,); only without
-        `normalize`.
-
-    Returns
-    -------
-    Map
-        In cm2 s, or counts; axis "energy". 0 where the flux is.
-
-    Raises
-    ------
-    ValueError
-        If there is no exposure, axes are missing, or the geometries differ.
-    """
+    """Return the exposure in bins of reconstructed energy for a given spectrum."""
     if geom is None and exposure is not None:
         geom = exposure.geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
@@ -181,10 +108,8 @@ def reco_exposure(
 
 
 def _sums_over_energy(matrix: Floats, cube: NDArray[Any]) -> Floats:
-    """Sum a cube over its energies with the columns of a matrix, of which most numbers are zero.
-
-    Without BLAS, whose threads would wait in the way of those of the fit.
-    """
+    """Sum a cube over its energies with the columns of a matrix, of which most numbers are zero."""
+    # Without BLAS, whose threads would wait in the way of those of the fit.
     sums = np.zeros((matrix.shape[1], *cube.shape[1:]))
     for total, column in zip(sums, matrix.T, strict=True):
         some = np.flatnonzero(column)
@@ -195,61 +120,21 @@ def _sums_over_energy(matrix: Floats, cube: NDArray[Any]) -> Floats:
 
 
 def flux_of_reference(spectral_model: Any, energy_axis: MapAxis) -> Floats:
-    """Return the flux of a spectrum in the bins of an energy axis.
-
-    Parameters
-    ----------
-    spectral_model
-        A spectral model.
-    energy_axis
-        The bins.
-
-    Returns
-    -------
-    ndarray
-        Flux in cm-2 s-1, shape (n,).
-    """
+    """Return the flux of a spectrum in the bins of an energy axis."""
     leaves, tree = jax.tree.flatten(_plain(spectral_model))
     numbers = tuple((leaf.tobytes(), leaf.shape) for leaf in leaves)
     return _known_flux(tree, numbers, energy_axis.edges_in("TeV").tobytes())
 
 
 def source_flux(model: Any, energy_axis: MapAxis) -> Floats:
-    """Return the flux of a sky model in the bins of an energy axis, over the whole sky.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`.
-    energy_axis
-        The bins.
-
-    Returns
-    -------
-    ndarray
-        Flux in cm-2 s-1, shape (n,).
-    """
+    """Return the flux of a sky model in the bins of an energy axis, over the whole sky."""
     flux = flux_of_reference(model.spectral_model, energy_axis)
     return flux * template_totals(model.spatial_model, energy_axis)
 
 
 def template_totals(spatial: Any, energy: MapAxis | Floats) -> Floats:
-    """Return the integrals of a spatial model over the sky, at some energies.
-
-    They are 1 but for a template that is not normalised.
-
-    Parameters
-    ----------
-    spatial
-        A spatial model or None.
-    energy
-        Energies in TeV, shape (n,), or the bins in whose middle they are taken.
-
-    Returns
-    -------
-    ndarray
-        Integrals of the template's values, shape (n,).
-    """
+    """Return the integrals of a spatial model over the sky, at some energies."""
+    # They are 1 but for a template that is not normalised.
     if isinstance(energy, MapAxis):
         edges = energy.edges_in("TeV")
         energy = np.sqrt(edges[1:] * edges[:-1])
@@ -279,20 +164,7 @@ def _integral(spectral: Any, low: Any, high: Any) -> Any:
 
 
 def norm_weights(spectral_model: Any, energy_axis: MapAxis) -> Floats:
-    """Return the factors that a norm model puts on bins, taken at their centres.
-
-    Parameters
-    ----------
-    spectral_model
-        A norm model, as of `FoVBackgroundModel` and `TemplateNPredModel`.
-    energy_axis
-        The bins.
-
-    Returns
-    -------
-    ndarray
-        Factors, shape (n,).
-    """
+    """Return the factors that a norm model puts on bins, taken at their centres."""
     with jax.enable_x64(True):
         return np.asarray(_evaluate(_plain(spectral_model), energy_axis.center_in("TeV")))
 

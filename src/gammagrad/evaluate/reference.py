@@ -15,21 +15,7 @@ _ROUNDING = 1e-9
 
 
 def reference_model(model: SkyModel, energy_axis: MapAxis) -> SkyModel:
-    """Return a model whose spectrum alone is the flux, as that of a point source is.
-
-    Parameters
-    ----------
-    model
-        The model tested. A template that is not normalised has a part of the flux in its images.
-    energy_axis
-        True energies.
-
-    Returns
-    -------
-    SkyModel
-        The model itself, or one with a normalised template and the flux in a table, at the
-        template's energies or else at the edges of the axis.
-    """
+    """Return a model whose spectrum alone is the flux, as that of a point source is."""
     spatial = model.spatial_model
     if kind_of(spatial) != "template" or spatial.normalize or spatial.geom is None:
         return model

@@ -11,30 +11,14 @@ Floats = NDArray[np.float64]
 
 
 def psf_for_samples(kernels: Floats, sides: tuple[float, float] = (1.0, 1.0)) -> Floats:
-    r"""Broaden kernels narrower than their pixels, for images of samples instead of integrals.
-
-    A Gaussian of width p integrated over pixels has the variance :math:`p^2 + 1/12` along a side;
-    as weights at the pixel centres the integrals have, by Poisson's formula,
-
-    .. math:: p^2 + \frac{1}{12} + \frac{1}{2 \pi^2} \sum_{k \ge 1} (-1)^k
-              \left( 8 \pi^2 p^2 + \frac{2}{k^2} \right) e^{-2 \pi^2 p^2 k^2}
-
-    The sum is what the image of a smooth source would be too narrow by: 1/12 for a kernel of one
-    pixel, 1e-3 at p = 0.6. Some of the kernel's second differences makes up for it. Each kernel's
-    p is that of the round Gaussian with as much in its middle pixel.
-
-    Parameters
-    ----------
-    kernels
-        Integrals over pixels, shape (n, ky, kx), odd sides.
-    sides
-        Height and width of a pixel; only their ratio counts.
-
-    Returns
-    -------
-    ndarray
-        Weights of the same sums, shape (n, ky + 2, kx + 2).
-    """
+    """Broaden kernels narrower than their pixels, for images of samples instead of integrals."""
+    # A Gaussian of width p integrated over pixels has the variance :math:`p^2 + 1/12` along a side;
+    # as weights at the pixel centres the integrals have, by Poisson's formula,
+    # p^2 + \frac{1}{12} + \frac{1}{2 \pi^2} \sum_{k \ge 1} (-1)^k \left( 8 \pi^2 p^2 +
+    # \frac{2}{k^2} \right) e^{-2 \pi^2 p^2 k^2}
+    # The sum is what the image of a smooth source would be too narrow by: 1/12 for a kernel of one
+    # pixel, 1e-3 at p = 0.6. Some of the kernel's second differences makes up for it. Each kernel's
+    # p is that of the round Gaussian with as much in its middle pixel.
     least = min(sides)
     widths = np.concatenate([[0.0], np.geomspace(0.05, 1.5, 200) * max(sides) / least])
     ky, kx = kernels.shape[1:]

@@ -47,23 +47,13 @@ _SOFT_SCALE = 0.03
 
 
 class Sampling(NamedTuple):
-    """Numbers of samples of a spatial model.
+    """Numbers of samples of a spatial model."""
 
-    Parameters
-    ----------
-    oversampling
-        Finer pixels along the side of a pixel, on which the PSF acts; odd.
-    subsampling
-        Samples along the side of a finer pixel.
-    quadrature
-        Whether the samples are Gauss-Legendre nodes of the pixels; else they are equidistant.
-    share
-        Whether samples are shared by the finer pixels around them: their position counts.
-    """
-
-    oversampling: int = 1
-    subsampling: int = 1
+    oversampling: int = 1  # finer pixels along the side of a pixel, on which the PSF acts; odd
+    subsampling: int = 1  # samples along the side of a finer pixel
+    # whether the samples are Gauss-Legendre nodes of the pixels; else they are equidistant
     quadrature: bool = False
+    # whether samples are shared by the finer pixels around them: their position counts
     share: bool = False
 
     @property
@@ -73,35 +63,13 @@ class Sampling(NamedTuple):
 
 
 def check_sampling(sampling: str) -> None:
-    """Raise if a way of sampling is not known.
-
-    Parameters
-    ----------
-    sampling
-        Its name.
-
-    Raises
-    ------
-    ValueError
-        If it is neither "fine" nor "gammapy".
-    """
+    """Raise if a way of sampling is not known."""
     if sampling not in SAMPLINGS:
         raise InputError(f"sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.")
 
 
 def kind_of(spatial: Any) -> str:
-    """Return how a spatial model is evaluated: the `kind` of `FoldInputs`.
-
-    Parameters
-    ----------
-    spatial
-        A spatial model or None.
-
-    Returns
-    -------
-    str
-        "uniform", "point", "template" or "extended".
-    """
+    """Return how a spatial model is evaluated: the `kind` of `FoldInputs`."""
     if spatial is None:
         return "uniform"
     if isinstance(spatial, PointSpatialModel):
@@ -126,37 +94,12 @@ def _template_samples(spatial: TemplateSpatialModel, pixel: float) -> int:
 def choose_sampling(
     spatial: Any, pixel: float, half_width: float | None, sampling: str
 ) -> Sampling:
-    """Choose how finely to sample a spatial model.
-
-    A Gaussian needs no more than steps of its own sigma before a PSF: the error of the sum falls
-    as exp(-2 pi^2 sigma^2 / step^2). Any smaller source, and one with edges, is sampled within
-    finer pixels, small compared with the PSF. Without a PSF, or with one too narrow for them, the
-    integral over pixels itself must be right. The containment of Gaussians in squares of pixels
-    comes out right to 1e-3, for PSFs from a fiftieth of a pixel on.
-
-    Parameters
-    ----------
-    spatial
-        Spatial model, or None.
-    pixel
-        Size of the map's pixels in deg, the longest way across.
-    half_width
-        Half width at half maximum of the narrowest PSF in deg; None without one.
-    sampling
-        "fine", or "gammapy": the samples that gammapy 2.1 takes, averaged over pixels before the
-        PSF; a point source between pixels is shared by four.
-
-    Returns
-    -------
-    Sampling
-        The numbers of samples.
-
-    Raises
-    ------
-    ValueError
-        If "fine" samples, of which there are so many and no more, would miss a source because it
-        is much smaller than a pixel.
-    """
+    """Choose how finely to sample a spatial model."""
+    # A Gaussian needs no more than steps of its own sigma before a PSF: the error of the sum falls
+    # as exp(-2 pi^2 sigma^2 / step^2). Any smaller source, and one with edges, is sampled within
+    # finer pixels, small compared with the PSF. Without a PSF, or with one too narrow for them, the
+    # integral over pixels itself must be right. The containment of Gaussians in squares of pixels
+    # comes out right to 1e-3, for PSFs from a fiftieth of a pixel on.
     check_sampling(sampling)
     if kind_of(spatial) == "uniform":
         return Sampling()
@@ -245,22 +188,13 @@ def _bounded(n: float, spatial: Any, pixel: float) -> int:
 
 
 class Block(NamedTuple):
-    """A rectangle of pixels of a grid, which may reach beyond it.
+    """A rectangle of pixels of a grid, which may reach beyond it."""
 
-    Parameters
-    ----------
-    grid
-        The grid.
-    row, column
-        First pixel; may be negative.
-    shape
-        Rows and columns.
-    """
-
-    grid: WcsGeom
+    grid: WcsGeom  # the grid
+    # row, column: first pixel; may be negative
     row: int
     column: int
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # rows and columns
 
     @property
     def middle(self) -> tuple[float, float]:
@@ -281,35 +215,12 @@ class Block(NamedTuple):
         return y, x, np.tile(weights, ny), np.tile(weights, nx)
 
     def sky(self, sampling: Sampling) -> SkyCoord:
-        """Return the positions of the samples.
-
-        Parameters
-        ----------
-        sampling
-            Their numbers.
-
-        Returns
-        -------
-        SkyCoord
-            Positions, shape (ny n, nx n); NaN where there is no sky.
-        """
+        """Return the positions of the samples."""
         y, x, _, _ = self._points(sampling)
         return self.grid.pix_to_sky(x[None, :], y[:, None])
 
     def solid_angle(self, sampling: Sampling) -> Floats:
-        """Return the solid angles of the samples.
-
-        Parameters
-        ----------
-        sampling
-            Their numbers.
-
-        Returns
-        -------
-        ndarray
-            Sr, shape (ny n, nx n); the solid angle of each pixel times the weights of its
-            samples, 0 where there is no sky.
-        """
+        """Return the solid angles of the samples."""
         ny, nx = self.shape
         y, x = self.row + np.arange(ny + 1) - 0.5, self.column + np.arange(nx + 1) - 0.5
         corners = unit_vectors(*self.grid.pix_to_lonlat(x[None, :], y[:, None]))
@@ -321,20 +232,7 @@ class Block(NamedTuple):
 
 
 def lonlat(sky: SkyCoord, frame: str | None = None) -> tuple[Floats, Floats]:
-    """Return longitude and latitude in degrees.
-
-    Parameters
-    ----------
-    sky
-        Positions.
-    frame
-        "icrs", "galactic", ...; by default their own.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        Degrees.
-    """
+    """Return longitude and latitude in degrees."""
     if frame is not None and frame != sky.frame.name:
         sky = sky.transform_to(frame)
     data = sky.represent_as(UnitSphericalRepresentation)

@@ -168,31 +168,7 @@ def source_response(
     geom: WcsGeom,
     kernel_width: Any = None,
 ) -> SourceResponse:
-    """Prepare the kernel and exposure of a source search; see `estimate_kernel`.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel` with a spatial model, which sets the size of the kernel.
-    exposure
-        Exposure with the axis "energy_true".
-    psf, edisp
-        Instrument responses or None.
-    geom
-        Geometry of the counts.
-    kernel_width
-        Largest width of the kernel, as in `estimate_kernel`.
-
-    Returns
-    -------
-    SourceResponse
-        Arrays in numpy and double precision.
-
-    Raises
-    ------
-    ValueError
-        As `estimate_kernel`.
-    """
+    """Prepare the kernel and exposure of a source search; see `estimate_kernel`."""
     plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width)
     spatial, window, cut = None, None, (0, 0)
     if kind_of(model.spatial_model) == "point":

@@ -23,47 +23,25 @@ _SHRINK = 0.7
 
 @pytree
 class SourceWindow:
-    """What predicting the counts of one source takes, wherever its parameters go from here.
+    """What predicting the counts of one source takes, wherever its parameters go from here."""
 
-    Parameters
-    ----------
-    inputs
-        Arrays of the window without the exposure, which is cut from the map, unless the source
-        does not want it; None if the window lies outside the map.
-    start
-        Row and column of the map where the window begins, shape (2,), negative before its first
-        one: whole numbers, kept as floating ones so that the tree has a derivative as a whole.
-    place
-        Longitude, latitude, evaluation radius and scale (deg) the window was made for, and how
-        far the source may move or grow; shape (5,). None for a source without an edge.
-    shape
-        Rows and columns of the window; static.
-    covers
-        Whether it has all rows of the map, and all columns; static.
-    kind
-        What a source must have in common with the one the window was made for; static.
-    """
-
+    # arrays of the window without the exposure, which is cut from the map, unless the source does
+    # not want it; None if the window lies outside the map
     inputs: FoldInputs | None
+    # row and column of the map where the window begins, shape (2,), negative before its first one:
+    # whole numbers, kept as floating ones so that the tree has a derivative as a whole
     start: Any
+    # longitude, latitude, evaluation radius and scale (deg) the window was made for, and how far
+    # the source may move or grow; shape (5,). None for a source without an edge.
     place: Any
-    shape: tuple[int, int] = static_field()
+    shape: tuple[int, int] = static_field()  # rows and columns of the window; static
+    # whether it has all rows of the map, and all columns; static
     covers: tuple[bool, bool] = static_field()
+    # what a source must have in common with the one the window was made for; static
     kind: tuple[Any, ...] = static_field()
 
     def check(self, model: Any) -> None:
-        """Raise if a source is of another kind than the one the window was made for.
-
-        Parameters
-        ----------
-        model
-            The source.
-
-        Raises
-        ------
-        ValueError
-            If type or frame of its spatial model, or its `apply_irf`, are others.
-        """
+        """Raise if a source is of another kind than the one the window was made for."""
         if _kind(model) != self.kind:
             raise InputError(
                 f"model {model.name!r} has {_words(_kind(model))}, but the prediction was "
@@ -72,20 +50,7 @@ class SourceWindow:
             )
 
     def counts(self, spectral: Any, spatial: Any, exposure: ArrayLike) -> Array:
-        """Predict the counts of a source on the pixels of the window.
-
-        Parameters
-        ----------
-        spectral, spatial
-            The source's models.
-        exposure
-            Exposure of the whole map in cm2 s, shape (n_true, row, col).
-
-        Returns
-        -------
-        Array
-            Counts, shape (n_reco, *shape).
-        """
+        """Predict the counts of a source on the pixels of the window."""
         assert self.inputs is not None
         inputs = self.inputs
         if inputs.exposure is None:
@@ -94,35 +59,11 @@ class SourceWindow:
         return fold_bounded(spectral, spatial, inputs)
 
     def add_to(self, total: Array, counts: Array) -> Array:
-        """Add predicted counts to those of a map.
-
-        Parameters
-        ----------
-        total
-            Counts, shape (n_reco, row, col).
-        counts
-            Counts in the window, see `counts`.
-
-        Returns
-        -------
-        Array
-            The sum.
-        """
+        """Add predicted counts to those of a map."""
         return add_window(total, counts.astype(total.dtype), self.start, self.covers)
 
     def holds(self, model: Any) -> bool:
-        """Return whether the window still fits a source.
-
-        Parameters
-        ----------
-        model
-            The source, with known parameters.
-
-        Returns
-        -------
-        bool
-            False if it moved or grew out of the window, or became too small for its samples.
-        """
+        """Return whether the window still fits a source."""
         if self.place is None:
             return True
         lon, lat, radius, scale, room = (float(x) for x in np.asarray(self.place))
@@ -146,29 +87,7 @@ def source_window(
     room: float = CUTOUT_MARGIN,
     like: SourceWindow | None = None,
 ) -> SourceWindow:
-    """Prepare the prediction of a source on a map.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`, with known position and size.
-    exposure, psf, edisp, energy_axis, geom, sampling, room
-        As in `prepare`.
-    like
-        A window of the source before it changed, on the same map. If that still holds the source
-        the new one has the same pixels, so that what was compiled for it is not compiled again;
-        the instrument's responses are those of the source's present position.
-
-    Returns
-    -------
-    SourceWindow
-        The window, which stands for nothing if it lies outside the map.
-
-    Raises
-    ------
-    ValueError
-        If axes are missing or the geometries differ.
-    """
+    """Prepare the prediction of a source on a map."""
     spatial, kind = model.spatial_model, _kind(model)
     place = np.append(_place(spatial), room) if is_compact(spatial) else None
     around = None

@@ -47,36 +47,18 @@ CUTOUT_MARGIN = 0.1
 
 
 class Circle(NamedTuple):
-    """A part of the sky that a window holds, and as much around it as the PSF is wide.
+    """A part of the sky that a window holds, and as much around it as the PSF is wide."""
 
-    Parameters
-    ----------
-    centre
-        Its middle.
-    radius
-        Its radius in deg.
-    """
-
-    centre: SkyCoord
-    radius: float
+    centre: SkyCoord  # its middle
+    radius: float  # its radius in deg
 
 
 class Window(NamedTuple):
-    """Where a model contributes to a map, and the arrays for it.
+    """Where a model contributes to a map, and the arrays for it."""
 
-    Parameters
-    ----------
-    inputs
-        Arrays of the window, see `FoldInputs`.
-    target
-        Rows and columns of the map that the window covers.
-    source
-        The same pixels in the window.
-    """
-
-    inputs: FoldInputs
-    target: tuple[slice, slice]
-    source: tuple[slice, slice]
+    inputs: FoldInputs  # arrays of the window, see `FoldInputs`
+    target: tuple[slice, slice]  # rows and columns of the map that the window covers
+    source: tuple[slice, slice]  # the same pixels in the window
 
 
 def prepare(
@@ -90,45 +72,10 @@ def prepare(
     room: float = CUTOUT_MARGIN,
     around: Circle | None = None,
 ) -> Window | None:
-    """Collect what predicting the counts of a sky model on a map needs.
-
-    A model with an edge is evaluated on a window around it: the width of the PSF, plus twice
-    (its radius + `room`), odd numbers of pixels. Any other is evaluated on the whole map and,
-    with "fine" sampling, half a PSF beyond its edges, whence counts come in.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`.
-    exposure
-        Exposure with the axis "energy_true".
-    psf, edisp
-        Instrument responses or None. They are taken at the model's position, for a model without
-        an edge at the middle of the map.
-    energy_axis
-        Bins of reconstructed energy.
-    geom
-        Geometry of the counts, with the pixels of the exposure.
-    sampling
-        "fine" or "gammapy", see `choose_sampling`.
-    room
-        How far in deg the model may move or grow within the window.
-    around
-        What the window of a model with an edge is to hold, by default the model and the room
-        around it.
-
-    Returns
-    -------
-    Window or None
-        The arrays; None if the window lies wholly outside the map. They hold for other
-        parameters of the model as long as it stays within `room` of its place and does
-        not shrink so much that it needs more samples.
-
-    Raises
-    ------
-    ValueError
-        If axes are missing or the geometries differ.
-    """
+    """Collect what predicting the counts of a sky model on a map needs."""
+    # A model with an edge is evaluated on a window around it: the width of the PSF, plus twice (its
+    # radius + `room`), odd numbers of pixels. Any other is evaluated on the whole map and, with
+    # "fine" sampling, half a PSF beyond its edges, whence counts come in.
     check_sampling(sampling)
     geom = geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
@@ -209,22 +156,7 @@ def _overlap(window: Block) -> tuple[tuple[slice, slice], tuple[slice, slice]] |
 
 
 def exposure_of(model: Any, exposure: Map, window: Block) -> Floats:
-    """Return the exposure in a window, beyond the map that of the nearest pixel of the map.
-
-    Parameters
-    ----------
-    model
-        A `SkyModel`; if it does not want the exposure, this is 1.
-    exposure
-        Exposure.
-    window
-        The window.
-
-    Returns
-    -------
-    ndarray
-        Exposure in cm2 s, shape (n_true, ny, nx), 0 where it is not finite.
-    """
+    """Return the exposure in a window, beyond the map that of the nearest pixel of the map."""
     rows, columns = (
         np.clip(start + np.arange(n), 0, size - 1)
         for start, n, size in zip(
@@ -248,30 +180,7 @@ def fold_inputs(
     matrix: Floats,
     sampling: str,
 ) -> FoldInputs:
-    """Put the arrays of a window together.
-
-    Parameters
-    ----------
-    spatial
-        Spatial model or None.
-    window, core
-        The window, and the part in its middle where the model is sampled.
-    choice
-        Numbers of samples.
-    exposure
-        Exposure in the window, shape (n_true, ny, nx).
-    axis_true
-        True energies.
-    kernel, matrix
-        PSF and energy dispersion.
-    sampling
-        "fine" or "gammapy": a point source is shared by four pixels before the PSF acts.
-
-    Returns
-    -------
-    FoldInputs
-        The arrays.
-    """
+    """Put the arrays of a window together."""
     kind = kind_of(spatial)
     here = choice
     if kind == "point":

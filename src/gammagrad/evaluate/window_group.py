@@ -18,51 +18,21 @@ from gammagrad.evaluate.source_window import SourceWindow
 
 @pytree
 class WindowGroup:
-    """The windows of one or several sources of one kind, of as many pixels and samples.
+    """The windows of one or several sources of one kind, of as many pixels and samples."""
 
-    However many they are, what predicts their counts is compiled once, as long as their spectra
-    are of one kind.
+    # However many they are, what predicts their counts is compiled once, as long as their spectra
+    # are of one kind.
 
-    Parameters
-    ----------
-    windows
-        The windows in one: each array has an axis of sources in front.
-    names
-        Names of the sources; static.
-    """
-
-    windows: SourceWindow
-    names: tuple[str, ...] = static_field()
+    windows: SourceWindow  # the windows in one: each array has an axis of sources in front
+    names: tuple[str, ...] = static_field()  # names of the sources; static
 
     def check(self, models: Mapping[str, Any]) -> None:
-        """Raise if a source is of another kind than the one its window was made for.
-
-        Parameters
-        ----------
-        models
-            Sources by name.
-
-        Raises
-        ------
-        ValueError
-            See `SourceWindow.check`.
-        """
+        """Raise if a source is of another kind than the one its window was made for."""
         for name in self.names:
             self.windows.check(models[name])
 
     def outline(self, name: str) -> SourceWindow:
-        """Return the window of a source without the arrays to predict its counts.
-
-        Parameters
-        ----------
-        name
-            Name of the source.
-
-        Returns
-        -------
-        SourceWindow
-            What says where it lies.
-        """
+        """Return the window of a source without the arrays to predict its counts."""
         i = self.names.index(name)
         place = None if self.windows.place is None else np.asarray(self.windows.place)[i]
         return replace(
@@ -70,37 +40,11 @@ class WindowGroup:
         )
 
     def holds(self, models: Mapping[str, Any]) -> bool:
-        """Return whether all windows still fit their sources.
-
-        Parameters
-        ----------
-        models
-            Sources by name, with known parameters.
-
-        Returns
-        -------
-        bool
-            See `SourceWindow.holds`.
-        """
+        """Return whether all windows still fit their sources."""
         return all(self.outline(name).holds(models[name]) for name in self.names)
 
     def add_to(self, total: Array, models: Mapping[str, Any], exposure: ArrayLike) -> Array:
-        """Add the predicted counts of the sources to those of a map.
-
-        Parameters
-        ----------
-        total
-            Counts, shape (n_reco, row, col).
-        models
-            Sources by name.
-        exposure
-            Exposure of the whole map in cm2 s, shape (n_true, row, col).
-
-        Returns
-        -------
-        Array
-            The sum.
-        """
+        """Add the predicted counts of the sources to those of a map."""
         parts = [(models[name].spectral_model, models[name].spatial_model) for name in self.names]
         if self.windows.inputs is None:
             return total
@@ -132,21 +76,7 @@ class WindowGroup:
 def group_windows(
     windows: Mapping[str, SourceWindow], models: Mapping[str, Any]
 ) -> tuple[WindowGroup, ...]:
-    """Put together the windows of sources that are alike.
-
-    Parameters
-    ----------
-    windows
-        Windows by the name of the source, in numpy.
-    models
-        The sources by name.
-
-    Returns
-    -------
-    tuple
-        The groups. Only point sources that are placed between pixels share one: others take
-        long to predict, and are quicker if they need not wait for each other.
-    """
+    """Put together the windows of sources that are alike."""
     groups: dict[Any, list[str]] = {}
     for name, window in windows.items():
         model = models[name]

@@ -47,22 +47,7 @@ def _blocks(geom: WcsGeom) -> Iterator[_Block]:
 
 
 def in_circles(geom: WcsGeom, position: SkyCoord, radii: Floats) -> Bools:
-    """Return which pixels have their centre in one of some circles on the sphere.
-
-    Parameters
-    ----------
-    geom
-        Geometry.
-    position
-        Middles of the circles, shape (n,), in any frame, on the map or not.
-    radii
-        Radii in deg, shape (n,). A centre on the edge, to a part of 1e-9, is inside.
-
-    Returns
-    -------
-    ndarray of bool
-        Shape (ny, nx), false where there is no sky.
-    """
+    """Return which pixels have their centre in one of some circles on the sphere."""
     inside = np.zeros(geom.shape_image, bool)
     data = position.transform_to(geom.frame_object).represent_as(UnitSphericalRepresentation)
     lon_0, lat_0 = np.atleast_1d(data.lon.deg), np.atleast_1d(data.lat.deg)
@@ -83,32 +68,7 @@ def in_circles(geom: WcsGeom, position: SkyCoord, radii: Floats) -> Bools:
 
 
 def in_regions(geom: WcsGeom, regions: list[Any], point_radius: float | None = None) -> Bools:
-    """Return which pixels have their centre in the shapes of a region file.
-
-    Parameters
-    ----------
-    geom
-        Geometry.
-    regions
-        Regions of the package regions. Those marked as excluding (with a minus sign, in a file)
-        are taken out of the union of all others.
-    point_radius
-        Radius in deg of a circle around points; None if points are an error.
-
-    Returns
-    -------
-    ndarray of bool
-        Shape (ny, nx).
-
-    Raises
-    ------
-    ImportError
-        If the package regions is not installed.
-    TypeError
-        If something is no region.
-    ValueError
-        If there are points without a radius, or a shape that is none.
-    """
+    """Return which pixels have their centre in the shapes of a region file."""
     package = import_regions()
     inside, outside = np.zeros((2, *geom.shape_image), bool)
     for region in regions:
@@ -215,11 +175,9 @@ def _box(geom: WcsGeom, region: Any, width: Any, height: Any) -> Bools:
 
 
 def _offsets(geom: WcsGeom, region: Any) -> tuple[Floats, Floats]:
-    """Return how far pixels are from a region's middle, along its width and its height.
-
-    The distance is that on the sphere, the direction the one in which a great circle leaves the
-    middle. At the angle 0 the width points west.
-    """
+    """Return how far pixels are from a region's middle, along its width and its height."""
+    # The distance is that on the sphere, the direction the one in which a great circle leaves the
+    # middle. At the angle 0 the width points west.
     pixels = geom.get_skycoord().transform_to(region.center.frame)
     distance = region.center.separation(pixels).deg
     direction = region.center.position_angle(pixels).rad - region.angle.to_value("rad")
@@ -274,18 +232,7 @@ def _in_polygon(geom: WcsGeom, vertices: SkyCoord, package: Any) -> Bools:
 
 
 def full_turn(geom: WcsGeom) -> Floats | None:
-    """Return the step in pixels that a full turn in longitude takes.
-
-    Parameters
-    ----------
-    geom
-        Geometry.
-
-    Returns
-    -------
-    ndarray or None
-        Columns and rows, shape (2,); None for projections on which no step is a turn.
-    """
+    """Return the step in pixels that a full turn in longitude takes."""
     if geom.projection not in ("CAR", "CEA", "MER"):
         return None
     return np.asarray(np.linalg.solve(geom.wcs.pixel_scale_matrix, [360.0, 0.0]))

@@ -25,22 +25,9 @@ _Side = tuple[int, int, int]  # row and column of a pixel, and which of its side
 
 
 def outlines(area: Bools) -> Iterator[Corners]:
-    """Return polygons around the true pixels of a mask.
-
-    They do not overlap, and together cover just these pixels. Pixels that touch in a corner alone
-    are in different polygons. An area with holes is cut in two along rows at each of them.
-
-    Parameters
-    ----------
-    area
-        Mask, shape (ny, nx).
-
-    Yields
-    ------
-    ndarray
-        Corners (x, y) of one polygon in pixels, 0 at the centre of the first one, counter-clockwise
-        on the map, shape (n, 2). The first is not repeated; no side is longer than 8 pixels.
-    """
+    """Return polygons around the true pixels of a mask."""
+    # They do not overlap, and together cover just these pixels. Pixels that touch in a corner alone
+    # are in different polygons. An area with holes is cut in two along rows at each of them.
     padded = np.pad(np.asarray(area, bool), 1)
     sides = _sides(padded, np.zeros(padded.shape, bool))
     loops = list(_loops(padded, sides))
@@ -53,20 +40,7 @@ def outlines(area: Bools) -> Iterator[Corners]:
 
 
 def row_boxes(area: Bools, margin: float) -> Iterator[Corners]:
-    """Return one thin box for each run of true pixels in a row.
-
-    Parameters
-    ----------
-    area
-        Mask, shape (ny, nx).
-    margin
-        How far the boxes reach beyond the centres of pixels, in pixels, below 1.
-
-    Yields
-    ------
-    ndarray
-        Corners (x, y) in pixels, shape (n, 2), with no side longer than 8 pixels.
-    """
+    """Return one thin box for each run of true pixels in a row."""
     padded = np.pad(np.asarray(area, np.int8), ((0, 0), (1, 1)))
     rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
     _, stops = np.nonzero(np.diff(padded, axis=1) == -1)
@@ -79,10 +53,8 @@ def row_boxes(area: Bools, margin: float) -> Iterator[Corners]:
 
 
 def _sides(padded: Bools, cut: Bools) -> NDArray[np.bool_]:
-    """Return which sides of pixels are part of an outline, shape (4, ny, nx).
-
-    `cut` is true where a pixel is parted from the one below it.
-    """
+    """Return which sides of pixels are part of an outline, shape (4, ny, nx)."""
+    # `cut` is true where a pixel is parted from the one below it.
     sides = np.zeros((4, *padded.shape), bool)
     sides[_BOTTOM, 1:] = padded[1:] & (~padded[:-1] | cut[1:])
     sides[_TOP, :-1] = padded[:-1] & (~padded[1:] | cut[1:])
@@ -131,13 +103,11 @@ def _is_hole(loop: list[_Side]) -> bool:
 
 
 def _cuts(padded: Bools, holes: list[list[_Side]]) -> Bools:
-    """Return where to part rows so that no area has a hole.
-
-    From the leftmost side of a hole the area is cut to the left until it ends, and from the
-    rightmost to the right. A cut ends outside, or at another hole which reaches farther, so that
-    the cuts lead from hole to hole outside on either side, and part what is above from what is
-    below.
-    """
+    """Return where to part rows so that no area has a hole."""
+    # From the leftmost side of a hole the area is cut to the left until it ends, and from the
+    # rightmost to the right. A cut ends outside, or at another hole which reaches farther, so that
+    # the cuts lead from hole to hole outside on either side, and part what is above from what is
+    # below.
     cut = np.zeros(padded.shape, bool)
     for hole in holes:
         col, row = min((c, r) for r, c, s in hole if s == _RIGHT)

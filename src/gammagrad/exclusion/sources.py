@@ -38,26 +38,7 @@ _RADII = ("radius", "exclusion_radius", "radius_deg")
 
 
 def circle_list(geom: WcsGeom, circles: Any) -> Iterable[Circles]:
-    """Return circles given as tuples.
-
-    Parameters
-    ----------
-    geom
-        Geometry in whose frame plain coordinates are.
-    circles
-        One, or a sequence, of (position, radius) or (longitude, latitude, radius): a `SkyCoord`;
-        angles as numbers in deg, texts or quantities.
-
-    Yields
-    ------
-    (SkyCoord, ndarray)
-        Positions, shape (n,), and radii in deg.
-
-    Raises
-    ------
-    ValueError
-        If one is neither, or a radius is negative or not finite.
-    """
+    """Return circles given as tuples."""
     if isinstance(circles, tuple) and circles and not isinstance(circles[0], tuple | list):
         circles = [circles]
     for circle in circles:
@@ -80,29 +61,7 @@ def circle_list(geom: WcsGeom, circles: Any) -> Iterable[Circles]:
 
 
 def source_circles(geom: WcsGeom, table: Any, radius: Any = None) -> Circles:
-    """Return a circle for every row of a table of sources.
-
-    Parameters
-    ----------
-    geom
-        Geometry in whose frame columns ``lon`` and ``lat`` are.
-    table
-        Table, or the name of a file with one. Positions are looked for in columns of the usual
-        names; their units count, and columns without one are in deg. Texts are read as hours (for
-        right ascension) or degrees, minutes and seconds.
-    radius
-        One radius for all, or the name of a column; by default a column ``radius``.
-
-    Returns
-    -------
-    (SkyCoord, ndarray)
-        Positions, shape (n,), and radii in deg.
-
-    Raises
-    ------
-    ValueError
-        If the columns are not there, or have values that are no positions or radii.
-    """
+    """Return a circle for every row of a table of sources."""
     name = "the table" if isinstance(table, Table) else fspath(table)
     if not isinstance(table, Table):
         table = read_source_table(table)

@@ -33,62 +33,28 @@ _NOTICEABLE = 0.05
 
 
 class Settings(NamedTuple):
-    """What is the same for all candidates.
+    """What is the same for all candidates."""
 
-    Parameters
-    ----------
-    names
-        Full names of the free parameters.
-    scale_name
-        Full name of the parameter that fluxes are proportional to.
-    max_shift
-        How far in deg a source may move.
-    max_iterations, tolerance
-        As in `gammagrad.fit`.
-    """
-
-    names: tuple[str, ...]
-    scale_name: str
-    max_shift: float
+    names: tuple[str, ...]  # full names of the free parameters
+    scale_name: str  # full name of the parameter that fluxes are proportional to
+    max_shift: float  # how far in deg a source may move
+    # max_iterations, tolerance: as in `gammagrad.fit`
     max_iterations: int
     tolerance: float
 
 
 class Tried(NamedTuple):
-    """What came of the fit of a candidate.
+    """What came of the fit of a candidate."""
 
-    Parameters
-    ----------
-    result
-        The fit.
-    ts
-        Statistic without the source less that with it.
-    flux, flux_err
-        Integral flux in the candidate's energies and its error, cm-2 s-1.
-    """
-
-    result: FitResult
-    ts: float
+    result: FitResult  # the fit
+    ts: float  # statistic without the source less that with it
+    # flux, flux_err: integral flux in the candidate's energies and its error, cm-2 s-1
     flux: float
     flux_err: float
 
 
 class Candidate:
-    """A candidate, its data, and what is known of it so far.
-
-    Parameters
-    ----------
-    fields
-        The datasets.
-    cutouts
-        The data around it in each of them.
-    models
-        The source where its fit starts, with bounds and settings.
-    group
-        Lowest and highest energy in TeV.
-    settings
-        What is the same for all.
-    """
+    """A candidate, its data, and what is known of it so far."""
 
     def __init__(
         self,
@@ -190,18 +156,7 @@ class Candidate:
 
     @staticmethod
     def position_of(models: Models) -> SkyCoord:
-        """Return the position of the source in a set of models.
-
-        Parameters
-        ----------
-        models
-            The models.
-
-        Returns
-        -------
-        SkyCoord
-            In the frame of the source's model.
-        """
+        """Return the position of the source in a set of models."""
         spatial = models[0].spatial_model
         return SkyCoord(float(spatial.lon_0), float(spatial.lat_0), unit="deg", frame=spatial.frame)
 

@@ -17,21 +17,7 @@ _LEAST = 128
 
 
 def on_common_size(dataset: MapDataset, models: Models) -> MapDataset:
-    """Return a dataset with pixels added behind its last row and column, which have no weight.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    models
-        The models to fit. With one that belongs to the whole map, which is evaluated with the
-        response at its middle or has its shape, the dataset is returned as it is.
-
-    Returns
-    -------
-    MapDataset
-        The dataset; its statistic is the same for every value of the parameters.
-    """
+    """Return a dataset with pixels added behind its last row and column, which have no weight."""
     size = dataset.geom.shape_image
     shape = image_room(*size, least=_LEAST)
     if shape == size or any(map(_of_whole_map, models.for_dataset(dataset.name))):

@@ -17,38 +17,16 @@ _PART = 1e-3
 
 
 class Covariance(NamedTuple):
-    """Covariance of the free parameters.
+    """Covariance of the free parameters."""
 
-    Parameters
-    ----------
-    matrix
-        Shape (n, n): 0 for what is fixed, NaN for what is not determined.
-    undetermined
-        Parameters along which the statistic does not change, with others or alone, shape (n,).
-    saddle
-        Parameters along which the statistic curves down: no minimum. Shape (n,).
-    """
-
-    matrix: Floats
+    matrix: Floats  # shape (n, n): 0 for what is fixed, NaN for what is not determined
+    # parameters along which the statistic does not change, with others or alone, shape (n,)
     undetermined: Bools
-    saddle: Bools
+    saddle: Bools  # parameters along which the statistic curves down: no minimum. Shape (n,).
 
 
 def covariance_of(bowl: Bowl, fixed: Bools) -> Covariance:
-    """Invert the curvature of the statistic, as far as that makes sense.
-
-    Parameters
-    ----------
-    bowl
-        Second derivatives at the minimum.
-    fixed
-        Parameters that count as known, such as those at a bound, shape (n,).
-
-    Returns
-    -------
-    Covariance
-        Twice the inverse, as the statistic is minus twice the logarithm of the likelihood.
-    """
+    """Invert the curvature of the statistic, as far as that makes sense."""
     part = bowl.without(fixed)
     if not np.all(np.isfinite(part.values)):
         matrix = np.full((len(fixed), len(fixed)), np.nan)

@@ -23,36 +23,16 @@ _CONTAINED, _SIGMAS = 0.95, 3.0
 
 
 class Cutout(NamedTuple):
-    """Where a cutout lies.
+    """Where a cutout lies."""
 
-    Parameters
-    ----------
-    row, column
-        First pixel of the map in it; may be negative.
-    likelihood
-        The likelihood of the data in it and one source.
-    """
-
+    # row, column: first pixel of the map in it; may be negative
     row: int
     column: int
-    likelihood: Any
+    likelihood: Any  # the likelihood of the data in it and one source
 
 
 def typical_psf(dataset: MapDataset, position: SkyCoord) -> float:
-    """Return the sigma of a Gaussian about as wide as the PSF of a dataset.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    position
-        Where.
-
-    Returns
-    -------
-    float
-        Deg, the median over energies; 0 without a PSF.
-    """
+    """Return the sigma of a Gaussian about as wide as the PSF of a dataset."""
     if dataset.psf is None:
         return 0.0
     widths = dataset.psf.half_widths(dataset.psf.valid_position(position))
@@ -61,19 +41,7 @@ def typical_psf(dataset: MapDataset, position: SkyCoord) -> float:
 
 
 class Field:
-    """A dataset as arrays to be cut out of, and what has been found in it.
-
-    Parameters
-    ----------
-    dataset
-        The dataset. Its own models are part of the background.
-    sampling
-        As in `MapDataset.npred`.
-    position
-        Where its PSF sets the size of cutouts.
-    reach
-        How far in deg sources extend and move.
-    """
+    """A dataset as arrays to be cut out of, and what has been found in it."""
 
     def __init__(
         self, dataset: MapDataset, sampling: str, position: SkyCoord, reach: float
@@ -134,20 +102,7 @@ class Field:
         return math.floor(y + 0.5) - self.half[0], math.floor(x + 0.5) - self.half[1]
 
     def has_data(self, position: SkyCoord, energies: tuple[float, float]) -> bool:
-        """Return whether any bin around a position has a weight.
-
-        Parameters
-        ----------
-        position
-            The position.
-        energies
-            Energies to use, in TeV.
-
-        Returns
-        -------
-        bool
-            False also for a position off the map.
-        """
+        """Return whether any bin around a position has a weight."""
         target, _ = self._overlap(*self._first(position))
         return bool(self.weights[target][self._chosen(energies)].any())
 
@@ -159,25 +114,7 @@ class Field:
     def cut(
         self, position: SkyCoord, energies: tuple[float, float], models: Any, room: float
     ) -> Cutout:
-        """Prepare the likelihood of a source and the data around it.
-
-        Parameters
-        ----------
-        position
-            The source.
-        energies
-            Energies in TeV to use: bins whose middle lies outside get no weight.
-        models
-            The source as a model at this position.
-        room
-            How far in deg it may move or grow.
-
-        Returns
-        -------
-        Cutout
-            The data in the pixels around it, as many for all sources; those beyond the map have
-            no weight.
-        """
+        """Prepare the likelihood of a source and the data around it."""
         row, column = self._first(position)
         shape = (2 * self.half[0] + 1, 2 * self.half[1] + 1)
         image = self.image.window(row, column, shape)
@@ -204,39 +141,14 @@ class Field:
         return Cutout(row, column, likelihood.with_data(weights=weights))
 
     def add(self, group: Any, cutout: Cutout, counts: Floats) -> None:
-        """Add the counts predicted for a source to those of the sources found.
-
-        Parameters
-        ----------
-        group
-            The energies it was found in; only sources of one group are together in a field.
-        cutout
-            Where.
-        counts
-            Counts, shape (energy, row, col); negative to take a source out.
-        """
+        """Add the counts predicted for a source to those of the sources found."""
         if group not in self._found:
             self._found[group] = np.zeros_like(self.background)
         target, source = self._overlap(cutout.row, cutout.column)
         self._found[group][target] += counts[source]
 
     def others(self, group: Any, cutout: Cutout, counts: Floats) -> Floats:
-        """Return the counts of all other sources around one of them.
-
-        Parameters
-        ----------
-        group
-            The energies it was found in.
-        cutout
-            Where.
-        counts
-            Its own counts among those added, shape (energy, row, col).
-
-        Returns
-        -------
-        ndarray
-            Counts, same shape.
-        """
+        """Return the counts of all other sources around one of them."""
         total = np.zeros_like(counts)
         target, source = self._overlap(cutout.row, cutout.column)
         total[source] = self._found[group][target]
@@ -244,31 +156,9 @@ class Field:
         return np.where(total - counts > 1e-9, total - counts, 0.0)
 
     def own_background(self, cutout: Cutout) -> Floats:
-        """Return the background without any of the sources found.
-
-        Parameters
-        ----------
-        cutout
-            Where.
-
-        Returns
-        -------
-        ndarray
-            Counts, shape (energy, row, col).
-        """
+        """Return the background without any of the sources found."""
         return self._pick(self.background, cutout.row, cutout.column)
 
     def used_bins(self, energies: tuple[float, float]) -> int:
-        """Return how many energy bins have any weight.
-
-        Parameters
-        ----------
-        energies
-            Energies to use, in TeV.
-
-        Returns
-        -------
-        int
-            The number.
-        """
+        """Return how many energy bins have any weight."""
         return int(np.count_nonzero(self.weights[self._chosen(energies)].any(axis=(1, 2))))

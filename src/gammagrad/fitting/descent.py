@@ -25,23 +25,7 @@ _NEAR = 1e-2
 
 
 def descend(run: Run, frame: Frame, optimiser: Any = None) -> Point:
-    """Go down from the origin of a frame until close to the minimum.
-
-    Parameters
-    ----------
-    run
-        The fit.
-    frame
-        Coordinates in which the statistic is close to a round bowl.
-    optimiser
-        An `optax.GradientTransformation`, whose updates are taken as they are; None for L-BFGS
-        with a line search.
-
-    Returns
-    -------
-    Point
-        The best point found.
-    """
+    """Go down from the origin of a frame until close to the minimum."""
     best = run.evaluate(frame, np.zeros(len(frame.origin)))
     if not best.is_finite:
         return best

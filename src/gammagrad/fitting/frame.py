@@ -37,42 +37,18 @@ _INSIDE = 0.1
 
 @pytree
 class Frame:
-    """Coordinates of a fit; see the module.
+    """Coordinates of a fit; see the module."""
 
-    Parameters
-    ----------
-    origin
-        Values of the parameters at the origin, shape (n,).
-    scale
-        Expected errors, shape (n,).
-    lower, upper
-        Bounds, infinite where there is none, shape (n,).
-    centre
-        The numbers u at the origin, shape (n,).
-    matrix
-        From the coordinates to these numbers, shape (n, n).
-    """
-
-    origin: Any
-    scale: Any
+    origin: Any  # values of the parameters at the origin, shape (n,)
+    scale: Any  # expected errors, shape (n,)
+    # lower, upper: bounds, infinite where there is none, shape (n,)
     lower: Any
     upper: Any
-    centre: Any
-    matrix: Any
+    centre: Any  # the numbers u at the origin, shape (n,)
+    matrix: Any  # from the coordinates to these numbers, shape (n, n)
 
     def to_parameters(self, z: Array) -> Array:
-        """Return the values of the parameters.
-
-        Parameters
-        ----------
-        z
-            Coordinates, shape (n,).
-
-        Returns
-        -------
-        Array
-            Values, shape (n,), within the bounds.
-        """
+        """Return the values of the parameters."""
         u = jnp.asarray(self.centre) + jnp.dot(self.matrix, z, precision=lax.Precision.HIGHEST)
         s, has_low, has_high = self.scale, jnp.isfinite(self.lower), jnp.isfinite(self.upper)
         low = jnp.where(has_low, self.lower, self.origin)
@@ -86,21 +62,7 @@ class Frame:
 
 
 def error_scales(values: Floats, information: Floats) -> Floats:
-    """Return the error of each parameter, were all others known.
-
-    Parameters
-    ----------
-    values
-        Values of the parameters, shape (n,).
-    information
-        Expected curvature of the statistic, shape (n, n).
-
-    Returns
-    -------
-    ndarray
-        Errors, shape (n,). A tenth of its value, or 0.1, for a parameter that the statistic does
-        not depend on.
-    """
+    """Return the error of each parameter, were all others known."""
     diagonal = np.diag(information)
     known = np.isfinite(diagonal) & (diagonal > 0)
     fallback = 0.1 * np.where(values != 0, np.abs(values), 1.0)
@@ -108,23 +70,7 @@ def error_scales(values: Floats, information: Floats) -> Floats:
 
 
 def make_frame(values: Floats, information: Floats, lower: Floats, upper: Floats) -> Frame:
-    """Make the coordinates for a fit that starts somewhere.
-
-    Parameters
-    ----------
-    values
-        Values at the start, within the bounds; on a bound they are moved inside, as the slope
-        with respect to the coordinates vanishes there. Shape (n,).
-    information
-        Expected curvature of the statistic there, shape (n, n).
-    lower, upper
-        Bounds, shape (n,).
-
-    Returns
-    -------
-    Frame
-        The coordinates; the origin is the start.
-    """
+    """Make the coordinates for a fit that starts somewhere."""
     scale = np.minimum(error_scales(values, information), upper - lower)
     margin = np.minimum(_INSIDE * scale, 0.25 * (upper - lower))
     origin = np.clip(values, lower + margin, upper - margin)
@@ -143,18 +89,7 @@ def make_frame(values: Floats, information: Floats, lower: Floats, upper: Floats
 
 
 def plain_frame(n: int) -> Frame:
-    """Return the coordinates that are the parameters themselves.
-
-    Parameters
-    ----------
-    n
-        Number of parameters.
-
-    Returns
-    -------
-    Frame
-        The coordinates, without bounds.
-    """
+    """Return the coordinates that are the parameters themselves."""
     none = np.full(n, np.inf)
     return Frame(np.zeros(n), np.ones(n), -none, none, np.zeros(n), np.eye(n))
 

@@ -28,38 +28,15 @@ _SPARE = 1e-2
 
 
 class Bowl(NamedTuple):
-    """Curvature around a point, in parameters divided by their scales.
+    """Curvature around a point, in parameters divided by their scales."""
 
-    Parameters
-    ----------
-    values
-        Eigenvalues, shape (n,).
-    vectors
-        Eigenvectors as columns, shape (n, n).
-    scale
-        Scales, shape (n,).
-    """
-
-    values: Floats
-    vectors: Floats
-    scale: Floats
+    values: Floats  # eigenvalues, shape (n,)
+    vectors: Floats  # eigenvectors as columns, shape (n, n)
+    scale: Floats  # scales, shape (n,)
 
     @classmethod
     def of(cls, curvature: Floats, scale: Floats) -> Bowl:
-        """Take the curvature apart.
-
-        Parameters
-        ----------
-        curvature
-            Second derivatives of the statistic, shape (n, n).
-        scale
-            Expected errors, for parameters in which the statistic does not curve up.
-
-        Returns
-        -------
-        Bowl
-            The parts.
-        """
+        """Take the curvature apart."""
         diagonal = np.diag(curvature)
         curved = np.isfinite(diagonal) & (diagonal * scale**2 > _FLAT)
         scale = np.where(curved, np.sqrt(2.0 / np.where(curved, diagonal, 1.0)), scale)
@@ -81,18 +58,7 @@ class Bowl(NamedTuple):
         return bool(np.all(np.isfinite(self.values) & (self.is_null | (self.values > 0))))
 
     def without(self, fixed: Bools) -> Bowl:
-        """Return the curvature with some parameters held where they are.
-
-        Parameters
-        ----------
-        fixed
-            Which ones, shape (n,).
-
-        Returns
-        -------
-        Bowl
-            The curvature, in which these are on their own, with that of a known parameter.
-        """
+        """Return the curvature with some parameters held where they are."""
         matrix = (self.vectors * self.values[None, :]) @ self.vectors.T
         if not np.all(np.isfinite(matrix)):
             return self
@@ -102,20 +68,7 @@ class Bowl(NamedTuple):
         return Bowl(values, vectors, self.scale)
 
     def step(self, gradient: Floats, fixed: Bools) -> tuple[Floats, float]:
-        """Return Newton's step and the decrease of the statistic it promises.
-
-        Parameters
-        ----------
-        gradient
-            Gradient with respect to the parameters, shape (n,).
-        fixed
-            Parameters that stay, shape (n,).
-
-        Returns
-        -------
-        (ndarray, float)
-            Step, shape (n,), downhill also where the curvature is negative, and decrease.
-        """
+        """Return Newton's step and the decrease of the statistic it promises."""
         inner = self.without(fixed)
         if not np.all(np.isfinite(inner.values)):
             return np.zeros_like(gradient), np.inf
@@ -127,22 +80,7 @@ class Bowl(NamedTuple):
 
 
 def at_bounds(run: Run, values: Floats, gradient: Floats | None = None) -> Bools:
-    """Return which parameters are at a bound, pushed against it if a gradient is given.
-
-    Parameters
-    ----------
-    run
-        The fit.
-    values
-        Values of the parameters, shape (n,).
-    gradient
-        Gradient of the statistic with respect to them.
-
-    Returns
-    -------
-    ndarray
-        Bool, shape (n,).
-    """
+    """Return which parameters are at a bound, pushed against it if a gradient is given."""
     low, high = values <= run.lower, values >= run.upper
     if gradient is None:
         return low | high
@@ -150,72 +88,25 @@ def at_bounds(run: Run, values: Floats, gradient: Floats | None = None) -> Bools
 
 
 class Found(NamedTuple):
-    """Where a fit ended.
+    """Where a fit ended."""
 
-    Parameters
-    ----------
-    point
-        The point; the gradient is with respect to the parameters.
-    bowl
-        Second derivatives there; None where the statistic is not a number.
-    edm
-        Estimated distance to the minimum, in the statistic.
-    """
-
-    point: Point
-    bowl: Bowl | None
-    edm: float
+    point: Point  # the point; the gradient is with respect to the parameters
+    bowl: Bowl | None  # second derivatives there; None where the statistic is not a number
+    edm: float  # estimated distance to the minimum, in the statistic
 
     def fixed(self, run: Run) -> Bools:
-        """Return which parameters are held by a bound.
-
-        Parameters
-        ----------
-        run
-            The fit.
-
-        Returns
-        -------
-        ndarray
-            Bool, shape (n,).
-        """
+        """Return which parameters are held by a bound."""
         return at_bounds(run, self.point.values, self.point.gradient)
 
     def is_minimum(self, run: Run) -> bool:
-        """Return whether this is a minimum, within the tolerance.
-
-        Parameters
-        ----------
-        run
-            The fit.
-
-        Returns
-        -------
-        bool
-            True if the statistic is flat and curves down in no direction that the bounds leave.
-        """
+        """Return whether this is a minimum, within the tolerance."""
         if self.bowl is None or not self.edm <= run.tolerance:
             return False
         return self.bowl.without(self.fixed(run)).is_convex
 
 
 def polish(run: Run, values: Floats, scale: Floats) -> Found:
-    """Go the rest of the way to the minimum, or to where the prediction is not good any more.
-
-    Parameters
-    ----------
-    run
-        The fit.
-    values
-        Values of the free parameters close to it, shape (n,).
-    scale
-        Their expected errors.
-
-    Returns
-    -------
-    Found
-        The end of the way.
-    """
+    """Go the rest of the way to the minimum, or to where the prediction is not good any more."""
     point = run.evaluate(plain_frame(len(values)), values)
     while point.is_finite:
         bowl = Bowl.of(run.curvature(point), scale)

@@ -22,54 +22,22 @@ Floats = NDArray[np.float64]
 
 @pytree
 class Problem:
-    """A statistic and the numbers it depends on.
+    """A statistic and the numbers it depends on."""
 
-    Parameters
-    ----------
-    likelihoods
-        One `DatasetLikelihood` per dataset.
-    references
-        For each of them the statistic per bin of a prediction equal to the counts. Differences
-        from it are sums of small numbers, in which small changes are seen.
-    models
-        The models, without settings.
-    places
-        Leaf, and index in it or None, of each free parameter; static.
-    """
-
-    likelihoods: tuple[Any, ...]
+    likelihoods: tuple[Any, ...]  # one `DatasetLikelihood` per dataset
+    # for each of them the statistic per bin of a prediction equal to the counts. Differences from
+    # it are sums of small numbers, in which small changes are seen.
     references: tuple[Any, ...]
-    models: Models
+    models: Models  # the models, without settings
+    # leaf, and index in it or None, of each free parameter; static
     places: tuple[tuple[int, int | None], ...] = static_field()
 
     def models_at(self, values: Array) -> Models:
-        """Return the models with other values of the free parameters.
-
-        Parameters
-        ----------
-        values
-            The values, shape (n,).
-
-        Returns
-        -------
-        Models
-            The models.
-        """
+        """Return the models with other values of the free parameters."""
         return with_values(self.models, self.places, values)
 
     def stat(self, values: Array) -> tuple[Array, tuple[Array, ...]]:
-        """Return the statistic, less that of a perfect prediction, and the prediction.
-
-        Parameters
-        ----------
-        values
-            Values of the free parameters, shape (n,).
-
-        Returns
-        -------
-        (Array, tuple of Array)
-            The sum over all datasets and bins, and the predicted counts of each dataset.
-        """
+        """Return the statistic, less that of a perfect prediction, and the prediction."""
         models = self.models_at(values)
         total, predicted = jnp.zeros(()), []
         for likelihood, reference in zip(self.likelihoods, self.references, strict=True):
@@ -89,40 +57,13 @@ class Problem:
         return float(sum(np.sum(reference) for reference in self.references))
 
     def observing(self, counts: Iterable[Any]) -> Problem:
-        """Return the problem with other counts.
-
-        Parameters
-        ----------
-        counts
-            Counts of each dataset. With those predicted for some parameters, the curvature of the
-            statistic there is twice Fisher's information.
-
-        Returns
-        -------
-        Problem
-            The problem. Its references are as they were: they have no part in derivatives.
-        """
+        """Return the problem with other counts."""
         pairs = zip(self.likelihoods, counts, strict=True)
         return replace(self, likelihoods=tuple(own.with_data(counts=data) for own, data in pairs))
 
 
 def with_values(models: Models, places: Iterable[tuple[int, int | None]], values: Array) -> Models:
-    """Return models with other values of some parameters, without checks: for traced code.
-
-    Parameters
-    ----------
-    models
-        The models.
-    places
-        Leaf, and index in it or None, of each parameter.
-    values
-        Their values, shape (n,).
-
-    Returns
-    -------
-    Models
-        The new models.
-    """
+    """Return models with other values of some parameters, without checks: for traced code."""
     leaves, tree = jax.tree.flatten(models)
     for i, (leaf, element) in enumerate(places):
         if element is None:
@@ -133,41 +74,13 @@ def with_values(models: Models, places: Iterable[tuple[int, int | None]], values
 
 
 def parameter_indices(models: Models, names: Iterable[str]) -> tuple[tuple[int, int | None], ...]:
-    """Return where parameters are in the tree of models.
-
-    Parameters
-    ----------
-    models
-        The models.
-    names
-        Full names of the parameters.
-
-    Returns
-    -------
-    tuple
-        Leaf, and index in it or None, of each.
-    """
+    """Return where parameters are in the tree of models."""
     places = models.places()
     return tuple((places[name].leaf, places[name].element) for name in names)
 
 
 def make_problem(likelihoods: Sequence[Any], models: Models, names: Sequence[str]) -> Problem:
-    """Collect what the compiled functions need.
-
-    Parameters
-    ----------
-    likelihoods
-        One `DatasetLikelihood` per dataset.
-    models
-        The models.
-    names
-        Full names of the free parameters.
-
-    Returns
-    -------
-    Problem
-        The problem, all its numbers float64 arrays, so that equal shapes compile once.
-    """
+    """Collect what the compiled functions need."""
     plain = jax.tree.map(lambda leaf: np.asarray(leaf, dtype=float), models)
     return Problem(
         likelihoods=tuple(likelihoods),
@@ -186,44 +99,17 @@ def _perfect(likelihood: Any) -> Floats:
 
 
 class Evaluated(NamedTuple):
-    """The statistic at a place, and what goes with it.
+    """The statistic at a place, and what goes with it."""
 
-    Parameters
-    ----------
-    stat
-        Statistic as of `Problem.stat`.
-    gradient
-        Its gradient with respect to the coordinates, shape (n,).
-    values
-        Values of the free parameters, shape (n,).
-    npred
-        Predicted counts of each dataset.
-    """
-
-    stat: Any
-    gradient: Any
-    values: Any
-    npred: tuple[Any, ...]
+    stat: Any  # statistic as of `Problem.stat`
+    gradient: Any  # its gradient with respect to the coordinates, shape (n,)
+    values: Any  # values of the free parameters, shape (n,)
+    npred: tuple[Any, ...]  # predicted counts of each dataset
 
 
 @compiled
 def evaluate(problem: Problem, frame: Frame, z: Array) -> Evaluated:
-    """Return the statistic, its gradient, the parameters and the predicted counts.
-
-    Parameters
-    ----------
-    problem
-        Data and models.
-    frame
-        The coordinates.
-    z
-        Where, in these coordinates, shape (n,).
-
-    Returns
-    -------
-    Evaluated
-        What is there.
-    """
+    """Return the statistic, its gradient, the parameters and the predicted counts."""
 
     def stat(z: Array) -> tuple[Array, Any]:
         values = frame.to_parameters(z)
@@ -236,20 +122,7 @@ def evaluate(problem: Problem, frame: Frame, z: Array) -> Evaluated:
 
 @compiled
 def curvature(problem: Problem, values: Array) -> Array:
-    """Return the exact second derivatives of the statistic.
-
-    Parameters
-    ----------
-    problem
-        Data and models.
-    values
-        Values of the free parameters, shape (n,).
-
-    Returns
-    -------
-    Array
-        Matrix, shape (n, n), in the parameters' own units.
-    """
+    """Return the exact second derivatives of the statistic."""
     gradient = jax.grad(lambda values: problem.stat(values)[0])
     # one direction after the other: the memory of one
     directions = jnp.eye(values.shape[0], dtype=values.dtype)

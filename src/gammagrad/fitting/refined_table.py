@@ -39,40 +39,17 @@ _REPLACED = ("ra", "dec", "glon", "glat", "ts", "sqrt_ts", "flux", "flux_err")
 
 
 class Ellipse(NamedTuple):
-    """An ellipse of standard deviations.
+    """An ellipse of standard deviations."""
 
-    Parameters
-    ----------
-    major, minor
-        Semi-axes.
-    angle
-        Direction of the major one in deg, from the second axis to the first, in [0, 180).
-    """
-
+    # major, minor: semi-axes
     major: float
     minor: float
+    # direction of the major one in deg, from the second axis to the first, in [0, 180)
     angle: float
 
 
 def error_ellipse(covariance: Floats) -> Ellipse:
-    """Return the ellipse of a covariance.
-
-    Parameters
-    ----------
-    covariance
-        Matrix to the east and to the north, shape (2, 2).
-
-    Returns
-    -------
-    Ellipse
-        Semi-axes of one standard deviation and position angle; NaN if an entry is.
-
-    Examples
-    --------
-    >>> ellipse = error_ellipse(np.array([[4.0, 0.0], [0.0, 1.0]]))
-    >>> float(ellipse.major), float(ellipse.minor), float(ellipse.angle)
-    (2.0, 1.0, 90.0)
-    """
+    """Return the ellipse of a covariance."""
     if not np.all(np.isfinite(covariance)):
         return Ellipse(np.nan, np.nan, np.nan)
     values, vectors = np.linalg.eigh(covariance)
@@ -84,22 +61,7 @@ def error_ellipse(covariance: Floats) -> Ellipse:
 def refined_table(
     peaks: QTable, candidates: Sequence[Candidate | str], names: Sequence[str]
 ) -> QTable:
-    """Write what was fitted into a copy of a table of peaks.
-
-    Parameters
-    ----------
-    peaks
-        The peaks.
-    candidates
-        Their fits in the same order; where there was none, why.
-    names
-        Full names of the free parameters.
-
-    Returns
-    -------
-    QTable
-        The table that `refine_peaks` describes.
-    """
+    """Write what was fitted into a copy of a table of peaks."""
     table, free = peaks.copy(), {name.split(".")[-1] for name in names}
     n = len(peaks)
     for name, unit in {"ts": None, "sqrt_ts": None, "flux": _FLUX, "flux_err": _FLUX}.items():
@@ -191,22 +153,7 @@ def _position_errors(result: Any, position: SkyCoord) -> dict[str, float]:
 
 
 def turned_covariance(covariance: Floats, position: SkyCoord, frame: str) -> Floats:
-    """Turn a covariance from the directions of one frame into those of another.
-
-    Parameters
-    ----------
-    covariance
-        Matrix to the east and north in the frame of the position, shape (2, 2).
-    position
-        Where.
-    frame
-        Name of the other frame.
-
-    Returns
-    -------
-    ndarray
-        Matrix to the east and north in that frame.
-    """
+    """Turn a covariance from the directions of one frame into those of another."""
     north = position.directional_offset_by(0 * u.deg, 1e-3 * u.deg)
     there = position.transform_to(frame)
     angle = there.position_angle(north.transform_to(frame)).rad

@@ -17,26 +17,7 @@ from gammagrad.models import Models
 def make_result(
     run: Run, found: Found, names: Sequence[str], models: Models, covariance: bool
 ) -> FitResult:
-    """Put the result of a fit together.
-
-    Parameters
-    ----------
-    run
-        The fit.
-    found
-        Where it ended.
-    names
-        Full names of the free parameters.
-    models
-        The models, with any values of these.
-    covariance
-        Whether the covariance is wanted.
-
-    Returns
-    -------
-    FitResult
-        The result.
-    """
+    """Put the result of a fit together."""
     values, n = found.point.values, len(names)
     fixed = found.fixed(run)
     unknown = np.full((n, n), np.nan)

@@ -16,27 +16,13 @@ Floats = NDArray[np.float64]
 
 
 class Point(NamedTuple):
-    """A place and what the statistic is there.
+    """A place and what the statistic is there."""
 
-    Parameters
-    ----------
-    z
-        Coordinates in some frame, shape (n,).
-    values
-        Values of the free parameters, shape (n,).
-    stat
-        Statistic, less that of a perfect prediction.
-    gradient
-        Its gradient in the frame's coordinates, shape (n,).
-    npred
-        Predicted counts of each dataset, wherever JAX keeps them.
-    """
-
-    z: Floats
-    values: Floats
-    stat: float
-    gradient: Floats
-    npred: tuple[Any, ...]
+    z: Floats  # coordinates in some frame, shape (n,)
+    values: Floats  # values of the free parameters, shape (n,)
+    stat: float  # statistic, less that of a perfect prediction
+    gradient: Floats  # its gradient in the frame's coordinates, shape (n,)
+    npred: tuple[Any, ...]  # predicted counts of each dataset, wherever JAX keeps them
 
     @property
     def is_finite(self) -> bool:
@@ -45,23 +31,7 @@ class Point(NamedTuple):
 
 
 class Run:
-    """One fit under way: its data, its bounds, and the record of what it did.
-
-    Parameters
-    ----------
-    problem
-        Data and models.
-    lower, upper
-        Bounds of the free parameters, shape (n,).
-    max_iterations
-        How many steps may be made in all.
-    tolerance
-        Distance from the minimum, in the statistic, at which the fit is done.
-    watcher
-        Called with the statistic after each step.
-    holds
-        Says whether the prediction is good for some values of the free parameters.
-    """
+    """One fit under way: its data, its bounds, and the record of what it did."""
 
     def __init__(
         self,
@@ -84,20 +54,7 @@ class Run:
         self._watcher = watcher
 
     def evaluate(self, frame: Frame, z: Floats) -> Point:
-        """Evaluate the statistic and its gradient.
-
-        Parameters
-        ----------
-        frame
-            The coordinates.
-        z
-            Where, shape (n,).
-
-        Returns
-        -------
-        Point
-            What is there.
-        """
+        """Evaluate the statistic and its gradient."""
         self.n_evaluations += 1
         there = evaluate(self.problem, frame, z)
         stat, gradient, values = jax.device_get((there.stat, there.gradient, there.values))
@@ -107,43 +64,15 @@ class Run:
         return point
 
     def curvature(self, point: Point) -> Floats:
-        """Return the second derivatives of the statistic.
-
-        Parameters
-        ----------
-        point
-            Where.
-
-        Returns
-        -------
-        ndarray
-            Matrix, shape (n, n).
-        """
+        """Return the second derivatives of the statistic."""
         return np.asarray(curvature(self.problem, point.values))
 
     def information(self, point: Point) -> Floats:
-        """Return the second derivatives expected on average, were the models true.
-
-        Parameters
-        ----------
-        point
-            Where.
-
-        Returns
-        -------
-        ndarray
-            Twice Fisher's information, shape (n, n): without negative eigenvalues.
-        """
+        """Return the second derivatives expected on average, were the models true."""
         return np.asarray(curvature(self.problem.observing(point.npred), point.values))
 
     def step_done(self, point: Point) -> None:
-        """Take down that a step led to a better point.
-
-        Parameters
-        ----------
-        point
-            Where it led.
-        """
+        """Take down that a step led to a better point."""
         self.niter += 1
         stat = point.stat + self.problem.offset()
         self.history.append(stat)
@@ -155,16 +84,5 @@ class Run:
         return self.niter < self.max_iterations
 
     def noise(self, stat: float) -> float:
-        """Return how far two values of the statistic may differ by rounding alone.
-
-        Parameters
-        ----------
-        stat
-            The statistic, less that of a perfect prediction.
-
-        Returns
-        -------
-        float
-            The difference.
-        """
+        """Return how far two values of the statistic may differ by rounding alone."""
         return 1e-11 * (1.0 + abs(stat))

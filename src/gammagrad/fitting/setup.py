@@ -23,25 +23,7 @@ _LEAST = {"sigma": 0.02, "r_0": 0.1, "width": 0.1}
 
 
 def check_datasets(datasets: Any) -> list[MapDataset]:
-    """Return datasets as a list, or say what is wrong with them.
-
-    Parameters
-    ----------
-    datasets
-        One dataset or several.
-
-    Returns
-    -------
-    list
-        The datasets.
-
-    Raises
-    ------
-    TypeError
-        If something is no dataset.
-    ValueError
-        If there is none, one has no counts, or two have one name.
-    """
+    """Return datasets as a list, or say what is wrong with them."""
     if not isinstance(datasets, MapDataset | Iterable):
         raise InputTypeError(f"a fit takes MapDatasets; got {type(datasets).__name__}.")
     found = [datasets] if isinstance(datasets, MapDataset) else list(datasets)
@@ -62,18 +44,7 @@ def check_datasets(datasets: Any) -> list[MapDataset]:
 
 
 def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:
-    """Raise if an option of a fit is not of its kind.
-
-    Parameters
-    ----------
-    max_iterations, tolerance, sampling
-        As in `gammagrad.fit`.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """Raise if an option of a fit is not of its kind."""
     check_sampling(sampling)
     whole = isinstance(max_iterations, int | np.integer) and not isinstance(max_iterations, bool)
     if not whole or max_iterations < 0:
@@ -87,27 +58,7 @@ def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:
 
 
 def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
-    """Return the models to fit: those given, or those of all datasets.
-
-    Parameters
-    ----------
-    models
-        A model, several, a `Models`, or None.
-    datasets
-        The datasets.
-
-    Returns
-    -------
-    Models
-        The models.
-
-    Raises
-    ------
-    TypeError
-        If something is no model.
-    ValueError
-        If there is none, or two datasets have different models of one name.
-    """
+    """Return the models to fit: those given, or those of all datasets."""
     if models is not None:
         if not isinstance(models, Iterable | Component):
             raise InputTypeError(
@@ -144,25 +95,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def free_names(models: Models, datasets: Iterable[MapDataset]) -> tuple[str, ...]:
-    """Return the parameters to fit: free ones of models that apply to any of the datasets.
-
-    Parameters
-    ----------
-    models
-        The models.
-    datasets
-        The datasets.
-
-    Returns
-    -------
-    tuple
-        Full names.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Return the parameters to fit: free ones of models that apply to any of the datasets."""
     wanted = [dataset.name for dataset in datasets]
     used = Models(models)
     names: list[str] = []
@@ -176,27 +109,7 @@ def free_names(models: Models, datasets: Iterable[MapDataset]) -> tuple[str, ...
 
 
 def fit_bounds(models: Models, names: Sequence[str], pixel: float = 0.0) -> tuple[Floats, Floats]:
-    """Return the bounds of parameters, a little inside of what a model excludes.
-
-    Parameters
-    ----------
-    models
-        The models with the values at the start.
-    names
-        Full names of the parameters.
-    pixel
-        Size of a pixel in deg: a source does not become much smaller, if it does not start so.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        Lower and upper bounds, infinite where there is none.
-
-    Raises
-    ------
-    ValueError
-        If a parameter starts outside of its bounds.
-    """
+    """Return the bounds of parameters, a little inside of what a model excludes."""
     values, bounds, places = models.parameters, models.bounds, models.places()
     ends = []
     for name in names:

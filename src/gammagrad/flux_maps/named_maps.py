@@ -15,19 +15,7 @@ from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityErro
 
 
 class NamedMaps(Mapping[str, Map]):
-    """Maps by name, a reference model and metadata; the base of `FluxMaps`.
-
-    Parameters
-    ----------
-    data : Mapping of str to Map
-        Maps on one geometry with an energy axis.
-    reference_model : SkyModel, optional
-        The model whose norm was fitted, or its spectral model.
-    meta : dict, optional
-        What is known about the run. Copied.
-    gti : astropy.table.Table, optional
-        Good time intervals of the data.
-    """
+    """Maps by name, a reference model and metadata; the base of `FluxMaps`."""
 
     def __init__(
         self,

@@ -20,32 +20,7 @@ class StatusTable(QTable):
 
 
 def status_table(status: Map) -> StatusTable:
-    """Count the pixels of each status.
-
-    Parameters
-    ----------
-    status : Map
-        Codes of `gammagrad.core.norm.solve.Status`, with an energy axis.
-
-    Returns
-    -------
-    StatusTable
-        One row for every code that occurs in an energy group, the most frequent first:
-        ``energy_group``, ``energy_min``, ``energy_max``, ``code``, ``pixels`` and ``meaning``, a
-        sentence.
-
-    Examples
-    --------
-    >>> from gammagrad.maps.axes.axes import MapAxis
-    >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=1)
-    >>> status = Map.create(npix=(4, 3), axes=[axis], dtype="int8")
-    >>> status.data[0, 0] = 1
-    >>> print(status_table(status)["code", "pixels", "meaning"])
-    code pixels                             meaning
-    ---- ------ ----------------------------------------------------------------
-       0      8 fitted: the derivative of the fit statistic vanishes at the norm
-       1      4 no counts in the kernel's window: the norm is the physical bound
-    """
+    """Count the pixels of each status."""
     edges = _readable(status.geom.axes["energy"].edges)
     rows = []
     for group, plane in enumerate(status.data):

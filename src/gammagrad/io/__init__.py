@@ -15,9 +15,9 @@ from gammagrad.io.source_tables import TABLE_SUFFIXES, read_source_table
 from gammagrad.io.yaml_file import read_yaml, write_yaml
 
 __all__ = [
+    "TABLE_SUFFIXES",
     "FluxMapsContent",
     "Hypothesis",
-    "TABLE_SUFFIXES",
     "expand_path",
     "file_sha256",
     "hdu_names",

@@ -32,27 +32,9 @@ _own: set[Path] = set()  # the temporary files that this process writes just now
 def write_files(
     files: Sequence[tuple[str | os.PathLike[str], Content]], overwrite: bool = False
 ) -> None:
-    """Write files, all of them whole or none at all.
-
-    All are written beside their places first, then moved there. A file that is replaced keeps its
-    mode; where a link stands, the file that it points to is replaced.
-
-    Parameters
-    ----------
-    files
-        Path and content of each.
-    overwrite
-        Replace files that are there.
-
-    Raises
-    ------
-    FileIsThereError
-        If one is there and is not to be replaced.
-    FileMissingError
-        If a folder does not exist.
-    FileAccessError
-        If one cannot be written.
-    """
+    """Write files, all of them whole or none at all."""
+    # All are written beside their places first, then moved there. A file that is replaced keeps its
+    # mode; where a link stands, the file that it points to is replaced.
     targets = check_targets([path for path, _ in files], overwrite)
     with contextlib.ExitStack() as stack:
         written = []
@@ -230,22 +212,5 @@ def text_content(text: str) -> Content:
 
 
 def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write a text file, whole or not at all.
-
-    Parameters
-    ----------
-    text : str
-        What to write, as UTF-8.
-    filename : str or path
-        Path of the file.
-    overwrite : bool
-        Replace a file that is there.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and is not to be replaced.
-    FileNotFoundError
-        If its folder does not exist.
-    """
+    """Write a text file, whole or not at all."""
     write_files([(filename, text_content(text))], overwrite)

@@ -23,18 +23,7 @@ def _columns(axis: MapAxis) -> tuple[str, str, str]:
 
 
 def axes_to_header(axes: MapAxes) -> dict[str, str]:
-    """Return the header cards that say which columns belong to which axis.
-
-    Parameters
-    ----------
-    axes
-        The axes.
-
-    Returns
-    -------
-    dict
-        Values of AXCOLSi and INTERPi, i from 1.
-    """
+    """Return the header cards that say which columns belong to which axis."""
     cards: dict[str, str] = {}
     for i, axis in enumerate(axes, start=1):
         centre, low, high = _columns(axis)
@@ -44,20 +33,7 @@ def axes_to_header(axes: MapAxes) -> dict[str, str]:
 
 
 def axes_to_table(axes: MapAxes, name: str) -> fits.BinTableHDU:
-    """Return the table of the bins of all axes: one row for each image.
-
-    Parameters
-    ----------
-    axes
-        The axes.
-    name
-        Name of the table.
-
-    Returns
-    -------
-    BinTableHDU
-        The table, with the first axis fastest.
-    """
+    """Return the table of the bins of all axes: one row for each image."""
     shape = axes.shape
     columns = [fits.Column("CHANNEL", "K", array=np.arange(int(np.prod(shape))))]
     for i, axis in enumerate(axes):
@@ -74,18 +50,7 @@ def axes_to_table(axes: MapAxes, name: str) -> fits.BinTableHDU:
 
 
 def unit_to_fits(unit: Any) -> str:
-    """Return a unit as FITS spells it.
-
-    Parameters
-    ----------
-    unit
-        An astropy unit.
-
-    Returns
-    -------
-    str
-        The text; in astropy's own spelling if FITS has none.
-    """
+    """Return a unit as FITS spells it."""
     try:
         return str(unit.to_string("fits"))
     except ValueError:
@@ -93,30 +58,9 @@ def unit_to_fits(unit: Any) -> str:
 
 
 def axes_from_hdus(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...] | None) -> MapAxes:
-    """Find the axes of an image or of a table of values.
-
-    They are looked for in the table that BANDSHDU names, in ``<name>_BANDS``, in EBOUNDS or
-    ENERGIES (as the Fermi tools write), and in the third axis of the image's coordinates.
-
-    Parameters
-    ----------
-    hdus
-        All HDUs of the file.
-    hdu
-        The HDU of the map.
-    shape
-        Shape of the image without rows and columns; None for a table of values.
-
-    Returns
-    -------
-    MapAxes
-        The axes, the fastest first; none if there is one bin and nothing is said about it.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing on the axes, or it does not fit the data.
-    """
+    """Find the axes of an image or of a table of values."""
+    # They are looked for in the table that BANDSHDU names, in ``<name>_BANDS``, in EBOUNDS or
+    # ENERGIES (as the Fermi tools write), and in the third axis of the image's coordinates.
     if shape == ():
         return MapAxes()
     name = card_text(hdu.header, "BANDSHDU", f"{hdu.name}_BANDS", hdu.name)
@@ -134,20 +78,7 @@ def axes_from_hdus(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...] | None) 
 
 
 def check_bands(hdus: fits.HDUList, by_name: bool = False) -> None:
-    """Check that every table of bins still has its map, which a damaged header hides.
-
-    Parameters
-    ----------
-    hdus
-        All HDUs of the file.
-    by_name
-        Whether the name says whose the table is, and a card BANDSHDU elsewhere does not.
-
-    Raises
-    ------
-    ValueError
-        If one has none, or two HDUs have one name.
-    """
+    """Check that every table of bins still has its map, which a damaged header hides."""
     names = [name for hdu in hdus if (name := hdu.name)]
     owned = set() if by_name else {hdu.header.get("BANDSHDU") for hdu in hdus}
     for name in names:

@@ -20,18 +20,7 @@ _LARGEST = 5_000_000
 
 
 def import_regions() -> Any:
-    """Return the package regions.
-
-    Returns
-    -------
-    module
-        The package.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message says how to get it.
-    """
+    """Return the package regions."""
     try:
         import regions
     except ImportError as error:
@@ -43,27 +32,7 @@ def import_regions() -> Any:
 
 @reads_file
 def read_ds9(filename: str | PathLike[str]) -> list[Any]:
-    """Read a region file of DS9.
-
-    Parameters
-    ----------
-    filename : str or path
-        The file.
-
-    Returns
-    -------
-    list
-        The regions, objects of the package regions.
-
-    Raises
-    ------
-    ImportError
-        If the package regions is not installed.
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it cannot be read, or has no region.
-    """
+    """Read a region file of DS9."""
     regions = import_regions()
     path = expand_path(filename)
     if not path.is_file():
@@ -93,24 +62,7 @@ def write_ds9_polygons(
     filename: str | PathLike[str],
     overwrite: bool = False,
 ) -> None:
-    """Write polygons as a region file of DS9.
-
-    Parameters
-    ----------
-    polygons : sequence of (ndarray, ndarray)
-        Longitudes and latitudes of the corners of each, in deg. They are written to 1e-9 deg.
-    frame : str
-        Frame of the coordinates: "icrs", "galactic" or "fk5".
-    filename : str or path
-        File to write.
-    overwrite : bool
-        Replace an existing file.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and `overwrite` is false.
-    """
+    """Write polygons as a region file of DS9."""
     lines = ["# Region file format: DS9 version 4.1", "global color=green width=1", frame]
     for lon, lat in polygons:
         corners = np.stack([np.asarray(lon), np.asarray(lat)], axis=1).ravel()

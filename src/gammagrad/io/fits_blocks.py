@@ -42,48 +42,18 @@ _TEXT = re.compile(r"\s*'((?:[^']|'')*)'")
 
 
 class Block(NamedTuple):
-    """Where an HDU lies in a file, and the cards of its header as they are written.
+    """Where an HDU lies in a file, and the cards of its header as they are written."""
 
-    Attributes
-    ----------
-    label
-        What to call it: its name, or its number.
-    start, data, stop
-        Where its header, its data and the next HDU begin.
-    cards
-        What stands behind ``=``, by keyword.
-    """
-
-    label: str
+    label: str  # what to call it: its name, or its number
+    # start, data, stop: where its header, its data and the next HDU begin
     start: int
     data: int
     stop: int
-    cards: Mapping[str, str]
+    cards: Mapping[str, str]  # what stands behind ``=``, by keyword
 
 
 def read_blocks(content: bytes, size: int, packed: bool) -> list[Block]:
-    """Find the HDUs of a FITS file.
-
-    Parameters
-    ----------
-    content
-        The file, unpacked.
-    size
-        Size in bytes of the file on disk.
-    packed
-        Whether it is compressed there.
-
-    Returns
-    -------
-    list of Block
-        Its HDUs.
-
-    Raises
-    ------
-    ValueError
-        If the file is not FITS, is cut off, has more than its HDUs, declares more than it has, or
-        unpacks to more than memory should be given to.
-    """
+    """Find the HDUs of a FITS file."""
     blocks: list[Block] = []
     start = 0
     while start < len(content):
@@ -284,22 +254,7 @@ def missing_extensions(blocks: list[Block]) -> int:
 
 
 def check_sums(content: bytes, blocks: list[Block]) -> tuple[list[str], list[str]]:
-    """Compare the checksums of a file with its bytes.
-
-    Parameters
-    ----------
-    content
-        The file.
-    blocks
-        Its HDUs.
-
-    Returns
-    -------
-    list of str
-        Labels of HDUs whose data are not those that DATASUM was made of.
-    list of str
-        Labels of those whose data are right, or have no sum, and whose header is another.
-    """
+    """Compare the checksums of a file with its bytes."""
     data, headers = [], []
     for block in blocks:
         stored = text_of(block.cards, "DATASUM").strip()

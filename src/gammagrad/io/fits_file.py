@@ -34,34 +34,7 @@ _GZIP = b"\x1f\x8b"
 
 @reads_file
 def read_hdus(filename: Filename, checksum: bool = True) -> fits.HDUList:
-    """Read a FITS file into memory.
-
-    Parameters
-    ----------
-    filename
-        Path of the file, compressed or not.
-    checksum
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    HDUList
-        All of its HDUs with their data; the file is closed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not FITS, is cut off, or an HDU is damaged: its header cannot be read, or
-        its data do not have the sum that its card DATASUM says.
-
-    Warns
-    -----
-    InputWarning
-        If only a header does not have its checksum: somebody edited it. If there are fewer
-        extensions than the card NEXTEND says.
-    """
+    """Read a FITS file into memory."""
     path = expand_path(filename)
     if not path.is_file():
         raise FileMissingError(f"no file {str(path)!r}.")
@@ -151,26 +124,7 @@ def _hdus(labels: Sequence[str]) -> str:
 def write_hdus(
     hdus: Sequence[Any], filename: Filename, overwrite: bool = False, checksum: bool = False
 ) -> None:
-    """Write HDUs to a FITS file, whole or not at all.
-
-    Parameters
-    ----------
-    hdus
-        The HDUs; an empty primary one is put first if it is missing.
-    filename
-        Path of the file; one ending in ".gz" is compressed.
-    overwrite
-        Replace a file that is there.
-    checksum
-        Give each HDU its checksum.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and is not to be replaced.
-    FileNotFoundError
-        If its folder does not exist.
-    """
+    """Write HDUs to a FITS file, whole or not at all."""
     write_files([(filename, fits_content(hdus, filename, checksum))], overwrite)
 
 
@@ -196,27 +150,7 @@ def fits_content(hdus: Sequence[Any], filename: Filename, checksum: bool = False
 
 
 def card_text(header: Any, keyword: str, default: str = "", label: str = "") -> str:
-    """Return a card that must be a text, without blanks around it.
-
-    Parameters
-    ----------
-    header
-        The header.
-    keyword, default
-        The card, and what it is where it is missing.
-    label
-        What to call the HDU in an error.
-
-    Returns
-    -------
-    str
-        The text.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
+    """Return a card that must be a text, without blanks around it."""
     value = header.get(keyword, default)
     if not isinstance(value, str):
         where = f"HDU {label!r}: " if label else ""
@@ -238,41 +172,12 @@ def card_json(header: Any, keyword: str) -> Any:
 
 
 def hdu_names(hdus: fits.HDUList) -> str:
-    """Return the names of HDUs for an error message.
-
-    Parameters
-    ----------
-    hdus
-        The HDUs.
-
-    Returns
-    -------
-    str
-        Names, or numbers of those that have none, with commas.
-    """
+    """Return the names of HDUs for an error message."""
     return ", ".join(hdu.name or f"number {i}" for i, hdu in enumerate(hdus))
 
 
 def get_hdu(hdus: fits.HDUList, name: str | int) -> Any:
-    """Return one HDU.
-
-    Parameters
-    ----------
-    hdus
-        The HDUs.
-    name
-        Name or number.
-
-    Returns
-    -------
-    HDU
-        The HDU.
-
-    Raises
-    ------
-    ValueError
-        If it is not there; the message names those that are.
-    """
+    """Return one HDU."""
     try:
         return hdus[name]
     except (KeyError, IndexError) as error:
@@ -280,17 +185,6 @@ def get_hdu(hdus: fits.HDUList, name: str | int) -> Any:
 
 
 def file_sha256(filename: Filename) -> str:
-    """Return the SHA-256 checksum of a file.
-
-    Parameters
-    ----------
-    filename
-        Path of the file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 checksum of a file."""
     with open(expand_path(filename), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -53,18 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """Return JSON that survives a FITS card: ASCII, without quotes and ampersands of its own.
-
-    Parameters
-    ----------
-    value
-        Numbers, texts, lists and dicts; what is something else becomes text.
-
-    Returns
-    -------
-    str
-        The JSON.
-    """
+    """Return JSON that survives a FITS card: ASCII, without quotes and ampersands of its own."""
     text = json.dumps(_plain(value))
     return text.replace("'", "\\u0027").replace("&", "\\u0026")
 

@@ -40,27 +40,13 @@ SED_TYPES = ("likelihood", "dnde", "flux", "eflux", "e2dnde")
 
 
 class FluxMapsContent(NamedTuple):
-    """What is in a file of flux maps.
+    """What is in a file of flux maps."""
 
-    Attributes
-    ----------
-    maps
-        Maps by name in lower case; ``ts`` has its sign.
-    sed_type
-        ``"likelihood"`` if there are norms, else the kind of flux.
-    model
-        The reference model as a dict, or None.
-    meta
-        Metadata.
-    gti
-        Good time intervals, or None.
-    """
-
-    maps: dict[str, Map]
-    sed_type: str
-    model: dict[str, Any] | None
-    meta: dict[str, Any]
-    gti: Table | None
+    maps: dict[str, Map]  # maps by name in lower case; ``ts`` has its sign
+    sed_type: str  # ``"likelihood"`` if there are norms, else the kind of flux
+    model: dict[str, Any] | None  # the reference model as a dict, or None
+    meta: dict[str, Any]  # metadata
+    gti: Table | None  # good time intervals, or None
 
 
 # -- signs
@@ -104,23 +90,7 @@ def _typed(name: str, m: Map) -> Map:
 
 
 def model_filename(filename: str | PathLike[str]) -> Path:
-    """Return the name of the file beside a file of flux maps that holds the reference model.
-
-    Parameters
-    ----------
-    filename : str or path
-        File of flux maps.
-
-    Returns
-    -------
-    Path
-        For ``maps.fits.gz`` it is ``maps_model.yaml``, as an absolute path.
-
-    Examples
-    --------
-    >>> model_filename("maps.fits.gz").name
-    'maps_model.yaml'
-    """
+    """Return the name of the file beside a file of flux maps that holds the reference model."""
     path = Path(os.path.abspath(expand_path(filename)))
     name = path.name
     for suffix in (".gz", ".fits", ".fit", ".fts"):
@@ -140,34 +110,7 @@ def write_flux_maps(
     filename_model: str | PathLike[str] | None = None,
     checksum: bool = False,
 ) -> None:
-    """Write flux maps, and their reference model beside them: both or neither.
-
-    Parameters
-    ----------
-    filename : str or path
-        FITS file to write.
-    maps : Mapping of str to Map
-        Maps by name, as norms or as fluxes of `sed_type`; ``ts`` with its sign.
-    model : Mapping, optional
-        The reference model as a dict in gammapy's layout.
-    meta : Mapping, optional
-        Metadata that JSON can hold.
-    gti : astropy.table.Table, optional
-        Good time intervals.
-    overwrite : bool
-        Replace existing files.
-    sed_type : str
-        ``"likelihood"`` if the maps are norms, else the kind of flux.
-    filename_model : str or path, optional
-        File for the model; by default `model_filename`.
-    checksum : bool
-        Give each extension its checksum.
-
-    Raises
-    ------
-    FileExistsError
-        If a file is there and `overwrite` is false.
-    """
+    """Write flux maps, and their reference model beside them: both or neither."""
     model_path = model_filename(filename)
     if filename_model is not None:
         model_path = Path(os.path.abspath(expand_path(filename_model)))
@@ -182,22 +125,7 @@ def write_flux_maps(
 
 
 def map_images(maps: Mapping[str, Map], suffix: str = "", signed: bool = False) -> list[Any]:
-    """Return maps as extensions of a file: images, and tables of their axes.
-
-    Parameters
-    ----------
-    maps : Mapping of str to Map
-        Maps by name; ``ts`` with its sign.
-    suffix : str
-        What to put behind their names.
-    signed : bool
-        Whether to write ``ts`` with its sign, which gammapy does not.
-
-    Returns
-    -------
-    list of HDU
-        The extensions.
-    """
+    """Return maps as extensions of a file: images, and tables of their axes."""
     hdus: list[Any] = []
     for name, m in maps.items():
         entry = QUANTITIES.get(name)
@@ -207,22 +135,7 @@ def map_images(maps: Mapping[str, Map], suffix: str = "", signed: bool = False) 
 
 
 def read_images(hdus: Any, suffix: str = "", signed: bool = False) -> dict[str, Map]:
-    """Return the maps of a file.
-
-    Parameters
-    ----------
-    hdus : HDUList
-        Its extensions.
-    suffix : str
-        End of the names of the images to read, in upper case.
-    signed : bool
-        Whether ``ts`` has its sign there; else it is restored.
-
-    Returns
-    -------
-    dict of str to Map
-        Maps by name in lower case, without the suffix; ``ts`` with its sign.
-    """
+    """Return the maps of a file."""
     names = [name for name in _image_names(hdus) if name.endswith(suffix)]
     maps = {name.removesuffix(suffix).lower(): map_from_hdus(hdus, name) for name in names}
     return {name: _typed(name, m) for name, m in (maps if signed else _with_signs(maps)).items()}
@@ -250,27 +163,7 @@ def _image_names(hdus: Iterable[Any]) -> list[str]:
 
 @reads_file
 def read_flux_maps(filename: str | PathLike[str], checksum: bool = True) -> FluxMapsContent:
-    """Read a file of flux maps written by this library or by gammapy.
-
-    Parameters
-    ----------
-    filename : str or path
-        FITS file to read.
-    checksum : bool
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    FluxMapsContent
-        What is in it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not FITS, or holds no flux maps.
-    """
+    """Read a file of flux maps written by this library or by gammapy."""
     hdus = read_hdus(filename, checksum)
     header = hdus[0].header
     names = _image_names(hdus)

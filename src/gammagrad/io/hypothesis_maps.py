@@ -26,21 +26,11 @@ from gammagrad.maps import Map
 
 
 class Hypothesis(NamedTuple):
-    """What a file has of one model.
+    """What a file has of one model."""
 
-    Attributes
-    ----------
-    maps
-        Maps by name in lower case; ``ts`` has its sign.
-    model
-        The model as a dict in gammapy's layout, or None.
-    meta
-        Metadata that JSON can hold.
-    """
-
-    maps: Mapping[str, Map]
-    model: Mapping[str, Any] | None
-    meta: Mapping[str, Any]
+    maps: Mapping[str, Map]  # maps by name in lower case; ``ts`` has its sign
+    model: Mapping[str, Any] | None  # the model as a dict in gammapy's layout, or None
+    meta: Mapping[str, Any]  # metadata that JSON can hold
 
 
 def write_hypotheses(
@@ -50,26 +40,7 @@ def write_hypotheses(
     overwrite: bool = False,
     checksum: bool = False,
 ) -> None:
-    """Write the maps of several models.
-
-    Parameters
-    ----------
-    filename
-        FITS file to write.
-    hypotheses
-        Maps, model and metadata by the model's name.
-    gti
-        Good time intervals.
-    overwrite
-        Replace an existing file.
-    checksum
-        Give each extension its checksum.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and `overwrite` is false.
-    """
+    """Write the maps of several models."""
     primary = fits.PrimaryHDU()
     primary.header["CREATOR"] = (creator(), "what wrote this file")
     primary.header[HYPOTHESES] = to_json(
@@ -87,29 +58,7 @@ def write_hypotheses(
 def read_hypotheses(
     filename: str | PathLike[str], checksum: bool = True
 ) -> tuple[dict[str, Hypothesis], Table | None]:
-    """Read the maps of several models.
-
-    Parameters
-    ----------
-    filename
-        FITS file to read.
-    checksum
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    dict of str to Hypothesis
-        Maps, model and metadata by the model's name.
-    Table or None
-        Good time intervals.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not FITS, or does not hold maps of several models.
-    """
+    """Read the maps of several models."""
     hdus = read_hdus(filename, checksum)
     if HYPOTHESES not in hdus[0].header:
         raise InputError(

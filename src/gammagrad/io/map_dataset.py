@@ -28,33 +28,7 @@ _CREATOR = "gammagrad"
 
 @reads_file
 def read_map_dataset(filename: str | PathLike[str], checksum: bool = True) -> dict[str, Any]:
-    """Read the parts of a map dataset.
-
-    Parameters
-    ----------
-    filename
-        FITS file, gzipped or not.
-    checksum
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    dict
-        What is in the file, by the names of `MapDataset`'s arguments: "name", "counts",
-        "exposure", "background", "psf", "edisp", "mask_safe", "mask_fit", "gti", "meta_table".
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not FITS, is damaged, or holds no part of a dataset.
-
-    Warns
-    -----
-    InputWarning
-        If it has HDUs that are not a part of a dataset.
-    """
+    """Read the parts of a map dataset."""
     hdus = read_hdus(filename, checksum)
     parts: dict[str, Any] = {}
     for name in _MAPS:
@@ -126,18 +100,7 @@ def _read_edisp(hdus: fits.HDUList) -> EDispKernelMap | EDispMap:
 
 
 def read_table(hdu: fits.BinTableHDU) -> Table:
-    """Return a table of a FITS file with its header as meta data.
-
-    Parameters
-    ----------
-    hdu
-        The table's HDU.
-
-    Returns
-    -------
-    Table
-        The table; comments and history are left out.
-    """
+    """Return a table of a FITS file with its header as meta data."""
     if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
         raise InputError(f"HDU {hdu.name!r}: expected a table, got an image.")
     with warnings.catch_warnings():
@@ -155,24 +118,7 @@ def write_map_dataset(
     overwrite: bool = False,
     checksum: bool = False,
 ) -> None:
-    """Write the parts of a map dataset.
-
-    Parameters
-    ----------
-    parts
-        As `read_map_dataset` returns them; None and missing parts are left out.
-    filename
-        File to write; a name ending in ".gz" is compressed.
-    overwrite
-        Whether an existing file may be replaced.
-    checksum
-        Whether each HDU gets its checksum.
-
-    Raises
-    ------
-    OSError
-        If the file is there and `overwrite` is false.
-    """
+    """Write the parts of a map dataset."""
     primary = fits.PrimaryHDU()
     primary.header["NAME"] = parts.get("name") or ""
     primary.header["CREATOR"] = _CREATOR
@@ -199,20 +145,7 @@ def _map_hdus(m: Map | None, name: str) -> list[Any]:
 
 
 def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:
-    """Return a table as an HDU, with what FITS can hold of its meta data.
-
-    Parameters
-    ----------
-    table
-        The table; it is not changed.
-    name
-        Name of the extension.
-
-    Returns
-    -------
-    BinTableHDU
-        The HDU.
-    """
+    """Return a table as an HDU, with what FITS can hold of its meta data."""
     plain = table.copy()
     keep = (bool, int, float, str, np.number, np.bool_)
     plain.meta = {

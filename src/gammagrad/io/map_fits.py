@@ -19,20 +19,7 @@ from gammagrad.maps import Geom, Map, RegionGeom, WcsGeom, parse_unit, without_c
 
 
 def map_to_hdus(m: Map, name: str) -> list[Any]:
-    """Return the HDUs of a map: its image, and the table of its bins if it has axes.
-
-    Parameters
-    ----------
-    m
-        The map. A map without sky pixels becomes a table of its values.
-    name
-        Name of the image, such as "COUNTS"; "PRIMARY" makes it the primary HDU.
-
-    Returns
-    -------
-    list of HDU
-        The HDUs; masks are written as 0 and 1.
-    """
+    """Return the HDUs of a map: its image, and the table of its bins if it has axes."""
     name = name.upper()
     data = _storable(m.data)
     if m.geom.is_region:
@@ -81,29 +68,7 @@ def _plain(value: Any) -> Any:
 
 
 def map_from_hdus(hdus: fits.HDUList, name: str | int | None = None, dtype: Any = None) -> Map:
-    """Make a map of an image, or of a table of values, and what belongs to it.
-
-    Parameters
-    ----------
-    hdus
-        All HDUs of the file.
-    name
-        Name or number of the HDU; by default the first that has a map.
-    dtype
-        Type of the data, bool for masks. By default whole numbers stay as they are, and
-        floating-point numbers become float64.
-
-    Returns
-    -------
-    Map
-        The map. Units of counts, photons and pixels are pure numbers.
-
-    Raises
-    ------
-    ValueError
-        If there is no such HDU, or it has no map, no celestial coordinates, no known axes, or no
-        readable unit.
-    """
+    """Make a map of an image, or of a table of values, and what belongs to it."""
     hdu = _first_map(hdus) if name is None else get_hdu(hdus, name)
     label = f"HDU {hdu.name!r}"
     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
@@ -177,29 +142,7 @@ def _from_table(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
 
 @reads_file
 def read_map(filename: Path, hdu: str | int | None = None, checksum: bool = True) -> Map:
-    """Read a map from a FITS file.
-
-    Parameters
-    ----------
-    filename
-        Path of the file, compressed or not.
-    hdu
-        Name or number of the HDU; by default the first that has a map.
-    checksum
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    Map
-        The map; floating-point data as float64.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not FITS, or has no such map.
-    """
+    """Read a map from a FITS file."""
     return map_from_hdus(read_hdus(filename, checksum), hdu)
 
 
@@ -210,25 +153,6 @@ def write_map(
     hdu: str | None = None,
     checksum: bool = False,
 ) -> None:
-    """Write a map to a FITS file.
-
-    Parameters
-    ----------
-    m
-        The map.
-    filename
-        Path of the file; one ending in ".gz" is compressed.
-    overwrite
-        Replace a file that is there.
-    hdu
-        Name of the HDU; by default the primary one ("SKYMAP" for a map without sky pixels).
-    checksum
-        Give each HDU its checksum.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and is not to be replaced.
-    """
+    """Write a map to a FITS file."""
     name = hdu or ("SKYMAP" if m.geom.is_region else "PRIMARY")
     write_hdus(map_to_hdus(m, name), filename, overwrite, checksum)

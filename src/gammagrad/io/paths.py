@@ -15,33 +15,9 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^{}]+)\})")
 
 
 def expand_path(filename: str | os.PathLike[str]) -> Path:
-    """Return a path with its environment variables and the tilde of a home folder filled in.
-
-    Every function that opens a file calls it, so that ``"$GAMMAPY_DATA/dataset.fits.gz"`` and
-    ``"~/maps.fits"`` may stand wherever a file name does.
-
-    Parameters
-    ----------
-    filename : str or path
-        Name of a file or folder, which need not exist. One that exists as it is written is taken
-        as such, whatever signs it has.
-
-    Returns
-    -------
-    Path
-        The path.
-
-    Raises
-    ------
-    FileNotFoundError
-        If an environment variable in it is not set, or there is no such user.
-
-    Examples
-    --------
-    >>> os.environ["GAMMAGRAD_EXAMPLE"] = "data"
-    >>> expand_path("$GAMMAGRAD_EXAMPLE/maps.fits").as_posix()
-    'data/maps.fits'
-    """
+    """Return a path with its environment variables and the tilde of a home folder filled in."""
+    # Every function that opens a file calls it, so that ``"$GAMMAPY_DATA/dataset.fits.gz"`` and
+    # ``"~/maps.fits"`` may stand wherever a file name does.
     path = Path(filename)
     if path.exists():
         return path
@@ -59,32 +35,9 @@ def expand_path(filename: str | os.PathLike[str]) -> Path:
 
 
 def path_in_file(name: str, folder: Path, outside: bool = False) -> Path:
-    """Return the path of a file that another file names.
-
-    The other file may come from anywhere. So no variable is filled in but `FILE_VARIABLES`, no
-    value of one is shown, and a relative path stays within the folder.
-
-    Parameters
-    ----------
-    name
-        The path as it is written.
-    folder
-        Folder of the file that it is written in.
-    outside
-        Whether a relative path may lead out of the folder.
-
-    Returns
-    -------
-    Path
-        The path.
-
-    Raises
-    ------
-    FileAccessError
-        If it leads out of the folder, or names a variable that it must not.
-    FileMissingError
-        If there is no such file, or the variable is not set.
-    """
+    """Return the path of a file that another file names."""
+    # The other file may come from anywhere. So no variable is filled in but `FILE_VARIABLES`, no
+    # value of one is shown, and a relative path stays within the folder.
     named = [a or b for a, b in _VARIABLE.findall(name)]
     if others := sorted(set(named) - set(FILE_VARIABLES)):
         raise FileAccessError(

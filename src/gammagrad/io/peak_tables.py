@@ -74,48 +74,14 @@ def _suffix(path: Path) -> str:
 
 
 def write_peaks(table: Table, filename: str | PathLike[str], overwrite: bool = False) -> None:
-    """Write a table of sources, in the format that the name's ending says.
-
-    Parameters
-    ----------
-    table : astropy.table.Table
-        Sources, as `find_peaks` returns them. Regions need its columns ``ra`` and ``dec``.
-    filename : str or path
-        File to write: ``.ecsv`` (text that keeps everything), ``.fits``, ``.fits.gz``, or ``.reg``
-        (a point and a name for each source, for DS9).
-    overwrite : bool
-        Replace an existing file.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and `overwrite` is false.
-    ValueError
-        If the ending is none of these.
-    """
+    """Write a table of sources, in the format that the name's ending says."""
     path = expand_path(filename)
     _WRITERS[_suffix(path)](table, path, overwrite)
 
 
 @reads_file
 def read_peaks(filename: str | PathLike[str]) -> QTable:
-    """Read a table of sources written as ECSV or FITS.
-
-    Parameters
-    ----------
-    filename : str or path
-        File to read.
-
-    Returns
-    -------
-    astropy.table.QTable
-        The sources.
-
-    Raises
-    ------
-    ValueError
-        If the ending is neither ``.ecsv`` nor that of a FITS file, or it cannot be read.
-    """
+    """Read a table of sources written as ECSV or FITS."""
     path = expand_path(filename)
     suffix = _suffix(path)
     if suffix == ".ecsv":

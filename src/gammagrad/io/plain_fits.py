@@ -27,29 +27,7 @@ class PlainMap(NamedTuple):
 
 @reads_file
 def read_plain(filename: str | PathLike[str], checksum: bool = True) -> PlainMap:
-    """Read an image or a cube.
-
-    Parameters
-    ----------
-    filename
-        The file; with the name or number of an extension in brackets
-        (``"maps.fits[background]"``) that one, else the first that has an image.
-    checksum
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    PlainMap
-        The map, and the good time intervals if the file has them. An exposure of the Fermi-LAT
-        tools, which state no unit, is in cm2 s.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not FITS, or has no such map.
-    """
+    """Read an image or a cube."""
     path, hdu = _split(fspath(filename))
     hdus = read_hdus(path, checksum)
     m = map_from_hdus(hdus, hdu)

@@ -17,29 +17,7 @@ from gammagrad.maps import Map, MapAxis, PSFMap, RegionGeom
 
 @reads_file
 def read_psf(filename: str | PathLike[str], checksum: bool = True) -> PSFMap:
-    """Read a point spread function.
-
-    Parameters
-    ----------
-    filename
-        A FITS file as Fermi-LAT's ``gtpsf`` writes it (extensions PSF and THETA: energy in MeV,
-        offset in deg, density in sr-1), or one with a PSF map in gammapy's layout (extensions
-        PSF and PSF_BANDS), such as a map dataset.
-    checksum
-        Compare what has a checksum with it.
-
-    Returns
-    -------
-    PSFMap
-        The point spread function.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not FITS or holds neither of the two.
-    """
+    """Read a point spread function."""
     hdus = read_hdus(filename, checksum)
     if "PSF" in hdus and "THETA" in hdus:
         return _from_gtpsf(hdus)

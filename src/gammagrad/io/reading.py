@@ -17,20 +17,7 @@ Filename = TypeVar("Filename", bound="str | PathLike[str]")
 
 @contextmanager
 def reading(filename: str | PathLike[str]) -> Iterator[None]:
-    """Name the file in whatever goes wrong while it is read.
-
-    Parameters
-    ----------
-    filename
-        Name of the file, as the user wrote it.
-
-    Raises
-    ------
-    FileContentError
-        If its content cannot be used.
-    FileAccessError
-        If it cannot be read at all.
-    """
+    """Name the file in whatever goes wrong while it is read."""
     name = fspath(filename)
     try:
         yield
@@ -57,18 +44,7 @@ def reading(filename: str | PathLike[str]) -> Iterator[None]:
 def reads_file(
     function: Callable[Concatenate[Filename, P], R],
 ) -> Callable[Concatenate[Filename, P], R]:
-    """Make a function whose first argument is a file do so within `reading`.
-
-    Parameters
-    ----------
-    function
-        Reads the file.
-
-    Returns
-    -------
-    function
-        The same, with errors that name the file.
-    """
+    """Make a function whose first argument is a file do so within `reading`."""
 
     @functools.wraps(function)
     def read(filename: Filename, *args: P.args, **kwargs: P.kwargs) -> R:

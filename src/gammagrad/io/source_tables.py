@@ -22,25 +22,7 @@ TABLE_SUFFIXES = (*_TEXT, *_FITS)
 
 @reads_file
 def read_source_table(filename: str | PathLike[str]) -> Table:
-    """Read a table of sources.
-
-    Parameters
-    ----------
-    filename : str or path
-        The file, ``.fits`` (the first table in it), ``.ecsv`` or ``.csv``.
-
-    Returns
-    -------
-    astropy.table.Table
-        The table, with the units that the file has.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the ending is none of these, or the file cannot be read or has no table.
-    """
+    """Read a table of sources."""
     path = expand_path(filename)
     name = path.name.lower()
     if not name.endswith(TABLE_SUFFIXES):

@@ -39,20 +39,7 @@ class _Open:
 
 
 def check_events(events: Iterable[Any], yaml: Any) -> None:
-    """Check that a text is neither nested too deeply nor unfolds to too much.
-
-    Parameters
-    ----------
-    events
-        The text, as ``yaml.parse`` returns it.
-    yaml
-        The package.
-
-    Raises
-    ------
-    ValueError
-        If it does, if an alias stands for what it is in, or a name occurs twice.
-    """
+    """Check that a text is neither nested too deeply nor unfolds to too much."""
     sizes: dict[str, int] = {}
     stack: list[_Open] = []
     total = 0

@@ -21,28 +21,7 @@ _LARGEST = 50_000_000
 
 @reads_file
 def read_yaml(filename: str | PathLike[str]) -> Any:
-    """Read a YAML or JSON file.
-
-    Parameters
-    ----------
-    filename
-        Path of the file.
-
-    Returns
-    -------
-    object
-        Its content: dicts, lists, texts, numbers.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not text, or neither YAML nor JSON; if it has a name twice, or unfolds to more
-        than a file of settings has.
-    ImportError
-        If it is not JSON and pyyaml is not installed.
-    """
+    """Read a YAML or JSON file."""
     path = expand_path(filename)
     if not path.is_file():
         raise FileMissingError(f"{os.fspath(filename)}: no such file.")
@@ -93,24 +72,7 @@ def _parse(text: str, path: Path) -> Any:
 def write_yaml(
     data: Mapping[str, Any], filename: str | PathLike[str], overwrite: bool = False
 ) -> None:
-    """Write a YAML file, or JSON: without pyyaml, or if the name ends in ``.json``.
-
-    Parameters
-    ----------
-    data
-        Dicts, lists, texts and numbers.
-    filename
-        Path of the file.
-    overwrite
-        Replace a file that is there.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and is not to be replaced.
-    FileNotFoundError
-        If its folder does not exist.
-    """
+    """Write a YAML file, or JSON: without pyyaml, or if the name ends in ``.json``."""
     text = json.dumps(data, indent=1) + "\n"
     if Path(filename).suffix.lower() != ".json":
         try:

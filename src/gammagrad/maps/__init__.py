@@ -41,10 +41,10 @@ from gammagrad.maps.units import (
 )
 
 __all__ = [
+    "INTERNAL_UNITS",
     "EDispKernelMap",
     "EDispMap",
     "Geom",
-    "INTERNAL_UNITS",
     "Map",
     "MapAxes",
     "MapAxis",

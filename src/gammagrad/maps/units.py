@@ -54,35 +54,7 @@ def _parse_quantity(text: str, unit: str, name: str) -> u.Quantity:
 
 
 def to_value(value: Any, unit: str, name: str = "value") -> Any:
-    """Return a value as plain numbers in a given unit.
-
-    Parameters
-    ----------
-    value
-        A quantity, a text such as ``"1 deg"``, a list of these, or plain numbers, which are taken
-        to be in `unit` already. Anything else (a traced array, say) is returned as it is.
-    unit
-        The unit to convert to.
-    name
-        What the value is, for the error message.
-
-    Returns
-    -------
-    float or ndarray
-        The value in `unit`, float64; arrays are copies.
-
-    Raises
-    ------
-    ValueError
-        If the text cannot be read or the unit cannot be converted.
-
-    Examples
-    --------
-    >>> to_value("500 GeV", "TeV")
-    0.5
-    >>> to_value(2, "TeV")
-    2.0
-    """
+    """Return a value as plain numbers in a given unit."""
     if isinstance(value, str):
         value = _parse_quantity(value, unit, name)
     value = unmasked(value, name)
@@ -104,32 +76,7 @@ def to_value(value: Any, unit: str, name: str = "value") -> Any:
 
 
 def quantity(value: Any, unit: str, name: str = "value") -> u.Quantity:
-    """Return a value as a quantity in a given unit.
-
-    Parameters
-    ----------
-    value
-        As in `to_value`: plain numbers are taken to be in `unit`.
-    unit
-        The unit of the result.
-    name
-        What the value is, for the error message.
-
-    Returns
-    -------
-    Quantity
-        The value in `unit`.
-
-    Raises
-    ------
-    ValueError
-        If the text cannot be read or the unit cannot be converted.
-
-    Examples
-    --------
-    >>> quantity("500 GeV", "TeV")
-    <Quantity 0.5 TeV>
-    """
+    """Return a value as a quantity in a given unit."""
     return u.Quantity(to_value(value, unit, name), unit)
 
 
@@ -140,58 +87,12 @@ def _unit_name(unit: u.UnitBase) -> str:
 
 @functools.lru_cache(maxsize=64)
 def conversion(unit: u.UnitBase, wanted: str) -> float:
-    """Return the factor from a unit to another, which is looked up once.
-
-    Parameters
-    ----------
-    unit
-        A unit.
-    wanted
-        The other one.
-
-    Returns
-    -------
-    float
-        What to multiply numbers in `unit` by.
-
-    Raises
-    ------
-    UnitConversionError
-        If the unit cannot be converted, a ValueError.
-
-    Examples
-    --------
-    >>> conversion(u.Unit("m2 s"), "cm2 s")
-    10000.0
-    """
+    """Return the factor from a unit to another, which is looked up once."""
     return float(unit.to(wanted))
 
 
 def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
-    """Return an astropy unit from a unit or a text, such as a FITS header has.
-
-    Parameters
-    ----------
-    unit
-        A unit, a text in astropy's or FITS's spelling, or None for dimensionless.
-    name
-        What the unit belongs to, for the error message.
-
-    Returns
-    -------
-    Unit
-        The unit.
-
-    Raises
-    ------
-    ValueError
-        If the text is not a unit.
-
-    Examples
-    --------
-    >>> parse_unit("photons cm-2")
-    Unit("ph / cm2")
-    """
+    """Return an astropy unit from a unit or a text, such as a FITS header has."""
     if unit is None:
         return u.dimensionless_unscaled
     if isinstance(unit, u.UnitBase):
@@ -222,23 +123,7 @@ def _respell(text: str) -> str:
 
 
 def without_count_units(unit: u.UnitBase) -> u.UnitBase:
-    """Return a unit without counts, photons and pixels, which are pure numbers here.
-
-    Parameters
-    ----------
-    unit
-        Any unit.
-
-    Returns
-    -------
-    Unit
-        The unit without factors of ``ct``, ``ph`` and ``pix``.
-
-    Examples
-    --------
-    >>> without_count_units(u.Unit("ph cm-2"))
-    Unit("1 / cm2")
-    """
+    """Return a unit without counts, photons and pixels, which are pure numbers here."""
     result = u.Unit(unit.scale) if unit.scale != 1 else u.dimensionless_unscaled
     if not any(base in (u.ct, u.ph, u.pix) for base in unit.bases):
         return unit

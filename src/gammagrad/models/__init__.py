@@ -9,7 +9,8 @@ from gammagrad.models.background_models import FoVBackgroundModel, TemplateNPred
 from gammagrad.models.base import Model
 from gammagrad.models.collection import Models
 from gammagrad.models.component import Component
-from gammagrad.models.free_parameters import Settings, matching
+from gammagrad.models.free_parameters import Settings as Settings
+from gammagrad.models.free_parameters import matching as matching
 from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.serialise import (
     model_from_dict,
@@ -51,7 +52,6 @@ __all__ = [
     "PointSpatialModel",
     "PowerLawNormSpectralModel",
     "PowerLawSpectralModel",
-    "Settings",
     "ShellSpatialModel",
     "SkyModel",
     "SpatialModel",
@@ -60,7 +60,6 @@ __all__ = [
     "TemplateSpatialModel",
     "TemplateSpectralModel",
     "default_kernel_model",
-    "matching",
     "model_from_dict",
     "model_to_dict",
     "models_from_dict",

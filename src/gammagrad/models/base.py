@@ -52,25 +52,7 @@ class Limits:
 
 
 def parameter(unit: str = "", *, frozen: bool = False, element: str = "", **limits: float) -> Any:
-    """Return a dataclass field for a model parameter.
-
-    Parameters
-    ----------
-    unit
-        Internal unit, ``""`` for a pure number.
-    frozen
-        Whether a fit leaves the parameter alone unless it is told otherwise.
-    element
-        For an array: what its numbers are called as parameters, followed by ``_0``, ``_1`` and so
-        on. An array without such a name is a table, which no fit changes.
-    **limits
-        Allowed range: any of ``at_least``, ``above``, ``at_most``, ``below``.
-
-    Returns
-    -------
-    field
-        The field: a leaf of the model's tree.
-    """
+    """Return a dataclass field for a model parameter."""
     return dataclasses.field(metadata={"limits": Limits(unit, frozen, element, **limits)})
 
 
@@ -249,18 +231,7 @@ def _with_number(array: Any, index: int, value: Any) -> Any:
 
 
 def promote(*values: Any) -> tuple[jax.Array, ...]:
-    """Return values as floating arrays; Python numbers stay weakly typed.
-
-    Parameters
-    ----------
-    *values
-        Numbers or arrays.
-
-    Returns
-    -------
-    arrays
-        The same values; integers become floats of the default precision.
-    """
+    """Return values as floating arrays; Python numbers stay weakly typed."""
     arrays = [jnp.asarray(value) for value in values]
     return tuple(
         a if jnp.issubdtype(a.dtype, jnp.inexact) else a.astype(jnp.result_type(float))

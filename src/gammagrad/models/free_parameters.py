@@ -18,18 +18,10 @@ from gammagrad.models.base import Limits
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What differs from the defaults, by the full names of parameters; hashable.
+    """What differs from the defaults, by the full names of parameters; hashable."""
 
-    Parameters
-    ----------
-    frozen
-        Pairs of name and whether the parameter is frozen.
-    bounds
-        Pairs of name and the two bounds.
-    """
-
-    frozen: tuple[tuple[str, bool], ...] = ()
-    bounds: tuple[tuple[str, tuple[float, float]], ...] = ()
+    frozen: tuple[tuple[str, bool], ...] = ()  # pairs of name and whether the parameter is frozen
+    bounds: tuple[tuple[str, tuple[float, float]], ...] = ()  # pairs of name and the two bounds
 
     @classmethod
     def make(
@@ -38,20 +30,7 @@ class Settings:
         frozen: Mapping[str, bool],
         bounds: Mapping[str, tuple[float, float]],
     ) -> Settings:
-        """Return settings in the one form that equal settings have.
-
-        Parameters
-        ----------
-        places
-            All parameters there are; settings of others are dropped.
-        frozen, bounds
-            Settings by name.
-
-        Returns
-        -------
-        Settings
-            Those that differ from the defaults, sorted by name.
-        """
+        """Return settings in the one form that equal settings have."""
         no_bounds = (-math.inf, math.inf)
         return cls(
             tuple(
@@ -68,37 +47,16 @@ class Settings:
 
 
 class Place(NamedTuple):
-    """Where in a collection of models a parameter is.
+    """Where in a collection of models a parameter is."""
 
-    Parameters
-    ----------
-    leaf
-        Its position among the leaves of the tree.
-    element
-        Its position in the array that the leaf is; None for a leaf that is one number.
-    limits
-        Unit, allowed range and role.
-    """
-
-    leaf: int
+    leaf: int  # its position among the leaves of the tree
+    # its position in the array that the leaf is; None for a leaf that is one number
     element: int | None
-    limits: Limits
+    limits: Limits  # unit, allowed range and role
 
 
 def parameter_places(members: Iterable[Any]) -> dict[str, Place]:
-    """Find the parameters of models among the leaves of their tree.
-
-    Parameters
-    ----------
-    members
-        Sky, background and template models with different names.
-
-    Returns
-    -------
-    dict
-        Places by full names, ``"<model>.<parameter>"``, in the order of the tree. Tables and maps
-        are left out.
-    """
+    """Find the parameters of models among the leaves of their tree."""
     members = tuple(members)
     found: dict[str, Place] = {}
     for i, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(members)[0]):
@@ -119,27 +77,7 @@ def parameter_places(members: Iterable[Any]) -> dict[str, Place]:
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Return the names that patterns choose.
-
-    Parameters
-    ----------
-    patterns
-        Full names, or patterns with ``*``, ``?`` and ``[]`` as of file names.
-    names
-        All names.
-
-    Returns
-    -------
-    list
-        The chosen names, in their order.
-
-    Raises
-    ------
-    TypeError
-        If a pattern is no text.
-    ValueError
-        If a pattern chooses none.
-    """
+    """Return the names that patterns choose."""
     names = list(names)
     chosen: set[str] = set()
     for pattern in patterns:
@@ -161,27 +99,7 @@ def no_such_parameter(name: str, names: Iterable[str]) -> str:
 
 
 def merge_bounds(name: str, limits: Limits, low: Any, high: Any) -> tuple[float, float]:
-    """Return bounds in internal units, after checking them.
-
-    Parameters
-    ----------
-    name
-        Full name of the parameter.
-    limits
-        Its unit and what its model allows.
-    low, high
-        Bounds in any unit that fits; None or NaN is no bound.
-
-    Returns
-    -------
-    (float, float)
-        The bounds, infinite where there is none.
-
-    Raises
-    ------
-    ValueError
-        If no value lies between them, or none that the model allows.
-    """
+    """Return bounds in internal units, after checking them."""
     ends = []
     for value, none in ((low, -math.inf), (high, math.inf)):
         value = none if value is None else to_internal(value, limits.unit, f"a bound of {name}")

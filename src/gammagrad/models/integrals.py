@@ -18,22 +18,9 @@ _N_NODES = 40
 
 
 def exp_mean(a: jax.Array, b: jax.Array) -> jax.Array:
-    r"""Return the mean of an exponential over an interval, from the exponents at its ends.
-
-    .. math:: \int_0^1 e^{a + (b - a) s} ds = \frac{e^b - e^a}{b - a}
-              = e^{(a + b) / 2} \frac{\sinh h}{h}, \qquad h = (b - a) / 2
-
-    Parameters
-    ----------
-    a, b
-        Exponents at the two ends, of equal shape.
-
-    Returns
-    -------
-    array
-        The mean. Value and derivatives of any order are accurate at and near ``a == b``, and there
-        is no overflow unless the result itself overflows.
-    """
+    """Return the mean of an exponential over an interval, from the exponents at its ends."""
+    # \int_0^1 e^{a + (b - a) s} ds = \frac{e^b - e^a}{b - a} = e^{(a + b) / 2} \frac{\sinh h}{h},
+    # \qquad h = (b - a) / 2
     middle, half = 0.5 * (a + b), 0.5 * (b - a)
     small = jnp.abs(half) < 1.0
     # each branch gets a harmless argument where the other is used, or its gradient is NaN
@@ -49,24 +36,8 @@ def exp_mean(a: jax.Array, b: jax.Array) -> jax.Array:
 def power_law_integral(
     energy_min: jax.Array, energy_max: jax.Array, index: jax.Array, reference: jax.Array
 ) -> jax.Array:
-    r"""Integrate a power law, at any index.
-
-    .. math:: \int_{E_1}^{E_2} (E / E_0)^{-\Gamma} dE
-
-    Parameters
-    ----------
-    energy_min, energy_max
-        Bounds, TeV.
-    index
-        :math:`\Gamma`; 1 is no special case.
-    reference
-        :math:`E_0`, TeV.
-
-    Returns
-    -------
-    array
-        The integral, TeV.
-    """
+    """Integrate a power law, at any index."""
+    # \int_{E_1}^{E_2} (E / E_0)^{-\Gamma} dE
     x1, x2 = jnp.log(energy_min / reference), jnp.log(energy_max / reference)
     return reference * (x2 - x1) * exp_mean((1.0 - index) * x1, (1.0 - index) * x2)
 
@@ -78,26 +49,7 @@ def integrate_log_energy(
     breaks: tuple[Any, ...] = (),
     like: tuple[Any, ...] = (),
 ) -> jax.Array:
-    """Integrate a function of energy by Gauss-Legendre quadrature in log energy.
-
-    Parameters
-    ----------
-    function
-        Takes energies in TeV, of any shape.
-    energy_min, energy_max
-        Bounds, TeV, of equal shape.
-    breaks
-        Logarithms of energies, all numbers or all of the shape of the bounds, at which to split
-        the range, so that every piece is smooth on its own scale. They do not change the
-        integral, and carry no gradient.
-    like
-        Further values (parameters) whose precision the quadrature nodes must have.
-
-    Returns
-    -------
-    array
-        The integral over energy; 40 nodes for each piece.
-    """
+    """Integrate a function of energy by Gauss-Legendre quadrature in log energy."""
     low, high = promote(energy_min, energy_max)
     dtype = jnp.result_type(low, high, *promote(*like))
     edges = _piece_edges(jnp.log(low), jnp.log(high), breaks)
@@ -119,22 +71,7 @@ def _piece_edges(low: jax.Array, high: jax.Array, breaks: tuple[Any, ...]) -> ja
 
 
 def interpolate_linear(x: jax.Array, nodes: jax.Array, values: jax.Array) -> jax.Array:
-    """Interpolate linearly; the first and last pieces continue outside the nodes.
-
-    Parameters
-    ----------
-    x
-        Where to interpolate, any shape.
-    nodes
-        Increasing positions of the table, shape (n,), n of at least 2.
-    values
-        Table, shape (n,).
-
-    Returns
-    -------
-    array
-        Interpolated values, of the shape of `x`.
-    """
+    """Interpolate linearly; the first and last pieces continue outside the nodes."""
     left = jnp.clip(jnp.searchsorted(nodes, x, side="right") - 1, 0, nodes.shape[0] - 2)
     slope = jnp.diff(values) / jnp.diff(nodes)
     return values[left] + slope[left] * (x - nodes[left])

@@ -167,11 +167,9 @@ def _basis(step: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _invert(planes: jax.Array, target: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """Find the step in pixels from the block's middle at which its coordinates are the target.
-
-    The coordinates are interpolated in the block, exact at its pixels; Newton's method does the
-    rest. Also returned: whether the target is near the block.
-    """
+    """Find the step in pixels from the block's middle at which its coordinates are the target."""
+    # The coordinates are interpolated in the block, exact at its pixels; Newton's method does the
+    # rest. Also returned: whether the target is near the block.
     zero = jnp.zeros_like(target[0])
     row, col = jax.lax.stop_gradient(_newton_step(planes, target, zero, zero))
     # also false where a pixel is off the sky, which makes the step NaN

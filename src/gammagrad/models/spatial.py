@@ -25,13 +25,10 @@ _N_AZIMUTH = 64
 def _inverse_square_radius(
     lon: Any, lat: Any, lon_0: Any, lat_0: Any, size: jax.Array, e: jax.Array, phi: Any
 ) -> jax.Array:
-    r"""Return :math:`1 / r^2` (rad-2) of an ellipse in the direction of each point.
-
-    .. math:: 1 / r^2 = \sin^2 \delta / b^2 + \cos^2 \delta / a^2
-
-    with semi-axes a and b = a sqrt(1 - e^2) and delta the angle from the major axis, at `phi` east
-    of north.
-    """
+    """Return :math:`1 / r^2` (rad-2) of an ellipse in the direction of each point."""
+    # 1 / r^2 = \sin^2 \delta / b^2 + \cos^2 \delta / a^2
+    # with semi-axes a and b = a sqrt(1 - e^2) and delta the angle from the major axis, at `phi`
+    # east of north.
     east, north, _ = offsets(lon, lat, lon_0, lat_0)
     phi = jnp.deg2rad(promote(phi)[0])
     along = jnp.cos(phi) * north + jnp.sin(phi) * east

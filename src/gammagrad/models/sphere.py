@@ -11,21 +11,7 @@ from gammagrad.models.base import promote
 
 
 def offsets(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the direction of points in the frame of a centre.
-
-    Parameters
-    ----------
-    lon, lat
-        Points, deg.
-    lon_0, lat_0
-        Centre, deg.
-
-    Returns
-    -------
-    east, north, radial : array
-        Components of the unit vector to each point along east, north and the direction of the
-        centre. Small offsets lose no digits, since only differences of angles enter.
-    """
+    """Return the direction of points in the frame of a centre."""
     lon, lat, lon_0, lat_0 = promote(lon, lat, lon_0, lat_0)
     delta_lon, delta_lat = jnp.deg2rad(lon - lon_0), jnp.deg2rad(lat - lat_0)
     cos_lat, lat_0 = jnp.cos(jnp.deg2rad(lat)), jnp.deg2rad(lat_0)
@@ -37,24 +23,8 @@ def offsets(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> tuple[jax.Array, jax.
 
 
 def haversine(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> jax.Array:
-    r"""Return :math:`\sin^2 (\theta / 2) = (1 - \cos \theta) / 2` of the separation.
-
-    Parameters
-    ----------
-    lon, lat
-        Points, deg.
-    lon_0, lat_0
-        Centre, deg.
-
-    Returns
-    -------
-    array
-        A smooth function of all four angles, zero separation included.
-
-    References
-    ----------
-    Sinnott (1984), Sky and Telescope 68, 159.
-    """
+    r"""Return :math:`\sin^2 (\theta / 2) = (1 - \cos \theta) / 2` of the separation."""
+    # Sinnott (1984), Sky and Telescope 68, 159.
     lon, lat, lon_0, lat_0 = promote(lon, lat, lon_0, lat_0)
     cosines = jnp.cos(jnp.deg2rad(lat)) * jnp.cos(jnp.deg2rad(lat_0))
     half_lon, half_lat = jnp.deg2rad(0.5 * (lon - lon_0)), jnp.deg2rad(0.5 * (lat - lat_0))
@@ -62,25 +32,8 @@ def haversine(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> jax.Array:
 
 
 def separation(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> jax.Array:
-    """Return the angular separation.
-
-    Parameters
-    ----------
-    lon, lat
-        Points, deg.
-    lon_0, lat_0
-        Centre, deg.
-
-    Returns
-    -------
-    array
-        Separation in radians. Its gradient is taken to be zero at 0 and 180 degrees, where it
-        has no direction.
-
-    References
-    ----------
-    Vincenty (1975), Survey Review 23, 88 (on the sphere).
-    """
+    """Return the angular separation."""
+    # Vincenty (1975), Survey Review 23, 88 (on the sphere).
     east, north, radial = offsets(lon, lat, lon_0, lat_0)
     square = east**2 + north**2
     apart = square > 0

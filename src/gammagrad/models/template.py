@@ -18,16 +18,10 @@ _NOISE = 1e-6
 
 
 class Opaque:
-    """Holder of an object that traced code passes along and never looks into.
+    """Holder of an object that traced code passes along and never looks into."""
 
-    It compares and hashes by the identity of what it holds, so that it can be part of a tree's
-    structure whatever the object is.
-
-    Parameters
-    ----------
-    value
-        The object.
-    """
+    # It compares and hashes by the identity of what it holds, so that it can be part of a tree's
+    # structure whatever the object is.
 
     def __init__(self, value: Any) -> None:
         self.value = value

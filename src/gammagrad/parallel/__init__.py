@@ -52,40 +52,14 @@ BACKEND_DEFAULT = "multiprocessing"
 
 
 class Jobs(NamedTuple):
-    """How work is shared out.
+    """How work is shared out."""
 
-    Attributes
-    ----------
-    n_jobs
-        Number of processes; 1 is the caller's own.
-    backend
-        What runs them, one of `BACKENDS`.
-    """
-
-    n_jobs: int = 1
-    backend: str = "multiprocessing"
+    n_jobs: int = 1  # number of processes; 1 is the caller's own
+    backend: str = "multiprocessing"  # what runs them, one of `BACKENDS`
 
 
 def check_n_jobs(value: Any, name: str = "n_jobs") -> int:
-    """Return a number of processes.
-
-    Parameters
-    ----------
-    value
-        A whole number of at least 1.
-    name
-        What an error calls it.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+    """Return a number of processes."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise InputError(
             f"{name} is {short(value)}; expected a whole number of at least 1 (1 is one process, "
@@ -95,25 +69,7 @@ def check_n_jobs(value: Any, name: str = "n_jobs") -> int:
 
 
 def check_backend(value: Any, name: str = "parallel_backend") -> str:
-    """Return the name of what runs the processes.
-
-    Parameters
-    ----------
-    value
-        One of `BACKENDS`.
-    name
-        What an error calls it.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+    """Return the name of what runs the processes."""
     if value not in BACKENDS:
         raise InputError(
             f'{name} is {short(value)}; expected "multiprocessing" (processes on this machine) or '
@@ -123,48 +79,14 @@ def check_backend(value: Any, name: str = "parallel_backend") -> str:
 
 
 def requested_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
-    """Fill in the defaults.
-
-    Parameters
-    ----------
-    n_jobs
-        Number of processes; None for `N_JOBS_DEFAULT`.
-    backend
-        What runs them; None for `BACKEND_DEFAULT`.
-
-    Returns
-    -------
-    Jobs
-        What is asked for.
-
-    Raises
-    ------
-    ValueError
-        If a default has been set to something that cannot be used.
-    """
+    """Fill in the defaults."""
     many = check_n_jobs(N_JOBS_DEFAULT, "N_JOBS_DEFAULT") if n_jobs is None else n_jobs
     chosen = check_backend(BACKEND_DEFAULT, "BACKEND_DEFAULT") if backend is None else backend
     return Jobs(many, chosen)
 
 
 def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
-    """Fill in the defaults; use no more processes of a machine than it has physical cores.
-
-    Parameters
-    ----------
-    n_jobs, backend
-        As in `requested_jobs`.
-
-    Returns
-    -------
-    Jobs
-        What to do.
-
-    Raises
-    ------
-    ValueError
-        As in `requested_jobs`.
-    """
+    """Fill in the defaults; use no more processes of a machine than it has physical cores."""
     jobs = requested_jobs(n_jobs, backend)
     if jobs.backend != "multiprocessing" or jobs.n_jobs == 1:
         return jobs
@@ -180,33 +102,7 @@ def run_jobs(
     how: Jobs,
     progress: Callable[[float], None],
 ) -> list[Any]:
-    """Call a function on each of some jobs, in other processes.
-
-    Parameters
-    ----------
-    function
-        Of a job, and of something to call with the fraction of it that is done. It must stand in
-        a module, so that another process can import it.
-    jobs
-        What to work on, such as numpy arrays in tuples.
-    how
-        The number of processes, and what runs them.
-    progress
-        Called in this process with the fraction of everything that is done.
-
-    Returns
-    -------
-    list
-        The results, in the order of the jobs.
-
-    Raises
-    ------
-    WorkerError
-        A RuntimeError, if a process ends, for want of memory for instance. What the function
-        raises is raised here, with a note of where it came from.
-    ImportError
-        If ray is asked for and is not installed.
-    """
+    """Call a function on each of some jobs, in other processes."""
     run = run_on_ray if how.backend == "ray" else run_in_pool
     return run(function, jobs, how.n_jobs, progress)
 

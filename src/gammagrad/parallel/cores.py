@@ -19,14 +19,7 @@ _CACHE_SETTINGS = (
 
 
 def core_groups() -> list[tuple[int, ...]]:
-    """Return the physical cores that this process may use.
-
-    Returns
-    -------
-    list of tuple of int
-        For each the numbers of its logical processors. Where the system does not tell (anywhere
-        but on Linux), each logical processor is taken for a core.
-    """
+    """Return the physical cores that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
         return [(number,) for number in range(os.cpu_count() or 1)]
     cores: dict[str, list[int]] = {}
@@ -41,25 +34,7 @@ def core_groups() -> list[tuple[int, ...]]:
 
 
 def core_shares(cores: Sequence[tuple[int, ...]], many: int) -> list[tuple[int, ...]]:
-    """Deal cores out to processes: neighbours together, as evenly as can be.
-
-    Parameters
-    ----------
-    cores
-        The logical processors of each core.
-    many
-        Number of processes. If there are more than cores, some share one.
-
-    Returns
-    -------
-    list of tuple of int
-        The logical processors of each process.
-
-    Examples
-    --------
-    >>> core_shares([(0, 4), (1, 5), (2, 6)], 2)
-    [(0, 4), (1, 5, 2, 6)]
-    """
+    """Deal cores out to processes: neighbours together, as evenly as can be."""
     shares = []
     for index in range(many):
         begin = index * len(cores) // many
@@ -69,19 +44,7 @@ def core_shares(cores: Sequence[tuple[int, ...]], many: int) -> list[tuple[int, 
 
 
 def worker_environment(processors: int) -> dict[str, str]:
-    """Return the environment variables that JAX in a worker is to find.
-
-    Parameters
-    ----------
-    processors
-        Number of logical processors that the worker may use.
-
-    Returns
-    -------
-    dict of str to str
-        Workers compute on processors, as an accelerator is not shared by processes, and keep to
-        their share of them. They use the caller's cache of compiled code, if it has one.
-    """
+    """Return the environment variables that JAX in a worker is to find."""
     found = {name: getattr(jax.config, name, None) for name in _CACHE_SETTINGS}
     cache = {name.upper(): str(value) for name, value in found.items() if value is not None}
     if "JAX_COMPILATION_CACHE_DIR" not in cache:

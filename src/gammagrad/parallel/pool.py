@@ -196,20 +196,7 @@ class _Kept:
 def run_in_pool(
     function: Function, jobs: Sequence[Any], n_jobs: int, progress: Callable[[float], None]
 ) -> list[Any]:
-    """Do jobs in worker processes, as `gammagrad.parallel.run_jobs` has it.
-
-    Parameters
-    ----------
-    function, jobs, progress
-        As for `gammagrad.parallel.run_jobs`.
-    n_jobs
-        Number of processes.
-
-    Returns
-    -------
-    list
-        The results.
-    """
+    """Do jobs in worker processes, as `gammagrad.parallel.run_jobs` has it."""
     with _Kept.lock:
         pool = _Kept.pool
         if pool is None or pool.key != _Pool.key_of(n_jobs) or not pool.usable:

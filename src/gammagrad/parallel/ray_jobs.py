@@ -16,25 +16,7 @@ Function = Callable[[Any, Callable[[float], None]], Any]
 
 
 def cores_of_process(processors: Sequence[int], many: int) -> int:
-    """Return how many processors a process can have so that all run at once.
-
-    Parameters
-    ----------
-    processors
-        Number of processors of each machine.
-    many
-        Number of processes.
-
-    Returns
-    -------
-    int
-        The number, at least 1. A process runs on one machine.
-
-    Examples
-    --------
-    >>> cores_of_process([8, 8, 4], 5)
-    4
-    """
+    """Return how many processors a process can have so that all run at once."""
     fitting = [
         share
         for share in range(1, max(processors, default=1) + 1)
@@ -58,18 +40,7 @@ class Attempter:
     """What lives in a process of the cluster; it stays, for it has compiled code."""
 
     def do(self, function: Function, job: Any) -> tuple[str, Any]:
-        """Do a job, as `gammagrad.parallel.worker.attempt` has it.
-
-        Parameters
-        ----------
-        function, job
-            The job. There is no way to tell how far it is.
-
-        Returns
-        -------
-        tuple of str and object
-            The outcome.
-        """
+        """Do a job, as `gammagrad.parallel.worker.attempt` has it."""
         return attempt(function, job, lambda fraction: None)
 
 
@@ -126,30 +97,9 @@ def shutdown_ray() -> None:
 def run_on_ray(
     function: Function, jobs: Sequence[Any], n_jobs: int, progress: Callable[[float], None]
 ) -> list[Any]:
-    """Do jobs on a cluster, as `gammagrad.parallel.run_jobs` has it.
-
-    The cluster is the one that ray is connected to already. If there is none, ray connects to the
-    one it finds, or starts one on this machine, which it ends when Python exits.
-
-    Parameters
-    ----------
-    function, jobs, progress
-        As for `gammagrad.parallel.run_jobs`.
-    n_jobs
-        Number of processes, no more of which are used than the cluster has processors.
-
-    Returns
-    -------
-    list
-        The results.
-
-    Raises
-    ------
-    ImportError
-        If ray is not installed.
-    WorkerError
-        If a process ends.
-    """
+    """Do jobs on a cluster, as `gammagrad.parallel.run_jobs` has it."""
+    # The cluster is the one that ray is connected to already. If there is none, ray connects to the
+    # one it finds, or starts one on this machine, which it ends when Python exits.
     ray = _import_ray()
     _connect(ray)
     actors = _crew(ray, n_jobs).actors

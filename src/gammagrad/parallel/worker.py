@@ -32,22 +32,7 @@ def attempt(
     job: Any,
     report: Callable[[float], None],
 ) -> tuple[str, Any]:
-    """Do a job; return its result, or what went wrong.
-
-    Parameters
-    ----------
-    function
-        What to do.
-    job
-        With what.
-    report
-        To be called with the fraction that is done.
-
-    Returns
-    -------
-    tuple of str and object
-        `DONE` and the result, or `ERROR` and what `reraise` takes.
-    """
+    """Do a job; return its result, or what went wrong."""
     try:
         return DONE, function(job, report)
     except BaseException as error:  # whatever it is, the caller gets it
@@ -68,21 +53,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 def reraise(failure: Any, n_jobs: int) -> None:
-    """Raise what went wrong in a worker.
-
-    Parameters
-    ----------
-    failure
-        As of `attempt`.
-    n_jobs
-        Number of workers, for advice.
-
-    Raises
-    ------
-    BaseException
-        The worker's error with its traceback as a note; a `WorkerError` if it cannot be sent, or
-        if memory ran out.
-    """
+    """Raise what went wrong in a worker."""
     if "MemoryError" in failure.words or "RESOURCE_EXHAUSTED" in failure.words:
         raise WorkerError(
             f"A worker process ran out of memory ({failure.words}). {fewer_jobs(n_jobs)}"
@@ -97,46 +68,18 @@ def reraise(failure: Any, n_jobs: int) -> None:
 
 
 def fewer_jobs(n_jobs: int) -> str:
-    """Return what to do where memory runs out.
-
-    Parameters
-    ----------
-    n_jobs
-        Number of processes.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Return what to do where memory runs out."""
     return f"Use fewer processes: n_jobs is {n_jobs} now, and 1 needs the least memory."
 
 
 def send(message: Any, to: BinaryIO) -> None:
-    """Write an object into a pipe.
-
-    Parameters
-    ----------
-    message
-        The object.
-    to
-        The pipe.
-    """
+    """Write an object into a pipe."""
     pickle.dump(message, to, protocol=pickle.HIGHEST_PROTOCOL)
     to.flush()
 
 
 def serve(source: BufferedReader, sink: BinaryIO) -> None:
-    """Do the jobs that come through a pipe until it is closed.
-
-    Parameters
-    ----------
-    source
-        Gives pairs of a function and a job.
-    sink
-        Takes pairs of a word and what goes with it: `PROGRESS` with a fraction, and in the end
-        what `attempt` returns.
-    """
+    """Do the jobs that come through a pipe until it is closed."""
     last = 0.0
 
     def report(fraction: float) -> None:

@@ -14,33 +14,12 @@ _CORNERS = 61
 
 
 def has_ellipses(peaks: Table) -> bool:
-    """Return whether a table of sources has error ellipses.
-
-    Parameters
-    ----------
-    peaks : astropy.table.Table
-        The table.
-
-    Returns
-    -------
-    bool
-        True if its columns are there.
-    """
+    """Return whether a table of sources has error ellipses."""
     return {_MAJOR, _MINOR, _ANGLE} <= set(peaks.colnames)
 
 
 def draw_ellipses(ax: Any, peaks: Table, **style: Any) -> None:
-    """Draw the 95 % error ellipses of refined sources.
-
-    Parameters
-    ----------
-    ax : WCSAxes
-        Where to draw.
-    peaks : astropy.table.Table
-        Sources, as `find_peaks` returns them with ``refine=True``.
-    **style
-        Options of `matplotlib.axes.Axes.plot`.
-    """
+    """Draw the 95 % error ellipses of refined sources."""
     around = np.linspace(0, 2 * np.pi, _CORNERS)
     names = ("ra", "dec", _MAJOR, _MINOR, _ANGLE)
     columns = [u.Quantity(peaks[name], "deg").value for name in names]

@@ -32,29 +32,18 @@ _HEIGHT = 1.9  # of the picture, in units of the rise at the highest limit drawn
 
 
 class ProfileCurve(NamedTuple):
-    """A pixel's likelihood profile.
+    """A pixel's likelihood profile."""
 
-    Attributes
-    ----------
-    norm
-        Norms, increasing, shape (n,): those of the scan where the statistic is finite, the best
-        fit, and the ends of the errors and the limit.
-    rise
-        Fit statistic less that of the best fit, shape (n,).
-    scanned
-        True for the values of the scan, false for the others.
-    """
-
+    # norms, increasing, shape (n,): those of the scan where the statistic is finite, the best fit,
+    # and the ends of the errors and the limit
     norm: Floats
-    rise: Floats
-    scanned: NDArray[np.bool_]
+    rise: Floats  # fit statistic less that of the best fit, shape (n,)
+    scanned: NDArray[np.bool_]  # true for the values of the scan, false for the others
 
     def _roots(self) -> Floats:
-        """Return the root of the rise with the sign of the distance from the best fit.
-
-        It is close to a straight line, and so what is to be interpolated. At a best fit at the
-        physical bound the rise itself is, which starts with a slope.
-        """
+        """Return the root of the rise with the sign of the distance from the best fit."""
+        # It is close to a straight line, and so what is to be interpolated. At a best fit at the
+        # physical bound the rise itself is, which starts with a slope.
         best = int(np.argmin(self.rise))
         if best == 0:
             return self.rise
@@ -62,18 +51,7 @@ class ProfileCurve(NamedTuple):
         return side * np.sqrt(np.maximum(self.rise, 0))
 
     def at(self, norm: Any) -> Floats:
-        """Return the rise of the statistic at norms between those of the profile.
-
-        Parameters
-        ----------
-        norm
-            Norms, any shape.
-
-        Returns
-        -------
-        ndarray
-            The rise, interpolated; NaN outside the profile.
-        """
+        """Return the rise of the statistic at norms between those of the profile."""
         x = np.asarray(norm, dtype=float)
         values = np.interp(x, self.norm, self._roots())
         if np.argmin(self.rise) > 0:
@@ -81,47 +59,14 @@ class ProfileCurve(NamedTuple):
         return np.where((x < self.norm[0]) | (x > self.norm[-1]), np.nan, values)
 
     def span(self, rise: float) -> tuple[float, float]:
-        """Return the norms within which the statistic rises by less than a number.
-
-        Parameters
-        ----------
-        rise
-            The number.
-
-        Returns
-        -------
-        tuple of float
-            Lower and upper end; an end of the profile where the rise is not reached.
-        """
+        """Return the norms within which the statistic rises by less than a number."""
         wanted = rise if np.argmin(self.rise) == 0 else np.sqrt(rise)
         low, high = np.interp([-wanted, wanted], self._roots(), self.norm)
         return float(low), float(high)
 
 
 def profile_curve(maps: FluxMaps, group: int, row: int, col: int) -> ProfileCurve:
-    """Return the likelihood profile of a pixel.
-
-    Parameters
-    ----------
-    maps : FluxMaps
-        Maps with ``stat_scan``.
-    group : int
-        Energy group.
-    row, col : int
-        The pixel.
-
-    Returns
-    -------
-    ProfileCurve
-        The profile.
-
-    Raises
-    ------
-    ValueError
-        If the pixel was not fitted, or fewer than two values of the scan are finite there.
-    MissingQuantityError
-        If there is no scan.
-    """
+    """Return the likelihood profile of a pixel."""
     scan = np.asarray(maps["stat_scan"].data[group, :, row, col], dtype=float)
     spectrum = None if maps.reference_model is None else maps.reference_model.spectral_model
     norms = scan_norms(maps, spectrum)
@@ -143,11 +88,9 @@ def profile_curve(maps: FluxMaps, group: int, row: int, col: int) -> ProfileCurv
 
 
 def _known(maps: FluxMaps, pixel: tuple[int, int, int]) -> list[tuple[float, float]]:
-    """Return what is known of the statistic besides the scan, with that at norm 0 as zero.
-
-    That is the best fit, and where the status says so the ends of the errors and the limit, which
-    are where the statistic has risen by the square of their standard deviations.
-    """
+    """Return what is known of the statistic besides the scan, with that at norm 0 as zero."""
+    # That is the best fit, and where the status says so the ends of the errors and the limit, which
+    # are where the statistic has risen by the square of their standard deviations.
     best, lowest = _value(maps, "norm", pixel), -abs(_value(maps, "ts", pixel))
     if not np.isfinite([best, lowest]).all():
         return []

@@ -30,18 +30,7 @@ _BLANK = "0.82"  # grey of pixels without a value
 
 
 def pyplot() -> Any:
-    """Return `matplotlib.pyplot`.
-
-    Returns
-    -------
-    module
-        The module.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed; the message says how to get it.
-    """
+    """Return `matplotlib.pyplot`."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -65,29 +54,7 @@ def _diverging(values: NDArray[np.float64], vmin: float | None, vmax: float | No
 def colour_scale(
     data: NDArray[Any], stretch: str, vmin: float | None = None, vmax: float | None = None
 ) -> Any:
-    """Return matplotlib's normalisation for data and a stretch.
-
-    Parameters
-    ----------
-    data : numpy.ndarray
-        Values to be drawn; those that are not finite are ignored.
-    stretch : str
-        ``"linear"``, ``"sqrt"``, ``"log"`` (from the smallest positive value, six decades at
-        most), ``"asinh"`` (linear within the noise, logarithmic above it) or ``"diverging"``
-        (symmetric about zero).
-    vmin, vmax : float, optional
-        Ends of the scale; by default they follow from the data.
-
-    Returns
-    -------
-    matplotlib.colors.Normalize
-        The normalisation.
-
-    Raises
-    ------
-    ValueError
-        If there is no such stretch.
-    """
+    """Return matplotlib's normalisation for data and a stretch."""
     from matplotlib import colors
 
     values = np.asarray(data, dtype=float)
@@ -117,20 +84,7 @@ def colour_scale(
 
 
 def auto_stretch(name: str, data: NDArray[Any]) -> str:
-    """Choose a stretch from the name of a quantity and its values.
-
-    Parameters
-    ----------
-    name : str
-        Name of the quantity, or an empty text.
-    data : numpy.ndarray
-        Values to be drawn.
-
-    Returns
-    -------
-    str
-        The stretch, for `colour_scale`.
-    """
+    """Choose a stretch from the name of a quantity and its values."""
     if name in ("sqrt_ts", "ts", "residual"):
         return "diverging"
     values = np.asarray(data, dtype=float)
@@ -147,37 +101,13 @@ def auto_stretch(name: str, data: NDArray[Any]) -> str:
 
 
 def colour_map(stretch: str, cmap: Any = None) -> Any:
-    """Return a colour map in which pixels without a value are grey.
-
-    Parameters
-    ----------
-    stretch : str
-        Stretch it will be used with: a diverging one gets red and blue about white.
-    cmap : str or matplotlib.colors.Colormap, optional
-        Another colour map.
-
-    Returns
-    -------
-    matplotlib.colors.Colormap
-        The colour map.
-    """
+    """Return a colour map in which pixels without a value are grey."""
     name = cmap or ("RdBu_r" if stretch == "diverging" else "inferno")
     return pyplot().get_cmap(name).with_extremes(bad=_BLANK)
 
 
 def asinh_ticks(norm: Any) -> list[float] | None:
-    """Return ticks for a scale that is linear about zero and logarithmic beyond.
-
-    Parameters
-    ----------
-    norm : matplotlib.colors.Normalize
-        A colour scale.
-
-    Returns
-    -------
-    list of float or None
-        Zero and round numbers that do not crowd; None for any other kind of scale.
-    """
+    """Return ticks for a scale that is linear about zero and logarithmic beyond."""
     from matplotlib import colors
 
     if not isinstance(norm, colors.AsinhNorm):
@@ -197,20 +127,7 @@ def asinh_ticks(norm: Any) -> list[float] | None:
 
 
 def tick_text(value: float, position: int | None = None) -> str:
-    """Return a tick's number as text, with a power of ten if it is very large or small.
-
-    Parameters
-    ----------
-    value : float
-        The number.
-    position : int, optional
-        Not used; matplotlib passes it.
-
-    Returns
-    -------
-    str
-        The text, with mathematics between dollar signs.
-    """
+    """Return a tick's number as text, with a power of ten if it is very large or small."""
     del position
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:g}".replace("-", "\N{MINUS SIGN}")
@@ -221,21 +138,7 @@ def tick_text(value: float, position: int | None = None) -> str:
 
 
 def categories(name: str, words: Sequence[str] | None = None) -> tuple[Any, Any, list[str]] | None:
-    """Return how to draw a quantity whose values are codes.
-
-    Parameters
-    ----------
-    name : str
-        Name of the quantity.
-    words : sequence of str, optional
-        What the codes 0, 1, 2 ... stand for, where the quantity does not say.
-
-    Returns
-    -------
-    norm, cmap, labels : tuple or None
-        Normalisation, colour map and the words for the codes 0, 1, 2 ...; None for quantities whose
-        values are numbers.
-    """
+    """Return how to draw a quantity whose values are codes."""
     from matplotlib import colors
 
     chosen: list[Any]

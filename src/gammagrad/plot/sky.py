@@ -35,20 +35,7 @@ _FRAMES = {
 
 
 def energy_text(axis: MapAxis, i: int) -> str:
-    """Return the range of an energy bin in words, in a unit that suits it.
-
-    Parameters
-    ----------
-    axis : MapAxis
-        Energy axis.
-    i : int
-        Number of the bin.
-
-    Returns
-    -------
-    str
-        Such as "10 – 500 GeV".
-    """
+    """Return the range of an energy bin in words, in a unit that suits it."""
     low, high = axis.edges[i], axis.edges[i + 1]
     if not axis.unit.is_equivalent("TeV"):
         return f"{low.value:.4g} {_DASH} {high:.4g}"
@@ -126,19 +113,7 @@ def _align(bar: Any, parent: Any) -> None:
 
 
 def colour_bar(axes: list[Any], image: Any, label: str, words: list[str] | None = None) -> None:
-    """Put a colour bar to the right of axes.
-
-    Parameters
-    ----------
-    axes : list of WCSAxes
-        The axes, of one figure.
-    image : AxesImage
-        What the colours mean.
-    label : str
-        Text at the bar.
-    words : list of str, optional
-        What the codes 0, 1, 2 ... stand for.
-    """
+    """Put a colour bar to the right of axes."""
     from matplotlib.ticker import FixedLocator
 
     bar = axes[0].figure.colorbar(

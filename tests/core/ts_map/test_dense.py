@@ -13,7 +13,7 @@ from gammagrad import ts_map
 from gammagrad.core.norm import NormFit, Status
 from gammagrad.core.ts_map import cube_bins, fit_occupied, summed_bins
 from gammagrad.core.ts_map.chunk import fit_chunk
-from gammagrad.core.ts_map.dense import _ts_map
+from gammagrad.core.ts_map.ts_map import _ts_map
 from oracles import slow_fit, slow_ts_map, windows_at
 from precision import DOUBLE
 

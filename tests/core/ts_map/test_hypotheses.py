@@ -9,7 +9,7 @@ import pytest
 
 from fields import random_field
 from gammagrad import ts_map
-from gammagrad.core.ts_map.dense import _ts_map
+from gammagrad.core.ts_map.ts_map import _ts_map
 from precision import DOUBLE
 
 double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")

@@ -5,9 +5,9 @@ from gammagrad.core.background.mask_loop import MASK_UPDATES
 from gammagrad.core.background.ring import SIGNIFICANCES
 
 __all__ = [
-    "KernelBackground",
     "MASK_UPDATES",
     "SIGNIFICANCES",
+    "KernelBackground",
     "disk_structure",
     "kernel_background",
 ]

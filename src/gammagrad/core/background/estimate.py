@@ -28,70 +28,28 @@ from gammagrad.errors import InputError, short
 
 @pytree
 class KernelBackground:
-    """Result of `kernel_background`.
+    """Result of `kernel_background`."""
 
-    Parameters
-    ----------
-    counts
-        The counts that went in, shape (ny, nx).
-    background
-        Background counts per pixel, shape (ny, nx).
-    exclusion
-        Boolean mask, shape (ny, nx): true where a pixel is kept for the background.
-    significance
-        Significance, in standard deviations, shape (ny, nx), from which the mask was made: of the
-        counts over the background that the last iteration started from, both summed under the
-        source kernel. Where the loop converged that is `background` itself.
-    niter
-        Number of iterations done.
-    converged
-        Whether the last iteration left the mask as it was, with at least `niter_min` before it.
-    kept
-        Boolean, shape (ny, nx): true where no pixel under the background kernel is kept, so that
-        the background there is an earlier one.
-    period
-        Length of the cycle that the masks went into, 0 if none was found.
-    history
-        The start and every iteration, see `History`; None unless asked for.
-    """
-
-    counts: Any
-    background: Any
-    exclusion: Any
+    counts: Any  # the counts that went in, shape (ny, nx)
+    background: Any  # background counts per pixel, shape (ny, nx)
+    exclusion: Any  # boolean mask, shape (ny, nx): true where a pixel is kept for the background
+    # significance, in standard deviations, shape (ny, nx), from which the mask was made: of the
+    # counts over the background that the last iteration started from, both summed under the source
+    # kernel. Where the loop converged that is `background` itself.
     significance: Any
-    niter: Any
+    niter: Any  # number of iterations done
+    # whether the last iteration left the mask as it was, with at least `niter_min` before it
     converged: Any
+    # boolean, shape (ny, nx): true where no pixel under the background kernel is kept, so that the
+    # background there is an earlier one
     kept: Any
-    period: Any
+    period: Any  # length of the cycle that the masks went into, 0 if none was found
+    # the start and every iteration, see `History`; None unless asked for
     history: History | None = None
 
 
 def disk_structure(radius: float) -> np.ndarray:
-    """Return the footprint of a disc around its middle pixel.
-
-    Parameters
-    ----------
-    radius
-        Radius in pixels, at least 0. Pixels whose centre is not farther away belong to the disc;
-        the comparison is taken literally, and ``0.3 / 0.05`` is a little less than 6.
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean, square, with an odd number of rows; one pixel for a radius below 1.
-
-    Raises
-    ------
-    ValueError
-        If the radius is negative or not finite.
-
-    Examples
-    --------
-    >>> print(disk_structure(1.0).astype(int))
-    [[0 1 0]
-     [1 1 1]
-     [0 1 0]]
-    """
+    """Return the footprint of a disc around its middle pixel."""
     if not 0 <= radius < np.inf:
         raise InputError(f"radius must be a finite number of pixels, at least 0, got {radius}.")
     reach = int(radius)

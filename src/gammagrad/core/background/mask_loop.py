@@ -21,28 +21,14 @@ REMEMBERED = 64
 
 
 class Memory(NamedTuple):
-    """Checksums of the last states.
+    """Checksums of the last states."""
 
-    Attributes
-    ----------
-    sums
-        Two numbers for each state, shape (REMEMBERED, 2).
-    met
-        Number of iterations after which it was met, -1 if the place is free.
-    """
-
-    sums: Array
-    met: Array
+    sums: Array  # two numbers for each state, shape (REMEMBERED, 2)
+    met: Array  # number of iterations after which it was met, -1 if the place is free
 
 
 def empty_memory() -> Memory:
-    """Return a memory of nothing.
-
-    Returns
-    -------
-    Memory
-        The memory.
-    """
+    """Return a memory of nothing."""
     return Memory(jnp.zeros((REMEMBERED, 2), jnp.uint32), jnp.full(REMEMBERED, -1, dtype=jnp.int32))
 
 
@@ -75,28 +61,7 @@ def _checksums_of_kept(kept: Array, background: Array) -> Array:
 def recognised(
     memory: Memory, niter: Array, mask: Array, kept: Array, background: Array
 ) -> tuple[Memory, Array]:
-    """Remember a state; tell how many iterations ago it was met before.
-
-    Parameters
-    ----------
-    memory
-        What is remembered.
-    niter
-        Number of iterations done, int32.
-    mask
-        Mask of the state, shape (ny, nx).
-    kept
-        Where the background belongs to the state, too, same shape.
-    background
-        The background, same shape.
-
-    Returns
-    -------
-    memory
-        With this state.
-    again
-        Number of iterations since it was last met, 0 if it is not remembered.
-    """
+    """Remember a state; tell how many iterations ago it was met before."""
     sums = _checksums(mask.astype(jnp.uint32)) + lax.cond(
         jnp.any(kept),
         _checksums_of_kept,
@@ -117,14 +82,10 @@ MASK_UPDATES = ("replace", "grow")
 
 @pytree
 class History:
-    """The start and what each iteration came to, behind each other along the first axis.
+    """The start and what each iteration came to, behind each other along the first axis."""
 
-    Parameters
-    ----------
-    background, exclusion, significance
-        As in the result, shape (n_record + 1, ny, nx). Entries after the last iteration repeat it.
-    """
-
+    # background, exclusion, significance: as in the result, shape (n_record + 1, ny, nx). Entries
+    # after the last iteration repeat it.
     background: Any
     exclusion: Any
     significance: Any
@@ -132,43 +93,18 @@ class History:
 
 @pytree
 class MaskRule:
-    """How a mask follows from a significance.
+    """How a mask follows from a significance."""
 
-    Parameters
-    ----------
-    threshold
-        Significance from which on a pixel is excluded.
-    threshold_low
-        That for pixels connected to one above `threshold`; None excludes no others.
-    footprint
-        By what the excluded region grows; None grows nothing.
-    inside
-        True where there is an image, which may be filled up; None for everywhere.
-    grows
-        Whether what is excluded stays so.
-    """
-
-    threshold: Array
+    threshold: Array  # significance from which on a pixel is excluded
+    # that for pixels connected to one above `threshold`; None excludes no others
     threshold_low: Array | None
-    footprint: Footprint | None
+    footprint: Footprint | None  # by what the excluded region grows; None grows nothing
+    # true where there is an image, which may be filled up; None for everywhere
     inside: Array | None = None
-    grows: bool = static_field(default=False)
+    grows: bool = static_field(default=False)  # whether what is excluded stays so
 
     def keep(self, significance: Array, before: Array) -> Array:
-        """Return the mask, true where a pixel is kept.
-
-        Parameters
-        ----------
-        significance
-            Significance per pixel; where it is not a number the pixel is kept.
-        before
-            The mask of before.
-
-        Returns
-        -------
-        Array
-            The mask.
-        """
+        """Return the mask, true where a pixel is kept."""
         excluded = self._of_image(significance >= self.threshold)
         if self.threshold_low is not None:
             excluded = flood(excluded, self._of_image(significance >= self.threshold_low))
@@ -182,66 +118,32 @@ class MaskRule:
 
 @pytree
 class Problem:
-    """All that the loop gets.
+    """All that the loop gets."""
 
-    Parameters
-    ----------
-    scene
-        Counts and kernels.
-    rule
-        How a mask follows from a significance.
-    background
-        Background to start from where it is finite, or None.
-    mask
-        Mask to start from, or None for all true.
-    niter_min
-        Number of iterations before the mask may stand still, int32.
-    niter_max
-        Largest number of iterations, int32.
-    n_record
-        Number of iterations to record; None for none.
-    """
-
-    scene: Scene
-    rule: MaskRule
-    background: Array | None
-    mask: Array | None
-    niter_min: Array
-    niter_max: Array
-    n_record: int | None = static_field()
+    scene: Scene  # counts and kernels
+    rule: MaskRule  # how a mask follows from a significance
+    background: Array | None  # background to start from where it is finite, or None
+    mask: Array | None  # mask to start from, or None for all true
+    niter_min: Array  # number of iterations before the mask may stand still, int32
+    niter_max: Array  # largest number of iterations, int32
+    n_record: int | None = static_field()  # number of iterations to record; None for none
 
 
 class LoopEnd(NamedTuple):
-    """Where the loop has come to.
+    """Where the loop has come to."""
 
-    Attributes
-    ----------
-    background, mask, significance
-        Its results; the significance is the one that made the mask.
-    kept
-        Where the background is one of before.
-    before, mask_before
-        Background and mask of the iteration before.
-    niter
-        Number of iterations done.
-    converged
-        Whether the mask stands still.
-    period
-        Length of the cycle found, or 0.
-    history
-        The record, or None.
-    """
-
+    # background, mask, significance: its results; the significance is the one that made the mask
     background: Array
     mask: Array
     significance: Array
-    kept: Array
+    kept: Array  # where the background is one of before
+    # before, mask_before: background and mask of the iteration before
     before: Array
     mask_before: Array
-    niter: Array
-    converged: Array
-    period: Array
-    history: History | None
+    niter: Array  # number of iterations done
+    converged: Array  # whether the mask stands still
+    period: Array  # length of the cycle found, or 0
+    history: History | None  # the record, or None
 
 
 class _State(NamedTuple):
@@ -253,22 +155,10 @@ class _State(NamedTuple):
 
 
 def solve(problem: Problem) -> LoopEnd:
-    """Iterate until the mask stands still.
-
-    Nothing is differentiated. On CPUs the images of a batch are solved one after the other: each
-    then ends when it is done, stays in the processor's cache, and its sums under the ring are
-    updated where few pixels change. Elsewhere all of a batch run together until the last is done.
-
-    Parameters
-    ----------
-    problem
-        What the loop gets.
-
-    Returns
-    -------
-    LoopEnd
-        Where the loop ended.
-    """
+    """Iterate until the mask stands still."""
+    # Nothing is differentiated. On CPUs the images of a batch are solved one after the other: each
+    # then ends when it is done, stays in the processor's cache, and its sums under the ring are
+    # updated where few pixels change. Elsewhere all of a batch run together until the last is done.
 
     @custom_vmap
     def solved(problem: Problem) -> LoopEnd:
@@ -300,21 +190,7 @@ def solve(problem: Problem) -> LoopEnd:
 
 
 def run_loop(problem: Problem, updates: bool) -> LoopEnd:
-    """Iterate until the mask stands still, in one way.
-
-    Parameters
-    ----------
-    problem
-        What the loop gets.
-    updates
-        Whether sums under the ring are updated where few pixels change, which is quick on CPUs and
-        not in a batch. Static.
-
-    Returns
-    -------
-    LoopEnd
-        Where the loop ended.
-    """
+    """Iterate until the mask stands still, in one way."""
     n_record, niter_max = problem.n_record, problem.niter_max
     scene = problem.scene.ready()
     updates = updates and can_update(scene)

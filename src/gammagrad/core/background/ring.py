@@ -21,158 +21,63 @@ _ROUNDINGS = 64
 
 @pytree
 class Smoother:
-    """A kernel that is not negative, made ready for images that are not.
+    """A kernel that is not negative, made ready for images that are not."""
 
-    Parameters
-    ----------
-    values
-        The kernel.
-    kernel
-        The same, made ready.
-    total
-        Sum of the kernel.
-    """
-
-    values: Array
-    kernel: PreparedKernel
-    total: Array
+    values: Array  # the kernel
+    kernel: PreparedKernel  # the same, made ready
+    total: Array  # sum of the kernel
 
     @classmethod
     def create(cls, values: Array, shape: tuple[int, ...]) -> Smoother:
-        """Prepare a kernel for images of a shape.
-
-        Parameters
-        ----------
-        values
-            The kernel, shape (ky, kx).
-        shape
-            Shape of the images.
-
-        Returns
-        -------
-        Smoother
-            The smoother.
-        """
+        """Prepare a kernel for images of a shape."""
         return cls(values, prepare_kernel(values, shape), jnp.sum(values))
 
     def noise(self, image: Array) -> Array:
-        """Return what the convolution of an image may be where it should be zero.
-
-        Parameters
-        ----------
-        image
-            Image of the right shape.
-
-        Returns
-        -------
-        Array
-            A number, 0 where the convolution is a sum.
-        """
+        """Return what the convolution of an image may be where it should be zero."""
         if self.kernel.lengths is None:
             return jnp.zeros_like(self.total)
         typical = jnp.sqrt(jnp.mean(image**2))
         return lax.stop_gradient(_ROUNDINGS * jnp.finfo(image.dtype).eps * typical * self.total)
 
     def __call__(self, image: Array) -> Array:
-        """Convolve, and set rounding noise to zero.
-
-        Parameters
-        ----------
-        image
-            Image of the right shape.
-
-        Returns
-        -------
-        Array
-            The convolution.
-        """
+        """Convolve, and set rounding noise to zero."""
         value = self.kernel.convolve(image)
         return value if self.kernel.lengths is None else cleaned(value, self.noise(image))
 
 
 def cleaned(value: Array, noise: Array) -> Array:
-    """Set rounding noise to zero, its slope left as it is.
-
-    Parameters
-    ----------
-    value
-        Any numbers.
-    noise
-        The largest that counts as noise.
-
-    Returns
-    -------
-    Array
-        The numbers above the noise, and 0 for the others.
-    """
+    """Set rounding noise to zero, its slope left as it is."""
     return jnp.where(value > noise, value, value - lax.stop_gradient(value))
 
 
 class RingSums(NamedTuple):
-    """Sums under the ring before noise is taken off them.
+    """Sums under the ring before noise is taken off them."""
 
-    Attributes
-    ----------
-    counts
-        Kept counts under the ring.
-    weight
-        Kept pixels under the ring, times their acceptance.
-    noise
-        What either may be where it should be zero, shape (2,).
-    """
-
-    counts: Array
-    weight: Array
-    noise: Array
+    counts: Array  # kept counts under the ring
+    weight: Array  # kept pixels under the ring, times their acceptance
+    noise: Array  # what either may be where it should be zero, shape (2,)
 
 
 class RingMean(NamedTuple):
-    """Background from the kept counts under the ring.
+    """Background from the kept counts under the ring."""
 
-    Attributes
-    ----------
-    background
-        Background counts per pixel.
-    kept
-        Where nothing under the ring has weight, so that another background was kept.
-    """
-
-    background: Array
-    kept: Array
+    background: Array  # background counts per pixel
+    kept: Array  # where nothing under the ring has weight, so that another background was kept
 
 
 @pytree
 class Scene:
-    """What stays the same during the loop.
+    """What stays the same during the loop."""
 
-    Parameters
-    ----------
-    counts
-        Counts per pixel, 0 where they are unknown.
-    seen
-        1 where counts are known, 0 where not.
-    acceptance
-        Relative number of background counts expected per pixel, 0 where unknown; None for 1.
-    source
-        Source kernel with a maximum of 1.
-    ring
-        Background kernel.
-    whole_ring
-        Sum of the ring around each pixel, as far as it lies inside the image.
-    n_on
-        Counts summed under the source kernel; None if not known yet.
-    significance
-        Name of the significance, of `SIGNIFICANCES`.
-    """
-
-    counts: Array
-    seen: Array
+    counts: Array  # counts per pixel, 0 where they are unknown
+    seen: Array  # 1 where counts are known, 0 where not
+    # relative number of background counts expected per pixel, 0 where unknown; None for 1
     acceptance: Array | None
-    source: Smoother
-    ring: Smoother
-    whole_ring: Array
-    n_on: Array | None
-    significance: str = static_field()
+    source: Smoother  # source kernel with a maximum of 1
+    ring: Smoother  # background kernel
+    whole_ring: Array  # sum of the ring around each pixel, as far as it lies inside the image
+    n_on: Array | None  # counts summed under the source kernel; None if not known yet
+    significance: str = static_field()  # name of the significance, of `SIGNIFICANCES`
 
     def ready(self) -> Scene:
         """Return the scene with all that the significance takes."""
@@ -181,34 +86,12 @@ class Scene:
         return replace(self, n_on=self.source(self.counts))
 
     def weights(self, mask: Array | None) -> tuple[Array, Array]:
-        """Return the two images that are summed under the ring.
-
-        Parameters
-        ----------
-        mask
-            True where a pixel is kept; None keeps all.
-
-        Returns
-        -------
-        counts, weight
-            Kept counts, and the acceptance (1 without one) where they are kept.
-        """
+        """Return the two images that are summed under the ring."""
         kept = self.seen if mask is None else self.seen * mask.astype(self.seen.dtype)
         return self.counts * kept, kept if self.acceptance is None else self.acceptance * kept
 
     def ring_sums(self, mask: Array | None) -> RingSums:
-        """Sum what is kept under the ring.
-
-        Parameters
-        ----------
-        mask
-            True where a pixel is kept; None keeps all.
-
-        Returns
-        -------
-        RingSums
-            The sums.
-        """
+        """Sum what is kept under the ring."""
         counts, weight = self.weights(mask)
         noise = jnp.stack([self.ring.noise(counts), self.ring.noise(weight)])
         convolve = self.ring.kernel.convolve
@@ -224,20 +107,7 @@ class Scene:
         return RingSums(convolve(counts), total, noise)
 
     def ring_mean(self, sums: RingSums, otherwise: Array) -> RingMean:
-        """Return the mean of the counts under the ring, by acceptance.
-
-        Parameters
-        ----------
-        sums
-            Sums under the ring.
-        otherwise
-            Background where no pixel under the ring has weight.
-
-        Returns
-        -------
-        RingMean
-            The background, zero where the acceptance is.
-        """
+        """Return the mean of the counts under the ring, by acceptance."""
         summed = cleaned(sums.counts, sums.noise[0])
         total = cleaned(sums.weight, sums.noise[1])
         found = total > 0
@@ -250,20 +120,7 @@ class Scene:
         return RingMean(jnp.where(accepted, mean, jnp.zeros_like(mean)), ~found & accepted)
 
     def first_background(self, mask: Array | None, given: Array | None) -> Array:
-        """Return the background to start from, finite everywhere.
-
-        Parameters
-        ----------
-        mask
-            The mask to start from; None keeps all.
-        given
-            Background where it is finite; None for none.
-
-        Returns
-        -------
-        Array
-            Counts per pixel.
-        """
+        """Return the background to start from, finite everywhere."""
         weight = self.seen if self.acceptance is None else self.seen * self.acceptance
         total = jnp.sum(weight)
         some = total > 0
@@ -285,18 +142,7 @@ class Scene:
         return jnp.where(finite, given, completed)
 
     def significance_over(self, background: Array) -> Array:
-        """Return the significance of the counts over a background.
-
-        Parameters
-        ----------
-        background
-            Background counts per pixel.
-
-        Returns
-        -------
-        Array
-            In standard deviations.
-        """
+        """Return the significance of the counts over a background."""
         if self.n_on is None:
             return _cash_significance(self.counts, background, self.seen, self.source.values)
         return lima_of_sums(self.n_on, self.source(background * self.seen))
@@ -305,24 +151,7 @@ class Scene:
 def make_scene(
     counts: Array, source: Array, ring: Array, acceptance: Array | None, significance: str
 ) -> Scene:
-    """Prepare the kernels and the images, but for what `Scene.ready` adds.
-
-    Parameters
-    ----------
-    counts
-        Counts per pixel, floating.
-    source, ring
-        Source and background kernel, in the dtype of the counts.
-    acceptance
-        Acceptance per pixel, or None.
-    significance
-        Name of the significance.
-
-    Returns
-    -------
-    Scene
-        The scene. Pixels whose counts are not finite have no weight.
-    """
+    """Prepare the kernels and the images, but for what `Scene.ready` adds."""
     known = jnp.isfinite(counts)
     level = None
     if acceptance is not None:

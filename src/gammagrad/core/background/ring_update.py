@@ -13,18 +13,7 @@ _FFT_PIXEL, _CHANGE, _CHANGE_PIXEL = 3.5e-8, 2e-6, 3.5e-9
 
 
 def can_update(scene: Scene) -> bool:
-    """Tell whether sums of a scene may be updated.
-
-    Parameters
-    ----------
-    scene
-        Counts and kernels.
-
-    Returns
-    -------
-    bool
-        True in double precision, where the roundings of many updates do not matter.
-    """
+    """Tell whether sums of a scene may be updated."""
     return bool(scene.counts.dtype == jnp.float64)
 
 
@@ -36,18 +25,7 @@ def _margins(scene: Scene) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def blank_sums(scene: Scene) -> RingSums:
-    """Return sums of nothing, with margins into which rings may reach.
-
-    Parameters
-    ----------
-    scene
-        Counts and kernels.
-
-    Returns
-    -------
-    RingSums
-        The sums, all of them 0.
-    """
+    """Return sums of nothing, with margins into which rings may reach."""
     dtype = scene.counts.dtype
     shape = [n + sum(m) for n, m in zip(scene.counts.shape, _margins(scene), strict=True)]
     blank = jnp.zeros(shape, dtype)
@@ -55,20 +33,7 @@ def blank_sums(scene: Scene) -> RingSums:
 
 
 def inner_sums(scene: Scene, sums: RingSums) -> RingSums:
-    """Return sums without their margins.
-
-    Parameters
-    ----------
-    scene
-        Counts and kernels.
-    sums
-        Sums with margins.
-
-    Returns
-    -------
-    RingSums
-        Sums of the shape of the image.
-    """
+    """Return sums without their margins."""
     (top, _), (left, _) = _margins(scene)
     ny, nx = scene.counts.shape
     cut = (slice(top, top + ny), slice(left, left + nx))
@@ -78,28 +43,7 @@ def inner_sums(scene: Scene, sums: RingSums) -> RingSums:
 def updated_sums(
     scene: Scene, sums: RingSums, mask: Array, changed: Array, in_row: Array, is_new: Array
 ) -> RingSums:
-    """Return the sums for another mask.
-
-    Parameters
-    ----------
-    scene
-        Counts and kernels.
-    sums
-        Sums with margins, for the mask of before.
-    mask
-        The mask, true where a pixel is kept.
-    changed
-        Where it differs from the mask of before.
-    in_row
-        Number of pixels that do, by row.
-    is_new
-        Whether to make the sums anew in any case.
-
-    Returns
-    -------
-    RingSums
-        Sums with margins.
-    """
+    """Return the sums for another mask."""
     (ny, nx), (ky, kx) = mask.shape, scene.ring.values.shape
     limit = int(_FFT_PIXEL * ny * nx / (_CHANGE + _CHANGE_PIXEL * ky * kx))
 

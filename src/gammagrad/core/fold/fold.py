@@ -20,56 +20,38 @@ from gammagrad.core.images import PreparedKernel, prepare_kernel
 
 @pytree
 class FoldInputs:
-    """What a prediction needs besides the model: arrays of one window on the sky.
+    """What a prediction needs besides the model: arrays of one window on the sky."""
 
-    The window has (ny, nx) pixels. The spatial model is sampled on a block of (sy, sx) pixels in
-    its middle, ``oversampling * subsampling`` samples along each side of a pixel.
+    # The window has (ny, nx) pixels. The spatial model is sampled on a block of (sy, sx) pixels in
+    # its middle, ``oversampling * subsampling`` samples along each side of a pixel.
 
-    Parameters
-    ----------
-    x, y
-        Sample positions: longitude and latitude in deg in the model's frame, or pixel coordinates
-        of a template's grid; shape (sy n, sx n) with ``n = oversampling * subsampling``. Pixel
-        centres of the window, shape (ny, nx), for a point source.
-    solid_angle
-        Solid angle of each sample in sr, its weight in the integral over a pixel; shape of `x`.
-        Not used for a point source.
-    exposure
-        Exposure in cm2 s, shape (n_true, ny, nx).
-    energy_edges
-        Edges of the true-energy bins in TeV, shape (n_true + 1,).
-    psf
-        PSF kernels of sum 1 in pixels `oversampling` times finer, shape (n, ky, kx) with n bins
-        of true energy, or of energy if `psf_after_edisp`; or what `prepare_psf` made of them. None
-        for a perfect instrument.
-    edisp
-        Energy dispersion matrix, shape (n_true, n_reco).
-    kind
-        "extended", "point" (its image is placed between the pixels), "shared" (a point whose flux
-        is shared by four pixels before the PSF acts), "template" or "uniform" (the whole flux in
-        every pixel); static.
-    oversampling
-        How many times finer the PSF kernel's pixels are; odd, static.
-    subsampling
-        Samples along the side of each such finer pixel; static.
-    psf_after_edisp
-        Whether the PSF is one of reconstructed energy; static.
-    share
-        Whether samples are shared by the pixels around them, see `shared_sum`, else they count
-        in the middle of their own; static.
-    """
-
+    # x, y: sample positions: longitude and latitude in deg in the model's frame, or pixel
+    # coordinates of a template's grid; shape (sy n, sx n) with ``n = oversampling * subsampling``.
+    # Pixel centres of the window, shape (ny, nx), for a point source.
     x: Any
     y: Any
+    # solid angle of each sample in sr, its weight in the integral over a pixel; shape of `x`. Not
+    # used for a point source.
     solid_angle: Any
-    exposure: Any
-    energy_edges: Any
+    exposure: Any  # exposure in cm2 s, shape (n_true, ny, nx)
+    energy_edges: Any  # edges of the true-energy bins in TeV, shape (n_true + 1,)
+    # PSF kernels of sum 1 in pixels `oversampling` times finer, shape (n, ky, kx) with n bins of
+    # true energy, or of energy if `psf_after_edisp`; or what `prepare_psf` made of them. None for a
+    # perfect instrument.
     psf: Any
-    edisp: Any
+    edisp: Any  # energy dispersion matrix, shape (n_true, n_reco)
+    # "extended", "point" (its image is placed between the pixels), "shared" (a point whose flux is
+    # shared by four pixels before the PSF acts), "template" or "uniform" (the whole flux in every
+    # pixel); static
     kind: str = static_field(default="extended")
+    # how many times finer the PSF kernel's pixels are; odd, static
     oversampling: int = static_field(default=1)
+    # samples along the side of each such finer pixel; static
     subsampling: int = static_field(default=1)
+    # whether the PSF is one of reconstructed energy; static
     psf_after_edisp: bool = static_field(default=False)
+    # whether samples are shared by the pixels around them, see `shared_sum`, else they count in the
+    # middle of their own; static
     share: bool = static_field(default=False)
 
 
@@ -174,20 +156,7 @@ def npred(
     psf_after_edisp: bool = False,
     oversampling: int = 1,
 ) -> Array:
-    """Predict counts from a cube of flux: `fold` with any energy dependence of the image.
-
-    Parameters
-    ----------
-    flux
-        Flux in cm-2 s-1 per bin of true energy and (finer) pixel, shape (n_true, f ny, f nx).
-    exposure, psf, edisp, psf_after_edisp, oversampling
-        As in `fold`.
-
-    Returns
-    -------
-    Array
-        Predicted counts, shape (n_reco, ny, nx).
-    """
+    """Predict counts from a cube of flux: `fold` with any energy dependence of the image."""
     flux = jnp.asarray(flux)
     return fold(
         jnp.ones(flux.shape[0], flux.dtype),
@@ -222,23 +191,7 @@ def _point_counts(weights: Array, spectrum: Array, inputs: FoldInputs) -> Array:
 
 
 def spatial_image(spatial: Any, inputs: FoldInputs) -> Array:
-    """Integrate a spatial model over the (finer) pixels of a window.
-
-    Parameters
-    ----------
-    spatial
-        A spatial model with ``evaluate(lon, lat)`` in sr-1; with ``evaluate(x, y, energy)`` if
-        the kind is "template"; with ``weights(lon, lat)`` if it is "point" or "shared". None if
-        "uniform".
-    inputs
-        The window.
-
-    Returns
-    -------
-    Array
-        Fraction of the flux in each pixel, shape (n, ny f, nx f), n = 1 or the number of
-        true-energy bins, f the oversampling (1 for points and "uniform").
-    """
+    """Integrate a spatial model over the (finer) pixels of a window."""
     if inputs.kind == "uniform":
         exposure = jnp.asarray(inputs.exposure)
         return jnp.ones((1, *exposure.shape[1:]), exposure.dtype)
@@ -263,25 +216,9 @@ def spatial_image(spatial: Any, inputs: FoldInputs) -> Array:
 
 @compiled
 def fold_model(spectral: Any, spatial: Any, inputs: FoldInputs) -> Array:
-    """Predict the counts of a sky model in a window.
-
-    Everything is traced: another model of the same kind, another PSF or another position of the
-    same shapes does not compile again.
-
-    Parameters
-    ----------
-    spectral
-        Spectral model: ``integral(energy_min, energy_max)`` in cm-2 s-1.
-    spatial
-        Spatial model, see `spatial_image`.
-    inputs
-        The window: positions and the instrument's response.
-
-    Returns
-    -------
-    Array
-        Predicted counts, shape (n_reco, ny, nx).
-    """
+    """Predict the counts of a sky model in a window."""
+    # Everything is traced: another model of the same kind, another PSF or another position of the
+    # same shapes does not compile again.
     edges = jnp.asarray(inputs.energy_edges)
     spectrum = jnp.asarray(spectral.integral(edges[:-1], edges[1:]))
     image = spatial_image(spatial, inputs)
@@ -305,22 +242,8 @@ MAX_FINE_PIXELS = 4_000_000
 def fold_bounded(
     spectral: Any, spatial: Any, inputs: FoldInputs, max_pixels: int = MAX_FINE_PIXELS
 ) -> Array:
-    """Predict the counts of a sky model in a window, as `fold_model`, in bounded memory.
-
-    Derivatives in reverse mode predict each part again instead of keeping what it went through.
-
-    Parameters
-    ----------
-    spectral, spatial, inputs
-        As for `fold_model`.
-    max_pixels
-        Finer pixels, over all energies, that may be convolved at once; static.
-
-    Returns
-    -------
-    Array
-        Predicted counts, shape (n_reco, ny, nx).
-    """
+    """Predict the counts of a sky model in a window, as `fold_model`, in bounded memory."""
+    # Derivatives in reverse mode predict each part again instead of keeping what it went through.
     step = _step(inputs, max_pixels)
     if step is None:
         return fold_model(spectral, spatial, inputs)
@@ -328,21 +251,7 @@ def fold_bounded(
 
 
 def prepare_psf(inputs: FoldInputs, max_pixels: int = MAX_FINE_PIXELS) -> FoldInputs:
-    """Make the PSF of a window ready for many predictions, if it is folded at once.
-
-    Parameters
-    ----------
-    inputs
-        The window, in numpy.
-    max_pixels
-        As for `fold_bounded`.
-
-    Returns
-    -------
-    FoldInputs
-        The same window. It is folded several times as fast, to the same counts; and not at once
-        but in parts if its pixels are very many, for which the PSF stays as it is.
-    """
+    """Make the PSF of a window ready for many predictions, if it is folded at once."""
     if inputs.psf is None or _step(inputs, max_pixels) is not None:
         return inputs
     shape, n = inputs.exposure.shape[1:], inputs.oversampling

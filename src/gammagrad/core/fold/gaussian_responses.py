@@ -246,11 +246,10 @@ def _pixel_integrals(width: Array, n: int) -> Array:
 
 
 def _spreading(variance: Array, n: int) -> Array:
-    """Return matrices that spread what n pixels hold, (kernels, n, n), by a variance in pixels.
-
-    A Gaussian summed over pixels has a larger variance than before, by 1/12 where it is wide
-    (Sheppard's correction). A narrower one is taken, so that its sums have the variance asked for.
-    """
+    """Return matrices that spread what n pixels hold, (kernels, n, n), by a variance in pixels."""
+    # A Gaussian summed over pixels has a larger variance than before, by 1/12 where it is wide
+    # (Sheppard's correction). A narrower one is taken, so that its sums have the variance asked
+    # for.
     width = _narrower(variance)
     sums = _pixel_integrals(width, n)
     nearest = jnp.asarray(np.eye(n)[0] - 0.5 * (np.arange(n) == 1), variance.dtype)

@@ -16,25 +16,7 @@ from gammagrad.errors import InputError
 
 
 def block_sum(images: ArrayLike, factor: int) -> Array:
-    """Sum blocks of pixels.
-
-    Parameters
-    ----------
-    images
-        Images, shape (..., ny * factor, nx * factor).
-    factor
-        Side of a block in pixels; static.
-
-    Returns
-    -------
-    Array
-        Shape (..., ny, nx).
-
-    Raises
-    ------
-    ValueError
-        If the images are not a whole number of blocks.
-    """
+    """Sum blocks of pixels."""
     images = jnp.asarray(images)
     *lead, ny, nx = images.shape
     if factor < 1 or ny % factor or nx % factor:
@@ -45,26 +27,11 @@ def block_sum(images: ArrayLike, factor: int) -> Array:
 
 
 def shared_sum(values: ArrayLike, factor: int) -> Array:
-    """Sum samples into pixels, each shared by the five pixels around it along either side.
-
-    A sum over blocks moves every sample to the middle of its pixel, and what a kernel then makes
-    of the image depends on where in the pixel a source lies. Here the shares keep the first four
-    moments of every sample's position: the weights of Lagrange interpolation on five nodes, so
-    that a convolution with a smooth kernel is that of the samples where they are.
-
-    Parameters
-    ----------
-    values
-        Samples, `factor` along the side of a pixel at equal steps from edge to edge; shape
-        (n, ny * factor, nx * factor).
-    factor
-        Samples along the side of a pixel; static.
-
-    Returns
-    -------
-    Array
-        Shape (n, ny + 4, nx + 4): the pixels, and two more on every side.
-    """
+    """Sum samples into pixels, each shared by the five pixels around it along either side."""
+    # A sum over blocks moves every sample to the middle of its pixel, and what a kernel then makes
+    # of the image depends on where in the pixel a source lies. Here the shares keep the first four
+    # moments of every sample's position: the weights of Lagrange interpolation on five nodes, so
+    # that a convolution with a smooth kernel is that of the samples where they are.
     values = jnp.asarray(values)
     place = (np.arange(factor) + 0.5) / factor - 0.5
     nodes = np.arange(-2, 3)
@@ -94,28 +61,16 @@ def _cubic(distance: Array) -> Array:
 
 @pytree
 class PointKernel:
-    """PSF kernels made ready to be put anywhere between pixels, see `prepare_point`.
+    """PSF kernels made ready to be put anywhere between pixels, see `prepare_point`."""
 
-    Parameters
-    ----------
-    values
-        Sums over pixels that begin at each finer pixel, sorted by the place of that within a
-        pixel: shape (oversampling, oversampling, n, rows, cols).
-    sides
-        Finer pixels along the sides of the kernels; static.
-    shape
-        Pixels of the images; static.
-    oversampling
-        Finer pixels along the side of a pixel; static.
-    index
-        Which kernels to use if `values` are those of several sources, with an axis for them in
-        front; else None. What is placed is read there, and not copied first.
-    """
-
+    # sums over pixels that begin at each finer pixel, sorted by the place of that within a pixel:
+    # shape (oversampling, oversampling, n, rows, cols)
     values: Any
-    sides: tuple[int, int] = static_field()
-    shape: tuple[int, int] = static_field()
-    oversampling: int = static_field()
+    sides: tuple[int, int] = static_field()  # finer pixels along the sides of the kernels; static
+    shape: tuple[int, int] = static_field()  # pixels of the images; static
+    oversampling: int = static_field()  # finer pixels along the side of a pixel; static
+    # which kernels to use if `values` are those of several sources, with an axis for them in front;
+    # else None. What is placed is read there, and not copied first.
     index: Any = None
 
 
@@ -149,20 +104,7 @@ def _running_sum(values: Any, length: int, axis: int) -> Any:
 def prepare_point(
     kernel: Any, shape: tuple[int, int], oversampling: int = 1, xp: Any = jnp
 ) -> PointKernel:
-    """Sum kernels to pixels once, for all the places where `place_kernel` may put them.
-
-    Parameters
-    ----------
-    kernel, shape, oversampling
-        As for `place_kernel`.
-    xp
-        ``jax.numpy``, or ``numpy`` for what is kept; static.
-
-    Returns
-    -------
-    PointKernel
-        What `place_kernel` takes in place of the kernels; it then is 30 times as fast.
-    """
+    """Sum kernels to pixels once, for all the places where `place_kernel` may put them."""
     kernel = xp.asarray(kernel)
     _, *sides = kernel.shape
     for axis, n_pix in enumerate(shape, start=1):
@@ -201,35 +143,11 @@ def place_kernel(
     shape: tuple[int, int],
     oversampling: int = 1,
 ) -> Array:
-    """Put PSF kernels at a position between the pixels: the image of a point source.
-
-    The finer kernel is shifted by cubic convolution, which keeps sum, centroid and width, and
-    summed to pixels: exact where the position falls on a (finer) pixel centre, and within
-    ``0.14 (h / sigma)^4`` of the peak elsewhere for a Gaussian PSF in steps of h.
-
-    Parameters
-    ----------
-    kernel
-        Kernels in pixels `oversampling` times finer, shape (n, ky, kx), odd sides; or what
-        `prepare_point` made of them for this shape and oversampling.
-    y, x
-        Position of the source in pixels of the output (row, column), 0 at the first centre.
-        Differentiable. It may lie as far from the middle as the output is wider than the kernel
-        on one side, and a pixel more; past that the kernel stays there.
-    shape
-        Pixels (ny, nx) of the output; static. A smaller output cuts the kernel.
-    oversampling
-        Finer pixels along the side of a pixel; odd, static.
-
-    Returns
-    -------
-    Array
-        Images, shape (n, ny, nx).
-
-    References
-    ----------
-    Keys (1981), IEEE Trans. Acoustics, Speech, and Signal Processing 29, 1153, eq. 15.
-    """
+    """Put PSF kernels at a position between the pixels: the image of a point source."""
+    # The finer kernel is shifted by cubic convolution, which keeps sum, centroid and width, and
+    # summed to pixels: exact where the position falls on a (finer) pixel centre, and within ``0.14
+    # (h / sigma)^4`` of the peak elsewhere for a Gaussian PSF in steps of h.
+    # Keys (1981), IEEE Trans. Acoustics, Speech, and Signal Processing 29, 1153, eq. 15.
     if not isinstance(kernel, PointKernel):
         kernel = prepare_point(kernel, shape, oversampling)
     values = jnp.asarray(kernel.values)
@@ -282,25 +200,7 @@ def cut_window(
     shape: tuple[int, int],
     covers: tuple[bool, bool] = (False, False),
 ) -> Array:
-    """Cut a window out of a map, the pixels beyond the map like the nearest one in it.
-
-    Parameters
-    ----------
-    cube
-        The map, shape (n, rows, cols).
-    start
-        Row and column of the map where the window begins, shape (2,): negative before the map's
-        first one; traced. Window and map have a pixel in common.
-    shape
-        Rows and columns of the window; static.
-    covers
-        Whether it has all rows of the map, and all columns: known to be so, it costs less; static.
-
-    Returns
-    -------
-    Array
-        The window, shape (n, rows, cols).
-    """
+    """Cut a window out of a map, the pixels beyond the map like the nearest one in it."""
     cube = jnp.asarray(cube)
     shared, near, first = _shared(cube, shape, start)
     part = lax.dynamic_slice(cube, (jnp.int32(0), *near), (cube.shape[0], *shared))
@@ -313,22 +213,7 @@ def cut_window(
 def add_window(
     cube: Array, part: Array, start: ArrayLike, covers: tuple[bool, bool] = (False, False)
 ) -> Array:
-    """Add a window to a map; what lies beyond the map is left out.
-
-    Parameters
-    ----------
-    cube
-        The map, shape (n, rows, cols).
-    part
-        The window, shape (n, ny, nx).
-    start, covers
-        As for `cut_window`.
-
-    Returns
-    -------
-    Array
-        The sum. Its derivative takes time for the window only, not for the map.
-    """
+    """Add a window to a map; what lies beyond the map is left out."""
     shared, near, first = _shared(cube, part.shape[1:], start)
     for i, (n_shared, whole) in enumerate(zip(shared, covers, strict=True)):
         room = 0 if whole else n_shared

@@ -38,18 +38,7 @@ def _as_floats(image: Array, kernel: Array) -> tuple[Array, Array]:
 
 
 def fast_length(n: int) -> int:
-    """Return a length that transforms are fast for: prime factors 2, 3 and 5 only.
-
-    Parameters
-    ----------
-    n
-        Least length.
-
-    Returns
-    -------
-    int
-        The smallest such number from `n` on.
-    """
+    """Return a length that transforms are fast for: prime factors 2, 3 and 5 only."""
     while True:
         rest = n
         for prime in (2, 3, 5):
@@ -83,76 +72,21 @@ def _convolve_from(image: Array, kernel: Array, start: tuple[int, int], method: 
 
 
 def convolve(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
-    """Convolve an image with a kernel, zeros outside, the result of the image's size.
-
-    ``result[p] = sum_q kernel[q] image[p - q + c]`` with the kernel's centre ``c = (k - 1) // 2``
-    along each axis, as ``scipy.signal.convolve(..., mode="same")`` does for kernels smaller than
-    the image. The kernel may be larger than the image.
-
-    A NaN in the image stays within the kernel's reach when the method is direct; an FFT spreads
-    it, and rounding noise of about 1e-16 of the largest value (float64), over the whole result.
-
-    Parameters
-    ----------
-    image
-        Image, shape (ny, nx). Use `convolve_stack` or `jax.vmap` for several.
-    kernel
-        Kernel, shape (ky, kx), odd or even sides.
-    method
-        ``"direct"`` sums, ``"fft"`` transforms (padded to sides with factors 2, 3 and 5 only).
-        ``"auto"`` sums for kernels of up to 49 pixels. Measured on two CPU cores in float64 on
-        200 x 400 pixels, direct against FFT: 0.5 and 0.9 ms at 7 x 7, 2.0 and 1.0 ms at 9 x 9,
-        20 and 1.0 ms at 21 x 21.
-
-    Returns
-    -------
-    Array
-        Shape (ny, nx), in the floating dtype of the image (of the kernel where the image has
-        integers or booleans; of neither: JAX's default).
-
-    Raises
-    ------
-    ValueError
-        If an argument is not two-dimensional or is empty, or the method is unknown.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> image = jnp.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
-    >>> print(convolve(image, jnp.array([[1.0, 2.0, 3.0]])))
-    [[0. 0. 0. 0.]
-     [0. 1. 2. 3.]]
-    """
+    """Convolve an image with a kernel, zeros outside, the result of the image's size."""
+    # ``result[p] = sum_q kernel[q] image[p - q + c]`` with the kernel's centre ``c = (k - 1) // 2``
+    # along each axis, as ``scipy.signal.convolve(..., mode="same")`` does for kernels smaller than
+    # the image. The kernel may be larger than the image.
+    # A NaN in the image stays within the kernel's reach when the method is direct; an FFT spreads
+    # it, and rounding noise of about 1e-16 of the largest value (float64), over the whole result.
     image, kernel = _as_floats(_image(image, "image"), _image(kernel, "kernel"))
     ky, kx = kernel.shape
     return _convolve_from(image, kernel, ((ky - 1) // 2, (kx - 1) // 2), method)
 
 
 def correlate(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
-    """Correlate an image with a kernel, zeros outside: the transpose of `convolve`.
-
-    ``result[p] = sum_q kernel[q] image[p + q - c]`` with the kernel's centre ``c = (k - 1) // 2``:
-    for every `a` and `b`, ``sum(a * convolve(b, kernel)) == sum(b * correlate(a, kernel))``.
-
-    Parameters
-    ----------
-    image
-        Image, shape (ny, nx).
-    kernel
-        Kernel, shape (ky, kx), odd or even sides.
-    method
-        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
-
-    Returns
-    -------
-    Array
-        Shape (ny, nx); dtype as in `convolve`.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not two-dimensional or is empty, or the method is unknown.
-    """
+    """Correlate an image with a kernel, zeros outside: the transpose of `convolve`."""
+    # ``result[p] = sum_q kernel[q] image[p + q - c]`` with the kernel's centre ``c = (k - 1) //
+    # 2``: for every `a` and `b`, ``sum(a * convolve(b, kernel)) == sum(b * correlate(a, kernel))``.
     image, kernel = _as_floats(_image(image, "image"), _image(kernel, "kernel"))
     ky, kx = kernel.shape
     return _convolve_from(image, kernel[::-1, ::-1], (ky // 2, kx // 2), method)
@@ -160,39 +94,16 @@ def correlate(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Arra
 
 @pytree
 class PreparedKernel:
-    """A kernel, or several, made ready for many images of one size, see `prepare_kernel`.
+    """A kernel, or several, made ready for many images of one size, see `prepare_kernel`."""
 
-    Parameters
-    ----------
-    values
-        The kernel, or its transform; of several, all of them.
-    shape
-        Shape of the images.
-    start
-        The kernel's pixel that lands on the output pixel.
-    lengths
-        Sides of the transform; None where the kernel is summed instead.
-    """
-
-    values: Array
-    shape: tuple[int, int] = static_field()
-    start: tuple[int, int] = static_field()
+    values: Array  # the kernel, or its transform; of several, all of them
+    shape: tuple[int, int] = static_field()  # shape of the images
+    start: tuple[int, int] = static_field()  # the kernel's pixel that lands on the output pixel
+    # sides of the transform; None where the kernel is summed instead
     lengths: tuple[int, int] | None = static_field()
 
     def convolve(self, image: Array) -> Array:
-        """Convolve an image with the kernel, zeros outside, the result of the image's size.
-
-        Parameters
-        ----------
-        image
-            Image of the shape and dtype that the kernel was prepared for. For n kernels: n
-            images, shape (n, ny, nx), or one for all, shape (1, ny, nx), transformed but once.
-
-        Returns
-        -------
-        Array
-            Same shape and dtype; n images for n kernels.
-        """
+        """Convolve an image with the kernel, zeros outside, the result of the image's size."""
         values = jnp.asarray(self.values)
         if self.lengths is None:
             if values.ndim == 2:
@@ -217,33 +128,7 @@ def prepare_kernel(
     start: tuple[int, int] | None = None,
     xp: Any = jnp,
 ) -> PreparedKernel:
-    """Transform a kernel once for all images of a size that it shall be convolved with.
-
-    Parameters
-    ----------
-    kernel
-        Kernel, floating, shape (ky, kx), or several, shape (n, ky, kx).
-    shape
-        Shape (ny, nx) of the images.
-    method
-        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
-    start
-        The kernel's pixel that lands on the output pixel; None for ``(k - 1) // 2``, as `convolve`.
-    xp
-        ``jax.numpy``, or ``numpy`` for kernels that are kept; static.
-
-    Returns
-    -------
-    PreparedKernel
-        Its method `convolve` gives what the function of that name does.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> prepared = prepare_kernel(jnp.ones((3, 3)), (4, 5), method="fft")
-    >>> bool(jnp.allclose(prepared.convolve(jnp.ones((4, 5)))[0, :2], jnp.array([4.0, 6.0])))
-    True
-    """
+    """Transform a kernel once for all images of a size that it shall be convolved with."""
     (ny, nx), (ky, kx) = shape, kernel.shape[-2:]
     sy, sx = start or ((ky - 1) // 2, (kx - 1) // 2)
     if _is_direct((ky, kx), method):
@@ -255,20 +140,7 @@ def prepare_kernel(
 
 
 def kernel_inside(kernel: Array, shape: tuple[int, ...]) -> Array:
-    """Sum the part of a kernel around each pixel that lies inside the image.
-
-    Parameters
-    ----------
-    kernel
-        Kernel, shape (ky, kx).
-    shape
-        Shape (ny, nx) of the image.
-
-    Returns
-    -------
-    Array
-        What `convolve` makes of an image of ones, shape (ny, nx), without a convolution.
-    """
+    """Sum the part of a kernel around each pixel that lies inside the image."""
     # a sum over any rectangle of the kernel is a difference of these
     sums = jnp.pad(jnp.cumsum(jnp.cumsum(kernel, axis=0), axis=1), ((1, 0), (1, 0)))
     for axis, (n, k) in enumerate(zip(shape, kernel.shape, strict=True)):
@@ -288,27 +160,7 @@ def _at(array: Array, index: np.ndarray, axis: int) -> Array:
 
 
 def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
-    """Convolve every image of a stack, with one kernel or with one each.
-
-    Parameters
-    ----------
-    images
-        Images, shape (n, ny, nx).
-    kernel
-        One kernel for all, shape (ky, kx), or one for each image, shape (n, ky, kx).
-    method
-        ``"auto"``, ``"fft"`` or ``"direct"``, see `convolve`.
-
-    Returns
-    -------
-    Array
-        Shape (n, ny, nx); dtype as in `convolve`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes are not as above, or the method is unknown.
-    """
+    """Convolve every image of a stack, with one kernel or with one each."""
     images, kernel = jnp.asarray(images), jnp.asarray(kernel)
     if images.ndim != 3 or kernel.ndim not in (2, 3):
         raise InputError(
@@ -329,29 +181,9 @@ def convolve_stack(images: ArrayLike, kernel: ArrayLike, method: str = "auto") -
 
 
 def box_sum(image: ArrayLike, shape: tuple[int, int]) -> Array:
-    """Sum an image over a rectangle around each pixel, zeros outside.
-
-    Equal to `convolve` with a kernel of ones, but summed along one axis after the other, without
-    the rounding noise of an FFT.
-
-    Parameters
-    ----------
-    image
-        Image, shape (ny, nx).
-    shape
-        Sides (ky, kx) of the rectangle in pixels; static. Its pixel ``(k - 1) // 2`` lies on the
-        output pixel.
-
-    Returns
-    -------
-    Array
-        Shape (ny, nx), dtype of the image (booleans are counted as integers).
-
-    Raises
-    ------
-    ValueError
-        If the image is not two-dimensional or a side is below 1.
-    """
+    """Sum an image over a rectangle around each pixel, zeros outside."""
+    # Equal to `convolve` with a kernel of ones, but summed along one axis after the other, without
+    # the rounding noise of an FFT.
     image = _image(image, "image")
     ky, kx = (int(side) for side in shape)
     if ky < 1 or kx < 1:

@@ -33,32 +33,13 @@ def _mask(value: ArrayLike, name: str) -> Array:
 
 @pytree
 class Footprint:
-    """A footprint made ready to grow many masks of one size, see `prepare_footprint`.
+    """A footprint made ready to grow many masks of one size, see `prepare_footprint`."""
 
-    Parameters
-    ----------
-    structure
-        The footprint, boolean, shape (ky, kx).
-    prepared
-        Its transform; None where masks are shifted instead.
-    """
-
-    structure: Array
-    prepared: PreparedKernel | None
+    structure: Array  # the footprint, boolean, shape (ky, kx)
+    prepared: PreparedKernel | None  # its transform; None where masks are shifted instead
 
     def dilate(self, mask: Array) -> Array:
-        """Grow the true region of a mask, nothing coming in from outside the image.
-
-        Parameters
-        ----------
-        mask
-            Boolean image of the shape that the footprint was prepared for.
-
-        Returns
-        -------
-        Array
-            Boolean, same shape.
-        """
+        """Grow the true region of a mask, nothing coming in from outside the image."""
         if self.prepared is None:
             small = self.structure.size <= _SHIFTS_MAX_PIXELS
             return (_by_shifts if small else _by_rows)(mask, self.structure)
@@ -100,26 +81,7 @@ def _by_rows(mask: Array, structure: Array) -> Array:
 
 
 def prepare_footprint(structure: ArrayLike, shape: tuple[int, ...]) -> Footprint:
-    """Transform a footprint once for all masks of a size that it shall grow.
-
-    Parameters
-    ----------
-    structure
-        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
-        ``k // 2``, as in ``scipy.ndimage.binary_dilation``.
-    shape
-        Shape (ny, nx) of the masks.
-
-    Returns
-    -------
-    Footprint
-        Its method `dilate` gives what the function of that name does.
-
-    Raises
-    ------
-    ValueError
-        If the footprint is not two-dimensional or is empty.
-    """
+    """Transform a footprint once for all masks of a size that it shall grow."""
     footprint = _mask(structure, "structure")
     ky, kx = footprint.shape
     by_rows = kx >= _ROWS_MIN_LENGTH and ky * kx <= _ROWS_MAX_PIXELS
@@ -130,34 +92,7 @@ def prepare_footprint(structure: ArrayLike, shape: tuple[int, ...]) -> Footprint
 
 
 def dilate(mask: ArrayLike, structure: ArrayLike, border: bool = False) -> Array:
-    """Grow the true region of a mask by a footprint.
-
-    Parameters
-    ----------
-    mask
-        Boolean image, shape (ny, nx).
-    structure
-        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
-        ``k // 2``, as in ``scipy.ndimage.binary_dilation``.
-    border
-        What pixels outside the image count as. True grows the region in from the edge.
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): true where the footprint around some true pixel reaches.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not two-dimensional or is empty.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> print(dilate(jnp.array([[False, False, True, False]]), jnp.ones((1, 3))))
-    [[False  True  True  True]]
-    """
+    """Grow the true region of a mask by a footprint."""
     mask, structure = _mask(mask, "mask"), _mask(structure, "structure")
     if not border:
         return prepare_footprint(structure, mask.shape).dilate(mask)
@@ -167,44 +102,12 @@ def dilate(mask: ArrayLike, structure: ArrayLike, border: bool = False) -> Array
 
 
 def erode(mask: ArrayLike, structure: ArrayLike, border: bool = True) -> Array:
-    """Shrink the true region of a mask by a footprint.
-
-    Parameters
-    ----------
-    mask
-        Boolean image, shape (ny, nx).
-    structure
-        Footprint, shape (ky, kx): pixels that are not 0 belong to it. Its centre is pixel
-        ``k // 2``, as in ``scipy.ndimage.binary_erosion``.
-    border
-        What pixels outside the image count as. True leaves the region at the edge alone.
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): true where every pixel under the footprint is true.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not two-dimensional or is empty.
-    """
+    """Shrink the true region of a mask by a footprint."""
     return ~dilate(~_mask(mask, "mask"), mirrored(structure), not border)
 
 
 def mirrored(structure: ArrayLike) -> Array:
-    """Return a footprint turned by 180 degrees about its centre.
-
-    Parameters
-    ----------
-    structure
-        Footprint, shape (ky, kx), centred on pixel ``k // 2``.
-
-    Returns
-    -------
-    Array
-        Boolean, with odd sides: even ones grow by one, so that the centre stays ``k // 2``.
-    """
+    """Return a footprint turned by 180 degrees about its centre."""
     footprint = _mask(structure, "structure")
     ky, kx = footprint.shape
     return jnp.pad(footprint[::-1, ::-1], (((ky + 1) % 2, 0), ((kx + 1) % 2, 0)))
@@ -221,41 +124,10 @@ def _flood_along(reached: Array, open_: Array, axis: int, reverse: bool) -> Arra
 
 
 def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
-    """Return the parts of a region that are connected to a seed.
-
-    Parameters
-    ----------
-    seeds
-        Boolean image, shape (ny, nx). Seeds outside the region belong to it, too.
-    region
-        Boolean image, shape (ny, nx).
-    diagonal
-        Whether pixels that touch at a corner are connected.
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): true in pixels that can be reached from a seed through neighbours
-        in the region, as ``scipy.ndimage.binary_propagation``.
-
-    Raises
-    ------
-    ValueError
-        If the arguments are not two-dimensional, empty, or of different shapes.
-
-    Notes
-    -----
-    First what is reached grows by one pixel in a step, which is quick for compact regions. After 64
-    steps sweeps go along all rows and columns at once, and to the neighbours: their number is that
-    of the turns of the most crooked way.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> image = jnp.array([[5.0, 3.0, 1.0, 3.0]])
-    >>> print(flood(image >= 5, image >= 2))
-    [[ True  True False False]]
-    """
+    """Return the parts of a region that are connected to a seed."""
+    # First what is reached grows by one pixel in a step, which is quick for compact regions. After
+    # 64 steps sweeps go along all rows and columns at once, and to the neighbours: their number is
+    # that of the turns of the most crooked way.
     seeds, region = _mask(seeds, "seeds"), _mask(region, "region")
     if seeds.shape != region.shape:
         raise InputError(
@@ -295,24 +167,7 @@ def _swept(reached: Array, open_: Array, neighbours: Array, more: Array) -> Arra
 
 
 def fill_holes(mask: ArrayLike) -> Array:
-    """Set the false regions that do not touch the edge of the image.
-
-    Parameters
-    ----------
-    mask
-        Boolean image, shape (ny, nx).
-
-    Returns
-    -------
-    Array
-        Boolean, shape (ny, nx): false only in pixels that reach the edge in steps to one of the
-        four neighbours through false pixels, as ``scipy.ndimage.binary_fill_holes``.
-
-    Raises
-    ------
-    ValueError
-        If the mask is not two-dimensional or is empty.
-    """
+    """Set the false regions that do not touch the edge of the image."""
     wall = _mask(mask, "mask")
     (ny, nx) = wall.shape
     inner = jnp.zeros((max(ny - 2, 0), max(nx - 2, 0)), bool)

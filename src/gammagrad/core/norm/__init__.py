@@ -22,13 +22,13 @@ from gammagrad.core.norm.sensitivity import AsimovSums, asimov_from_contrast, on
 from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
 
 __all__ = [
+    "N_SWEEPS",
+    "STATUS",
     "AsimovSums",
     "FitOptions",
-    "N_SWEEPS",
     "NormFit",
     "ProfileSums",
     "Root",
-    "STATUS",
     "Status",
     "asimov_from_contrast",
     "check_sweeps",

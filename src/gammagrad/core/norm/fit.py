@@ -138,7 +138,7 @@ class NormFit:
     niter
         Number of sweeps the solver needed.
     status
-        Code from `gammagrad.core.norm.solve.STATUS`. Where it says "not fitted" the other fields are
+        Code from `gammagrad.core.norm.STATUS`. Where it says "not fitted" the other fields are
         zero: the host side paints them NaN.
     norm_errp, norm_errn
         Errors upwards and downwards, both >= 0, where the statistic has risen by ``n_sigma^2``.
@@ -180,32 +180,7 @@ def fit_status(
     last_step: Array,
     rtol: Array | float,
 ) -> Array:
-    """Choose the status code of a fit, elementwise.
-
-    Parameters
-    ----------
-    norm
-        Best-fit norm.
-    bound
-        Physical bound of the norm.
-    has_model
-        Whether the model predicts anything in the window.
-    has_counts
-        Whether a bin that the model reaches has counts.
-    counts_on_zero
-        Whether such a bin has counts but no background.
-    error_at_bound
-        Whether the lower error ends at the physical bound.
-    last_step
-        Size of the last step in units of the error.
-    rtol
-        Largest last step of a fit that has converged.
-
-    Returns
-    -------
-    Array
-        Status codes, int32.
-    """
+    """Choose the status code of a fit, elementwise."""
     at_bound = norm <= bound
     code = jnp.where(error_at_bound, Status.LOWER_ERROR_AT_BOUND, Status.FITTED)
     code = jnp.where(at_bound, Status.AT_BOUND, code)
@@ -312,10 +287,8 @@ def _all_known(total: Array, extras: dict[str, Array]) -> Array:
 def _differentiable(
     solved: Array, counts: Array, ratio: Array, exact: Array, bound: Array, model_sum: Array
 ) -> tuple[Array, Array]:
-    """Take one differentiable step from a solved norm: the implicit function theorem.
-
-    Returns the norm and the sum ``S2`` there.
-    """
+    """Take one differentiable step from a solved norm: the implicit function theorem."""
+    # Returns the norm and the sum ``S2`` there.
     fixed = jax.lax.stop_gradient
     at_root = fixed(solved)
     live = at_root + fixed(exact) > 0

@@ -19,40 +19,16 @@ Sums = Callable[[Array], ProfileSums]
 
 
 class Steps(NamedTuple):
-    """Where intervals end, as a base norm and a step from it; None if not asked for.
+    """Where intervals end, as a base norm and a step from it; None if not asked for."""
 
-    Attributes
-    ----------
-    up, down
-        Base and step of the upper and lower ends of the asymmetric errors.
-    limit
-        Base and step of the upper limit.
-    """
-
+    # up, down: base and step of the upper and lower ends of the asymmetric errors
     up: tuple[Array, Array] | None = None
     down: tuple[Array, Array] | None = None
-    limit: tuple[Array, Array] | None = None
+    limit: tuple[Array, Array] | None = None  # base and step of the upper limit
 
 
 def ends_at_bound(sums: Sums, step: Array, model_sum: Array, target: Array | float) -> Array:
-    """Tell whether the statistic has not risen by a target where the physical bound is reached.
-
-    Parameters
-    ----------
-    sums
-        Sums at a step from the best fit.
-    step
-        Step to the physical bound, <= 0.
-    model_sum
-        Sum of the model counts at norm 1.
-    target
-        Rise of the statistic.
-
-    Returns
-    -------
-    Array
-        Bool.
-    """
+    """Tell whether the statistic has not risen by a target where the physical bound is reached."""
     gain = sums(step).gain
     return rise(step, gain, model_sum) <= target
 
@@ -86,28 +62,7 @@ def interval_steps(
     options: FitOptions,
     selection: Sequence[str],
 ) -> Steps:
-    """Find the ends of the intervals that are asked for.
-
-    Parameters
-    ----------
-    profile
-        The profile.
-    norm
-        Norm that intervals are counted from: the best fit, or a guess that was kept.
-    best
-        Best fit, if `norm` is a guess that was kept; else None.
-    bound
-        Physical bound.
-    options
-        `n_sigma`, `n_sigma_ul` and `norm_min`.
-    selection
-        Optional outputs asked for.
-
-    Returns
-    -------
-    Steps
-        The ends.
-    """
+    """Find the ends of the intervals that are asked for."""
 
     def risen(base: Array, step: Array) -> Array:
         return rise(step, profile.sums_from(base)(step).gain, profile.model_sum)

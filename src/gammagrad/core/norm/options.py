@@ -20,58 +20,23 @@ OPTIONAL = ("errn-errp", "ul", "stat_scan", "sensitivity")
 
 @pytree
 class FitOptions:
-    """Numbers that steer a fit: traced, so that another value compiles nothing new.
+    """Numbers that steer a fit: traced, so that another value compiles nothing new."""
 
-    Attributes
-    ----------
-    n_sigma
-        Standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
-    n_sigma_ul
-        Standard deviations of the upper limit: 2 is 97.7 % one-sided, 1.645 is 95 %.
-    n_sigma_sensitivity
-        Significance that the sensitivity is for.
-    norm_min
-        Norm below which limits do not start: minus infinity, or 0 for limits that are never
-        negative.
-    rtol
-        Last step, in units of the error, above which the status is "not converged".
-    gamma_min
-        Least number of source counts that the sensitivity asks for.
-    bkg_syst_fraction
-        Part of the background that the sensitivity takes to be uncertain.
-    """
-
-    n_sigma: Array | float = 1.0
+    n_sigma: Array | float = 1.0  # standard deviations of `norm_err`, `norm_errp` and `norm_errn`
+    # standard deviations of the upper limit: 2 is 97.7 % one-sided, 1.645 is 95 %
     n_sigma_ul: Array | float = 2.0
-    n_sigma_sensitivity: Array | float = 5.0
+    n_sigma_sensitivity: Array | float = 5.0  # significance that the sensitivity is for
+    # norm below which limits do not start: minus infinity, or 0 for limits that are never negative
     norm_min: Array | float = float("-inf")
+    # last step, in units of the error, above which the status is "not converged"
     rtol: Array | float = 0.01
-    gamma_min: Array | float = 0.0
+    gamma_min: Array | float = 0.0  # least number of source counts that the sensitivity asks for
+    # part of the background that the sensitivity takes to be uncertain
     bkg_syst_fraction: Array | float = 0.0
 
 
 def make_options(dtype: DTypeLike, norm_min: ArrayLike | None, **numbers: ArrayLike) -> FitOptions:
-    """Bring the numbers of a fit into one spelling: a float and an int must not compile twice.
-
-    Parameters
-    ----------
-    dtype
-        Floating type of the fit.
-    norm_min
-        As in `FitOptions`; None for minus infinity.
-    **numbers
-        The other fields of `FitOptions`.
-
-    Returns
-    -------
-    FitOptions
-        Scalars of that type.
-
-    Raises
-    ------
-    InputError
-        If a number that is known (not traced) is out of its range.
-    """
+    """Bring the numbers of a fit into one spelling: a float and an int must not compile twice."""
     lowest = float("-inf") if norm_min is None else norm_min
     given = numbers | {"norm_min": lowest}
     for name, number in given.items():
@@ -109,28 +74,7 @@ def check_sweeps(n_sweeps: int) -> None:
 
 
 def parse_selection(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return the optional outputs asked for, in the order of `OPTIONAL`.
-
-    Parameters
-    ----------
-    value
-        None, one name, several, or "all".
-
-    Returns
-    -------
-    tuple of str
-        Names from `OPTIONAL`.
-
-    Raises
-    ------
-    ValueError
-        If a name is not known.
-
-    Examples
-    --------
-    >>> parse_selection(["ul", "errn-errp"])
-    ('errn-errp', 'ul')
-    """
+    """Return the optional outputs asked for, in the order of `OPTIONAL`."""
     if value is None:
         return ()
     names = [value] if isinstance(value, str) else list(value)

@@ -27,38 +27,16 @@ N_DESCENTS = 10
 
 
 class ProfileSums(NamedTuple):
-    """Sums over a pixel's bins at a step from the base norm.
+    """Sums over a pixel's bins at a step from the base norm."""
 
-    Attributes
-    ----------
-    gain
-        ``sum n log(1 + d / r)``.
-    s1, s2
-        ``sum n / (d + r)`` and ``sum n / (d + r)^2``.
-    """
-
-    gain: Array
+    gain: Array  # ``sum n log(1 + d / r)``
+    # s1, s2: ``sum n / (d + r)`` and ``sum n / (d + r)^2``
     s1: Array
     s2: Array
 
 
 def profile_terms(step: Array, counts: Array, ratio: Array) -> ProfileSums:
-    """Return one bin's share of the sums.
-
-    Parameters
-    ----------
-    step
-        The step `d`, broadcast against the bins.
-    counts
-        Counts times weight.
-    ratio
-        Shifted ratio, of the same shape; infinite where there is no model.
-
-    Returns
-    -------
-    ProfileSums
-        The terms.
-    """
+    """Return one bin's share of the sums."""
     s1, s2 = score_terms(jnp.broadcast_to(step, ratio.shape), counts, ratio)
     # where counts meet no prediction the statistic is infinite, which a fit's own sum leaves out
     impossible = (counts > 0) & (step <= -ratio)
@@ -66,22 +44,7 @@ def profile_terms(step: Array, counts: Array, ratio: Array) -> ProfileSums:
 
 
 def rise(step: Array, gain: Array, model_sum: Array) -> Array:
-    """Return how much the statistic rises over a step, ``C(x0 + d) - C(x0)``.
-
-    Parameters
-    ----------
-    step
-        The step.
-    gain
-        ``sum n log(1 + d / r)`` of `ProfileSums`.
-    model_sum
-        Sum of the model counts at norm 1, `M`.
-
-    Returns
-    -------
-    Array
-        The rise.
-    """
+    """Return how much the statistic rises over a step, ``C(x0 + d) - C(x0)``."""
     return 2 * (step * model_sum - gain)
 
 
@@ -92,31 +55,11 @@ def climb(
     n_sweeps: int = N_CLIMBS,
     tolerance: float = 0.0,
 ) -> Array:
-    """Find where a function reaches a target, by steps in both logarithms.
-
-    For a function that starts at zero, is convex and whose derivative is concave, as the rise of
-    the statistic above a best fit and the Asimov statistic both are, the slope in logarithms lies
-    between 1 and 2. Newton's step then shortens the way to the root, from wherever it starts. Close
-    to it the curvature is used too (Chebyshev's step), which cubes the error.
-
-    Parameters
-    ----------
-    function
-        Returns the function and its first two derivatives, elementwise.
-    start
-        Where to begin, > 0.
-    target
-        Value to reach, > 0.
-    n_sweeps
-        Number of sweeps.
-    tolerance
-        Relative step below which sweeping ends, once no pixel's is larger; 0 makes all sweeps.
-
-    Returns
-    -------
-    Array
-        Where it is reached.
-    """
+    """Find where a function reaches a target, by steps in both logarithms."""
+    # For a function that starts at zero, is convex and whose derivative is concave, as the rise of
+    # the statistic above a best fit and the Asimov statistic both are, the slope in logarithms lies
+    # between 1 and 2. Newton's step then shortens the way to the root, from wherever it starts.
+    # Close to it the curvature is used too (Chebyshev's step), which cubes the error.
     tiny = jnp.finfo(start.dtype).tiny
 
     def sweep(at: Array) -> Array:
@@ -144,26 +87,7 @@ def upper_step(
     n_sweeps: int = N_CLIMBS,
     tolerance: float = 0.0,
 ) -> Array:
-    """Find the step upwards over which the statistic rises by a target.
-
-    Parameters
-    ----------
-    sums
-        Returns the sums at a step from a base norm at or above the best fit.
-    start
-        Step to begin with, > 0, such as `one_bin_rise`.
-    model_sum
-        Sum of the model counts at norm 1, `M` > 0.
-    target
-        Rise of the statistic, the number of standard deviations squared.
-    n_sweeps, tolerance
-        As for `climb`.
-
-    Returns
-    -------
-    Array
-        The step, > 0 and finite.
-    """
+    """Find the step upwards over which the statistic rises by a target."""
 
     def risen(step: Array) -> tuple[Array, Array, Array]:
         gain, s1, s2 = sums(step)
@@ -173,47 +97,15 @@ def upper_step(
 
 
 def parabola_start(s2: Array, target: Array) -> Array:
-    """Step downwards that is far enough: where the parabola at the best fit has risen by a target.
-
-    The curvature grows downwards, so that the profile lies above the parabola and rises sooner.
-
-    Parameters
-    ----------
-    s2
-        Curvature at the best fit, ``sum n / r^2``.
-    target
-        Rise of the statistic.
-
-    Returns
-    -------
-    Array
-        The step, <= 0.
-    """
+    """Step downwards that is far enough: where the parabola at the best fit reaches a target."""
+    # The curvature grows downwards, so that the profile lies above the parabola and rises sooner.
     return -jnp.sqrt(target / jnp.maximum(s2, jnp.finfo(s2.dtype).tiny))
 
 
 def lowest_step(counts: Array, ratio: Array, model_sum: Array, target: Array) -> Array:
-    """Step at or below the lower end of an interval, proven from each of a pixel's bins.
-
-    One bin's share of the rise over a step downwards cannot exceed the whole, and a bin's share
-    reaches the target before the prediction of that bin vanishes.
-
-    Parameters
-    ----------
-    counts
-        Counts times weight of a bin.
-    ratio
-        Shifted ratio of the bin.
-    model_sum
-        Sum of the model counts at norm 1.
-    target
-        Rise of the statistic.
-
-    Returns
-    -------
-    Array
-        The bin's step, minus infinity without counts. The largest of all bins' is the pixel's.
-    """
+    """Step at or below the lower end of an interval, proven from each of a pixel's bins."""
+    # One bin's share of the rise over a step downwards cannot exceed the whole, and a bin's share
+    # reaches the target before the prediction of that bin vanishes.
     seen = counts > 0
     n = jnp.where(seen, counts, jnp.ones_like(counts))
     r = jnp.where(seen, ratio, jnp.ones_like(ratio))
@@ -233,35 +125,9 @@ def lower_step(
     n_sweeps: int = N_DESCENTS,
     tolerance: float = 0.0,
 ) -> Array:
-    """Find the step downwards over which the statistic rises by a target, or the bound.
-
-    Each sweep replaces all occupied bins by the one that has their `s1` and `s2`, solves for it and
-    stays between the steps known to be too far and not far enough.
-
-    Parameters
-    ----------
-    sums
-        Returns the sums at a step from the best fit.
-    start
-        Step to begin with, such as `one_bin_rise`; `bound` where the interval ends there.
-    far
-        Step that is far enough (`lowest_step`), <= 0.
-    bound
-        Step to the physical bound, <= 0.
-    model_sum
-        Sum of the model counts at norm 1, `M` > 0.
-    target
-        Rise of the statistic, the number of standard deviations squared.
-    n_sweeps
-        Number of sweeps.
-    tolerance
-        Relative step below which sweeping ends, once no pixel's is larger; 0 makes all sweeps.
-
-    Returns
-    -------
-    Array
-        The step, between `bound` and 0.
-    """
+    """Find the step downwards over which the statistic rises by a target, or the bound."""
+    # Each sweep replaces all occupied bins by the one that has their `s1` and `s2`, solves for it
+    # and stays between the steps known to be too far and not far enough.
     far = jnp.maximum(far, bound)
 
     def sweep(state: Bracket) -> Bracket:
@@ -289,26 +155,9 @@ def lower_step(
 
 
 def one_bin_step(over: Array, s1: Array, s2: Array, model_sum: Array) -> Array:
-    """Step from a point where the statistic is over a level to where it reaches it.
-
-    All occupied bins are replaced by the one that has their `s1` and `s2` at the point, so that
-    value, slope and curvature are right: the error is cubed.
-
-    Parameters
-    ----------
-    over
-        Half of what the statistic has above the level; negative below it.
-    s1, s2
-        Sums at the point.
-    model_sum
-        Sum of the model counts at norm 1, `M`.
-
-    Returns
-    -------
-    Array
-        The root ``r (e^w - 1)`` of ``n w - M r (e^w - 1) = over`` on the point's side of the best
-        fit, found by Newton steps in `w`; NaN where the statistic is infinite.
-    """
+    """Step from a point where the statistic is over a level to where it reaches it."""
+    # All occupied bins are replaced by the one that has their `s1` and `s2` at the point, so that
+    # value, slope and curvature are right: the error is cubed.
     safe = jnp.where(s2 > 0, s2, jnp.ones_like(s2))
     ratio = jnp.where(s2 > 0, s1 / safe, jnp.zeros_like(s1))
     counts, expected = s1 * ratio, model_sum * ratio
@@ -325,27 +174,9 @@ def one_bin_step(over: Array, s1: Array, s2: Array, model_sum: Array) -> Array:
 def one_bin_rise(
     target: Array, s1: Array, s2: Array, model_sum: Array, downwards: bool = False
 ) -> Array:
-    """Step from a best fit over which the statistic of one bin rises by a target.
-
-    The bin is the one that has `s1` and `s2` of all occupied bins: where a search for the end of an
-    interval may begin.
-
-    Parameters
-    ----------
-    target
-        Rise of the statistic.
-    s1, s2
-        Sums at the best fit, or right of it.
-    model_sum
-        Sum of the model counts at norm 1, `M` > 0.
-    downwards
-        Whether to go down, which takes `s1` for `M`.
-
-    Returns
-    -------
-    Array
-        The step; of the straight line where there are no counts, minus infinity downwards.
-    """
+    """Step from a best fit over which the statistic of one bin rises by a target."""
+    # The bin is the one that has `s1` and `s2` of all occupied bins: where a search for the end of
+    # an interval may begin.
     seen = s2 > 0
     safe = jnp.where(seen, s2, jnp.ones_like(s2))
     ratio = jnp.where(seen, s1 / safe, jnp.zeros_like(s1))

@@ -27,47 +27,14 @@ class AsimovSums(NamedTuple):
 
 
 def asimov_terms(norm: Array, background: Array, model: Array) -> AsimovSums:
-    """Return one bin's share of the Asimov test statistic of a source.
-
-    Parameters
-    ----------
-    norm
-        The source's norm `x` > 0, broadcast against the bins.
-    background
-        Expected background `b` times weight; `BACKGROUND_FLOOR` stands in for less.
-    model
-        Model counts at norm 1, `m`, times weight.
-
-    Returns
-    -------
-    AsimovSums
-        ``(b + x m) log(1 + x m / b) - x m``, ``m log(1 + x m / b)`` and ``m^2 / (b + x m)``.
-
-    References
-    ----------
-    Cowan et al. (2011), EPJC 71, 1554, section 3 (the Asimov data set).
-    """
+    """Return one bin's share of the Asimov test statistic of a source."""
+    # Cowan et al. (2011), EPJC 71, 1554, section 3 (the Asimov data set).
     b = jnp.where(background < BACKGROUND_FLOOR, BACKGROUND_FLOOR, background)
     return asimov_from_contrast(norm, b, _contrast(background, model))
 
 
 def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> AsimovSums:
-    """Return what `asimov_terms` does, from the contrast ``g = m / b`` at norm 1.
-
-    Parameters
-    ----------
-    norm
-        The source's norm `x` > 0, broadcast against the bins.
-    background
-        Expected background `b` times weight, > 0.
-    contrast
-        Model over background at norm 1.
-
-    Returns
-    -------
-    AsimovSums
-        The terms.
-    """
+    """Return what `asimov_terms` does, from the contrast ``g = m / b`` at norm 1."""
     z = norm * contrast
     log = log1p_inside(z)
     small = jnp.minimum(z, _SERIES_BELOW)
@@ -81,18 +48,7 @@ def asimov_from_contrast(norm: Array, background: Array, contrast: Array) -> Asi
 
 
 def curvature_term(background: Array, model: Array) -> Array:
-    """Return one bin's share of the curvature at norm 0, ``m^2 / b``.
-
-    Parameters
-    ----------
-    background, model
-        As for `asimov_terms`.
-
-    Returns
-    -------
-    Array
-        The term.
-    """
+    """Return one bin's share of the curvature at norm 0, ``m^2 / b``."""
     return model * _contrast(background, model)
 
 
@@ -105,42 +61,14 @@ def _contrast(background: Array, model: Array) -> Array:
 
 
 def required(norm: Array, model_sum: Array, curvature: Array, options: FitOptions) -> Array:
-    """Raise a norm to what the least counts and the background's uncertainty ask for.
-
-    Parameters
-    ----------
-    norm
-        Norm that reaches the significance.
-    model_sum, curvature
-        Sums of ``m`` and ``m^2 / b``.
-    options
-        `gamma_min` and `bkg_syst_fraction`.
-
-    Returns
-    -------
-    Array
-        The norm.
-    """
+    """Raise a norm to what the least counts and the background's uncertainty ask for."""
     counts = options.gamma_min / model_sum
     systematic = options.bkg_syst_fraction * model_sum / curvature
     return jnp.maximum(norm, jnp.maximum(counts, systematic))
 
 
 def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
-    """Solve for the one bin that has the model counts and the curvature of all bins.
-
-    Parameters
-    ----------
-    model_sum, curvature
-        Sums of ``m`` and ``m^2 / b``, > 0.
-    target
-        Half the Asimov test statistic to reach.
-
-    Returns
-    -------
-    Array
-        The norm.
-    """
+    """Solve for the one bin that has the model counts and the curvature of all bins."""
     background = model_sum**2 / curvature
 
     def sums(norm: Array) -> AsimovSums:
@@ -152,26 +80,8 @@ def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
 def sensitivity(
     background: Array, model: Array, options: FitOptions, n_sweeps: int = _LEAD_SWEEPS
 ) -> Array:
-    """Return the norm at which a source reaches a significance, for one pixel's bins.
-
-    Differentiable by the implicit function theorem.
-
-    Parameters
-    ----------
-    background
-        Expected background of each bin, times weight.
-    model
-        Model counts at norm 1, times weight.
-    options
-        `n_sigma_sensitivity`, `gamma_min` and `bkg_syst_fraction`.
-    n_sweeps
-        Number of sweeps of the solver.
-
-    Returns
-    -------
-    Array
-        The norm; 0 where the model has no counts.
-    """
+    """Return the norm at which a source reaches a significance, for one pixel's bins."""
+    # Differentiable by the implicit function theorem.
     target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
     # in units of the model's own counts, which single precision can hold whatever the exposure
     total = jax.lax.stop_gradient(model.sum())

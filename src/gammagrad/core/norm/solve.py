@@ -56,21 +56,12 @@ STATUS: dict[int, str] = {
 
 
 class Root(NamedTuple):
-    """Where a Newton iteration ended, and how.
+    """Where a Newton iteration ended, and how."""
 
-    Attributes
-    ----------
-    norm
-        The best fit.
-    niter
-        Sweeps after which the norm stood still to the requested tolerance (or all of them).
-    last_step
-        Size of the last step relative to the size of the error, ``|dx| sqrt(S2)``.
-    """
-
-    norm: Array
+    norm: Array  # the best fit
+    # sweeps after which the norm stood still to the requested tolerance (or all of them)
     niter: Array
-    last_step: Array
+    last_step: Array  # size of the last step relative to the size of the error, ``|dx| sqrt(S2)``
 
 
 def iterate(
@@ -79,25 +70,7 @@ def iterate(
     n_sweeps: int,
     settled: Callable[[State, State], Array] | None = None,
 ) -> State:
-    """Apply a sweep a number of times, or until all that is solved together has settled.
-
-    Parameters
-    ----------
-    sweep
-        Takes a state, any pytree, to the next.
-    state
-        The first.
-    n_sweeps
-        Number of sweeps; the largest, if they may end earlier.
-    settled
-        Tells from two states in a row whether to stop, a bool scalar. None makes all sweeps, which
-        is what can be vectorised over pixels without waiting for the slowest.
-
-    Returns
-    -------
-    State
-        The last state.
-    """
+    """Apply a sweep a number of times, or until all that is solved together has settled."""
     if settled is None:
         return jax.lax.scan(lambda at, _: (sweep(at), None), state, None, length=n_sweeps)[0]
 
@@ -114,29 +87,10 @@ def iterate(
 
 
 def lower_start(counts: Array, ratio: Array, model_sum: Array) -> Array:
-    """Norm that is proven to lie at or below the best fit, from each of a pixel's bins.
-
-    At the best fit ``sum n / (x + r) = M``; a single bin's share cannot exceed the whole, so
-    ``x >= n / M - r`` for each of them.
-
-    Parameters
-    ----------
-    counts
-        Counts times weight of a bin.
-    ratio
-        Background over model of the bin.
-    model_sum
-        Sum of weighted model counts at norm 1 over all the pixel's bins, `M`.
-
-    Returns
-    -------
-    Array
-        The bin's bound, minus infinity without counts. The largest of all bins' is the pixel's.
-
-    References
-    ----------
-    Stewart (2009), A&A 495, 989, appendix A (equation A.3 has the idea).
-    """
+    """Norm that is proven to lie at or below the best fit, from each of a pixel's bins."""
+    # At the best fit ``sum n / (x + r) = M``; a single bin's share cannot exceed the whole, so ``x
+    # >= n / M - r`` for each of them.
+    # Stewart (2009), A&A 495, 989, appendix A (equation A.3 has the idea).
     # stay inside the logarithm's domain where the bound is lost in the ratio's rounding
     inside = -ratio * (1 - 4 * jnp.finfo(ratio.dtype).eps)
     bound = jnp.maximum(counts / model_sum - ratio, inside)
@@ -157,38 +111,10 @@ def newton(
     rtol: Array | float = 0.01,
     tolerance: float = 0.0,
 ) -> Root:
-    """Solve ``1 / S1(x) = 1 / M`` by Newton steps clipped from below; it cannot fail.
-
-    ``1 / S1`` increases and is concave wherever all predictions are positive, since
-    ``S2^2 <= S1 S3`` (Cauchy-Schwarz). A tangent of a concave function lies above it, so one step
-    from anywhere lands at or left of the root, and further steps climb to it quadratically.
-
-    Parameters
-    ----------
-    sums
-        Returns `ScoreSums` at a norm; elementwise if `start` is an array of pixels.
-    start
-        Where to begin, inside the domain.
-    lower
-        Norm below which the best fit cannot lie: the larger of the physical bound and
-        `lower_start`. Steps are clipped to it *inside* the loop: without that a lone count in the
-        kernel's far tail underflows S2.
-    model_sum
-        Sum of weighted model counts at norm 1, `M` > 0.
-    n_sweeps
-        Number of sweeps, fixed at compile time.
-    rtol
-        Step in units of the error below which a sweep counts as the last; it sets `niter` only,
-        never the precision of the norm.
-    tolerance
-        Step in units of the error below which sweeping ends, once no pixel's is larger, or once the
-        last two foretell a next one below a hundredth of it; 0 makes all sweeps.
-
-    Returns
-    -------
-    Root
-        The norm with its number of sweeps and the size of its last step.
-    """
+    """Solve ``1 / S1(x) = 1 / M`` by Newton steps clipped from below; it cannot fail."""
+    # ``1 / S1`` increases and is concave wherever all predictions are positive, since ``S2^2 <= S1
+    # S3`` (Cauchy-Schwarz). A tangent of a concave function lies above it, so one step from
+    # anywhere lands at or left of the root, and further steps climb to it quadratically.
     floor = jnp.finfo(start.dtype).tiny
 
     def sweep(state: _Climb) -> _Climb:

@@ -84,71 +84,20 @@ def cash_sum(counts: ArrayLike, npred: ArrayLike, weights: ArrayLike | None = No
 
 
 def bin_ratio(background: Array, model: Array, floor: float = BACKGROUND_FLOOR) -> Array:
-    """Return ``b / m``, minus which is the norm at which a bin predicts nothing.
-
-    Parameters
-    ----------
-    background
-        Background counts per bin, >= 0.
-    model
-        Model counts at norm 1 per bin, same shape.
-    floor
-        Least background, in counts: 0 gives the physical bound, `BACKGROUND_FLOOR` keeps the
-        logarithm of a bin with counts but no background finite.
-
-    Returns
-    -------
-    Array
-        The ratio; infinite where the model has no counts, so that the bin has no say.
-    """
+    """Return ``b / m``, minus which is the norm at which a bin predicts nothing."""
     seen = model > 0
     safe = jnp.where(seen, model, jnp.ones_like(model))
     return jnp.where(seen, jnp.maximum(background, floor) / safe, jnp.inf)
 
 
 def log_term(norm: Array, counts: Array, ratio: Array) -> Array:
-    """Norm-dependent logarithm of the Cash statistic of a bin, ``n log(x + r)``.
-
-    Parameters
-    ----------
-    norm
-        The norm `x`, above ``-r`` where there are counts.
-    counts
-        Observed counts times weight.
-    ratio
-        Background over model (`bin_ratio`).
-
-    Returns
-    -------
-    Array
-        The term. Its derivatives vanish where the ratio is infinite; its value has no meaning
-        there.
-    """
+    """Norm-dependent logarithm of the Cash statistic of a bin, ``n log(x + r)``."""
     return counts * jnp.log(norm + ratio)
 
 
 def ts_term(norm: Array, counts: Array, ratio: Array) -> Array:
-    """Gain of one bin's log-likelihood over norm 0, ``n log(1 + x / r)``, without cancellation.
-
-    Parameters
-    ----------
-    norm
-        The norm `x`, broadcast against the bins.
-    counts
-        Observed counts times weight, per bin.
-    ratio
-        Background over model, per bin (`bin_ratio`).
-
-    Returns
-    -------
-    Array
-        The gain; zero in bins without counts or model. At the bin that sets the physical bound,
-        where the derivative with respect to counts is minus infinity, it is taken as zero.
-
-    References
-    ----------
-    Stewart (2009), A&A 495, 989, appendix A.
-    """
+    """Gain of one bin's log-likelihood over norm 0, ``n log(1 + x / r)``, without cancellation."""
+    # Stewart (2009), A&A 495, 989, appendix A.
     live = jnp.isfinite(ratio) & (norm > -ratio)
     safe_ratio = jnp.where(live, ratio, jnp.ones_like(ratio))
     safe_norm = jnp.where(live, norm, jnp.zeros_like(ratio))
@@ -185,39 +134,17 @@ _slope_and_curvature = jnp.vectorize(jax.value_and_grad(jax.grad(log_term)))
 
 
 def score_terms(norm: Array, counts: Array, ratio: Array) -> ScoreSums:
-    """One bin's share of the sums that locate the best norm, by `jax.grad` of the Cash term.
-
-    Parameters
-    ----------
-    norm
-        The norm `x`, above ``-r`` where there are counts.
-    counts
-        Observed counts times weight, same shape.
-    ratio
-        Background over model (`bin_ratio`), same shape. Infinite takes the bin out.
-
-    Returns
-    -------
-    ScoreSums
-        ``n / (x + r)`` and ``n / (x + r)^2``. With M the sum of the model counts, the derivatives
-        of the statistic are ``C' = 2 (M - S1)`` and ``C'' = 2 S2``.
-    """
+    """One bin's share of the sums that locate the best norm, by `jax.grad` of the Cash term."""
     slope, curvature = _slope_and_curvature(norm, counts, ratio)
     return ScoreSums(slope, -curvature)
 
 
 class GainSums(NamedTuple):
-    """Summed gain over norm 0 and three derivatives of it, with the signs and factors taken off.
+    """Summed gain over norm 0 and three derivatives of it, with the signs and factors taken off."""
 
-    Attributes
-    ----------
-    gain
-        ``sum n log(1 + x g)`` with the contrast ``g = m / b``.
-    s1, s2, s3
-        ``sum n q``, ``sum n q^2`` and ``sum n q^3`` with ``q = g / (1 + x g) = 1 / (x + r)``.
-    """
-
-    gain: Array
+    gain: Array  # ``sum n log(1 + x g)`` with the contrast ``g = m / b``
+    # s1, s2, s3: ``sum n q``, ``sum n q^2`` and ``sum n q^3`` with ``q = g / (1 + x g) = 1 / (x +
+    # r)``
     s1: Array
     s2: Array
     s3: Array
@@ -276,38 +203,12 @@ _all_orders = jnp.vectorize(
 
 
 def contrast_scores(norm: Array, counts: Array, contrast: Array) -> ScoreSums:
-    """Return what `score_terms` does, from a bin's contrast instead of its ratio.
-
-    Parameters
-    ----------
-    norm
-        The norm `x`, above ``-1 / g`` where there are counts; broadcast against the bins.
-    counts
-        Observed counts times weight.
-    contrast
-        Model over background at norm 1, ``g = m / b``; zero takes the bin out.
-
-    Returns
-    -------
-    ScoreSums
-        The terms.
-    """
+    """Return what `score_terms` does, from a bin's contrast instead of its ratio."""
     slope, curvature = _two_orders(norm, counts, contrast)
     return ScoreSums(slope, -curvature)
 
 
 def gain_terms(norm: Array, counts: Array, contrast: Array) -> GainSums:
-    """Return one bin's share of the gain and its derivatives, by `jax.grad` of the Cash term.
-
-    Parameters
-    ----------
-    norm, counts, contrast
-        As for `contrast_scores`.
-
-    Returns
-    -------
-    GainSums
-        The terms.
-    """
+    """Return one bin's share of the gain and its derivatives, by `jax.grad` of the Cash term."""
     gain, first, second, third = _all_orders(norm, counts, contrast)
     return GainSums(gain, first, -second, third / 2)

@@ -16,12 +16,10 @@ _TERMS = 8
 
 
 def _near_and_far(n: Array, mu: Array, d: Array) -> tuple[Array, Array, Array]:
-    """Return the deviance ``2 (n log(n / mu) - d)`` with ``d = n - mu`` in two forms.
-
-    `mu` must be positive and `n` must not be negative. The deviation `d` is an argument of its
-    own since the caller may know it better than the difference tells. Returned are where the
-    two nearly agree; the deviance over ``d^2``, for there; the deviance itself, for elsewhere.
-    """
+    """Return the deviance ``2 (n log(n / mu) - d)`` with ``d = n - mu`` in two forms."""
+    # `mu` must be positive and `n` must not be negative. The deviation `d` is an argument of its
+    # own since the caller may know it better than the difference tells. Returned are where the two
+    # nearly agree; the deviance over ``d^2``, for there; the deviance itself, for elsewhere.
     near = jnp.abs(d) < _NEAR * mu
     # u = (n - mu) / (n + mu) = tanh(log(n / mu) / 2), in which the series converges fast
     u = d / (n + mu)
@@ -89,20 +87,7 @@ def lima_significance_known_background(n_on: ArrayLike, mu_bkg: ArrayLike) -> Ar
 
 
 def lima_of_sums(n: Array, mu: Array) -> Array:
-    """Return `lima_significance_known_background` of numbers that are known to be at least 0.
-
-    Parameters
-    ----------
-    n
-        Counts, floating.
-    mu
-        Background counts, same shape and dtype.
-
-    Returns
-    -------
-    Array
-        The significance.
-    """
+    """Return `lima_significance_known_background` of numbers that are known to be at least 0."""
     usable = mu > 0
     safe_mu = jnp.where(usable, mu, jnp.ones_like(mu))
     d = n - safe_mu

@@ -10,13 +10,13 @@ from gammagrad.core.ts_map.bins import (
     summed_bins,
     weight_offset,
 )
-from gammagrad.core.ts_map.dense import ts_map
 from gammagrad.core.ts_map.sparse import default_memory, fit_occupied
+from gammagrad.core.ts_map.ts_map import ts_map
 
 __all__ = [
-    "BinImages",
     "KERNEL_WEIGHTINGS",
     "TILE",
+    "BinImages",
     "clean_kernel",
     "cube_bins",
     "default_memory",

@@ -60,37 +60,20 @@ Terms = Callable[[Array, Array], tuple[Array, ...]]
 
 
 class WholeCounts(NamedTuple):
-    """How bins whose counts are whole numbers share a logarithm.
+    """How bins whose counts are whole numbers share a logarithm."""
 
-    Attributes
-    ----------
-    digits
-        Binary digits of the largest number of counts.
-    rows
-        Bins under one logarithm.
-    least, most
-        Range of the factors of their product, which must be a number in double precision.
-    """
-
-    digits: int
-    rows: int
+    digits: int  # binary digits of the largest number of counts
+    rows: int  # bins under one logarithm
+    # least, most: range of the factors of their product, which must be a number in double precision
     least: float
     most: float
 
 
 class Edge(NamedTuple):
-    """What the occupied bins say about where a best fit can be, shape (pixels, tiles).
+    """What the occupied bins say about where a best fit can be, shape (pixels, tiles)."""
 
-    Attributes
-    ----------
-    steepest
-        Largest contrast; 0 without bins.
-    proven
-        Norm that the best fit cannot lie below; minus infinity without bins.
-    """
-
-    steepest: Array
-    proven: Array
+    steepest: Array  # largest contrast; 0 without bins
+    proven: Array  # norm that the best fit cannot lie below; minus infinity without bins
 
     def inside(self) -> Edge:
         """Return the same, inside the logarithm's domain where the norm is lost in rounding."""
@@ -99,22 +82,13 @@ class Edge(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Bins in blocks of some rows.
+    """Bins in blocks of some rows."""
 
-    Attributes
-    ----------
-    take
-        Returns the weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of
-        a block.
-    number
-        How many there are.
-    zero
-        Zeros of the shape (pixels, tiles) and precision of sums.
-    """
-
+    # returns the weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of a
+    # block
     take: Callable[[Array], tuple[Array, Array]]
-    number: Array | int
-    zero: Array
+    number: Array | int  # how many there are
+    zero: Array  # zeros of the shape (pixels, tiles) and precision of sums
 
 
 def _joined(
@@ -145,22 +119,7 @@ def _over(
 
 
 def sums_over(blocks: Blocks, terms: Terms, number: int) -> tuple[Array, ...]:
-    """Sum terms over bins.
-
-    Parameters
-    ----------
-    blocks
-        The bins.
-    terms
-        Takes weights and contrasts of a block to terms of the latter's shape.
-    number
-        How many terms it returns.
-
-    Returns
-    -------
-    tuple of Array
-        The sums, shape (pixels, tiles).
-    """
+    """Sum terms over bins."""
     return _over(blocks, terms, number, operator.add, 0)
 
 
@@ -214,24 +173,10 @@ class BinSums:
         return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, _LOG_ROWS)[0]
 
     def gains_of_whole(self, norms: tuple[Array, ...], way: WholeCounts) -> tuple[Array, ...]:
-        """Sum the gains at several norms, several bins under one logarithm.
-
-        For weights that are whole numbers. In double precision the result is off by the rounding
-        of some products for each logarithm; it has no meaning where a weight or a factor
-        ``1 + norm * contrast`` is larger or smaller than `way` has it.
-
-        Parameters
-        ----------
-        norms
-            The norms, two or more, shape (pixels, tiles).
-        way
-            How large weights and factors are.
-
-        Returns
-        -------
-        tuple of Array
-            The gains, shape (pixels, tiles).
-        """
+        """Sum the gains at several norms, several bins under one logarithm."""
+        # For weights that are whole numbers. In double precision the result is off by the rounding
+        # of some products for each logarithm; it has no meaning where a weight or a factor ``1 +
+        # norm * contrast`` is larger or smaller than `way` has it.
 
         def power(number: Array, factor: Array) -> Array:
             value = jnp.where(number & 1 > 0, factor, 1)
@@ -282,21 +227,11 @@ def _gain(counts: Array, contrast: Array, z: Array) -> Array:
 
 
 class BinProfile(NamedTuple):
-    """The likelihood profiles of pixels side by side.
+    """The likelihood profiles of pixels side by side."""
 
-    Attributes
-    ----------
-    bins
-        The occupied bins.
-    model_sum
-        Sum of the model counts at norm 1, > 0.
-    steepest
-        Largest contrast of a pixel's occupied bins; 0 without any.
-    """
-
-    bins: BinSums
-    model_sum: Array
-    steepest: Array
+    bins: BinSums  # the occupied bins
+    model_sum: Array  # sum of the model counts at norm 1, > 0
+    steepest: Array  # largest contrast of a pixel's occupied bins; 0 without any
 
     def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
         """Return the sums as a function of the step from a base norm."""
@@ -334,22 +269,7 @@ class BinProfile(NamedTuple):
     def ends_at(
         self, best: Array, gain: Array, s2: Array, bound: Array, target: Array | float
     ) -> Array:
-        """Tell where the profile is still below a target when it reaches the physical bound.
-
-        Parameters
-        ----------
-        best, gain, s2
-            Best fit, gain and curvature there.
-        bound
-            Physical bound, at or below it.
-        target
-            Rise of the statistic.
-
-        Returns
-        -------
-        Array
-            Bool.
-        """
+        """Tell where the profile is still below a target when it reaches the physical bound."""
         end = bound - best
         # the curvature grows downwards: where the parabola has risen by more, so has the profile
         near = s2 * end**2 <= 1.001 * target
@@ -367,25 +287,9 @@ _WAYS = (WholeCounts(2, 8, 1e-10, 1e12), WholeCounts(4, 4, 1e-5, 1e5))
 
 
 def scan(profile: BinProfile, bound: Array, values: Array) -> Array:
-    """Return the statistic at given norms less that at norm 0.
-
-    Where the counts of all bins are whole numbers below 16, as they are where bins are many,
-    several bins share a logarithm.
-
-    Parameters
-    ----------
-    profile
-        The profiles.
-    bound
-        Physical bound of the norm, shape (pixels, tiles).
-    values
-        The norms, shape (norms,).
-
-    Returns
-    -------
-    Array
-        Shape (norms, pixels, tiles); infinite below the bound.
-    """
+    """Return the statistic at given norms less that at norm 0."""
+    # Where the counts of all bins are whole numbers below 16, as they are where bins are many,
+    # several bins share a logarithm.
 
     def plainly(_: None) -> Array:
         return _scanned(profile, bound, values, lambda at: tuple(map(profile.bins.gain, at)), 1)

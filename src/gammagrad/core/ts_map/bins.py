@@ -29,45 +29,21 @@ KERNEL_FLOOR = 1e-12
 
 @pytree
 class BinImages:
-    """One dataset's bins as images, with the kernel that a source has on them.
+    """One dataset's bins as images, with the kernel that a source has on them."""
 
-    Attributes
-    ----------
-    counts
-        Counts times weight, shape (images, rows, cols).
-    background
-        Background times weight, counts per bin, same shape.
-    exposure
-        Counts that the reference spectrum would give in a pixel, times weight, shape
-        (images, components, rows, cols).
-    kernel
-        Shape of the source, shape (images, components, kernel rows, kernel cols), odd sizes.
-    """
-
-    counts: Any
-    background: Any
+    counts: Any  # counts times weight, shape (images, rows, cols)
+    background: Any  # background times weight, counts per bin, same shape
+    # counts that the reference spectrum would give in a pixel, times weight, shape (images,
+    # components, rows, cols)
     exposure: Any
+    # shape of the source, shape (images, components, kernel rows, kernel cols), odd sizes
     kernel: Any
 
 
 def clean_kernel(kernel: Any, xp: Any = jnp) -> Any:
-    """Set what is negative or below 1e-12 of an energy's peak to zero.
-
-    Such values are the noise of a fast Fourier transform. A lone count that falls on one of them
-    would underflow the curvature of the statistic.
-
-    Parameters
-    ----------
-    kernel
-        Kernel per energy, shape (energies, kernel rows, kernel cols).
-    xp
-        ``jax.numpy``, or ``numpy`` outside of traced code.
-
-    Returns
-    -------
-    Array
-        The cleaned kernel, same shape.
-    """
+    """Set what is negative or below 1e-12 of an energy's peak to zero."""
+    # Such values are the noise of a fast Fourier transform. A lone count that falls on one of them
+    # would underflow the curvature of the statistic.
     peak = kernel.max(axis=(-2, -1), keepdims=True)
     keep = (kernel > KERNEL_FLOOR * peak) & (kernel > 0)
     return xp.where(keep, kernel, xp.zeros_like(kernel))
@@ -80,18 +56,7 @@ def _weighted(image: Array, weights: Array) -> Array:
 
 
 def known_weights(counts: Array, background: Array, weights: Array) -> Array:
-    """Take the weight from bins whose counts or background are not finite.
-
-    Parameters
-    ----------
-    counts, background, weights
-        Arrays of one shape.
-
-    Returns
-    -------
-    Array
-        The weights.
-    """
+    """Take the weight from bins whose counts or background are not finite."""
     known = jnp.isfinite(background) & jnp.isfinite(counts)
     return jnp.where(known, weights, jnp.zeros_like(weights))
 
@@ -99,23 +64,7 @@ def known_weights(counts: Array, background: Array, weights: Array) -> Array:
 def cube_bins(
     counts: Array, background: Array, exposure: Array, kernel: Array, weights: Array
 ) -> BinImages:
-    """Keep every energy as an image of its own: the fit of the full cube.
-
-    Parameters
-    ----------
-    counts, background, exposure
-        Counts, background counts and reference counts per bin, shape (energies, rows, cols).
-    kernel
-        Kernel per energy, shape (energies, kernel rows, kernel cols).
-    weights
-        Weight of each bin, shape (energies, rows, cols). Counts or a background that are not
-        finite give their bin no weight.
-
-    Returns
-    -------
-    BinImages
-        As many images as energies, with one component each.
-    """
+    """Keep every energy as an image of its own: the fit of the full cube."""
     w = known_weights(counts, background, weights).astype(exposure.dtype)
     return BinImages(
         counts=_weighted(counts, w),
@@ -133,23 +82,7 @@ def summed_bins(
     weights: Array,
     kernel_weighting: str = "counts",
 ) -> BinImages:
-    """Sum the energies into one image.
-
-    Parameters
-    ----------
-    counts, background, exposure, kernel, weights
-        As for `cube_bins`.
-    kernel_weighting
-        "counts": the model image is the exact sum of the cube's models, each energy's kernel
-        weighted with the counts expected there. "equal": the kernels of the energies with weight
-        at a bin are averaged with equal weights, which biases the norm where the kernel depends
-        on energy; it is what gammapy does.
-
-    Returns
-    -------
-    BinImages
-        One image with as many components as energies.
-    """
+    """Sum the energies into one image."""
     cube = cube_bins(counts, background, exposure, kernel, weights)
     amplitude = cube.exposure[:, 0]
     if kernel_weighting == "equal":
@@ -166,25 +99,9 @@ def summed_bins(
 
 
 def weight_offset(counts: Array, weights: Array, summed: bool) -> Array:
-    """Return what weights add to the statistic, whatever the norm.
-
-    The statistic of weighted counts and predictions lacks ``2 w n log w`` for being the weighted
-    statistic of the counts.
-
-    Parameters
-    ----------
-    counts
-        Counts, shape (energies, rows, cols).
-    weights
-        Weight of each bin, same shape.
-    summed
-        Whether energies are summed into one image, whose weight is the mean over its counts.
-
-    Returns
-    -------
-    Array
-        Sum over energies, shape (rows, cols). Zero where all weights are 0 or 1.
-    """
+    """Return what weights add to the statistic, whatever the norm."""
+    # The statistic of weighted counts and predictions lacks ``2 w n log w`` for being the weighted
+    # statistic of the counts.
     used = jnp.where(weights > 0, jnp.ones_like(weights), 0)
     # shares of counts, and of bins where there are none: derivatives in the counts ask for them
     n, counted = _weighted(counts, used), _weighted(counts, weights)
@@ -201,46 +118,16 @@ def weight_offset(counts: Array, weights: Array, summed: bool) -> Array:
 
 
 class TilePlan(NamedTuple):
-    """How a map is cut into tiles. All sizes in pixels; (row, col) order.
+    """How a map is cut into tiles. All sizes in pixels; (row, col) order."""
 
-    Attributes
-    ----------
-    shape
-        Shape of the map.
-    halo
-        Half the kernel, by which a tile's window exceeds the tile on each side.
-    grid
-        Number of tiles along each axis.
-    window
-        Shape of a tile's window.
-    """
-
-    shape: tuple[int, int]
-    halo: tuple[int, int]
-    grid: tuple[int, int]
-    window: tuple[int, int]
+    shape: tuple[int, int]  # shape of the map
+    halo: tuple[int, int]  # half the kernel, by which a tile's window exceeds the tile on each side
+    grid: tuple[int, int]  # number of tiles along each axis
+    window: tuple[int, int]  # shape of a tile's window
 
     @classmethod
     def create(cls, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> TilePlan:
-        """Plan the tiles of a map for a kernel.
-
-        Parameters
-        ----------
-        shape
-            Shape of the map (rows, cols); leading axes are ignored.
-        kernel_shape
-            Shape of the kernel (rows, cols), odd; leading axes are ignored.
-
-        Returns
-        -------
-        TilePlan
-            The plan.
-
-        Raises
-        ------
-        ValueError
-            If the kernel has an even size.
-        """
+        """Plan the tiles of a map for a kernel."""
         (ny, nx), (ky, kx) = shape[-2:], kernel_shape[-2:]
         if ky % 2 == 0 or kx % 2 == 0:
             raise InputError(
@@ -261,21 +148,7 @@ class TilePlan(NamedTuple):
 
 
 def kernel_table(kernel: Any, xp: Any = jnp) -> Any:
-    """Kernel values between every bin of a tile's window and every pixel of the tile.
-
-    Parameters
-    ----------
-    kernel
-        Shape (images, components, kernel rows, kernel cols).
-    xp
-        ``jax.numpy``, or ``numpy`` outside of traced code.
-
-    Returns
-    -------
-    Array
-        Shape (images, window rows, window cols, components, TILE * TILE): what a source at a
-        pixel of the tile has at a bin of the window, zero outside the kernel.
-    """
+    """Kernel values between every bin of a tile's window and every pixel of the tile."""
     ky, kx = kernel.shape[-2:]
     blocks = []
     for row in range(TILE):
@@ -288,62 +161,21 @@ def kernel_table(kernel: Any, xp: Any = jnp) -> Any:
 
 
 def to_tiles(image: np.ndarray, plan: TilePlan) -> np.ndarray:
-    """Reorder a map to shape (tiles, TILE * TILE), padded with zeros.
-
-    Parameters
-    ----------
-    image
-        Shape (rows, cols).
-    plan
-        The tiles.
-
-    Returns
-    -------
-    ndarray
-        One row a tile.
-    """
+    """Reorder a map to shape (tiles, TILE * TILE), padded with zeros."""
     (ny, nx), (gy, gx) = plan.shape, plan.grid
     padded = np.pad(image, ((0, gy * TILE - ny), (0, gx * TILE - nx)))
     return padded.reshape(gy, TILE, gx, TILE).transpose(0, 2, 1, 3).reshape(-1, TILE * TILE)
 
 
 def from_tiles(tiles: np.ndarray | Array, plan: TilePlan) -> np.ndarray | Array:
-    """Undo `to_tiles`.
-
-    Parameters
-    ----------
-    tiles
-        Shape (..., tiles, TILE * TILE).
-    plan
-        The tiles.
-
-    Returns
-    -------
-    ndarray
-        The map, shape (..., rows, cols).
-    """
+    """Undo `to_tiles`."""
     (ny, nx), (gy, gx), lead = plan.shape, plan.grid, tiles.shape[:-2]
     image = tiles.reshape(*lead, gy, gx, TILE, TILE).swapaxes(-3, -2)
     return image.reshape(*lead, gy * TILE, gx * TILE)[..., :ny, :nx]
 
 
 def rows_around(array: np.ndarray, rows: slice, halo: int) -> np.ndarray:
-    """Return some rows of maps with those around them.
-
-    Parameters
-    ----------
-    array
-        Shape (..., rows, cols).
-    rows
-        The rows; they may end beyond the map.
-    halo
-        Rows to add above and below.
-
-    Returns
-    -------
-    ndarray
-        The rows, zero outside the map.
-    """
+    """Return some rows of maps with those around them."""
     ny = array.shape[-2]
     first, last = rows.start - halo, rows.stop + halo
     inside = array[..., max(first, 0) : min(last, ny), :]

@@ -15,63 +15,31 @@ from gammagrad.core.stats import cash
 
 
 class BlockImages(NamedTuple):
-    """A block of a dataset's bins, with half a kernel around it, see `BinImages`.
+    """A block of a dataset's bins, with half a kernel around it, see `BinImages`."""
 
-    Attributes
-    ----------
-    counts, background
-        Shape (images, rows, cols).
-    exposure
-        Shape (images, components, rows, cols).
-    """
-
+    # counts, background: shape (images, rows, cols)
     counts: Any
     background: Any
-    exposure: Any
+    exposure: Any  # shape (images, components, rows, cols)
 
 
 class BlockKernel(NamedTuple):
-    """A kernel, made ready for blocks of one size.
+    """A kernel, made ready for blocks of one size."""
 
-    Attributes
-    ----------
-    kernel
-        Shape (images, components, kernel rows, kernel cols).
-    spectrum
-        Its transform, mirrored, shape (images times components, ...); None where sums are made
-        without one.
-    peak
-        Its largest values, shape (images, components).
-    envelope
-        Largest value at each place over the components, relative to their peaks, shape (images,
-        places).
-    order
-        Places from the largest value down, same shape.
-    """
-
-    kernel: Array
+    kernel: Array  # shape (images, components, kernel rows, kernel cols)
+    # its transform, mirrored, shape (images times components, ...); None where sums are made
+    # without one
     spectrum: Array | None
-    peak: Array
+    peak: Array  # its largest values, shape (images, components)
+    # largest value at each place over the components, relative to their peaks, shape (images,
+    # places)
     envelope: Array
-    order: Array
+    order: Array  # places from the largest value down, same shape
 
 
 @compiled(static=("side",))
 def block_kernel(kernel: Array, *, side: int) -> BlockKernel:
-    """Make a kernel ready for blocks of one size.
-
-    Parameters
-    ----------
-    kernel
-        Shape (images, components, kernel rows, kernel cols).
-    side
-        Rows and columns of a block.
-
-    Returns
-    -------
-    BlockKernel
-        The kernel.
-    """
+    """Make a kernel ready for blocks of one size."""
     ky, kx = kernel.shape[-2:]
     spectrum = None
     if kernel.shape[0] * kernel.shape[1] > 1 or ky * kx > DIRECT_MAX_PIXELS:
@@ -92,27 +60,7 @@ def _lengths(side: int, window: tuple[int, int]) -> tuple[int, int]:
 def block_sums(
     images: BlockImages, kernel: BlockKernel, fitted: Array, steepest: Array
 ) -> dict[str, Array]:
-    """Sum over the window of each pixel of a block, and find what bounds its norm.
-
-    Parameters
-    ----------
-    images
-        The bins.
-    kernel
-        The kernel.
-    fitted
-        Pixels whose bound is wanted, bool, shape (side, side).
-    steepest
-        Largest model-to-background ratios in other datasets, same shape; zero to begin with.
-
-    Returns
-    -------
-    dict of str to Array
-        "model_sum", "background_sum", "stat_null", whether there is exposure in the window
-        ("reached"), "steepest", whether the model reaches a bin without background ("bare"), and
-        one that has counts nevertheless ("counts_on_zero"), shape (side, side); and the size of
-        which the model sums are rounded ("scale").
-    """
+    """Sum over the window of each pixel of a block, and find what bounds its norm."""
     window = kernel.kernel.shape[-2:]
     model_sum, scale = _model_sum(images.exposure, kernel)
     reached = local_max(_stacked(images.exposure.reshape(-1, *images.exposure.shape[-2:])), window)
@@ -162,20 +110,7 @@ def _box_sum(image: Array, window: tuple[int, ...]) -> Array:
 
 
 def local_max(image: Array, window: tuple[int, ...]) -> Array:
-    """Return the maximum over the windows that lie inside an image.
-
-    Parameters
-    ----------
-    image
-        Shape (..., rows, cols).
-    window
-        Sizes (rows, cols) of the window.
-
-    Returns
-    -------
-    Array
-        The maxima; each axis is shorter by the window's size less one.
-    """
+    """Return the maximum over the windows that lie inside an image."""
     for axis, size in zip((-2, -1), window, strict=True):
         reach = 1  # image[i] covers `reach` elements from i on
         while reach < size:
@@ -189,12 +124,10 @@ def local_max(image: Array, window: tuple[int, ...]) -> Array:
 
 
 def _steepest(images: BlockImages, kernel: BlockKernel, fitted: Array, best: Array) -> Array:
-    """Return the largest model-to-background ratio among each pixel's bins with background.
-
-    The physical bound is minus its inverse. Kernel offsets are visited from the largest value
-    down, and visiting stops once ``kernel x local maximum of exposure/background`` cannot beat
-    what every pixel already has.
-    """
+    """Return the largest model-to-background ratio among each pixel's bins with background."""
+    # The physical bound is minus its inverse. Kernel offsets are visited from the largest value
+    # down, and visiting stops once ``kernel x local maximum of exposure/background`` cannot beat
+    # what every pixel already has.
     ky, kx = kernel.kernel.shape[-2:]
     has_background = images.background > 0
     safe = jnp.where(has_background, images.background, jnp.ones_like(images.background))

@@ -35,21 +35,11 @@ _LAST_STEP, _LAST_ERROR, _LAST_CHANGE = 1e-3, 1e-10, 2e-5
 
 
 class TileInputs(NamedTuple):
-    """What a chunk needs to know of its tiles' pixels, shape (pixels, tiles) each.
+    """What a chunk needs to know of its tiles' pixels, shape (pixels, tiles) each."""
 
-    Attributes
-    ----------
-    bound
-        Physical bound of the norm.
-    model_sum
-        Sum of the model counts at norm 1, > 0.
-    guess
-        Norm to try first; read only with a threshold.
-    """
-
-    bound: Any
-    model_sum: Any
-    guess: Any
+    bound: Any  # physical bound of the norm
+    model_sum: Any  # sum of the model counts at norm 1, > 0
+    guess: Any  # norm to try first; read only with a threshold
 
 
 _Polished = tuple[Array, Array, Array, Array, Array, Array]
@@ -63,10 +53,8 @@ def _finish(
     model_sum: Array,
     n_sweeps: int,
 ) -> tuple[Array, Array, Array, Array]:
-    """Polish led-in norms; return them, the last step in errors, gain and ``S2`` at the norm.
-
-    The sums are those of the last sweep, carried over its step by their derivatives.
-    """
+    """Polish led-in norms; return them, the last step in errors, gain and ``S2`` at the norm."""
+    # The sums are those of the last sweep, carried over its step by their derivatives.
     tiny = jnp.finfo(start.dtype).tiny
 
     def sweep(state: _Polished) -> _Polished:
@@ -96,22 +84,14 @@ def _finish(
 
 
 class _Prepared(NamedTuple):
-    """A chunk's bins, ready to be summed.
+    """A chunk's bins, ready to be summed."""
 
-    Attributes
-    ----------
-    full, lead
-        The bins in the precision of the data, and in single precision for norms times `unit`.
-    unit
-        About the model counts at norm 1, broadcast against (pixels, tiles).
-    edge
-        What the occupied bins say about the best fit.
-    """
-
+    # full, lead: the bins in the precision of the data, and in single precision for norms times
+    # `unit`
     full: BinSums
     lead: BinSums
-    unit: Array
-    edge: Edge
+    unit: Array  # about the model counts at norm 1, broadcast against (pixels, tiles)
+    edge: Edge  # what the occupied bins say about the best fit
 
 
 def _prepare(
@@ -180,39 +160,7 @@ def fit_chunk(
     threshold_is_set: bool,
     n_sweeps: int,
 ) -> tuple[Workspace | None, dict[str, Array]]:
-    """Fit the norms of one chunk of tiles.
-
-    Parameters
-    ----------
-    flat
-        All bins.
-    bins
-        Lists of the occupied bins of each tile, or all of their windows.
-    tiles
-        The tiles.
-    options
-        Numbers that steer the fit.
-    scan_values
-        Norms of the scan, if it is selected.
-    threshold
-        Test statistic of the guess up to which it is kept.
-    space
-        Memory to gather lists in; it is returned for the next chunk.
-    selection
-        Optional outputs.
-    threshold_is_set
-        Whether to try the guess at all.
-    n_sweeps
-        Most Newton sweeps, in single precision and then again in that of the data.
-
-    Returns
-    -------
-    Workspace or None
-        The memory.
-    dict of str to Array
-        ``norm``, ``s2``, ``gain``, ``niter``, ``last_step``, ``has_counts``, ``error_at_bound``,
-        ``kept`` and the optional outputs, shape (pixels, tiles); a scan has its norms in front.
-    """
+    """Fit the norms of one chunk of tiles."""
     total = tiles.model_sum
     space, ready = _prepare(flat, bins, total, space)
     full, edge = ready.full, ready.edge
@@ -285,24 +233,7 @@ def sensitivity_chunk(
     model_sum: Array,
     options: FitOptions,
 ) -> dict[str, Array]:
-    """Find the sensitivity of one chunk of tiles.
-
-    Parameters
-    ----------
-    flat
-        All bins.
-    tiles
-        The tiles' windows.
-    model_sum
-        Sum of the model counts at norm 1, > 0, shape (pixels, tiles).
-    options
-        `n_sigma_sensitivity`, `gamma_min` and `bkg_syst_fraction`.
-
-    Returns
-    -------
-    dict of str to Array
-        ``norm_sensitivity``, shape (pixels, tiles); 0 where the model has no counts.
-    """
+    """Find the sensitivity of one chunk of tiles."""
     bins = tiles.bins(flat, occupied=False)
     (curvature,) = bins.total(lambda b, g: (b * g * g,), 1)
     known = curvature > 0

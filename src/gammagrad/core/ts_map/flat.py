@@ -19,40 +19,20 @@ _LEAST = 2**17
 
 
 class FlatBins(NamedTuple):
-    """All bins of all datasets in a row, and their kernel table.
+    """All bins of all datasets in a row, and their kernel table."""
 
-    Attributes
-    ----------
-    counts, background
-        Shape (bins,); backgrounds that vanish are `BACKGROUND_FLOOR`.
-    share
-        Exposure over background, shape (components, bins): times the kernel it is the contrast.
-    table
-        Kernel between a place in a window and the pixels of the tile, shape
-        (places, components, pixels); zero at the last place, which is that of dummy bins.
-    """
-
+    # counts, background: shape (bins,); backgrounds that vanish are `BACKGROUND_FLOOR`
     counts: Array
     background: Array
+    # exposure over background, shape (components, bins): times the kernel it is the contrast
     share: Array
+    # kernel between a place in a window and the pixels of the tile, shape (places, components,
+    # pixels); zero at the last place, which is that of dummy bins
     table: Array
 
 
 def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBins:
-    """Put the datasets' bins and kernel tables end to end.
-
-    Parameters
-    ----------
-    datasets
-        Bins of each dataset of a joint fit, on one pixel grid.
-    window
-        Odd sizes (rows, cols) that all kernels are padded to: those of the largest.
-
-    Returns
-    -------
-    FlatBins
-        The bins, filled up to one of few numbers of them with bins that hold nothing.
-    """
+    """Put the datasets' bins and kernel tables end to end."""
     table = _table([np.asarray(d.kernel) for d in datasets], window)
     size = sum(np.size(d.counts) for d in datasets)
     number = room(size, _LEAST)

@@ -24,18 +24,7 @@ class _Stored(NamedTuple):
 
 
 class Gathered(_Stored, BinSums):
-    """Lists of bins: row `i` has the `i`-th bin of every tile.
-
-    Attributes
-    ----------
-    counts
-        Counts of each bin times weight, shape (rows, tiles).
-    contrast
-        Model over background at norm 1, shape (rows, pixels, tiles). What lies beyond the last row
-        in use has no meaning.
-    n_rows
-        Rows in use, a multiple of `ROWS`.
-    """
+    """Lists of bins: row `i` has the `i`-th bin of every tile."""
 
     __slots__ = ()
 
@@ -56,18 +45,10 @@ class Gathered(_Stored, BinSums):
 
 
 class Workspace(NamedTuple):
-    """The memory that lists are gathered into, which one chunk hands on to the next.
+    """The memory that lists are gathered into, which one chunk hands on to the next."""
 
-    Attributes
-    ----------
-    full
-        Weights and contrasts in the precision of the data.
-    lead
-        The same in single precision, contrasts over the model sum.
-    """
-
-    full: tuple[Array, Array]
-    lead: tuple[Array, Array]
+    full: tuple[Array, Array]  # weights and contrasts in the precision of the data
+    lead: tuple[Array, Array]  # the same in single precision, contrasts over the model sum
 
     @classmethod
     def create(cls, rows: int, tiles: int, dtype: Any) -> Workspace:
@@ -98,24 +79,15 @@ def _empty(*, rows: int, tiles: int, dtype: Any) -> tuple[tuple[Array, Array], t
 
 
 class Lists(NamedTuple):
-    """The listed bins of some tiles.
+    """The listed bins of some tiles."""
 
-    Attributes
-    ----------
-    bins
-        Bins among all bins, tile by tile, with a dummy at the end, shape (entries,).
-    places
-        Row of the kernel table that holds each bin's place in its tile's window, same shape.
-    starts, lengths
-        Where a tile's bins are, shape (tiles,).
-    n_rows
-        Bins of the longest list, rounded up to a multiple of `gammagrad.core.ts_map.listed.ROWS`.
-    """
-
-    bins: Any
+    bins: Any  # bins among all bins, tile by tile, with a dummy at the end, shape (entries,)
+    # row of the kernel table that holds each bin's place in its tile's window, same shape
     places: Any
+    # starts, lengths: where a tile's bins are, shape (tiles,)
     starts: Any
     lengths: Any
+    # bins of the longest list, rounded up to a multiple of `gammagrad.core.ts_map.listed.ROWS`
     n_rows: Any
 
     def rows(self, first: Array, number: int) -> tuple[Array, Array]:
@@ -132,26 +104,7 @@ def gather(
     model_sum: Array,
     space: Workspace,
 ) -> tuple[Workspace, Edge]:
-    """Gather listed bins into the workspace.
-
-    Parameters
-    ----------
-    flat
-        All bins in a row.
-    lists
-        The lists.
-    model_sum
-        Sum of the model counts at norm 1, > 0, shape (pixels, tiles).
-    space
-        The workspace.
-
-    Returns
-    -------
-    Workspace
-        The workspace, filled.
-    Edge
-        What the bins say about the best fit.
-    """
+    """Gather listed bins into the workspace."""
     zero, steps = np.int32(0), lists.n_rows // ROWS
 
     def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -206,39 +159,16 @@ PORTION = 2**20
 
 
 class Chunk(NamedTuple):
-    """Some tiles and their bins.
+    """Some tiles and their bins."""
 
-    Attributes
-    ----------
-    tiles
-        The tiles; the last is repeated where there are too few.
-    number
-        How many of them are not repetitions.
-    bins
-        Lists of their bins, or their windows.
-    capacity
-        Rows of the workspace that lists need.
-    """
-
-    tiles: np.ndarray
-    number: int
-    bins: Lists | TileWindows
-    capacity: int
+    tiles: np.ndarray  # the tiles; the last is repeated where there are too few
+    number: int  # how many of them are not repetitions
+    bins: Lists | TileWindows  # lists of their bins, or their windows
+    capacity: int  # rows of the workspace that lists need
 
 
 def common_window(kernels: Sequence[tuple[int, ...]]) -> tuple[int, int]:
-    """Return the smallest window that holds all kernels.
-
-    Parameters
-    ----------
-    kernels
-        Shapes of kernels, odd sizes in the last two axes.
-
-    Returns
-    -------
-    tuple of int
-        Its rows and columns.
-    """
+    """Return the smallest window that holds all kernels."""
     return max(k[-2] for k in kernels), max(k[-1] for k in kernels)
 
 
@@ -252,18 +182,7 @@ class _Dataset(NamedTuple):
 
 
 class ListedBins:
-    """The bins to list of all datasets, sorted by pixel.
-
-    Parameters
-    ----------
-    members
-        For each dataset which bins to list, bool, shape (images, rows, cols).
-    kernels
-        Shape of each dataset's kernel, odd sizes in the last two axes.
-    window
-        Odd sizes (rows, cols) that the kernel table is made for: those of the largest kernel, or
-        larger.
-    """
+    """The bins to list of all datasets, sorted by pixel."""
 
     def __init__(
         self,
@@ -318,20 +237,7 @@ class ListedBins:
         return total
 
     def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
-        """List the bins of some tiles.
-
-        Parameters
-        ----------
-        tiles
-            Indices of the tiles.
-
-        Returns
-        -------
-        bins, places : Array
-            The lists one after the other, filled up with dummies to one of few sizes.
-        starts : ndarray
-            Where each tile's list starts.
-        """
+        """List the bins of some tiles."""
         starts, numbers, shifts = [], [], []
         tile_row, tile_col = (index * TILE for index in np.divmod(tiles, self.common.grid[1]))
         up, left = tile_row - self.common.halo[0], tile_col - self.common.halo[1]
@@ -369,22 +275,7 @@ class ListedBins:
 
 
 def chunks(listed: ListedBins, active: np.ndarray, entries: int) -> Iterator[Chunk]:
-    """Cut tiles into chunks with lists of about the same length.
-
-    Parameters
-    ----------
-    listed
-        The bins.
-    active
-        Which tiles are wanted, bool, shape (tiles,).
-    entries
-        Rows times tiles of a chunk, at most, unless a single tile has more rows.
-
-    Yields
-    ------
-    Chunk
-        The chunks, those with the longest lists last.
-    """
+    """Cut tiles into chunks with lists of about the same length."""
     lengths = listed.lengths()
     order = np.flatnonzero(active & (lengths > 0))
     order = order[np.argsort(lengths[order], kind="stable")]

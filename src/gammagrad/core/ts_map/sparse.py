@@ -36,23 +36,7 @@ _BYTES_BIN = 64
 
 
 class MapSolver:
-    """The fits of a map's pixels.
-
-    Parameters
-    ----------
-    datasets
-        Bins of each dataset of a joint fit, on one pixel grid.
-    fitted
-        Pixels to fit, bool, shape (rows, cols).
-    options
-        Numbers that steer the fit.
-    memory
-        Working memory to aim at, in bytes.
-    advance
-        Called with the part of a pass over the map that was done.
-    window
-        Odd sizes (rows, cols) that kernels fill up with zeros, where these are larger.
-    """
+    """The fits of a map's pixels."""
 
     def __init__(
         self,
@@ -272,42 +256,8 @@ def fit_occupied(
     window: tuple[int, int] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> NormFit:
-    """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster.
-
-    Not traced itself: the lists depend on where the counts lie.
-
-    Parameters
-    ----------
-    datasets
-        Bins of each dataset of a joint fit, on one pixel grid.
-    fitted
-        Pixels to fit, bool, shape (rows, cols). The others get status "not fitted".
-    options
-        Numbers that steer the fit; None for their defaults.
-    selection
-        Optional outputs, names from `gammagrad.core.norm.options.OPTIONAL`.
-    scan_values
-        Norms at which the statistic is scanned, for "stat_scan".
-    guess
-        Norms to try first, shape (rows, cols). They are moved up to where the best fit can be.
-    threshold
-        Where the test statistic at the guess is not above this, the guess is kept.
-    n_sweeps
-        Most Newton sweeps, in single precision and then again in that of the data.
-    memory
-        Working memory to aim at, in bytes; None for what suits the device.
-    window
-        Odd sizes (rows, cols) of the largest of several kernels that are fitted in turn: their
-        tables of kernels are made for it, so that they run the same compiled code. No number
-        changes, and a bin beyond the kernel itself is not visited.
-    progress
-        Called with the number of passes over the map done, a fraction of one included, and of all.
-
-    Returns
-    -------
-    NormFit
-        Numpy maps of shape (rows, cols); a scan has its norms as a leading axis.
-    """
+    """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster."""
+    # Not traced itself: the lists depend on where the counts lie.
     steer = make_options(datasets[0].background.dtype, **vars(options or FitOptions()))
     ny = fitted.shape[0]
     height = _strip_height(datasets, memory)
@@ -339,18 +289,7 @@ def _strip_height(datasets: Sequence[BinImages], memory: int | None) -> int:
 
 
 def default_memory(on_processor: bool = False) -> int:
-    """Return the working memory to aim at if none is given: a part of the device's.
-
-    Parameters
-    ----------
-    on_processor
-        Whether to look at the processor, whatever JAX's device is.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Return the working memory to aim at if none is given: a part of the device's."""
     device = jax.devices()[0]
     if on_processor or device.platform == "cpu":
         return _MEMORY_CPU

@@ -26,13 +26,7 @@ Found = dict[str, np.ndarray]
 
 
 def n_threads() -> int:
-    """Return how many threads share a device's work.
-
-    Returns
-    -------
-    int
-        The processors that this process may use, if it is they that compute.
-    """
+    """Return how many threads share a device's work."""
     if jax.default_backend() != "cpu":
         return _ELSEWHERE
     if hasattr(os, "sched_getaffinity"):
@@ -51,23 +45,7 @@ def in_threads(
     items: Iterable[Item],
     on: jax.Array,
 ) -> Iterator[tuple[Item, Found]]:
-    """Do some work for each of some items, in threads.
-
-    Parameters
-    ----------
-    work
-        Takes an item and the memory that an earlier call returned, or None; returns memory and
-        results. What it compiles is compiled once, whichever thread comes first.
-    items
-        The items. They are taken in the calling thread, a few ahead of the work.
-    on
-        An array on the device to work on.
-
-    Yields
-    ------
-    tuple
-        The items in their order, each with its results as numpy arrays.
-    """
+    """Do some work for each of some items, in threads."""
     many = n_threads()
     own = threading.local()
     # settings that JAX keeps for each thread: new ones would start with its defaults

@@ -33,29 +33,14 @@ _WIDE = 64
 
 
 class WholeMap(NamedTuple):
-    """Sums over each pixel's window and the limits of its norm, numpy maps (rows, cols).
+    """Sums over each pixel's window and the limits of its norm, numpy maps (rows, cols)."""
 
-    Attributes
-    ----------
-    model_sum
-        Sum of the model counts at norm 1.
-    background_sum
-        Sum of the background.
-    stat_null
-        Cash statistic at norm 0.
-    has_model
-        Whether the pixel is to be fitted and its model predicts anything, bool.
-    bound
-        Physical bound of the norm.
-    counts_on_zero
-        Whether a bin that the model reaches has counts but no background, bool.
-    """
-
-    model_sum: np.ndarray
-    background_sum: np.ndarray
-    stat_null: np.ndarray
-    has_model: np.ndarray
-    bound: np.ndarray
+    model_sum: np.ndarray  # sum of the model counts at norm 1
+    background_sum: np.ndarray  # sum of the background
+    stat_null: np.ndarray  # cash statistic at norm 0
+    has_model: np.ndarray  # whether the pixel is to be fitted and its model predicts anything, bool
+    bound: np.ndarray  # physical bound of the norm
+    # whether a bin that the model reaches has counts but no background, bool
     counts_on_zero: np.ndarray
 
 
@@ -67,20 +52,7 @@ class _Block(NamedTuple):
 
 
 def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
-    """Sum over the windows of a map, and find the physical bound.
-
-    Parameters
-    ----------
-    datasets
-        Bins of each dataset of a joint fit, on one pixel grid.
-    fitted
-        Pixels to fit, bool, shape (rows, cols).
-
-    Returns
-    -------
-    WholeMap
-        The sums.
-    """
+    """Sum over the windows of a map, and find the physical bound."""
     side = _side(fitted.shape, max(max(d.kernel.shape[-2:]) for d in datasets))
     kernels = [block_kernel(jax.device_put(d.kernel), side=side) for d in datasets]
     plain = [[np.asarray(a) for a in (d.counts, d.background, d.exposure)] for d in datasets]

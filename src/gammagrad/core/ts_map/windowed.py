@@ -22,45 +22,19 @@ MIDDLE = slice(TILE * (TILE // 2) + TILE // 2, TILE * (TILE // 2) + TILE // 2 + 
 
 
 class Places(NamedTuple):
-    """The places of a tile's window where a kernel has a value.
+    """The places of a tile's window where a kernel has a value."""
 
-    Attributes
-    ----------
-    places
-        Rows of the kernel table, shape (places,), filled up to whole steps.
-    rows, cols
-        Where they are in the window, from its corner.
-    images
-        Index of the first bin of the image that a place belongs to.
-    """
-
-    places: Any
+    places: Any  # rows of the kernel table, shape (places,), filled up to whole steps
+    # rows, cols: where they are in the window, from its corner
     rows: Any
     cols: Any
-    images: Any
+    images: Any  # index of the first bin of the image that a place belongs to
 
 
 def window_places(
     table: np.ndarray, images: Sequence[int], window: tuple[int, int], shape: tuple[int, int]
 ) -> Places:
-    """List the places of a tile's window.
-
-    Parameters
-    ----------
-    table
-        Kernel table, shape (places + 1, components, pixels).
-    images
-        Number of images of each dataset.
-    window
-        Rows and columns of a tile's window.
-    shape
-        Shape of the map (rows, cols).
-
-    Returns
-    -------
-    Places
-        The places, those where no kernel has a value left out as far as whole steps allow.
-    """
+    """List the places of a tile's window."""
     number = table.shape[0] - 1
     used = np.flatnonzero(table[:-1].max(axis=(1, 2)) > 0)
     # whole sixteenths of the window, so that few numbers of places are compiled for
@@ -79,17 +53,7 @@ class _Fields(NamedTuple):
 
 
 class Windowed(_Fields, BinSums):
-    """All bins of tiles' windows.
-
-    Attributes
-    ----------
-    weights
-        Weight of each bin in the sums, its counts or background, shape (rows, tiles).
-    share
-        Exposure over background, shape (components, rows, tiles).
-    table
-        Kernel between a place and a tile's pixels, shape (rows, components, pixels).
-    """
+    """All bins of tiles' windows."""
 
     __slots__ = ()
 
@@ -142,39 +106,16 @@ class Windowed(_Fields, BinSums):
 
 
 class TileWindows(NamedTuple):
-    """The windows of some tiles.
+    """The windows of some tiles."""
 
-    Attributes
-    ----------
-    places
-        The places of a window.
-    shape
-        Rows and columns of the map.
-    top, left
-        Row and column of the corner of each tile's window, shape (tiles,).
-    """
-
-    places: Places
-    shape: tuple[Any, Any]
+    places: Places  # the places of a window
+    shape: tuple[Any, Any]  # rows and columns of the map
+    # top, left: row and column of the corner of each tile's window, shape (tiles,)
     top: Any
     left: Any
 
     def bins(self, flat: FlatBins, occupied: bool) -> Windowed:
-        """Collect what the tiles see.
-
-        Parameters
-        ----------
-        flat
-            All bins in a row.
-        occupied
-            Whether to weigh bins with their counts, those without any taken out, or with their
-            background.
-
-        Returns
-        -------
-        Windowed
-            The bins.
-        """
+        """Collect what the tiles see."""
         place, row, col, image = self.places
         y, x = row[:, None] + self.top[None], col[:, None] + self.left[None]
         inside = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])

@@ -20,52 +20,23 @@ _NAMES = ("counts", "background", "exclusion", "significance", "acceptance")
 
 
 class BackgroundImages(NamedTuple):
-    """Images as arrays; what has energies is summed, and kept as a cube as well.
+    """Images as arrays; what has energies is summed, and kept as a cube as well."""
 
-    Parameters
-    ----------
-    counts
-        Counts per pixel, shape (ny, nx).
-    background, acceptance
-        As the counts; None if not given.
-    exclusion
-        Booleans, shape (ny, nx), true where kept; None if not given.
-    cube
-        Counts per energy bin, shape (n, ny, nx); None if there is only one bin.
-    background_cube, acceptance_cube
-        Background and acceptance per energy bin, shape (n, ny, nx); None if not given, or without
-        a cube.
-    """
-
-    counts: Floats
+    counts: Floats  # counts per pixel, shape (ny, nx)
+    # background, acceptance: as the counts; None if not given
     background: Floats | None
+    # booleans, shape (ny, nx), true where kept; None if not given
     exclusion: NDArray[np.bool_] | None
     acceptance: Floats | None
-    cube: Floats | None
+    cube: Floats | None  # counts per energy bin, shape (n, ny, nx); None if there is only one bin
+    # background_cube, acceptance_cube: background and acceptance per energy bin, shape (n, ny, nx);
+    # None if not given, or without a cube
     background_cube: Floats | None
     acceptance_cube: Floats | None
 
 
 def background_images(images: Mapping[str, Map]) -> BackgroundImages:
-    """Check the images, and return them as arrays without units.
-
-    Parameters
-    ----------
-    images
-        Maps by name, as `KernelBackgroundEstimator.run` takes them.
-
-    Returns
-    -------
-    BackgroundImages
-        Arrays in float64 that share nothing with the maps.
-
-    Raises
-    ------
-    TypeError
-        If an image is not a map.
-    ValueError
-        If counts are missing, geometries or units do not fit, or a value makes no sense.
-    """
+    """Check the images, and return them as arrays without units."""
     counts = _checked_counts(images)
     for name, image in images.items():
         if name != "significance":
@@ -179,20 +150,7 @@ _ROUNDING = 1e-9
 
 
 def dilation_disc(geom: WcsGeom, radius: float) -> NDArray[np.bool_]:
-    """Return the disc by which an excluded region grows.
-
-    Parameters
-    ----------
-    geom
-        Geometry; distances on the sky are those around the middle of the map.
-    radius
-        Radius in deg, at least 0.
-
-    Returns
-    -------
-    ndarray of bool
-        Shape (ky, kx), odd numbers, true where the centre of a pixel is not farther away.
-    """
+    """Return the disc by which an excluded region grows."""
     offsets, side = disc_around(geom, radius)
     if side is not None:
         # whole pixels keep all their digits

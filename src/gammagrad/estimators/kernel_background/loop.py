@@ -117,29 +117,9 @@ def cube_background(
     background: Floats,
     is_start: bool = False,
 ) -> Floats:
-    """Return the background per energy bin.
-
-    Where nothing under the background kernel is kept, the image's background is shared out among
-    the energies as the background given was, or else as the kept counts of the whole map are.
-
-    Parameters
-    ----------
-    arrays
-        What was given, with counts as a cube.
-    kernels
-        Source and background kernel.
-    exclusion
-        The mask, shape (ny, nx), true where kept.
-    background
-        Background of the image summed over energies, shape (ny, nx).
-    is_start
-        Whether no iteration was done yet: a background that was given is then the result.
-
-    Returns
-    -------
-    ndarray
-        Counts, shape (energies, ny, nx).
-    """
+    """Return the background per energy bin."""
+    # Where nothing under the background kernel is kept, the image's background is shared out among
+    # the energies as the background given was, or else as the kept counts of the whole map are.
     if arrays.cube is None:
         raise InputError("arrays have no cube, so that the image's background is all there is.")
     cube, given = arrays.cube, arrays.background_cube
@@ -177,55 +157,22 @@ _PLACES = 16
 
 @dataclass(frozen=True)
 class BackgroundLoop:
-    """One run of `KernelBackgroundEstimator`: what goes in, and how it comes out as maps.
+    """One run of `KernelBackgroundEstimator`: what goes in, and how it comes out as maps."""
 
-    Parameters
-    ----------
-    images : mapping of str to Map
-        The maps that were given.
-    arrays : BackgroundImages
-        The same as arrays.
-    arguments : dict
-        Arguments of `gammagrad.kernel_background` but for the bounds of its loop.
-    """
-
-    images: Mapping[str, Map]
-    arrays: BackgroundImages
+    images: Mapping[str, Map]  # the maps that were given
+    arrays: BackgroundImages  # the same as arrays
+    # arguments of `gammagrad.kernel_background` but for the bounds of its loop
     arguments: dict[str, Any]
 
     def run(self, niter_min: int, niter_max: int, n_record: int | None = None) -> KernelBackground:
-        """Run the loop in float64, whatever the precision set by the user.
-
-        Parameters
-        ----------
-        niter_min, niter_max
-            Bounds of the number of iterations.
-        n_record
-            Largest number of iterations to record; None records none.
-
-        Returns
-        -------
-        KernelBackground
-            The result, in numpy arrays.
-        """
+        """Run the loop in float64, whatever the precision set by the user."""
         bounds: dict[str, Any] = {"niter_min": niter_min, "niter_max": niter_max}
         with jax.enable_x64(True):
             result = kernel_background(**self.arguments, **bounds, n_record=n_record)
             return jax.tree.map(np.asarray, result)
 
     def run_recorded(self, niter_min: int, niter_max: int) -> KernelBackground:
-        """Run the loop, and record all of its iterations.
-
-        Parameters
-        ----------
-        niter_min, niter_max
-            Bounds of the number of iterations.
-
-        Returns
-        -------
-        KernelBackground
-            The result in numpy arrays, with a history of at least `niter` iterations.
-        """
+        """Run the loop, and record all of its iterations."""
         result = self.run(niter_min, niter_max, _PLACES)
         if result.niter <= _PLACES:
             return result
@@ -233,18 +180,7 @@ class BackgroundLoop:
         return self.run(niter_min, niter_max, -(-int(result.niter) // _PLACES) * _PLACES)
 
     def report(self, result: KernelBackground) -> BackgroundReport:
-        """Say how the loop ended.
-
-        Parameters
-        ----------
-        result
-            Its result.
-
-        Returns
-        -------
-        BackgroundReport
-            The numbers, and a sentence.
-        """
+        """Say how the loop ended."""
         niter = int(result.niter)
         masks = [result.exclusion]
         if result.history is not None:
@@ -258,36 +194,12 @@ class BackgroundLoop:
         )
 
     def maps(self, result: KernelBackground) -> dict[str, Map]:
-        """Return the result as maps.
-
-        Parameters
-        ----------
-        result
-            Result of the loop.
-
-        Returns
-        -------
-        dict of str to Map
-            As `KernelBackgroundEstimator.run` returns it.
-        """
+        """Return the result as maps."""
         arrays = result.background, result.exclusion, result.significance
         return self._as_maps(*arrays, int(result.niter), self.report(result).meta)
 
     def record(self, result: KernelBackground, index: int) -> dict[str, Map]:
-        """Return one iteration of a recorded loop as maps.
-
-        Parameters
-        ----------
-        result
-            Result of the loop, with a history.
-        index
-            Number of the iteration; 0 is the start.
-
-        Returns
-        -------
-        dict of str to Map
-            As `KernelBackgroundEstimator.run` returns it; ``meta`` has niter and converged only.
-        """
+        """Return one iteration of a recorded loop as maps."""
         history = result.history
         assert history is not None
         arrays = history.background[index], history.exclusion[index], history.significance[index]

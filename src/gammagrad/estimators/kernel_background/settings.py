@@ -19,23 +19,7 @@ class SourceKernelWarning(UserWarning):
 
 
 def is_zero_or_one(kernel: NDArray[np.float64]) -> bool:
-    """Tell whether a kernel, scaled to a maximum of 1, has values 0 and 1 only.
-
-    Parameters
-    ----------
-    kernel
-        Finite numbers >= 0, not all of them 0.
-
-    Returns
-    -------
-    bool
-        Whether sums of counts under it are counts.
-
-    Examples
-    --------
-    >>> is_zero_or_one(np.full((3, 3), 1 / 9)), is_zero_or_one(np.array([[0.5, 1.0, 0.5]]))
-    (True, False)
-    """
+    """Tell whether a kernel, scaled to a maximum of 1, has values 0 and 1 only."""
     scaled = kernel / kernel.max()
     return bool(np.all((scaled < 1e-9) | (scaled > 1 - 1e-9)))
 
@@ -129,27 +113,7 @@ BACKGROUND_SETTINGS = tuple(_CHECKS)
 
 
 def check_background_setting(name: str, value: Any) -> Any:
-    """Check and convert one setting of `KernelBackgroundEstimator`.
-
-    Parameters
-    ----------
-    name
-        The setting's name.
-    value
-        What was passed.
-
-    Returns
-    -------
-    object
-        The value to keep; nothing of it is shared with what was passed.
-
-    Raises
-    ------
-    AttributeError
-        If there is no such setting.
-    ValueError
-        If the value cannot be used; the message says what can.
-    """
+    """Check and convert one setting of `KernelBackgroundEstimator`."""
     if name not in _CHECKS:
         known = choices(name, BACKGROUND_SETTINGS)
         raise AttributeError(f"KernelBackgroundEstimator has no setting {name!r}{known}")
@@ -157,20 +121,7 @@ def check_background_setting(name: str, value: Any) -> Any:
 
 
 def check_thresholds(high: float, low: float | None) -> None:
-    """Check that a second threshold is not above the first.
-
-    Parameters
-    ----------
-    high
-        Significance from which on pixels are excluded.
-    low
-        That from which on their neighbours are, or None.
-
-    Raises
-    ------
-    ValueError
-        If it is above.
-    """
+    """Check that a second threshold is not above the first."""
     if low is not None and low > high:
         raise InputError(
             f"threshold_low: expected at most significance_threshold, which is {high:g}, got "
@@ -179,18 +130,7 @@ def check_thresholds(high: float, low: float | None) -> None:
 
 
 def plain_background_setting(value: Any) -> Any:
-    """Return a setting as text, numbers and lists of them.
-
-    Parameters
-    ----------
-    value
-        Its value.
-
-    Returns
-    -------
-    object
-        Kernels as lists of rows, the radius as text with its unit.
-    """
+    """Return a setting as text, numbers and lists of them."""
     if isinstance(value, u.Quantity):
         return str(value)
     return value.tolist() if isinstance(value, np.ndarray) else value

@@ -23,23 +23,7 @@ _MULTIPLE = 8
 
 
 def check_downsampling_factor(value: Any) -> int | None:
-    """Return the factor by which pixels are merged, or None.
-
-    Parameters
-    ----------
-    value
-        None, 1 or an even number.
-
-    Returns
-    -------
-    int or None
-        The factor; None where no pixel is merged.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+    """Return the factor by which pixels are merged, or None."""
     if value is None:
         return None
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -52,72 +36,28 @@ def check_downsampling_factor(value: Any) -> int | None:
 
 
 class CoarseGrid(NamedTuple):
-    """Blocks of pixels on which a map is fitted.
+    """Blocks of pixels on which a map is fitted."""
 
-    Attributes
-    ----------
-    factor
-        Pixels along the side of a block.
-    padding
-        Empty pixels put around the map: rows before the first and after the last, and columns.
-    """
-
-    factor: int
+    factor: int  # pixels along the side of a block
+    # empty pixels put around the map: rows before the first and after the last, and columns
     padding: Padding
 
     def geom(self, geom: WcsGeom) -> WcsGeom:
-        """Return the blocks as a geometry.
-
-        Parameters
-        ----------
-        geom
-            Geometry of the map.
-
-        Returns
-        -------
-        WcsGeom
-            The coarser one, with the same axes.
-        """
+        """Return the blocks as a geometry."""
         return geom.pad(self.padding).downsample(self.factor)
 
     def dataset(self, dataset: MapDataset) -> MapDataset:
-        """Return a dataset padded and merged, as gammapy has it.
-
-        Its exposure, response and geometry give the kernel on the coarser grid. Its counts,
-        background and models are what gammapy fits; `inputs` is exact where blocks are partly
-        masked, where a background is unknown, and where models are narrower than a block.
-
-        Parameters
-        ----------
-        dataset
-            The dataset; it is not changed.
-
-        Returns
-        -------
-        MapDataset
-            The coarser dataset.
-        """
+        """Return a dataset padded and merged, as gammapy has it."""
+        # Its exposure, response and geometry give the kernel on the coarser grid. Its counts,
+        # background and models are what gammapy fits; `inputs` is exact where blocks are partly
+        # masked, where a background is unknown, and where models are narrower than a block.
         return dataset.pad(self.padding).downsample(self.factor)
 
     def inputs(self, fine: FitInputs, kernel: KernelEstimate) -> FitInputs:
-        """Merge what a fit needs of a dataset.
-
-        Counts and background are summed and the exposure is averaged over the pixels that are
-        unmasked, so that all three are of the same pixels. Weights go into the sums, and their mean
-        stays the weight of the block.
-
-        Parameters
-        ----------
-        fine
-            Arrays of the dataset at full resolution, zero where there is no weight.
-        kernel
-            The kernel on the coarser grid, of the coarser `dataset`.
-
-        Returns
-        -------
-        FitInputs
-            Arrays on the coarser grid.
-        """
+        """Merge what a fit needs of a dataset."""
+        # Counts and background are summed and the exposure is averaged over the pixels that are
+        # unmasked, so that all three are of the same pixels. Weights go into the sums, and their
+        # mean stays the weight of the block.
         weights = self.mean_weights(fine.weights)
         total = np.where(weights > 0, weights, 1.0)
         return fine._replace(
@@ -130,88 +70,32 @@ class CoarseGrid(NamedTuple):
         )
 
     def sum(self, values: Array) -> Array:
-        """Return sums over blocks.
-
-        Parameters
-        ----------
-        values
-            Array of shape (..., rows, cols).
-
-        Returns
-        -------
-        ndarray
-            Sums, of shape (..., coarse rows, coarse cols).
-        """
+        """Return sums over blocks."""
         widths = [(0, 0)] * (values.ndim - 2) + list(self.padding)
         return block_sum(np.pad(values, widths), self.factor)
 
     def any(self, mask: Array) -> NDArray[np.bool_]:
-        """Return the blocks of which any pixel is true.
-
-        Parameters
-        ----------
-        mask
-            Mask of shape (..., rows, cols).
-
-        Returns
-        -------
-        ndarray
-            Mask of shape (..., coarse rows, coarse cols).
-        """
+        """Return the blocks of which any pixel is true."""
         return np.asarray(self.sum(np.asarray(mask, dtype=np.int64)) > 0)
 
     def needed(self, mask: Array) -> NDArray[np.bool_]:
-        """Return the blocks that results at some pixels are interpolated from.
-
-        Parameters
-        ----------
-        mask
-            The pixels, shape (rows, cols).
-
-        Returns
-        -------
-        ndarray
-            Mask of shape (coarse rows, coarse cols): their blocks, and those beside these.
-        """
+        """Return the blocks that results at some pixels are interpolated from."""
         own = np.pad(self.any(mask), 1)
         rows, cols = own.shape
         shifts = (own[r : rows - 2 + r, c : cols - 2 + c] for r in range(3) for c in range(3))
         return np.asarray(np.logical_or.reduce(list(shifts)))
 
     def mean_weights(self, weights: Array) -> NDArray[np.float64]:
-        """Return weights of blocks: the means over their pixels of positive weight.
-
-        Parameters
-        ----------
-        weights
-            Weights of shape (..., rows, cols).
-
-        Returns
-        -------
-        ndarray
-            Weights of shape (..., coarse rows, coarse cols), 0 where no pixel has any.
-        """
+        """Return weights of blocks: the means over their pixels of positive weight."""
         many = self.sum(np.asarray(weights > 0, dtype=np.int64))
         return np.asarray(self.sum(np.asarray(weights, dtype=float)) / np.maximum(many, 1))
 
     def upsampled(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Return results on the pixels of the map.
-
-        Floating-point numbers are interpolated linearly between the middles of blocks; a signed
-        test statistic therefore passes through zero where the norm does. A number that is not
-        finite stays within its block, and does not enter the interpolation in the blocks beside
-        it. Whole numbers and masks (iterations, status, success) are those of the block.
-
-        Parameters
-        ----------
-        values
-            Arrays by name, each of shape (..., coarse rows, coarse cols).
-
-        Returns
-        -------
-        dict of str to ndarray
-            Arrays of the same names and types, of shape (..., rows, cols).
-        """
+        """Return results on the pixels of the map."""
+        # Floating-point numbers are interpolated linearly between the middles of blocks; a signed
+        # test statistic therefore passes through zero where the norm does. A number that is not
+        # finite stays within its block, and does not enter the interpolation in the blocks beside
+        # it. Whole numbers and masks (iterations, status, success) are those of the block.
         return {name: self._upsampled(np.asarray(array)) for name, array in values.items()}
 
     def _upsampled(self, array: Array) -> Array:
@@ -242,39 +126,11 @@ def _zoom(image: Array, factor: int) -> Array:
 
 
 def coarse_grid(shape: tuple[int, int], reach: tuple[int, int], factor: int) -> CoarseGrid:
-    """Lay blocks of pixels over a map of any size.
-
-    As in gammapy, the map is padded by half a kernel and on to a multiple of 8 pixels (of the
-    factor too, where that is none of 8's), so that blocks lie where its blocks do. Where the
-    number of pixels to add is odd, which gammapy refuses, one more is put after the last row or
-    column.
-
-    Parameters
-    ----------
-    shape
-        Rows and columns of the map.
-    reach
-        Half the size of the kernel at full resolution, ``shape // 2``, in rows and columns; of
-        several datasets the largest. If no width of the kernel is given, the one that comes out
-        here is that for the coarser grid.
-    factor
-        Pixels along the side of a block.
-
-    Returns
-    -------
-    CoarseGrid
-        The blocks.
-
-    Raises
-    ------
-    ValueError
-        If the factor is not a whole number of at least 1.
-
-    Examples
-    --------
-    >>> coarse_grid((200, 225), (20, 20), 2)
-    CoarseGrid(factor=2, padding=((24, 24), (23, 24)))
-    """
+    """Lay blocks of pixels over a map of any size."""
+    # As in gammapy, the map is padded by half a kernel and on to a multiple of 8 pixels (of the
+    # factor too, where that is none of 8's), so that blocks lie where its blocks do. Where the
+    # number of pixels to add is odd, which gammapy refuses, one more is put after the last row or
+    # column.
     if int(factor) != factor or factor < 1:
         raise InputError(f"factor is {factor!r}; expected a whole number of at least 1.")
     if factor > max(64, *shape):

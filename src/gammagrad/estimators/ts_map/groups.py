@@ -45,39 +45,17 @@ class NoPositionError(InputError):
 
 
 class FitSettings(NamedTuple):
-    """What the fit of an energy group depends on, frozen when a run begins.
+    """What the fit of an energy group depends on, frozen when a run begins."""
 
-    Attributes
-    ----------
-    sum_energies
-        Whether the energies of a group are summed into one image.
-    kernel_weighting
-        How, as for `gammagrad.core.ts_map.bins.summed_bins`.
-    n_sweeps
-        Number of Newton sweeps.
-    options
-        Numbers that steer the fit.
-    selection
-        Optional outputs.
-    scan_values
-        Norms at which the statistic is scanned, or None.
-    threshold
-        TS of the guess below which it is kept, or None.
-    jobs
-        How the work is shared out among processes.
-    memory
-        Working memory to aim at, in bytes; None for what suits the device.
-    """
-
-    sum_energies: bool
-    kernel_weighting: str
-    n_sweeps: int
-    options: FitOptions
-    selection: tuple[str, ...] = ()
-    scan_values: np.ndarray | None = None
-    threshold: float | None = None
-    jobs: Jobs = Jobs()
-    memory: int | None = None
+    sum_energies: bool  # whether the energies of a group are summed into one image
+    kernel_weighting: str  # how, as for `gammagrad.core.ts_map.bins.summed_bins`
+    n_sweeps: int  # number of Newton sweeps
+    options: FitOptions  # numbers that steer the fit
+    selection: tuple[str, ...] = ()  # optional outputs
+    scan_values: np.ndarray | None = None  # norms at which the statistic is scanned, or None
+    threshold: float | None = None  # TS of the guess below which it is kept, or None
+    jobs: Jobs = Jobs()  # how the work is shared out among processes
+    memory: int | None = None  # working memory to aim at, in bytes; None for what suits the device
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -89,27 +67,7 @@ class FitSettings(NamedTuple):
 def energy_groups(
     axis: MapAxis, edges: u.Quantity | str | None
 ) -> tuple[list[tuple[int, int]], MapAxis]:
-    """Snap energy edges to an axis.
-
-    Parameters
-    ----------
-    axis
-        Energy axis of the dataset.
-    edges
-        The edges asked for; None for one group, "all" for one per bin.
-
-    Returns
-    -------
-    list of (int, int)
-        First bin of each group and the one after its last.
-    MapAxis
-        The groups as an axis.
-
-    Raises
-    ------
-    ValueError
-        If no group holds a bin.
-    """
+    """Snap energy edges to an axis."""
     if edges is None:
         groups = [(0, axis.nbin)]
     elif isinstance(edges, str):
@@ -131,30 +89,7 @@ def energy_groups(
 def fit_group(
     shares: Sequence[Share], settings: FitSettings, wanted: np.ndarray | None, bar: Any
 ) -> dict[str, np.ndarray]:
-    """Fit one energy group at every position; paint what is not fitted.
-
-    Parameters
-    ----------
-    shares
-        Each dataset that has bins in the group, with these bins.
-    settings
-        Settings of the fit.
-    wanted
-        Positions that may be fitted, bool, shape (rows, cols); None for all.
-    bar
-        Progress bar, which moves by one step while the group is fitted and is left where it was.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Maps of shape (rows, cols), the scan with its values before that: those of the settings,
-        "status" and "success".
-
-    Raises
-    ------
-    NoPositionError
-        If there is no position to fit.
-    """
+    """Fit one energy group at every position; paint what is not fitted."""
     done = 0.0
 
     def advance(batch: float, batches: int) -> None:
@@ -239,29 +174,7 @@ def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
 def fit_groups(
     groups: Sequence[Sequence[Share]], settings: FitSettings, wanted: np.ndarray | None, bar: Any
 ) -> dict[str, np.ndarray]:
-    """Fit every energy group; one without a position, as bins below threshold are, stays unfitted.
-
-    Parameters
-    ----------
-    groups
-        For each group, the datasets that have bins in it, with these bins.
-    settings
-        Settings of the fit.
-    wanted
-        Positions that may be fitted, bool, shape (rows, cols); None for all.
-    bar
-        Progress bar, moved by one step a group.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Maps of shape (groups, rows, cols), the scan (groups, values, rows, cols).
-
-    Raises
-    ------
-    NoPositionError
-        If no group has a position to fit.
-    """
+    """Fit every energy group; one without a position, such as below threshold, stays unfitted."""
     results: list[dict[str, np.ndarray]] = []
     problem: NoPositionError | None = None
     for shares in groups:
@@ -292,20 +205,7 @@ def _unfitted(shape: tuple[int, ...], settings: FitSettings) -> dict[str, np.nda
 
 
 def only_at(wanted: np.ndarray | None, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Keep the results at some positions; the others become unfitted.
-
-    Parameters
-    ----------
-    wanted
-        Positions to keep, bool, shape (rows, cols); None for all.
-    arrays
-        Maps as of `fit_groups`.
-
-    Returns
-    -------
-    dict of str to ndarray
-        The maps.
-    """
+    """Keep the results at some positions; the others become unfitted."""
     if wanted is None:
         return arrays
     other = {"niter": 0, "status": int(Status.NOT_FITTED), "success": False}
@@ -340,27 +240,7 @@ def as_maps(
     axis: MapAxis,
     scan_values: np.ndarray | None = None,
 ) -> dict[str, Map]:
-    """Put geometry on the arrays of a fit.
-
-    Parameters
-    ----------
-    arrays
-        Arrays by name, shape (groups, rows, cols); "stat_scan" has (groups, values, rows, cols).
-        The maps are made of these, not of copies.
-    names
-        Those to return, in this order; names without an array are left out.
-    image
-        Geometry of the pixels.
-    axis
-        The energy groups.
-    scan_values
-        Norms of the scan, if there is one.
-
-    Returns
-    -------
-    dict of str to Map
-        The maps. The scan has an axis "norm" before that of the energies.
-    """
+    """Put geometry on the arrays of a fit."""
     cube = image.to_cube([axis])
     maps = {}
     for name in names:
@@ -375,20 +255,7 @@ def as_maps(
 
 
 def scanned_fluxes(scan: Map, spectrum: Any) -> Map:
-    """Return the differential fluxes at which a statistic was scanned.
-
-    Parameters
-    ----------
-    scan
-        The scan, with an axis "norm" before that of the energies.
-    spectrum
-        Spectral model that the norms are relative to.
-
-    Returns
-    -------
-    Map
-        Norm times the differential flux at the centre of each energy group; NaN where the scan is.
-    """
+    """Return the differential fluxes at which a statistic was scanned."""
     norms = scan.geom.axes["norm"].center_in("")
     reference = reference_values(spectrum, scan.geom.axes["energy"], "dnde")
     values = (reference[:, None] * norms[None, :])[:, :, None, None]

@@ -26,27 +26,10 @@ def _filter(excess: Array, exposure: Array, inside: Array, kernel: Array) -> Arr
 
 
 def matched_flux(inputs: FitInputs, bins: slice, exposure: np.ndarray | None = None) -> np.ndarray:
-    """Guess the flux at every pixel by a matched filter.
-
-    Each energy's excess over exposure is convolved with the kernel and divided by the sum of the
-    kernel's squares over all energies, as gammapy does: for one energy it is the flux of a source
-    alone, for several about their mean. Bins without weight do not enter.
-
-    Parameters
-    ----------
-    inputs
-        Arrays of a dataset.
-    bins
-        Energy bins to use.
-    exposure
-        Exposure in reconstructed energy, cm2 s, of these bins; default: that of the reference
-        spectrum.
-
-    Returns
-    -------
-    ndarray
-        Integral flux, cm-2 s-1, shape (rows, cols). Finite everywhere.
-    """
+    """Guess the flux at every pixel by a matched filter."""
+    # Each energy's excess over exposure is convolved with the kernel and divided by the sum of the
+    # kernel's squares over all energies, as gammapy does: for one energy it is the flux of a source
+    # alone, for several about their mean. Bins without weight do not enter.
     inside = inputs.weights[bins] > 0
     if exposure is None:
         flux = inputs.flux[bins, None, None]
@@ -63,19 +46,7 @@ def matched_flux(inputs: FitInputs, bins: slice, exposure: np.ndarray | None = N
 
 
 def guess_norm(parts: Sequence[tuple[FitInputs, slice]]) -> np.ndarray:
-    """Guess the norm at every pixel: the flux of a matched filter over that of the reference.
-
-    Parameters
-    ----------
-    parts
-        Arrays of each dataset of a joint fit, and its bins of the energy group.
-
-    Returns
-    -------
-    ndarray
-        Mean over the datasets that have a weight at the pixel; 0 where none has. Shape
-        (rows, cols).
-    """
+    """Guess the norm at every pixel: the flux of a matched filter over that of the reference."""
     shape = parts[0][0].counts.shape[1:]
     total, number = np.zeros(shape), np.zeros(shape)
     for inputs, bins in parts:

@@ -15,27 +15,7 @@ _COMMON = ("lon_0", "lat_0", "amplitude", "reference", "norm")
 
 
 def check_hypothesis(value: Any, name: str = "model") -> SkyModel:
-    """Return a model that can be tested, or say why it cannot.
-
-    Parameters
-    ----------
-    value
-        The model.
-    name
-        What to call it in an error.
-
-    Returns
-    -------
-    SkyModel
-        The model.
-
-    Raises
-    ------
-    TypeError
-        If it is no `SkyModel`.
-    ValueError
-        If it has no spatial model.
-    """
+    """Return a model that can be tested, or say why it cannot."""
     if not isinstance(value, SkyModel):
         raise InputTypeError(
             f"{name} is a {type(value).__name__}; expected a SkyModel to test, or a list of them."
@@ -48,33 +28,7 @@ def check_hypothesis(value: Any, name: str = "model") -> SkyModel:
 
 
 def as_hypotheses(models: Iterable[Any], name: str = "model") -> Models:
-    """Return models to test, each with a name of its own.
-
-    Parameters
-    ----------
-    models
-        The models. One that nobody named is called by its shape and the parameters that differ
-        between them; of equal names the later ones get numbers.
-    name
-        What to call them in an error.
-
-    Returns
-    -------
-    Models
-        The models in order.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are none, or one of them cannot be tested.
-
-    Examples
-    --------
-    >>> from gammagrad.models import GaussianSpatialModel, PointSpatialModel, PowerLawSpectralModel
-    >>> shapes = PointSpatialModel(), *(GaussianSpatialModel(sigma=s) for s in (0.1, 0.2))
-    >>> as_hypotheses([SkyModel(PowerLawSpectralModel(), shape) for shape in shapes]).names
-    ['point', 'gauss sigma=0.1', 'gauss sigma=0.2']
-    """
+    """Return models to test, each with a name of its own."""
     found = [check_hypothesis(model, f"{name}[{i}]") for i, model in enumerate(models)]
     if not found:
         raise InputError(f"{name} is an empty list; expected a SkyModel to test, or several.")

@@ -13,42 +13,14 @@ from gammagrad.models import SkyModel
 
 
 def default_mask(dataset: MapDataset) -> Map:
-    """Return the bins that enter a fit.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-
-    Returns
-    -------
-    Map
-        True where both masks are and the prediction is finite; the axes of the counts.
-    """
+    """Return the bins that enter a fit."""
     return Map(dataset.geom, fit_weights(dataset, dataset.npred().data) > 0)
 
 
 def default_flux(
     dataset: MapDataset, model: SkyModel, kernel: Map, exposure: Map | None = None
 ) -> Map:
-    """Guess the flux of a source at every pixel of a dataset with a matched filter.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    model
-        The source.
-    kernel
-        Its kernel.
-    exposure
-        Exposure in reconstructed energy; default: that of the model's spectrum.
-
-    Returns
-    -------
-    Map
-        Integral flux, cm-2 s-1, one image.
-    """
+    """Guess the flux of a source at every pixel of a dataset with a matched filter."""
     unknown = np.full(len(kernel.data), np.nan)
     inputs = fit_inputs(dataset, model, KernelEstimate(kernel, unknown))
     values = None if exposure is None else exposure.quantity.to_value("cm2 s")
@@ -59,22 +31,7 @@ def default_flux(
 def fit_input_maps(
     dataset: MapDataset, inputs: FitInputs, sum_energies: bool
 ) -> dict[str, Map | None]:
-    """Return what enters the fit of a dataset taken as one energy group.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    inputs
-        Its arrays.
-    sum_energies
-        Whether counts, background and exposure are summed over energies.
-
-    Returns
-    -------
-    dict of str to Map
-        counts, background, exposure, norm, mask, weights and kernel.
-    """
+    """Return what enters the fit of a dataset taken as one energy group."""
     geom = dataset.geom
     cubes = {
         name: Map(geom, inputs.weights * getattr(inputs, name))

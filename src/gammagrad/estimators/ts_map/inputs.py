@@ -25,24 +25,10 @@ from gammagrad.models import SkyModel
 
 
 def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
-    """Return the size of a kernel made for each energy bin alone.
-
-    A point spread function in reconstructed energy is as wide as the widest of a group's bins, so
-    that groups have kernels of their own size, as in gammapy. One in true energy is the same for
-    all groups.
-
-    Parameters
-    ----------
-    kernel
-        The kernel for all bins.
-    spatial
-        Spatial model of the source.
-
-    Returns
-    -------
-    ndarray
-        Odd numbers of rows and columns, at most those of the kernel, shape (energies, 2).
-    """
+    """Return the size of a kernel made for each energy bin alone."""
+    # A point spread function in reconstructed energy is as wide as the widest of a group's bins, so
+    # that groups have kernels of their own size, as in gammapy. One in true energy is the same for
+    # all groups.
     n_energy, *shape = kernel.kernel.data.shape
     if kernel.psf_shape is None or not is_compact(spatial):
         return np.tile(shape, (n_energy, 1))
@@ -53,20 +39,7 @@ def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
 
 
 def cut_to_size(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Take what is outside a centred rectangle off a kernel.
-
-    Parameters
-    ----------
-    kernel
-        Shape (energies, kernel rows, kernel cols), odd sizes.
-    shape
-        Odd numbers of rows and columns.
-
-    Returns
-    -------
-    ndarray
-        Shape (energies, *shape), or less where the kernel has less.
-    """
+    """Take what is outside a centred rectangle off a kernel."""
     ny, nx = kernel.shape[-2:]
     cut_y, cut_x = (max(n - m, 0) // 2 for n, m in zip((ny, nx), shape, strict=True))
     return kernel[:, cut_y : ny - cut_y, cut_x : nx - cut_x]
@@ -77,44 +50,27 @@ _LEAST = 1e-100
 
 
 class FitInputs(NamedTuple):
-    """Arrays of one dataset, shape (energies, rows, cols), and its kernel.
+    """Arrays of one dataset, shape (energies, rows, cols), and its kernel."""
 
-    Attributes
-    ----------
-    name
-        Name of the dataset.
-    counts
-        Observed counts; zero where there is no weight.
-    background
-        Counts expected without the source, per bin; zero where there is no weight.
-    exposure
-        Counts that the reference spectrum would give per bin, if all its flux fell there; zero
-        where there is no weight.
-    weights
-        Weight of each bin in the likelihood, >= 0; 0 takes a bin out. It is not multiplied into
-        the other arrays yet: `images` does that, once. Booleans where there are only masks.
-    flux
-        Flux of the reference spectrum in each energy bin, cm-2 s-1, shape (energies,).
-    kernel
-        Shape of the source per reconstructed energy.
-    containment
-        Fraction of the source that the kernel holds, per reconstructed energy.
-    sizes
-        Rows and columns of a kernel made for each energy bin alone, shape (energies, 2).
-    windows
-        The same for the largest of several hypotheses, which all run the code that is compiled for
-        it. None where there is no other.
-    """
-
-    name: str
-    counts: np.ndarray
+    name: str  # name of the dataset
+    counts: np.ndarray  # observed counts; zero where there is no weight
+    # counts expected without the source, per bin; zero where there is no weight
     background: np.ndarray
+    # counts that the reference spectrum would give per bin, if all its flux fell there; zero where
+    # there is no weight
     exposure: np.ndarray
+    # weight of each bin in the likelihood, >= 0; 0 takes a bin out. It is not multiplied into the
+    # other arrays yet: `images` does that, once. Booleans where there are only masks.
     weights: np.ndarray
+    # flux of the reference spectrum in each energy bin, cm-2 s-1, shape (energies,)
     flux: np.ndarray
-    kernel: Map
+    kernel: Map  # shape of the source per reconstructed energy
+    # fraction of the source that the kernel holds, per reconstructed energy
     containment: np.ndarray
+    # rows and columns of a kernel made for each energy bin alone, shape (energies, 2)
     sizes: np.ndarray
+    # the same for the largest of several hypotheses, which all run the code that is compiled for
+    # it. None where there is no other.
     windows: np.ndarray | None = None
 
     @property
@@ -123,73 +79,25 @@ class FitInputs(NamedTuple):
         return bool(self.weights.dtype == np.bool_)
 
     def fitted(self, bins: slice) -> np.ndarray:
-        """Return the positions where an energy group of this dataset asks for a fit.
-
-        Parameters
-        ----------
-        bins
-            The group's energy bins.
-
-        Returns
-        -------
-        ndarray
-            Some bin has a weight, and there is some background: bool, shape (rows, cols).
-        """
+        """Return the positions where an energy group of this dataset asks for a fit."""
         weights, background = self.weights[bins], self.background[bins]
         # weights are not negative
         return (weights.max(axis=0) > 0) & (background.sum(axis=0) > 0)
 
     def group_kernel(self, bins: slice) -> np.ndarray:
-        """Return the kernel of an energy group.
-
-        Parameters
-        ----------
-        bins
-            The group's energy bins.
-
-        Returns
-        -------
-        ndarray
-            Shape (energies, kernel rows, kernel cols).
-        """
+        """Return the kernel of an energy group."""
         kernel = self.kernel.data[bins].astype(np.float64)
         rows, cols = self.sizes[bins].max(axis=0).tolist()
         return cut_to_size(kernel, (rows, cols))
 
     def window(self, bins: slice) -> tuple[int, int]:
-        """Return the size of the largest kernel that any hypothesis has in an energy group.
-
-        Parameters
-        ----------
-        bins
-            The group's energy bins.
-
-        Returns
-        -------
-        (int, int)
-            Its rows and columns, odd.
-        """
+        """Return the size of the largest kernel that any hypothesis has in an energy group."""
         sizes = self.sizes if self.windows is None else self.windows
         rows, cols = sizes[bins].max(axis=0).tolist()
         return rows, cols
 
     def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
-        """Return the bins of an energy group as images.
-
-        Parameters
-        ----------
-        bins
-            The group's energy bins.
-        sum_energies
-            Whether to sum them into one image.
-        kernel_weighting
-            How, as for `gammagrad.core.ts_map.bins.summed_bins`.
-
-        Returns
-        -------
-        BinImages
-            The images, each bin times its weight.
-        """
+        """Return the bins of an energy group as images."""
         counts, background, exposure, weights = (
             array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
         )
@@ -212,20 +120,7 @@ class FitInputs(NamedTuple):
         return _weighted(_summed, arrays, kernel, kernel_weighting=kernel_weighting)
 
     def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
-        """Return what weights add to the statistic; see `gammagrad.core.ts_map.bins.weight_offset`.
-
-        Parameters
-        ----------
-        bins
-            The group's energy bins.
-        sum_energies
-            Whether they are summed into one image, whose weight is the mean over its counts.
-
-        Returns
-        -------
-        ndarray or None
-            Sum over each pixel's window, shape (rows, cols); None where no weight is but 0 and 1.
-        """
+        """Return what weights add to the statistic; see `gammagrad.core.ts_map.weight_offset`."""
         counts, weights = self.counts[bins], self.weights[bins]
         if self.is_masked or np.all((weights == 0) | (weights == 1)):
             return None
@@ -238,19 +133,7 @@ class FitInputs(NamedTuple):
             return np.asarray(_box_sum(filled, shape=window))[:ny, :nx]
 
     def contained(self, bins: slice) -> float:
-        """Return the fraction of a source's counts in an energy group that the kernel holds.
-
-        Parameters
-        ----------
-        bins
-            The group's energy bins.
-
-        Returns
-        -------
-        float
-            Mean over the bins, each weighted with the counts expected of the source; NaN for a
-            model without an edge, or without any counts.
-        """
+        """Return the fraction of a source's counts in an energy group that the kernel holds."""
         exposure = self.exposure[bins]
         if self.is_masked:
             expected = exposure.sum(axis=(1, 2))
@@ -301,21 +184,7 @@ def _weighted(
 
 
 def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
-    """Return the weight of each bin of a dataset: its masks, and 0 where nothing is predicted.
-
-    Parameters
-    ----------
-    dataset
-        The dataset. A mask of numbers instead of booleans is a weight.
-    npred
-        Predicted counts per bin without the source, shape (energies, rows, cols).
-
-    Returns
-    -------
-    ndarray
-        Weights, shape (energies, rows, cols): mask_safe times mask_fit, and 0 where `npred` is not
-        finite, and off the sky. Booleans if both masks are.
-    """
+    """Return the weight of each bin of a dataset: its masks, and 0 where nothing is predicted."""
     masks = [m.data for m in (dataset.mask_safe, dataset.mask_fit) if m is not None]
     weights: np.ndarray = np.isfinite(npred) & on_sky(dataset.geom)
     for mask in masks:
@@ -331,26 +200,7 @@ def fit_inputs(
     background_floor: float | None = None,
     sampling: str = "fine",
 ) -> FitInputs:
-    """Collect a dataset's arrays for the fit of a model at every pixel.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    model
-        The source to test.
-    kernel
-        The source's shape, and how much of it the kernel holds.
-    background_floor
-        Least background of a bin that has weight, in counts; None leaves it as it is.
-    sampling
-        How what is modelled already is integrated over pixels, "fine" or "gammapy".
-
-    Returns
-    -------
-    FitInputs
-        The arrays, all new.
-    """
+    """Collect a dataset's arrays for the fit of a model at every pixel."""
     exposure = reference_counts(dataset, model)
     exposure[exposure < _LEAST * exposure.max(initial=0)] = 0
     background = dataset.npred(sampling=sampling).data
@@ -377,26 +227,7 @@ def fit_inputs(
 def inputs_of_model(
     inputs: FitInputs, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate, same: bool
 ) -> FitInputs:
-    """Return a dataset's arrays for the fit of another model; what is not the model's is shared.
-
-    Parameters
-    ----------
-    inputs
-        The dataset's arrays, for some model.
-    dataset
-        The dataset.
-    model
-        The source to test.
-    kernel
-        Its shape.
-    same
-        Whether both models have the same spectrum.
-
-    Returns
-    -------
-    FitInputs
-        The arrays.
-    """
+    """Return a dataset's arrays for the fit of another model; what is not the model's is shared."""
     exposure = inputs.exposure
     if not same:
         exposure = reference_counts(dataset, model)

@@ -27,21 +27,12 @@ _CONTAINMENT = 0.95
 
 @dataclass(frozen=True)
 class JointInputs:
-    """Arrays of all datasets of a fit, and the energy bins that each gives to each group.
+    """Arrays of all datasets of a fit, and the energy bins that each gives to each group."""
 
-    Attributes
-    ----------
-    inputs
-        Arrays of each dataset.
-    bins
-        For each group, the bins of each dataset; None where it has none.
-    axis
-        The groups as an axis.
-    """
-
-    inputs: list[FitInputs]
+    inputs: list[FitInputs]  # arrays of each dataset
+    # for each group, the bins of each dataset; None where it has none
     bins: list[list[slice | None]]
-    axis: MapAxis
+    axis: MapAxis  # the groups as an axis
 
     @cached_property
     def groups(self) -> list[list[Share]]:
@@ -60,13 +51,7 @@ class JointInputs:
         ]
 
     def meta(self) -> dict[str, Any]:
-        """Return what a result says about the datasets and their kernels.
-
-        Returns
-        -------
-        dict
-            Names, energy edges, kernel shapes and containment.
-        """
+        """Return what a result says about the datasets and their kernels."""
         names = [i.name for i in self.inputs]
         shapes = [list(i.kernel.data.shape[-2:]) for i in self.inputs]
         per_group = [[c if c is None else round(c, 6) for c in row] for row in self.containment]
@@ -82,15 +67,7 @@ class JointInputs:
         }
 
     def warn_of_cut_kernels(self, renormalised: bool, model: str = "a source") -> None:
-        """Log a warning if a kernel holds less than 95 % of a source.
-
-        Parameters
-        ----------
-        renormalised
-            Whether kernels are normalised after truncation.
-        model
-            What to call the model.
-        """
+        """Log a warning if a kernel holds less than 95 % of a source."""
         cut = [
             f"dataset {i.name!r}, {_range(self.axis, group)}: {100 * c:.3g} %"
             for group, row in enumerate(self.containment)
@@ -116,25 +93,7 @@ def _range(axis: MapAxis, group: int) -> str:
 
 
 def as_datasets(datasets: Any) -> list[MapDataset]:
-    """Return what a user passed to a run as a list, checked.
-
-    Parameters
-    ----------
-    datasets
-        A dataset, or any iterable of datasets.
-
-    Returns
-    -------
-    list of MapDataset
-        One or more, all on one spatial grid.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
-    ValueError
-        If there is none, or their grids differ.
-    """
+    """Return what a user passed to a run as a list, checked."""
     if isinstance(datasets, MapDataset):
         return [datasets]
     plain = isinstance(datasets, Iterable) and not isinstance(datasets, str | bytes | Mapping)
@@ -152,18 +111,7 @@ def as_datasets(datasets: Any) -> list[MapDataset]:
 
 
 def check_same_grid(datasets: Sequence[MapDataset]) -> None:
-    """Check that datasets have the same pixels.
-
-    Parameters
-    ----------
-    datasets
-        The datasets.
-
-    Raises
-    ------
-    ValueError
-        If two differ; the message names them and says how.
-    """
+    """Check that datasets have the same pixels."""
     first = datasets[0]
     for other in datasets[1:]:
         difference = first.geom.to_image().difference(other.geom.to_image())
@@ -176,26 +124,7 @@ def check_same_grid(datasets: Sequence[MapDataset]) -> None:
 
 
 def bins_inside(axis: MapAxis, low: float, high: float) -> slice | None:
-    """Return the bins of an axis that lie wholly between two energies.
-
-    Parameters
-    ----------
-    axis
-        Energy axis.
-    low, high
-        The energies, TeV.
-
-    Returns
-    -------
-    slice or None
-        The bins; None if there is none.
-
-    Examples
-    --------
-    >>> axis = MapAxis.from_energy_edges(["1 TeV", "2 TeV", "4 TeV", "8 TeV"])
-    >>> bins_inside(axis, 1.5, 8), bins_inside(axis, 2.1, 7.9)
-    (slice(1, 3, None), None)
-    """
+    """Return the bins of an axis that lie wholly between two energies."""
     edges = axis.edges_in("TeV")
     inside = (edges[:-1] >= low * (1 - _ROUNDING)) & (edges[1:] <= high * (1 + _ROUNDING))
     which = np.flatnonzero(inside)
@@ -205,23 +134,7 @@ def bins_inside(axis: MapAxis, low: float, high: float) -> slice | None:
 def share_groups(
     datasets: Sequence[MapDataset], groups: Sequence[tuple[int, int]], axis: MapAxis
 ) -> list[list[slice | None]]:
-    """Return the energy bins that each dataset gives to each group.
-
-    Parameters
-    ----------
-    datasets
-        The datasets; the groups are those of the first.
-    groups
-        First bin of each group and the one after its last, on the first dataset's axis.
-    axis
-        The groups as an axis.
-
-    Returns
-    -------
-    list of list of slice or None
-        For each group, the bins of each dataset: those wholly inside. None where it has none, of
-        which a warning is logged.
-    """
+    """Return the energy bins that each dataset gives to each group."""
     edges = axis.edges_in("TeV")
     shares: list[list[slice | None]] = []
     for (start, stop), low, high in zip(groups, edges[:-1], edges[1:], strict=True):

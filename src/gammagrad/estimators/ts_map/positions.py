@@ -16,29 +16,7 @@ _EXPECTED = "expected a mask of shape {shape}, a Map of one, or a sky box (SkyCo
 
 
 def positions_mask(positions: Any, geom: WcsGeom) -> np.ndarray | None:
-    """Return the pixels that a user wants fitted.
-
-    Parameters
-    ----------
-    positions
-        A mask on the pixels of the map: a Map or an array, of which any energy counts if it has
-        energies; or a sky box, (position, width) as for a cutout, with its sides along longitude
-        and latitude; None for all pixels.
-    geom
-        Geometry of the map.
-
-    Returns
-    -------
-    ndarray or None
-        Bool, shape (rows, cols); None for all pixels.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
-    ValueError
-        If the mask has other pixels, the box is outside the map, or no pixel is left.
-    """
+    """Return the pixels that a user wants fitted."""
     if positions is None:
         return None
     if isinstance(positions, Map):

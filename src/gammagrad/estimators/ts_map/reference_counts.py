@@ -19,10 +19,8 @@ _ENERGIES = {"energy": "reconstructed energy", "energy_true": "true energy"}
 
 
 def reference_counts(dataset: MapDataset, model: SkyModel) -> np.ndarray:
-    """Return the counts that a model would give per bin, if all its flux fell there.
-
-    Energies without a PSF give none.
-    """
+    """Return the counts that a model would give per bin, if all its flux fell there."""
+    # Energies without a PSF give none.
     no_psf = _without_psf(dataset, model)
     return _counts(dataset, model, no_psf if _psf_is_before_edisp(dataset) else None)
 

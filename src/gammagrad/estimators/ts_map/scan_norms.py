@@ -29,40 +29,7 @@ Floats = NDArray[np.float64]
 
 
 def scan_values(norm: Any = None) -> Floats:
-    """Return the norms at which the likelihood is scanned.
-
-    Parameters
-    ----------
-    norm
-        What to scan. None for `SCAN_DEFAULTS`. A dict with any of scan_min, scan_max,
-        scan_n_values and interp, the others as in `SCAN_DEFAULTS`: interp "lin" spaces the
-        values evenly, "log" by equal factors; where that crosses zero, it has values of both
-        signs down to a millionth of the larger end, and 0. Or a dict with scan_values, the norms
-        themselves, which overrule the rest. Or an object with an attribute `scan_values`, as
-        gammapy's Parameter is; or the norms as a sequence.
-
-    Returns
-    -------
-    ndarray
-        The norms, increasing, each once, float64.
-
-    Raises
-    ------
-    ValueError
-        If a name in the dict is not known, or a value cannot be used.
-    TypeError
-        If it is something else.
-
-    Examples
-    --------
-    >>> scan_values({"scan_min": -1, "scan_max": 1, "scan_n_values": 5, "interp": "lin"})
-    array([-1. , -0.5,  0. ,  0.5,  1. ])
-    >>> scan_values({"scan_min": 0.1, "scan_max": 10, "scan_n_values": 3})
-    array([ 0.1,  1. , 10. ])
-    >>> values = scan_values()
-    >>> len(values), float(values[0]), float(values[-1])
-    (195, -100.0, 100.0)
-    """
+    """Return the norms at which the likelihood is scanned."""
     if norm is None:
         norm = {}
     if isinstance(norm, Mapping):
@@ -73,28 +40,7 @@ def scan_values(norm: Any = None) -> Floats:
 
 
 def plain_scan(norm: Any) -> Any:
-    """Return what is scanned as text, numbers and lists, for a file of settings.
-
-    Parameters
-    ----------
-    norm
-        As in `scan_values`.
-
-    Returns
-    -------
-    None, dict or list
-        What `scan_values` makes the same norms of.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `scan_values`.
-
-    Examples
-    --------
-    >>> plain_scan({"scan_values": np.array([0.0, 1.0])})
-    {'scan_values': [0.0, 1.0]}
-    """
+    """Return what is scanned as text, numbers and lists, for a file of settings."""
     if norm is None:
         return None
     values = scan_values(norm)

@@ -48,20 +48,7 @@ CONFIG_PARAMETERS = (
 
 
 def plain_setting(name: str, value: Any) -> Any:
-    """Return a setting as text, numbers and lists of them.
-
-    Parameters
-    ----------
-    name
-        Its name.
-    value
-        Its value.
-
-    Returns
-    -------
-    object
-        Angles and energies with their unit as text; models by their names.
-    """
+    """Return a setting as text, numbers and lists of them."""
     if name == "norm":
         return plain_scan(value)
     if isinstance(value, u.Quantity):
@@ -247,25 +234,7 @@ _MAY_BE_NONE = {
 
 
 def check_settings(name: str, value: Any) -> Any:
-    """Check and convert one setting of `TSMapEstimator`.
-
-    Parameters
-    ----------
-    name
-        The setting's name.
-    value
-        What was passed.
-
-    Returns
-    -------
-    object
-        The value to keep.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the value cannot be used; the message says what can.
-    """
+    """Check and convert one setting of `TSMapEstimator`."""
     if (value is None and name in _MAY_BE_NONE) or name not in _CHECKS:
         return value
     return _CHECKS[name](value, name)

@@ -22,27 +22,14 @@ _STEPS = 16
 
 
 class Strip(NamedTuple):
-    """Rows of a map to fit, and what a process needs for that.
+    """Rows of a map to fit, and what a process needs for that."""
 
-    Attributes
-    ----------
-    halo
-        Rows around them, above and below.
-    datasets
-        For each dataset counts, background, exposure and kernel; rows outside the map are zero.
-    fitted
-        Pixels to fit, none of them in the halo.
-    guess
-        Norms to try first, or None.
-    settings
-        The other arguments of `gammagrad.core.ts_map.sparse.fit_occupied`.
-    """
-
-    halo: int
+    halo: int  # rows around them, above and below
+    # for each dataset counts, background, exposure and kernel; rows outside the map are zero
     datasets: tuple[tuple[np.ndarray, ...], ...]
-    fitted: np.ndarray
-    guess: np.ndarray | None
-    settings: dict[str, Any]
+    fitted: np.ndarray  # pixels to fit, none of them in the halo
+    guess: np.ndarray | None  # norms to try first, or None
+    settings: dict[str, Any]  # the other arguments of `gammagrad.core.ts_map.sparse.fit_occupied`
 
 
 def fit_shared(
@@ -54,23 +41,9 @@ def fit_shared(
     progress: Callable[[float, int], None] | None = None,
     **settings: Any,
 ) -> NormFit:
-    """Fit the pixels of a map in one process or several.
-
-    Every number is the same to rounding, however many processes there are: pixels see the same
-    bins, and the same tiles of pixels are solved together.
-
-    Parameters
-    ----------
-    datasets, fitted, guess, progress, **settings
-        As for `gammagrad.core.ts_map.sparse.fit_occupied`.
-    jobs
-        How the work is shared out.
-
-    Returns
-    -------
-    NormFit
-        Numpy maps. Where `fitted` is false they need not be the same as those of one process.
-    """
+    """Fit the pixels of a map in one process or several."""
+    # Every number is the same to rounding, however many processes there are: pixels see the same
+    # bins, and the same tiles of pixels are solved together.
     if jobs.n_jobs == 1:
         return fit_occupied(datasets, fitted, guess=guess, progress=progress, **settings)
     halo = TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
@@ -102,20 +75,7 @@ def fit_shared(
 
 
 def fit_strip(strip: Strip, report: Callable[[float], None]) -> dict[str, np.ndarray]:
-    """Fit a strip, in the process that it was sent to.
-
-    Parameters
-    ----------
-    strip
-        The strip.
-    report
-        Called with the fraction that is done.
-
-    Returns
-    -------
-    dict of str to ndarray
-        The fields of a `NormFit` that are not None, without the halo.
-    """
+    """Fit a strip, in the process that it was sent to."""
     with jax.enable_x64(True):
         fit = fit_occupied(
             [BinImages(*(jnp.asarray(array) for array in arrays)) for arrays in strip.datasets],
@@ -130,26 +90,7 @@ def fit_strip(strip: Strip, report: Callable[[float], None]) -> dict[str, np.nda
 
 
 def cut_rows(cost: np.ndarray, many: int) -> list[slice]:
-    """Cut the rows of a map into strips of about equal cost.
-
-    Parameters
-    ----------
-    cost
-        Cost of each row, some of it positive; strips without any are left out.
-    many
-        Number of strips wanted.
-
-    Returns
-    -------
-    list of slice
-        Strips from top to bottom, whose edges are multiples of the tiles' size; the last may end
-        beyond the map. There are fewer where the map has too few rows.
-
-    Examples
-    --------
-    >>> cut_rows(np.ones(37), 3)
-    [slice(0, 12, None), slice(12, 24, None), slice(24, 40, None)]
-    """
+    """Cut the rows of a map into strips of about equal cost."""
     step = TILE * max(cost.size // (TILE * _STEPS * many), 1)
     edges = np.arange(-(-cost.size // step) + 1) * step
     reached = np.concatenate([[0.0], np.cumsum(cost)])[np.minimum(edges, cost.size)]

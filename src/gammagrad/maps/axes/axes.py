@@ -10,26 +10,7 @@ from gammagrad.maps.axes.axis import MapAxis
 
 
 class MapAxes(Sequence[MapAxis]):
-    """The axes of a map that are not on the sky, in FITS order (the fastest first).
-
-    Parameters
-    ----------
-    axes
-        Axes with different names.
-
-    Raises
-    ------
-    ValueError
-        If two axes have the same name.
-    TypeError
-        If something is not an axis.
-
-    Examples
-    --------
-    >>> axes = MapAxes([MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=4)])
-    >>> axes["energy"].nbin, axes.names, axes.shape
-    (4, ['energy'], (4,))
-    """
+    """The axes of a map that are not on the sky, in FITS order (the fastest first)."""
 
     def __init__(self, axes: Iterable[MapAxis] = ()) -> None:
         self._axes = tuple(axes)
@@ -50,81 +31,23 @@ class MapAxes(Sequence[MapAxis]):
         return tuple(axis.nbin for axis in reversed(self._axes))
 
     def index(self, name: Any, *args: int) -> int:
-        """Return the position of an axis.
-
-        Parameters
-        ----------
-        name
-            Name of the axis, or the axis.
-        *args
-            Not used; part of the interface of sequences.
-
-        Returns
-        -------
-        int
-            Position in this list.
-
-        Raises
-        ------
-        ValueError
-            If there is no such axis.
-        """
+        """Return the position of an axis."""
         key = name.name if isinstance(name, MapAxis) else name
         if key not in self.names:
             raise InputError(f"no axis {key!r}; there are: {', '.join(self.names) or 'none'}.")
         return self.names.index(key)
 
     def index_data(self, name: str) -> int:
-        """Return the dimension of a map's data that an axis belongs to.
-
-        Parameters
-        ----------
-        name
-            Name of the axis.
-
-        Returns
-        -------
-        int
-            Index into the shape of the data.
-
-        Raises
-        ------
-        ValueError
-            If there is no such axis.
-        """
+        """Return the dimension of a map's data that an axis belongs to."""
         return len(self._axes) - 1 - self.index(name)
 
     def replace(self, axis: MapAxis, name: str | None = None) -> MapAxes:
-        """Return the axes with one replaced.
-
-        Parameters
-        ----------
-        axis
-            The new axis.
-        name
-            Name of the axis to replace; by default that of the new one.
-
-        Returns
-        -------
-        MapAxes
-            The new axes.
-        """
+        """Return the axes with one replaced."""
         where = self.index(axis.name if name is None else name)
         return MapAxes([axis if i == where else old for i, old in enumerate(self._axes)])
 
     def drop(self, name: str) -> MapAxes:
-        """Return the axes without one.
-
-        Parameters
-        ----------
-        name
-            Name of the axis to leave out.
-
-        Returns
-        -------
-        MapAxes
-            The remaining axes.
-        """
+        """Return the axes without one."""
         where = self.index(name)
         return MapAxes(axis for i, axis in enumerate(self._axes) if i != where)
 

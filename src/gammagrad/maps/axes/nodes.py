@@ -22,25 +22,7 @@ SCALES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]]
 
 
 def unit_of(value: Any, label: str) -> u.UnitBase:
-    """Return the unit that comes with a value.
-
-    Parameters
-    ----------
-    value
-        A quantity, a text, or a list of these (the first one counts).
-    label
-        What it is, for the error message.
-
-    Returns
-    -------
-    Unit
-        Its unit; dimensionless for plain numbers.
-
-    Raises
-    ------
-    ValueError
-        If the text cannot be read.
-    """
+    """Return the unit that comes with a value."""
     if isinstance(value, u.Quantity):
         return value.unit
     first = value[0] if isinstance(value, list | tuple) and len(value) else value
@@ -53,41 +35,13 @@ def unit_of(value: Any, label: str) -> u.UnitBase:
 
 
 def energy_unit(value: Any) -> u.UnitBase:
-    """Return the unit that comes with an energy.
-
-    Parameters
-    ----------
-    value
-        As in `unit_of`.
-
-    Returns
-    -------
-    Unit
-        Its unit; TeV for plain numbers.
-    """
+    """Return the unit that comes with an energy."""
     unit = unit_of(value, "energy")
     return u.Unit("TeV") if unit == u.dimensionless_unscaled else unit
 
 
 def check_nodes(values: Floats, label: str, interp: str, least: int) -> None:
-    """Raise an error unless nodes can make an axis.
-
-    Parameters
-    ----------
-    values
-        The nodes.
-    label
-        What they belong to, for the error message.
-    interp
-        Scale of the axis.
-    least
-        Smallest number of nodes.
-
-    Raises
-    ------
-    ValueError
-        If they are too few, not finite, not increasing, or not positive where they must be.
-    """
+    """Raise an error unless nodes can make an axis."""
     if values.ndim != 1 or len(values) < least:
         raise InputError(f"{label}: expected at least {least} nodes in one dimension.")
     if not np.all(np.isfinite(values)):
@@ -100,39 +54,13 @@ def check_nodes(values: Floats, label: str, interp: str, least: int) -> None:
 
 
 def check_factor(factor: int, label: str) -> None:
-    """Raise an error unless a factor is a whole number of at least 1.
-
-    Parameters
-    ----------
-    factor
-        The factor.
-    label
-        What it is applied to, for the error message.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """Raise an error unless a factor is a whole number of at least 1."""
     if int(factor) != factor or factor < 1:
         raise InputError(f"{label}: the factor is {factor}; expected a whole number >= 1.")
 
 
 def edges_from_centres(centres: Floats, interp: str) -> Floats:
-    """Put edges half way between centres, and as far beyond the first and the last.
-
-    Parameters
-    ----------
-    centres
-        The n centres.
-    interp
-        Scale in which half way is meant.
-
-    Returns
-    -------
-    ndarray
-        The n + 1 edges; for a single centre, that one twice.
-    """
+    """Put edges half way between centres, and as far beyond the first and the last."""
     if len(centres) == 1:
         return np.repeat(centres, 2)
     forward, back = SCALES[interp]

@@ -22,24 +22,8 @@ _FLAT = 0.05
 
 
 def grid_around(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
-    """Return the pixels around a place, moved so that it is the middle of their rectangle.
-
-    It is the grid that a kernel is made on: with pixels as they are there, all around.
-
-    Parameters
-    ----------
-    geom
-        The pixels, which may end before those around the place do.
-    place
-        Row and column.
-    shape
-        Rows and columns, odd numbers.
-
-    Returns
-    -------
-    WcsGeom
-        The rectangle without axes; the last few are kept, with what is known of their pixels.
-    """
+    """Return the pixels around a place, moved so that it is the middle of their rectangle."""
+    # It is the grid that a kernel is made on: with pixels as they are there, all around.
     kept: dict[Any, WcsGeom] = geom.derived.setdefault("grids", {})
     key = (round(place[0], 4), round(place[1], 4), *shape)
     found = kept.get(key)
@@ -87,61 +71,21 @@ def is_centred(grid: WcsGeom) -> bool:
 
 
 def fine_areas(grid: WcsGeom, oversampling: int) -> Floats:
-    """Return the solid angles of pixels cut into finer ones, in units of their mean.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-    oversampling
-        Finer pixels along the side of a pixel.
-
-    Returns
-    -------
-    ndarray
-        Shape (ny oversampling, nx oversampling), 0 where there is no sky.
-    """
+    """Return the solid angles of pixels cut into finer ones, in units of their mean."""
     y, x = (np.arange(n * oversampling + 1) / oversampling - 0.5 for n in grid.shape_image)
     areas = quadrilateral_areas(unit_vectors(*grid.pix_to_lonlat(x[None, :], y[:, None])))
     return np.nan_to_num(areas / np.nanmean(areas))
 
 
 def disc_around(geom: WcsGeom, radius: float) -> tuple[Floats, float | None]:
-    """Return how far the pixels around the middle of a map are, as far as a disc may reach.
-
-    Parameters
-    ----------
-    geom
-        The pixels.
-    radius
-        Radius of the disc in deg.
-
-    Returns
-    -------
-    offsets, side
-        As `offsets_around` returns them; at most the map to either side.
-    """
+    """Return how far the pixels around the middle of a map are, as far as a disc may reach."""
     most = 2 * np.array(geom.shape_image) + 1
     rows, cols = np.minimum(odd_shape(reach(geom, middle(geom), radius)) + 2, most)
     return offsets_around(grid_around(geom.to_image(), middle(geom), (int(rows), int(cols))))
 
 
 def offsets_around(grid: WcsGeom) -> tuple[Floats, float | None]:
-    """Return how far the pixels of a grid are from its middle.
-
-    Parameters
-    ----------
-    grid
-        A grid as `grid_around` makes it.
-
-    Returns
-    -------
-    offsets : ndarray
-        Degrees, shape (ny, nx), NaN where there is no sky. Straight distances where the sky is
-        flat and even to a twentieth of a pixel, so that pixels as far away are equally far.
-    side : float or None
-        Side of the pixels in deg if they are squares on a flat sky.
-    """
+    """Return how far the pixels of a grid are from its middle."""
     (nx, ny), shape = grid.npix, middle_shape(grid)
     step = np.stack(
         np.broadcast_arrays(

@@ -13,13 +13,7 @@ G = TypeVar("G", bound="Geom")
 
 
 class Geom(ABC):
-    """The axes of a map and the shape of its data; the base of the geometries.
-
-    Parameters
-    ----------
-    axes
-        Axes that are not on the sky, the fastest first.
-    """
+    """The axes of a map and the shape of its data; the base of the geometries."""
 
     def __init__(self, axes: Iterable[MapAxis] = ()) -> None:
         self._axes = axes if isinstance(axes, MapAxes) else MapAxes(axes or ())
@@ -40,18 +34,7 @@ class Geom(ABC):
 
     @abstractmethod
     def difference(self, other: object) -> str:
-        """Say in words how another geometry differs from this one.
-
-        Parameters
-        ----------
-        other
-            Another geometry.
-
-        Returns
-        -------
-        str
-            A phrase, empty if they are the same.
-        """
+        """Say in words how another geometry differs from this one."""
 
     @property
     def axes(self) -> MapAxes:
@@ -188,18 +171,7 @@ class Geom(ABC):
 
 
 class RegionGeom(Geom):
-    """A geometry without sky pixels, for tables that do not depend on the position.
-
-    Parameters
-    ----------
-    axes
-        The axes, the fastest first. The data have shape (..., 1, 1).
-
-    Examples
-    --------
-    >>> RegionGeom([MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=4)]).data_shape
-    (4, 1, 1)
-    """
+    """A geometry without sky pixels, for tables that do not depend on the position."""
 
     @property
     def shape_image(self) -> tuple[int, int]:
@@ -220,18 +192,7 @@ class RegionGeom(Geom):
         return RegionGeom(axes)
 
     def difference(self, other: object) -> str:
-        """Say in words how another geometry differs from this one.
-
-        Parameters
-        ----------
-        other
-            Another geometry.
-
-        Returns
-        -------
-        str
-            A phrase, empty if they are the same.
-        """
+        """Say in words how another geometry differs from this one."""
         if not isinstance(other, RegionGeom):
             return f"a {type(other).__name__} instead of a RegionGeom"
         return self._axes_difference(other)

@@ -23,39 +23,7 @@ _ROUNDING = 1e-9
 def disc_kernel(
     geom: WcsGeom, outer: Any, inner: Any = None, name: str = "correlation_radius"
 ) -> Floats:
-    """Return a disc or a ring as a kernel of zeros and ones.
-
-    Parameters
-    ----------
-    geom
-        Geometry; distances on the sky are those around the middle of the map.
-    outer
-        Radius of the disc, or outer radius of the ring: an angle (a number is in deg), or a number
-        of pixels as a quantity such as "3 pix".
-    inner
-        Inner radius of the ring; None for a disc.
-    name
-        What the radius is called in an error.
-
-    Returns
-    -------
-    ndarray
-        Shape (ky, kx), odd numbers, 1 where the centre of a pixel is not farther away than the
-        outer radius and not nearer than the inner one, to a part of 1e-9.
-
-    Raises
-    ------
-    ValueError
-        If a radius is no angle and no number of pixels, or not above 0.
-
-    Examples
-    --------
-    >>> geom = WcsGeom.create(npix=20, binsz=0.1)
-    >>> print(disc_kernel(geom, "0.15 deg", "0.1 deg").astype(int))
-    [[1 1 1]
-     [1 0 1]
-     [1 1 1]]
-    """
+    """Return a disc or a ring as a kernel of zeros and ones."""
     disc = _trimmed(_offsets(geom, outer, outer, name), outer, name)
     if inner is None:
         return disc

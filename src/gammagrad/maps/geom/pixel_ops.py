@@ -20,42 +20,13 @@ _ALIKE = 0.25
 
 
 def next_odd(size: Any) -> NDArray[np.int64]:
-    """Return the smallest odd whole number that is not below a size.
-
-    Parameters
-    ----------
-    size
-        Number of pixels; an excess of less than 1e-6 is taken for rounding noise.
-
-    Returns
-    -------
-    ndarray
-        The odd number, at least 1.
-    """
+    """Return the smallest odd whole number that is not below a size."""
     half = np.ceil((np.asarray(size, dtype=float) - 1e-6 - 1) / 2)
     return np.maximum(2 * half + 1, 1).astype(int)
 
 
 def row_col_pair(width: Any, name: str) -> tuple[int, int]:
-    """Return one number of pixels or a pair of them as (rows, columns).
-
-    Parameters
-    ----------
-    width
-        A whole number, or two.
-    name
-        What it is, for the error message.
-
-    Returns
-    -------
-    (int, int)
-        Rows and columns.
-
-    Raises
-    ------
-    ValueError
-        If they are not one or two whole numbers that are not negative.
-    """
+    """Return one number of pixels or a pair of them as (rows, columns)."""
     pair = np.atleast_1d(np.asarray(width))
     if pair.shape not in ((1,), (2,)) or np.any(pair != np.round(pair)) or np.any(pair < 0):
         raise InputError(f"{name} is {width!r}; expected a whole number, or (rows, columns).")
@@ -63,25 +34,7 @@ def row_col_pair(width: Any, name: str) -> tuple[int, int]:
 
 
 def sides(width: Any, name: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return numbers of pixels on the four sides of an image.
-
-    Parameters
-    ----------
-    width
-        A whole number, (rows, columns), or a pair of each: before the first and after the last.
-    name
-        What it is, for the error message.
-
-    Returns
-    -------
-    ((int, int), (int, int))
-        Rows before the first and after the last, and columns.
-
-    Raises
-    ------
-    ValueError
-        If they are not whole numbers that are not negative.
-    """
+    """Return numbers of pixels on the four sides of an image."""
     if isinstance(width, tuple | list | np.ndarray) and [np.ndim(w) for w in width] == [1, 1]:
         rows, cols = (row_col_pair(pair, name) for pair in width)
         return rows, cols

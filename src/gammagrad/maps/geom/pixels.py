@@ -34,15 +34,10 @@ _JUMP = 4.0
 
 
 class PixelShape(NamedTuple):
-    """A pixel at one place of a map.
+    """A pixel at one place of a map."""
 
-    Parameters
-    ----------
-    matrix
-        Degrees to the east and to the north (rows) by a step of one pixel along x and along y
-        (columns), shape (2, 2).
-    """
-
+    # degrees to the east and to the north (rows) by a step of one pixel along x and along y
+    # (columns), shape (2, 2)
     matrix: Floats
 
     @property
@@ -79,18 +74,7 @@ def _rounded(value: Any) -> float:
 
 
 def on_sky(grid: SkyGrid) -> NDArray[np.bool_]:
-    """Return which pixels have their centre on the sky.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-
-    Returns
-    -------
-    ndarray of bool
-        Shape (ny, nx); false in the corners of an all-sky map, for instance.
-    """
+    """Return which pixels have their centre on the sky."""
     if "on sky" not in grid.derived:
         found = np.isfinite(grid.get_coord()[0])
         found.flags.writeable = False
@@ -106,20 +90,7 @@ def middle(grid: SkyGrid) -> tuple[float, float]:
 
 
 def pixel_shape(grid: SkyGrid, place: tuple[float, float]) -> PixelShape:
-    """Return the shape of a pixel at a place of a map.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-    place
-        Row and column; not whole numbers in general.
-
-    Returns
-    -------
-    PixelShape
-        The pixel; off the sky one with the sides that the header gives.
-    """
+    """Return the shape of a pixel at a place of a map."""
     matrix = pixel_matrices(grid, *place)
     if not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
         dx, dy = grid.pixel_scales.to_value("deg")
@@ -128,20 +99,7 @@ def pixel_shape(grid: SkyGrid, place: tuple[float, float]) -> PixelShape:
 
 
 def pixel_matrices(grid: SkyGrid, rows: Any, columns: Any) -> Floats:
-    """Return the derivatives of the sky by pixel coordinates at several places.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-    rows, columns
-        Places, of one shape.
-
-    Returns
-    -------
-    ndarray
-        As `PixelShape.matrix`, shape (..., 2, 2); NaN off the sky and at its rim.
-    """
+    """Return the derivatives of the sky by pixel coordinates at several places."""
     step = _STEP / float(np.min(grid.pixel_scales.to_value("rad")))
     steps = step * np.array([-2.0, -1.0, 1.0, 2.0])
     weights = np.array([1.0, -8.0, 8.0, -1.0]) / (12 * step)
@@ -163,21 +121,7 @@ def middle_shape(grid: SkyGrid) -> PixelShape:
 
 
 def nearest_place(grid: SkyGrid, position: Any) -> tuple[float, float]:
-    """Return the row and column of a position, or of the place of the map that is nearest to it.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-    position
-        One position, as in `SkyGrid.sky_to_pix`; None for the middle of the map.
-
-    Returns
-    -------
-    (float, float)
-        Row and column on the map or next to it; the middle of the map for a position that the
-        projection does not show.
-    """
+    """Return the row and column of a position, or of the place of the map that is nearest to it."""
     if position is None:
         return middle(grid)
     x, y = (float(c) for c in grid.sky_to_pix(position))
@@ -196,22 +140,7 @@ def nearest_place(grid: SkyGrid, position: Any) -> tuple[float, float]:
 
 
 def reach(grid: SkyGrid, place: tuple[float, float], radius: Any) -> Floats:
-    """Return how many rows and columns circles on the sky reach from their middle.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-    place
-        Row and column of the middle.
-    radius
-        Radii in deg, shape (n,) or a number.
-
-    Returns
-    -------
-    ndarray
-        Rows and columns, not whole numbers, shape (n, 2) or (2,).
-    """
+    """Return how many rows and columns circles on the sky reach from their middle."""
     radius = np.asarray(radius, dtype=float)
     # a run asks several times, and the next run on the same pixels asks the same
     kept: dict[Any, Floats] = grid.derived.setdefault("reach", {})
@@ -249,23 +178,8 @@ def _reach(grid: SkyGrid, place: tuple[float, float], radius: Floats) -> Floats:
 
 
 def common_place(grid: SkyGrid, place: tuple[float, float]) -> tuple[float, float]:
-    """Return one place for all places whose pixels agree to a part in a thousand.
-
-    What is made for the pixels of a place, such as a kernel, serves all of them.
-
-    Parameters
-    ----------
-    grid
-        The pixels.
-    place
-        Row and column.
-
-    Returns
-    -------
-    (float, float)
-        The nearest knot of the widest lattice around the reference point that serves, so that it
-        does not depend on where the map ends; the place itself where pixels change within a few.
-    """
+    """Return one place for all places whose pixels agree to a part in a thousand."""
+    # What is made for the pixels of a place, such as a kernel, serves all of them.
     anchor, own = grid.wcs.wcs.crpix[::-1] - 1, np.array(place)
     knots = anchor + _STEPS[:, None] * np.round((own - anchor) / _STEPS[:, None])
     rows, columns = np.concatenate([own[None], knots]).T
@@ -279,19 +193,6 @@ def common_place(grid: SkyGrid, place: tuple[float, float]) -> tuple[float, floa
 
 
 def odd_shape(half: Any, noise: float = 1e-6) -> NDArray[np.int64]:
-    """Return the odd numbers of pixels that reach so many rows and columns from their middle.
-
-    Parameters
-    ----------
-    half
-        Rows and columns, as `reach` returns them.
-    noise
-        An excess of less than this many pixels is taken for rounding noise.
-
-    Returns
-    -------
-    ndarray
-        Whole numbers, at least 1, of the same shape.
-    """
+    """Return the odd numbers of pixels that reach so many rows and columns from their middle."""
     half = np.ceil((2 * np.asarray(half, dtype=float) - noise - 1) / 2)
     return np.maximum(2 * half + 1, 1).astype(np.int64)

@@ -25,25 +25,7 @@ _TOLERANCE = 1e-3
 
 
 def angle_pair(value: Any, name: str) -> tuple[float, float]:
-    """Return one angle or a pair of them as two numbers in degrees.
-
-    Parameters
-    ----------
-    value
-        A number in degrees, a text, a quantity, or two of these (longitude, latitude).
-    name
-        What it is, for the error message.
-
-    Returns
-    -------
-    (float, float)
-        Degrees along longitude and latitude.
-
-    Raises
-    ------
-    ValueError
-        If there are not one or two angles.
-    """
+    """Return one angle or a pair of them as two numbers in degrees."""
     angles = np.atleast_1d(to_value(value, "deg", name)).astype(float)
     if angles.size not in (1, 2) or not np.all(np.isfinite(angles)):
         raise InputError(f"{name}: expected one angle or two (lon, lat), got {short(value)}.")
@@ -51,17 +33,7 @@ def angle_pair(value: Any, name: str) -> tuple[float, float]:
 
 
 class SkyGrid(Geom):
-    """Pixels on the sky with their coordinates; the base of `WcsGeom`.
-
-    Parameters
-    ----------
-    wcs
-        Celestial world coordinate system of two axes; it must not be changed afterwards.
-    npix
-        Number of pixels (nx, ny).
-    axes
-        Axes that are not on the sky.
-    """
+    """Pixels on the sky with their coordinates; the base of `WcsGeom`."""
 
     def __init__(self, wcs: Any, npix: tuple[int, int], axes: Iterable[MapAxis] = ()) -> None:
         super().__init__(axes)

@@ -11,24 +11,8 @@ Floats = NDArray[np.float64]
 
 
 def angular_distance(lon: Floats, lat: Floats, lon_0: float, lat_0: float) -> Floats:
-    """Return the angular distances of points from one.
-
-    Parameters
-    ----------
-    lon, lat
-        Longitude and latitude in degrees, arrays of one shape.
-    lon_0, lat_0
-        The one point, degrees.
-
-    Returns
-    -------
-    ndarray
-        Degrees, of that shape; NaN where a coordinate is.
-
-    References
-    ----------
-    Vincenty (1975), Survey Review 23, 88, equation 16, which keeps its digits at all distances.
-    """
+    """Return the angular distances of points from one."""
+    # Vincenty (1975), Survey Review 23, 88, equation 16, which keeps its digits at all distances.
     phi, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
     sin, cos, sin_0, cos_0 = np.sin(theta), np.cos(theta), np.sin(theta_0), np.cos(theta_0)
     towards = cos * np.cos(phi)
@@ -38,18 +22,7 @@ def angular_distance(lon: Floats, lat: Floats, lon_0: float, lat_0: float) -> Fl
 
 
 def unit_vectors(lon: Floats, lat: Floats) -> Floats:
-    """Return points on the sphere as unit vectors.
-
-    Parameters
-    ----------
-    lon, lat
-        Longitude and latitude in degrees, arrays of one shape.
-
-    Returns
-    -------
-    ndarray
-        Vectors, of that shape and a last dimension of 3.
-    """
+    """Return points on the sphere as unit vectors."""
     phi, theta = np.deg2rad(lon), np.deg2rad(lat)
     return np.stack(
         [np.cos(theta) * np.cos(phi), np.cos(theta) * np.sin(phi), np.sin(theta)], axis=-1
@@ -57,18 +30,7 @@ def unit_vectors(lon: Floats, lat: Floats) -> Floats:
 
 
 def tangents(lon: Any, lat: Any) -> Floats:
-    """Return the unit vectors that point east and north at points of the sphere.
-
-    Parameters
-    ----------
-    lon, lat
-        Longitude and latitude in degrees, of one shape.
-
-    Returns
-    -------
-    ndarray
-        East and north, shape (..., 2, 3).
-    """
+    """Return the unit vectors that point east and north at points of the sphere."""
     phi, theta = np.deg2rad(lon), np.deg2rad(lat)
     east = [-np.sin(phi), np.cos(phi), np.zeros_like(phi)]
     north = [-np.sin(theta) * np.cos(phi), -np.sin(theta) * np.sin(phi), np.cos(theta)]
@@ -83,25 +45,10 @@ def _triangle_areas(a: Floats, b: Floats, c: Floats) -> Floats:
 
 
 def quadrilateral_areas(corners: Floats) -> Floats:
-    """Return the solid angles of the cells of a grid of points on the sphere.
-
-    The sides of a cell are great circles, so cells that share sides add up to the whole exactly.
-    Each is two spherical triangles.
-
-    Parameters
-    ----------
-    corners
-        Unit vectors at the grid points, shape (ny + 1, nx + 1, 3); NaN where there is no sky.
-
-    Returns
-    -------
-    ndarray
-        Solid angles in sr, shape (ny, nx), NaN where a corner is.
-
-    References
-    ----------
-    Van Oosterom and Strackee (1983), IEEE Trans. Biomed. Eng. 30, 125, equation 8.
-    """
+    """Return the solid angles of the cells of a grid of points on the sphere."""
+    # The sides of a cell are great circles, so cells that share sides add up to the whole exactly.
+    # Each is two spherical triangles.
+    # Van Oosterom and Strackee (1983), IEEE Trans. Biomed. Eng. 30, 125, equation 8.
     low_left, low_right = corners[:-1, :-1], corners[:-1, 1:]
     up_left, up_right = corners[1:, :-1], corners[1:, 1:]
     area = _triangle_areas(low_left, low_right, up_right)

@@ -21,46 +21,22 @@ class SolidAngleWarning(UserWarning):
 
 
 class Unevenness(NamedTuple):
-    """The largest errors that the kernel of a map's middle makes elsewhere on it.
+    """The largest errors that the kernel of a map's middle makes elsewhere on it."""
 
-    Parameters
-    ----------
-    norm
-        Relative error of the norm of a point source on a flat background, found with a round
-        kernel that is wider than the pixels: negative where it comes out low.
-    norm_at
-        Where, (lon, lat) in deg in the frame of the map.
-    area
-        Relative error of the area of a disc of a given radius.
-    area_at
-        Where.
-    """
-
+    # relative error of the norm of a point source on a flat background, found with a round kernel
+    # that is wider than the pixels: negative where it comes out low
     norm: float
-    norm_at: tuple[float, float]
-    area: float
-    area_at: tuple[float, float]
+    norm_at: tuple[float, float]  # where, (lon, lat) in deg in the frame of the map
+    area: float  # relative error of the area of a disc of a given radius
+    area_at: tuple[float, float]  # where
 
 
 def unevenness(geom: WcsGeom) -> Unevenness:
-    r"""Return how wrong the kernel of the middle of a map is elsewhere.
-
-    On pixels with the derivative :math:`J` of the sky a round Gaussian has the covariance
-    :math:`S \propto (J^T J)^{-1}`. Of a source with :math:`S` a matched filter with :math:`S_0`,
-    which is what a fit is on a bright background, finds
-
-    .. math:: \sqrt{\det 2 S_0 / \det (S_0 + S)}
-
-    Parameters
-    ----------
-    geom
-        Geometry of the map.
-
-    Returns
-    -------
-    Unevenness
-        The errors, from places all over the map; zeros for a map without any sky.
-    """
+    """Return how wrong the kernel of the middle of a map is elsewhere."""
+    # On pixels with the derivative :math:`J` of the sky a round Gaussian has the covariance
+    # :math:`S \propto (J^T J)^{-1}`. Of a source with :math:`S` a matched filter with :math:`S_0`,
+    # which is what a fit is on a bright background, finds
+    # \sqrt{\det 2 S_0 / \det (S_0 + S)}
     if "unevenness" not in geom.derived:
         geom.derived["unevenness"] = _unevenness(geom)
     found: Unevenness = geom.derived["unevenness"]
@@ -93,22 +69,7 @@ def _covariance(matrices: Any) -> Any:
 
 
 def warn_if_uneven(geom: Geom, of: str = "norm", limit: float | None = None) -> None:
-    """Warn if the kernel of the middle of a map is noticeably wrong elsewhere on it.
-
-    Parameters
-    ----------
-    geom
-        Geometry of the map.
-    of
-        "norm" for the norm of a source, "area" for the area of a disc.
-    limit
-        Largest relative error that is accepted; by default 1 % of a norm, 2 % of an area.
-
-    Warns
-    -----
-    SolidAngleWarning
-        If the error is larger; it says how large, and where.
-    """
+    """Warn if the kernel of the middle of a map is noticeably wrong elsewhere on it."""
     if not isinstance(geom, WcsGeom):
         return
     found = unevenness(geom)

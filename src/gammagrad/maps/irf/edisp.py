@@ -20,28 +20,7 @@ _NOISE = 1e-8
 
 
 def diagonal_edisp(energy_axis_true: MapAxis, energy_axis: MapAxis) -> Floats:
-    """Return the matrix of an instrument that measures energies exactly.
-
-    Parameters
-    ----------
-    energy_axis_true
-        True energies.
-    energy_axis
-        Reconstructed energies.
-
-    Returns
-    -------
-    ndarray
-        The part of each true bin's width that lies in each reconstructed bin, shape
-        (n_true, n_reco).
-
-    Examples
-    --------
-    >>> true = MapAxis.from_energy_edges([1, 3, 5], name="energy_true")
-    >>> diagonal_edisp(true, MapAxis.from_energy_edges([1, 2, 5]))
-    array([[0.5, 0.5],
-           [0. , 1. ]])
-    """
+    """Return the matrix of an instrument that measures energies exactly."""
     true, reco = energy_axis_true.edges_in("TeV"), energy_axis.edges_in("TeV")
     top = np.minimum(true[1:, None], reco[None, 1:])
     bottom = np.maximum(true[:-1, None], reco[None, :-1])

@@ -26,20 +26,7 @@ def _is_response(data: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 class IRFMap:
-    """An instrument response on coarse pixels of the sky, or one for the whole sky.
-
-    Parameters
-    ----------
-    irf_map
-        The response, with a `WcsGeom` or, where it does not depend on position, a `RegionGeom`.
-    exposure_map
-        Exposure on the same pixels, kept for files; None if there is none.
-
-    Raises
-    ------
-    ValueError
-        If the map does not have the two axes the response needs.
-    """
+    """An instrument response on coarse pixels of the sky, or one for the whole sky."""
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = ()
 

@@ -29,28 +29,17 @@ _CORE = 4.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PSFKernel:
-    """The point spread function integrated over pixels.
+    """The point spread function integrated over pixels."""
 
-    Parameters
-    ----------
-    data
-        Kernels of sum 1, or 0 where there is no PSF; shape (n_energy, ky f, kx f), odd sides,
-        with f the oversampling.
-    energy_axis
-        Energies of the kernels, named "energy_true" or "energy".
-    oversampling
-        Odd number of kernel pixels along the side of a pixel of the map.
-    half_width
-        Half width at half maximum of the narrowest kernel's PSF in deg; NaN if all are empty.
-    sizes
-        Rows and columns of the map that each energy alone needs, (n_energy, 2); beyond them `data`
-        are 0. None if they are not known.
-    """
-
+    # kernels of sum 1, or 0 where there is no PSF; shape (n_energy, ky f, kx f), odd sides, with f
+    # the oversampling
     data: Floats
-    energy_axis: MapAxis
-    oversampling: int = 1
+    energy_axis: MapAxis  # energies of the kernels, named "energy_true" or "energy"
+    oversampling: int = 1  # odd number of kernel pixels along the side of a pixel of the map
+    # half width at half maximum of the narrowest kernel's PSF in deg; NaN if all are empty
     half_width: float = float("nan")
+    # rows and columns of the map that each energy alone needs, (n_energy, 2); beyond them `data`
+    # are 0. None if they are not known.
     sizes: NDArray[np.int64] | None = None
 
     @property
@@ -67,43 +56,19 @@ class PSFKernel:
 
 @dataclasses.dataclass(frozen=True)
 class RadialProfiles:
-    """Tabulated profiles as functions of the offset from the source.
+    """Tabulated profiles as functions of the offset from the source."""
 
-    Linear between the nodes and on below the first and to the edge of the table, zero beyond;
-    never negative.
+    # Linear between the nodes and on below the first and to the edge of the table, zero beyond;
+    # never negative.
 
-    Parameters
-    ----------
-    nodes
-        Offsets in deg, increasing, shape (n_rad,).
-    edge
-        Offset in deg where the table ends.
-    table
-        Values, shape (n, n_rad).
-    half_width
-        Half width at half maximum of the narrowest profile in deg; NaN if all are zero.
-    """
-
-    nodes: Floats
-    edge: float
-    table: Floats
+    nodes: Floats  # offsets in deg, increasing, shape (n_rad,)
+    edge: float  # offset in deg where the table ends
+    table: Floats  # values, shape (n, n_rad)
+    # half width at half maximum of the narrowest profile in deg; NaN if all are zero
     half_width: float
 
     def pieces(self, end: float) -> tuple[Floats, Floats]:
-        """Return offsets between which all profiles are straight lines, and the values there.
-
-        Parameters
-        ----------
-        end
-            Largest offset of interest in deg.
-
-        Returns
-        -------
-        nodes : ndarray
-            Offsets in deg from 0 to at least `end`, increasing, shape (k,).
-        values : ndarray
-            Never negative, shape (n, k).
-        """
+        """Return offsets between which all profiles are straight lines, and the values there."""
         nodes, table = self.nodes, self.table
         if len(nodes) == 1:
             return np.array([0.0, max(end, 1.0)]), np.maximum(table[:, [0, 0]], 0.0)
@@ -133,25 +98,7 @@ def integrate_pixels(
     oversampling: int = 1,
     samples: list[int] | None = None,
 ) -> Floats:
-    """Integrate profiles around the middle of a grid over its pixels.
-
-    Parameters
-    ----------
-    grid
-        Grid of odd numbers of pixels, with the source in its middle.
-    profiles
-        What to integrate.
-    oversampling
-        Odd number of finer pixels along the side of a pixel.
-    samples
-        For each profile the number of equidistant samples along the side of a finer pixel. None:
-        Gauss-Legendre quadrature, as fine as the narrowest profile needs.
-
-    Returns
-    -------
-    ndarray
-        Averages over the finer pixels, shape (n, ny oversampling, nx oversampling).
-    """
+    """Integrate profiles around the middle of a grid over its pixels."""
     fine_shape = [n * oversampling for n in grid.shape_image]
     middle, mirrored = [n // 2 for n in fine_shape], _symmetry(grid).mirrored
     data = np.empty((len(profiles.table), *fine_shape))
@@ -194,18 +141,10 @@ def _gauss_legendre(n: int) -> tuple[Floats, Floats]:
 
 
 class _Symmetry(NamedTuple):
-    """Whether offsets from the middle of a grid are the same elsewhere.
+    """Whether offsets from the middle of a grid are the same elsewhere."""
 
-    Attributes
-    ----------
-    mirrored
-        With the rows in reverse, with the columns in reverse.
-    transposed
-        With rows and columns exchanged.
-    """
-
-    mirrored: tuple[bool, bool]
-    transposed: bool
+    mirrored: tuple[bool, bool]  # with the rows in reverse, with the columns in reverse
+    transposed: bool  # with rows and columns exchanged
 
 
 def _symmetry(grid: WcsGeom) -> _Symmetry:
@@ -257,22 +196,7 @@ def _averages(
 
 
 def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
-    """Return the offsets of samples from the middle of a grid.
-
-    Parameters
-    ----------
-    grid
-        The grid, which keeps them.
-    key
-        What the coordinates follow from.
-    columns, rows
-        Coordinates of the samples of each pixel, shape (pixel, k) both.
-
-    Returns
-    -------
-    ndarray
-        Degrees, shape (pixel, k k): those of all pairs of columns and rows.
-    """
+    """Return the offsets of samples from the middle of a grid."""
     kept: dict[Any, Floats] = grid.derived.setdefault("offsets", {})
     if key in kept:
         return kept[key]  # nothing is ever taken out
@@ -285,11 +209,9 @@ def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
 
 
 def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) -> Floats:
-    """Sum profiles over samples of pixels, shape (pixel, sample); 0 for pixels off the sky.
-
-    All profiles have the same nodes, so that a sum is that of the values at the nodes, with
-    weights that do not depend on the profile.
-    """
+    """Sum profiles over samples of pixels, shape (pixel, sample); 0 for pixels off the sky."""
+    # All profiles have the same nodes, so that a sum is that of the values at the nodes, with
+    # weights that do not depend on the profile.
     nodes, values = profiles.pieces(min(profiles.edge, np.nanmax(offset, initial=0.0)))
     place = np.interp(offset, nodes, np.arange(len(nodes)))
     if not (offset <= profiles.edge).all():

@@ -16,24 +16,7 @@ from gammagrad.maps.units import parse_unit
 
 
 class MapData:
-    """Data, geometry, unit and meta information of a map; the base of `Map`.
-
-    Parameters
-    ----------
-    geom
-        Geometry.
-    data
-        Array of the shape of the geometry, or one number for all pixels; zeros by default. It is
-        copied.
-    unit
-        Unit of the data; if these are a quantity, they are converted to it.
-    meta
-        Anything worth writing along, by name.
-    dtype
-        Type of the data; by default float64 for numbers, and that of `data` for arrays.
-    copy
-        False takes the array itself, where its type allows that.
-    """
+    """Data, geometry, unit and meta information of a map; the base of `Map`."""
 
     __array_ufunc__ = None  # so that numpy leaves `array * map` to the map
 

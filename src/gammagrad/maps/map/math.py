@@ -16,12 +16,11 @@ Operator = Callable[[Any, Any], Any]
 
 
 class MapMath(MapData):
-    """Maps that can be added, multiplied, compared and combined; the base of `Map`.
+    """Maps that can be added, multiplied, compared and combined; the base of `Map`."""
 
-    The other operand is a map of the same geometry, a quantity, or plain numbers: these are in the
-    unit of the map where the units must agree (+, -, <, ==), and pure numbers in products.
-    Comparisons give masks, bin by bin; so a map has no truth value of its own.
-    """
+    # The other operand is a map of the same geometry, a quantity, or plain numbers: these are in
+    # the unit of the map where the units must agree (+, -, <, ==), and pure numbers in products.
+    # Comparisons give masks, bin by bin; so a map has no truth value of its own.
 
     def _operand(self, other: Any, plain: u.UnitBase) -> tuple[Any, u.UnitBase] | None:
         if isinstance(other, MapData):

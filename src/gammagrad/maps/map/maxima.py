@@ -25,11 +25,10 @@ def _footprint(radius: tuple[float, float]) -> NDArray[np.int64]:
 
 
 def _plateaus(values: NDArray[np.float64], nodes: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Label the selected pixels: touching ones of equal value get one label.
-
-    Labels spread over the pairs of neighbours, each taking the smaller one, and jump along their
-    chains in between, which makes the number of passes grow with the logarithm of a plateau's size.
-    """
+    """Label the selected pixels: touching ones of equal value get one label."""
+    # Labels spread over the pairs of neighbours, each taking the smaller one, and jump along their
+    # chains in between, which makes the number of passes grow with the logarithm of a plateau's
+    # size.
     number = np.full(values.shape, -1)
     number[nodes] = np.arange(np.count_nonzero(nodes))
     pairs = []
@@ -71,10 +70,8 @@ def _one_per_plateau(
     rows: NDArray[np.int64],
     cols: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return one pixel, that nearest to its middle, of every plateau all of whose pixels are ok.
-
-    A plateau that touches higher ground anywhere is a shelf, not a summit.
-    """
+    """Return one pixel, that nearest to its middle, of every plateau all of whose pixels are ok."""
+    # A plateau that touches higher ground anywhere is a shelf, not a summit.
     summit = np.ones(len(labels), dtype=bool)
     summit[labels[~ok]] = False
     members = np.flatnonzero(summit[labels])
@@ -113,34 +110,10 @@ def _drop_close_ties(
 def local_maxima(
     image: NDArray[Any], threshold: float, radius: tuple[float, float] = (1.0, 1.0)
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the pixels above a threshold that are the largest within a radius.
-
-    A plateau of equal pixels counts once, as the pixel nearest to its middle. Of equally high peaks
-    within the radius of each other the first one stays. An image that is constant has no peak.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Values, shape (ny, nx). NaN and infinite ones are left out.
-    threshold : float
-        Peaks are larger than this.
-    radius : tuple of float
-        Semi-axes of the neighbourhood in rows and columns, in pixels. The eight neighbours of a
-        pixel always belong to it.
-
-    Returns
-    -------
-    rows, cols : numpy.ndarray
-        Pixel indices of the peaks, highest first.
-
-    Examples
-    --------
-    >>> image = np.zeros((5, 7))
-    >>> image[2, 1], image[2, 4] = 3, 8
-    >>> rows, cols = local_maxima(image, threshold=1, radius=(2, 2))
-    >>> rows.tolist(), cols.tolist()
-    ([2, 2], [4, 1])
-    """
+    """Find the pixels above a threshold that are the largest within a radius."""
+    # A plateau of equal pixels counts once, as the pixel nearest to its middle. Of equally high
+    # peaks within the radius of each other the first one stays. An image that is constant has no
+    # peak.
     values = np.asarray(image, dtype=np.float64)
     finite = np.isfinite(values)
     none = np.empty(0, dtype=np.int64)
@@ -166,25 +139,9 @@ def local_maxima(
 def sky_maxima(
     image: Map, threshold: float, distance: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the pixels above a threshold that are the largest within an angle on the sky.
-
-    Distances are those of the pixel centres on the sphere, across the edge of an all-sky map too.
-    Plateaus and ties as in `local_maxima`; pixels without a place on the sky are left out.
-
-    Parameters
-    ----------
-    image
-        One image.
-    threshold
-        Peaks are larger than this.
-    distance
-        Angle in deg. The eight neighbours of a pixel always count as within it.
-
-    Returns
-    -------
-    rows, cols : numpy.ndarray
-        Pixel indices of the peaks, highest first.
-    """
+    """Find the pixels above a threshold that are the largest within an angle on the sky."""
+    # Distances are those of the pixel centres on the sphere, across the edge of an all-sky map too.
+    # Plateaus and ties as in `local_maxima`; pixels without a place on the sky are left out.
     from scipy.spatial import KDTree
 
     values = np.where(np.isfinite(image.data) & on_sky(image.geom), image.data, np.nan)

@@ -11,79 +11,26 @@ Array = NDArray[Any]
 
 
 def block_sum(data: Array, factor: int) -> Array:
-    """Return the sums of blocks of factor x factor pixels.
-
-    Parameters
-    ----------
-    data
-        Array of shape (..., ny, nx), both divisible by `factor`.
-    factor
-        Side of a block.
-
-    Returns
-    -------
-    ndarray
-        Sums, shape (..., ny / factor, nx / factor); float64 for floating-point data.
-    """
+    """Return the sums of blocks of factor x factor pixels."""
     *rest, ny, nx = data.shape
     blocks = data.reshape(*rest, ny // factor, factor, nx // factor, factor)
     return blocks.sum(axis=(-3, -1), dtype=float if data.dtype.kind == "f" else None)
 
 
 def repeat_blocks(data: Array, factor: int) -> Array:
-    """Return an array with every pixel repeated factor x factor times.
-
-    Parameters
-    ----------
-    data
-        Array of shape (..., ny, nx).
-    factor
-        Repeats along each side.
-
-    Returns
-    -------
-    ndarray
-        Array of shape (..., ny * factor, nx * factor).
-    """
+    """Return an array with every pixel repeated factor x factor times."""
     return data.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
 def zoom_bilinear(data: Array, factor: int) -> Array:
-    """Return an array interpolated at the centres of the parts of its pixels.
-
-    Parameters
-    ----------
-    data
-        Array of shape (..., ny, nx).
-    factor
-        Parts along each side of a pixel.
-
-    Returns
-    -------
-    ndarray
-        Array of shape (..., ny * factor, nx * factor), constant beyond the outermost centres.
-    """
+    """Return an array interpolated at the centres of the parts of its pixels."""
     ny, nx = data.shape[-2:]
     y, x = ((np.arange(n * factor) - 0.5 * (factor - 1)) / factor for n in (ny, nx))
     return bilinear(data, x[None, :], y[:, None])
 
 
 def bilinear(data: Array, x: Array, y: Array) -> Array:
-    """Return an array interpolated linearly at pixel coordinates.
-
-    Parameters
-    ----------
-    data
-        Array of shape (..., ny, nx).
-    x, y
-        Columns and rows, 0 at the centre of the first pixel, broadcast together. Coordinates
-        beyond the outermost centres are moved to them.
-
-    Returns
-    -------
-    ndarray
-        Values, of shape (...) + that of the coordinates. A NaN pixel of no weight does no harm.
-    """
+    """Return an array interpolated linearly at pixel coordinates."""
     x, y = np.broadcast_arrays(x, y)
     values: Array = np.zeros(data.shape[:-2] + x.shape)
     x, y = (np.clip(p, 0, n - 1) for p, n in zip((x, y), data.shape[:-3:-1], strict=True))
