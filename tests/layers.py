@@ -88,7 +88,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "astropy.io.fits": ("io",),
     "gammapy": ("interop",),
     "matplotlib": ("plot",),
-    "multiprocessing": ("parallel",),
+    "loky": ("parallel",),
     "concurrent.futures": ("parallel", "core.ts_map"),
     "ray": ("parallel",),
     "scipy": ("maps",),

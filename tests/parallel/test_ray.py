@@ -11,7 +11,7 @@ import pytest
 import parallel_jobs
 from datasets import make_dataset
 from gammagrad import TSMapEstimator, parallel
-from gammagrad.parallel import Jobs, WorkerError, ray_jobs, run_jobs
+from gammagrad.parallel import Jobs, WorkerError, run_jobs
 
 pytest.importorskip("ray")
 
@@ -47,12 +47,9 @@ def test_maps_are_those_of_one_process_and_processes_stay() -> None:
 
 def test_work_is_dealt_out_and_errors_come_back() -> None:
     # more processes than the cluster has processors are not waited for
-    assert run_jobs(parallel_jobs.double, [3, 1, 2], Jobs(99, "ray"), quiet) == [6, 2, 4]
-    before = ray_jobs._Kept.crew
-    assert run_jobs(parallel_jobs.double, [1], Jobs(99, "ray"), quiet) == [2]
-    assert ray_jobs._Kept.crew is before
+    assert run_jobs(Jobs(99, "ray"), parallel_jobs.double, [3, 1, 2], quiet) == [6, 2, 4]
     with pytest.raises(ValueError, match="norm is wrong"):
-        run_jobs(parallel_jobs.fail, ["value"], Jobs(1, "ray"), quiet)
+        run_jobs(Jobs(1, "ray"), parallel_jobs.fail, ["value"], quiet)
     with pytest.raises(WorkerError, match="A process of ray ended"):
-        run_jobs(parallel_jobs.fail, ["exit"], Jobs(1, "ray"), quiet)
-    assert ray_jobs._Kept.crew is None
+        run_jobs(Jobs(1, "ray"), parallel_jobs.fail, ["exit"], quiet)
+    assert run_jobs(Jobs(1, "ray"), parallel_jobs.double, [1], quiet) == [2]

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from gammagrad.errors import InputError, short
 from gammagrad.parallel.cores import core_groups
-from gammagrad.parallel.pool import run_in_pool, shutdown_pool
-from gammagrad.parallel.ray_jobs import run_on_ray, shutdown_ray
+from gammagrad.parallel.processes import run_in_processes, shutdown_processes
+from gammagrad.parallel.ray_jobs import run_on_ray
 from gammagrad.parallel.worker import WorkerError
 
 __all__ = [
@@ -97,13 +97,13 @@ def resolve_jobs(n_jobs: int | None = None, backend: str | None = None) -> Jobs:
 
 
 def run_jobs(
-    function: Callable[[Any, Callable[[float], None]], Any],
-    jobs: Sequence[Any],
     how: Jobs,
+    function: Callable[[Any], Any],
+    jobs: Sequence[Any],
     progress: Callable[[float], None],
 ) -> list[Any]:
     """Call a function on each of some jobs, in other processes."""
-    run = run_on_ray if how.backend == "ray" else run_in_pool
+    run = run_on_ray if how.backend == "ray" else run_in_processes
     return run(function, jobs, how.n_jobs, progress)
 
 
@@ -112,8 +112,7 @@ def shutdown() -> None:
 
     The next run starts others. At the end of Python this is done without asking.
     """
-    shutdown_pool()
-    shutdown_ray()
+    shutdown_processes()
 
 
 @contextmanager

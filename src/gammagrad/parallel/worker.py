@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import time
 import traceback
 from collections.abc import Callable
-from io import BufferedReader
-from typing import Any, BinaryIO, NamedTuple
-
-DONE, ERROR, PROGRESS = "done", "error", "progress"
-
-# seconds between two reports of progress
-_PAUSE = 0.1
+from typing import Any, NamedTuple
 
 
 class WorkerError(RuntimeError):
@@ -27,16 +20,12 @@ class Failure(NamedTuple):
     where: str
 
 
-def attempt(
-    function: Callable[[Any, Callable[[float], None]], Any],
-    job: Any,
-    report: Callable[[float], None],
-) -> tuple[str, Any]:
-    """Do a job; return its result, or what went wrong."""
+def attempt(function: Callable[[Any], Any], job: Any) -> Any:
+    """Do a job; return its result, or a `Failure`."""
     try:
-        return DONE, function(job, report)
+        return function(job)
     except BaseException as error:  # whatever it is, the caller gets it
-        return ERROR, _failure(error)
+        return _failure(error)
 
 
 def _failure(error: BaseException) -> Failure:
@@ -52,47 +41,23 @@ def _failure(error: BaseException) -> Failure:
     return Failure(pickled, words, where)
 
 
-def reraise(failure: Any, n_jobs: int) -> None:
-    """Raise what went wrong in a worker."""
-    if "MemoryError" in failure.words or "RESOURCE_EXHAUSTED" in failure.words:
+def unwrapped(found: Any, n_jobs: int) -> Any:
+    """Return the result of a job, or raise what went wrong in its worker."""
+    if not isinstance(found, Failure):
+        return found
+    if "MemoryError" in found.words or "RESOURCE_EXHAUSTED" in found.words:
         raise WorkerError(
-            f"A worker process ran out of memory ({failure.words}). {fewer_jobs(n_jobs)}"
+            f"A worker process ran out of memory ({found.words}). {fewer_jobs(n_jobs)}"
         )
-    if failure.pickled is None:
-        error: BaseException = WorkerError(f"A worker process failed: {failure.words}")
+    if found.pickled is None:
+        error: BaseException = WorkerError(f"A worker process failed: {found.words}")
     else:
-        error = pickle.loads(failure.pickled)
+        error = pickle.loads(found.pickled)
     error.add_note(f"It came from a worker process (n_jobs={n_jobs}), where it was raised by\n")
-    error.add_note(failure.where)
+    error.add_note(found.where)
     raise error
 
 
 def fewer_jobs(n_jobs: int) -> str:
     """Return what to do where memory runs out."""
     return f"Use fewer processes: n_jobs is {n_jobs} now, and 1 needs the least memory."
-
-
-def send(message: Any, to: BinaryIO) -> None:
-    """Write an object into a pipe."""
-    pickle.dump(message, to, protocol=pickle.HIGHEST_PROTOCOL)
-    to.flush()
-
-
-def serve(source: BufferedReader, sink: BinaryIO) -> None:
-    """Do the jobs that come through a pipe until it is closed."""
-    last = 0.0
-
-    def report(fraction: float) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > _PAUSE:
-            last = now
-            send((PROGRESS, fraction), sink)
-
-    def do_next(stream: BufferedReader, report: Callable[[float], None]) -> Any:
-        function, job = pickle.load(stream)
-        return function(job, report)
-
-    # nothing to see is the end of the pipe: the caller is gone, or needs no more
-    while source.peek(1):
-        send(attempt(do_next, source, report), sink)

@@ -6,11 +6,11 @@ from gammagrad.core.ts_map.bins import (
     BinImages,
     clean_kernel,
     cube_bins,
-    rows_around,
     summed_bins,
     weight_offset,
 )
-from gammagrad.core.ts_map.sparse import default_memory, fit_occupied
+from gammagrad.core.ts_map.sparse import fit_occupied
+from gammagrad.core.ts_map.strips import default_memory
 from gammagrad.core.ts_map.ts_map import ts_map
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "cube_bins",
     "default_memory",
     "fit_occupied",
-    "rows_around",
     "summed_bins",
     "ts_map",
     "weight_offset",

@@ -172,12 +172,3 @@ def from_tiles(tiles: np.ndarray | Array, plan: TilePlan) -> np.ndarray | Array:
     (ny, nx), (gy, gx), lead = plan.shape, plan.grid, tiles.shape[:-2]
     image = tiles.reshape(*lead, gy, gx, TILE, TILE).swapaxes(-3, -2)
     return image.reshape(*lead, gy * TILE, gx * TILE)[..., :ny, :nx]
-
-
-def rows_around(array: np.ndarray, rows: slice, halo: int) -> np.ndarray:
-    """Return some rows of maps with those around them."""
-    ny = array.shape[-2]
-    first, last = rows.start - halo, rows.stop + halo
-    inside = array[..., max(first, 0) : min(last, ny), :]
-    beyond = ((max(-first, 0), max(last - ny, 0)), (0, 0))
-    return np.pad(inside, ((0, 0),) * (array.ndim - 2) + beyond)

@@ -50,11 +50,6 @@ class Workspace(NamedTuple):
     full: tuple[Array, Array]  # weights and contrasts in the precision of the data
     lead: tuple[Array, Array]  # the same in single precision, contrasts over the model sum
 
-    @classmethod
-    def create(cls, rows: int, tiles: int, dtype: Any) -> Workspace:
-        """Return memory for so many rows of so many tiles."""
-        return cls(*_empty(rows=rows, tiles=tiles, dtype=np.dtype(dtype)))
-
     def lists(self, n_rows: Array) -> tuple[Gathered, Gathered]:
         """Return the lists gathered here, in the precision of the data and in single precision."""
         (counts, contrast), (counts_lead, contrast_lead) = self
@@ -70,7 +65,9 @@ class Workspace(NamedTuple):
 
 
 @compiled(static=("rows", "tiles", "dtype"))
-def _empty(*, rows: int, tiles: int, dtype: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def empty_workspace(
+    *, rows: int, tiles: int, dtype: Any
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Return zeros of the shape of a workspace, in the precision of the data and of the lead."""
     full, lead = (
         (jnp.zeros((rows, tiles), d), jnp.zeros((rows, PIXELS, tiles), d)) for d in (dtype, LEAD)

@@ -16,7 +16,6 @@ from gammagrad.estimators.ts_map.groups import (
     OPTIONAL_MAPS,
     as_maps,
     energy_groups,
-    fit_group,
     fit_groups,
     only_at,
     scanned_fluxes,
@@ -237,8 +236,7 @@ class TSMapEstimator(RunParts):
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
         settings = self._fit_settings
         with progress_bar(1, self.tag, self.show_progress) as bar:
-            arrays = fit_group(joint.groups[0], settings, wanted, bar)
-        arrays = {name: array[None] for name, array in arrays.items()}
+            arrays = fit_groups(joint.groups, settings, wanted, bar)
         names, image = self.selection_all, found[0].geom.to_image()
         maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
         if "stat_scan" in maps:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import astropy.units as u
 import jax
 import numpy as np
 
-from gammagrad.core.norm import FitOptions, Status
+from gammagrad.core.norm import FitOptions, NormFit, Status
+from gammagrad.core.ts_map import fit_occupied
 from gammagrad.derive import reference_values
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.guess import guess_norm
 from gammagrad.estimators.ts_map.inputs import FitInputs
-from gammagrad.estimators.ts_map.strips import fit_shared
 from gammagrad.maps import Map, MapAxis, WcsGeom
-from gammagrad.parallel import Jobs
+from gammagrad.parallel import Jobs, run_jobs
 from gammagrad.quantities import QUANTITIES
 
 log = logging.getLogger(__name__)
@@ -86,49 +87,76 @@ def energy_groups(
     return groups, MapAxis.from_energy_edges(snapped)
 
 
-def fit_group(
-    shares: Sequence[Share], settings: FitSettings, wanted: np.ndarray | None, bar: Any
+def fit_groups(
+    groups: Sequence[Sequence[Share]], settings: FitSettings, wanted: np.ndarray | None, bar: Any
 ) -> dict[str, np.ndarray]:
-    """Fit one energy group at every position; paint what is not fitted."""
-    done = 0.0
+    """Fit every energy group; one without a position, such as below threshold, stays unfitted."""
+    results: list[dict[str, np.ndarray]] = []
+    problem: NoPositionError | None = None
+    for shares in groups:
+        moved = 0.0
 
-    def advance(batch: float, batches: int) -> None:
-        nonlocal done
-        bar.update(batch / batches - done)
-        done = batch / batches
+        def advance(fraction: float) -> None:
+            nonlocal moved
+            bar.update(fraction - moved)
+            moved = fraction
 
+        try:
+            fitted = _positions(shares, wanted)
+        except NoPositionError as error:
+            problem = error
+            bins = shares[0][1]
+            log.warning("energy bins %d to %d are not fitted: %s", bins.start, bins.stop - 1, error)
+            results.append(_unfitted(shares[0][0].counts.shape[1:], settings))
+        else:
+            with jax.enable_x64(True):
+                fit = fit_occupied(
+                    [
+                        i.images(b, settings.sum_energies, settings.kernel_weighting)
+                        for i, b in shares
+                    ],
+                    fitted,
+                    window=tuple(np.max([i.window(b) for i, b in shares], axis=0).tolist()),
+                    options=settings.options,
+                    selection=settings.selection,
+                    scan_values=settings.scan_values,
+                    guess=None if settings.threshold is None else guess_norm(shares),
+                    threshold=settings.threshold,
+                    n_sweeps=settings.n_sweeps,
+                    memory=settings.memory,
+                    progress=advance,
+                    processes=settings.jobs.n_jobs,
+                    run=None if settings.jobs.n_jobs == 1 else partial(run_jobs, settings.jobs),
+                )
+            results.append(_painted(_with_offsets(fit, shares, settings), settings.maps, fitted))
+        advance(1)
+    if problem is not None and not any(result["success"].any() for result in results):
+        raise problem
+    if len(results) == 1:
+        return {name: array[None] for name, array in results[0].items()}
+    return {name: np.stack([result[name] for result in results]) for name in results[0]}
+
+
+def _positions(shares: Sequence[Share], wanted: np.ndarray | None) -> np.ndarray:
+    """Return the positions to fit, of which there must be one."""
     valid = np.any([inputs.fitted(bins) for inputs, bins in shares], axis=0)
-    fitted = valid if wanted is None else valid & wanted
+    fitted: np.ndarray = valid if wanted is None else valid & wanted
     if not fitted.any():
         raise NoPositionError(_no_position(shares, bool(valid.any())))
-    with jax.enable_x64(True):
-        images = [
-            inputs.images(bins, settings.sum_energies, settings.kernel_weighting)
-            for inputs, bins in shares
-        ]
-        rows, cols = np.max([inputs.window(bins) for inputs, bins in shares], axis=0).tolist()
-        fit = fit_shared(
-            images,
-            fitted,
-            jobs=settings.jobs,
-            memory=settings.memory,
-            window=(rows, cols),
-            options=settings.options,
-            selection=settings.selection,
-            scan_values=settings.scan_values,
-            guess=None if settings.threshold is None else guess_norm(shares),
-            threshold=settings.threshold,
-            n_sweeps=settings.n_sweeps,
-            progress=advance,
-        )
-    bar.update(-done)
+    return fitted
+
+
+def _with_offsets(
+    fit: NormFit, shares: Sequence[Share], settings: FitSettings
+) -> dict[str, np.ndarray]:
+    """Return the maps of a fit, with what weights add to the statistic."""
     arrays = {name: _writable(getattr(fit, name)) for name in (*settings.maps, "status")}
     for inputs, bins in shares:
         offset = inputs.stat_offset(bins, settings.sum_energies)
         if offset is not None:
             arrays["stat"] += offset
             arrays["stat_null"] += offset
-    return _painted(arrays, settings.maps, fitted)
+    return arrays
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
@@ -169,28 +197,6 @@ def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     for name in set(names).intersection(_MAY_BE_INFINITE) - {"stat_scan"}:
         fine &= ~np.isnan(arrays[name])
     return fine
-
-
-def fit_groups(
-    groups: Sequence[Sequence[Share]], settings: FitSettings, wanted: np.ndarray | None, bar: Any
-) -> dict[str, np.ndarray]:
-    """Fit every energy group; one without a position, such as below threshold, stays unfitted."""
-    results: list[dict[str, np.ndarray]] = []
-    problem: NoPositionError | None = None
-    for shares in groups:
-        try:
-            results.append(fit_group(shares, settings, wanted, bar))
-        except NoPositionError as error:
-            problem = error
-            bins = shares[0][1]
-            log.warning("energy bins %d to %d are not fitted: %s", bins.start, bins.stop - 1, error)
-            results.append(_unfitted(shares[0][0].counts.shape[1:], settings))
-        bar.update(1)
-    if problem is not None and not any(result["success"].any() for result in results):
-        raise problem
-    if len(results) == 1:
-        return {name: array[None] for name, array in results[0].items()}
-    return {name: np.stack([result[name] for result in results]) for name in results[0]}
 
 
 def _unfitted(shape: tuple[int, ...], settings: FitSettings) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +17,9 @@ from datasets import make_dataset
 from fields import random_field
 from gammagrad import FluxMaps, TSMapEstimator, parallel
 from gammagrad.core.norm import NormFit
-from gammagrad.core.ts_map import TILE, cube_bins, summed_bins
-from gammagrad.estimators.ts_map.strips import cut_rows, fit_shared
-from gammagrad.parallel import Jobs, cores, pool
+from gammagrad.core.ts_map import TILE, cube_bins, fit_occupied, summed_bins
+from gammagrad.core.ts_map.strips import cut_rows
+from gammagrad.parallel import Jobs, cores, processes, run_jobs
 
 # neither divides by the tiles of pixels, by the number of processes, or by the kernels' sizes
 SHAPE = (3, 37, 53)
@@ -29,7 +30,7 @@ def three_cores() -> Iterator[None]:
     """Let the machine have three cores, whatever it has; leave no worker."""
     three = (cores.core_groups() * 3)[:3]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (parallel, pool):
+        for module in (parallel, processes):
             patch.setattr(module, "core_groups", lambda: three)
         yield
         parallel.shutdown()
@@ -66,12 +67,11 @@ def test_three_processes_give_what_one_gives(kind: str) -> None:
     moved: list[float] = []
 
     def shared(n_jobs: int) -> NormFit:
-        def advance(done: float, batches: int) -> None:
-            moved.append(done / batches)
-
+        run = None if n_jobs == 1 else partial(run_jobs, Jobs(n_jobs))
         with jax.enable_x64(True):
-            jobs = Jobs(n_jobs)
-            return fit_shared(datasets, fitted, jobs=jobs, progress=advance, **settings)
+            return fit_occupied(
+                datasets, fitted, progress=moved.append, processes=n_jobs, run=run, **settings
+            )
 
     alone, together = shared(1), shared(3)
     assert moved[-1] == 1

@@ -1,0 +1,150 @@
+"""A map cut into strips of rows, each with the data around it: for memory, and for processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from gammagrad.core.norm import Status
+from gammagrad.core.ts_map.bins import TILE, BinImages
+
+_MEMORY_CPU = 2**28
+"""Working memory to aim at on a processor, in bytes."""
+
+_BYTES_BIN, _BYTES_PIXEL = 64, 320
+"""What the work takes for each bin and for each pixel."""
+
+# cost of a pixel for the sums over whole windows, in occupied bins of its window
+_COST_OF_PIXEL = 50
+
+# heights of strips are whole numbers of steps, so many to a strip: few heights, few compilations
+_STEPS = 16
+
+# strips for each process, for progress, where they are this much higher than their surroundings
+_STRIPS_EACH, _HIGH = 4, 8
+
+
+class Strip(NamedTuple):
+    """Rows of a map, and all that their fit needs."""
+
+    rows: slice  # of the map; the last may lie beyond it
+    halo: int  # rows of data above and below
+    datasets: tuple[BinImages, ...]  # rows outside the map are zero
+    fitted: np.ndarray  # pixels to fit, none of them in the halo
+    guess: np.ndarray | None  # norms to try first
+
+
+def default_memory(on_processor: bool = False) -> int:
+    """Return the working memory to aim at if none is given: a fraction of the device's memory."""
+    device = jax.devices()[0]
+    if on_processor or device.platform == "cpu":
+        return _MEMORY_CPU
+    known = device.memory_stats() or {}
+    return int(known.get("bytes_limit", 8 * _MEMORY_CPU)) // 4
+
+
+def strips_of(
+    datasets: Sequence[BinImages],
+    fitted: np.ndarray,
+    guess: np.ndarray | None,
+    memory: int,
+    processes: int = 1,
+) -> Iterator[Strip]:
+    """Cut a map into strips that fit in memory, enough for some processes."""
+    ny, highest = fitted.shape[0], strip_height(datasets, memory)
+    if processes == 1 and highest >= ny:
+        yield Strip(slice(0, ny), 0, tuple(datasets), fitted, guess)
+        return
+    halo = TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
+    many = 1
+    if processes > 1:
+        each = ny // (processes * _HIGH * max(halo, 1))
+        many = processes * min(max(each, 1), _STRIPS_EACH)
+    for rows in cut_rows(_cost_of_rows(datasets, fitted), many, highest):
+        yield Strip(
+            rows,
+            halo,
+            tuple(_rows_of(images, rows, halo) for images in datasets),
+            np.pad(rows_around(fitted, rows, 0), ((halo, halo), (0, 0))),
+            None if guess is None else rows_around(guess, rows, halo),
+        )
+
+
+def strip_height(datasets: Sequence[BinImages], memory: int) -> int:
+    """Return how many rows of a map fit in memory, a multiple of the tiles' size."""
+    nx = datasets[0].counts.shape[-1]
+    per_row = nx * (_BYTES_PIXEL + sum(_BYTES_BIN * d.exposure[..., 0, 0].size for d in datasets))
+    halo = max(d.kernel.shape[-2] for d in datasets)
+    rows = memory // per_row - halo
+    return TILE * max(int(rows) // TILE, -(-halo // TILE))
+
+
+def cut_rows(cost: np.ndarray, many: int, highest: int | None = None) -> list[slice]:
+    """Cut the rows of a map into strips of about equal cost, none higher than allowed."""
+    # edges are multiples of the tiles' size, so that the same tiles are solved however it is cut
+    step = TILE * max(cost.size // (TILE * _STEPS * many), 1)
+    edges = np.arange(-(-cost.size // step) + 1) * step
+    reached = np.concatenate([[0.0], np.cumsum(cost)])[np.minimum(edges, cost.size)]
+    shares = np.linspace(0, reached[-1], many + 1)[1:-1]
+    cuts = [int(np.argmin(np.abs(reached - share))) for share in shares]
+    # rows before the first that costs something, and after the last, are in no strip
+    first = int(np.searchsorted(reached, 0, side="right")) - 1
+    last = int(np.searchsorted(reached, reached[-1]))
+    cuts = sorted({first, *(min(max(cut, first), last) for cut in cuts), last})
+    strips = []
+    for begin, end in pairwise(edges[cuts].tolist()):
+        height = end - begin if highest is None else min(highest, end - begin)
+        strips += [slice(row, min(row + height, end)) for row in range(begin, end, height)]
+    return strips
+
+
+def _cost_of_rows(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarray:
+    """Estimate what each row costs: its fitted pixels, and the occupied bins that they see."""
+    ny, nx = fitted.shape
+    bins = np.full(ny, float(_COST_OF_PIXEL))
+    for images in datasets:
+        reach, width = images.kernel.shape[-2] // 2, images.kernel.shape[-1]
+        occupied = (np.asarray(images.counts) > 0).sum(axis=(0, 2))
+        total = np.concatenate([[0], np.cumsum(occupied)])
+        rows = np.arange(ny)
+        inside = total[np.minimum(rows + reach + 1, ny)] - total[np.maximum(rows - reach, 0)]
+        bins += inside * min(width / nx, 1.0)
+    return fitted.sum(axis=1) * bins
+
+
+def _rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
+    """Return some rows of a dataset with those around them."""
+    counts, background, exposure = (
+        rows_around(np.asarray(a), rows, halo)
+        for a in (images.counts, images.background, images.exposure)
+    )
+    return BinImages(
+        counts=counts, background=background, exposure=exposure, kernel=np.asarray(images.kernel)
+    )
+
+
+def rows_around(array: np.ndarray, rows: slice, halo: int) -> np.ndarray:
+    """Return some rows of maps with those around them, zero outside the map."""
+    ny = array.shape[-2]
+    first, last = rows.start - halo, rows.stop + halo
+    inside = array[..., max(first, 0) : min(last, ny), :]
+    beyond = ((max(-first, 0), max(last - ny, 0)), (0, 0))
+    return np.pad(inside, ((0, 0),) * (array.ndim - 2) + beyond)
+
+
+def put(
+    maps: dict[str, np.ndarray], strip: Strip, found: Mapping[str, np.ndarray], ny: int
+) -> None:
+    """Put the maps of a strip into maps of all rows; rows of no strip are not fitted."""
+    for name, array in found.items():
+        if name not in maps:
+            shape = (*array.shape[:-2], ny, array.shape[-1])
+            fill = Status.NOT_FITTED if name == "status" else 0
+            maps[name] = np.full(shape, fill, array.dtype)
+        rows = slice(strip.rows.start, min(strip.rows.stop, ny))
+        inner = slice(strip.halo, strip.halo + rows.stop - rows.start)
+        maps[name][..., rows, :] = array[..., inner, :]
