@@ -41,13 +41,26 @@ $(VENV)/made:
 	  { echo "Python's venv module does not work; on Debian: apt install python3-venv"; exit 1; }
 	@touch $@
 
-# One stamp for each extra of pyproject.toml: .venv/installed/test is `pip install -e .[test]`.
-# Several at once, in one go: make .venv/installed/test,lint
+# One stamp for each group and extra of pyproject.toml: .venv/installed/test is
+# `pip install -e . --group test`, and .venv/installed/plot `pip install -e .[plot]`.
+# Several at once, in one go: make .venv/installed/test,lint,plot
 comma := ,
+space := $(subst ,, )
+IN_GROUPS := $(shell sed -n '/^\[dependency-groups\]/,/^\[project/s/^\([a-z]*\) = .*/\1/p' pyproject.toml)
+words_of = $(subst $(comma), ,$1)
+extras_of = $(subst $(space),$(comma),$(strip $(filter-out $(IN_GROUPS),$(words_of))))
+groups_of = $(filter $(IN_GROUPS),$(words_of))
+# PYTHON, NAMES OF GROUPS AND EXTRAS, OPTIONS OF PIP; pip older than 25.1 knows no groups
+define install
+@$(1) $(PIP_INSTALL) 'pip>=25.1'
+@$(1) $(PIP_INSTALL) $(3) -e '.$(addprefix [,$(addsuffix ],$(call extras_of,$(2))))' \
+  $(addprefix --group ,$(call groups_of,$(2)))
+endef
+
 $(INSTALLED)/%: pyproject.toml | $(VENV)/made
-	@echo "Installing gammagrad[$*] and what it needs into $(VENV)"
-	@$(BIN)/python $(PIP_INSTALL) -e '.[$*]'
-	@mkdir -p $(INSTALLED) && touch $@ $(addprefix $(INSTALLED)/,$(subst $(comma), ,$*))
+	@echo "Installing gammagrad and what it needs for $* into $(VENV)"
+	$(call install,$(BIN)/python,$*,)
+	@mkdir -p $(INSTALLED) && touch $@ $(addprefix $(INSTALLED)/,$(call words_of,$*))
 
 # ---------------------------------------------------------------- what a person wants
 
@@ -88,7 +101,7 @@ format: $(INSTALLED)/lint  ## rewrite the code in the project's format
 format-check: $(INSTALLED)/lint  ## fail where `make format` would change something
 	$(BIN)/ruff format --check $(CODE)
 
-types: $(INSTALLED)/lint $(INSTALLED)/plot $(INSTALLED)/yaml  ## check the types with mypy
+types: $(INSTALLED)/types  ## check the types with mypy
 	$(BIN)/mypy
 
 # Every notebook runs in a clean kernel; its outputs become a page of the documentation.
@@ -116,7 +129,7 @@ define fresh
 @$($(2)) -c '' || { echo "'$($(2))' does not run; point to another Python: make $@ $(2)=..."; exit 1; }
 @echo "Making the environment $(1) with $$($($(2)) --version)"
 @$($(2)) -m venv --clear $(1)
-@$(1)/bin/python $(PIP_INSTALL) $(3) -e '.[test]'
+$(call install,$(1)/bin/python,test,$(3))
 endef
 
 # ---------------------------------------------------------------- how long it takes

@@ -13,8 +13,10 @@ import gammagrad
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-PROJECT = tomllib.loads(PYPROJECT)["project"]
+TABLES = tomllib.loads(PYPROJECT)
+PROJECT = TABLES["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+GROUPS = TABLES["dependency-groups"]
 
 
 def lower_bounds() -> dict[str, str]:
@@ -44,6 +46,10 @@ def test_all_means_all() -> None:
     named = set(everything.removeprefix("gammagrad[").removesuffix("]").split(","))
     # gammapy's extra brings regions, with the bound it needs
     assert named | {"all", "regions"} == set(EXTRAS)
+
+
+def test_dev_has_every_group() -> None:
+    assert [entry["include-group"] for entry in GROUPS["dev"]] == [*GROUPS][1:]
 
 
 @pytest.mark.parametrize("file", ["CITATION.cff", "pyproject.toml"])
