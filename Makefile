@@ -16,7 +16,7 @@ PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check
 
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.py)
 SOURCES := $(shell find src/gammagrad -name '*.py')
-CODE := src tests $(wildcard benchmarks) docs notebooks
+CODE := src tests $(wildcard benchmarks) docs notebooks noxfile.py
 # what must hold in single precision too
 FLOAT32 := tests/core
 # a test that needs gammapy has it in its name; the files that have such tests:
@@ -77,7 +77,8 @@ test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAP
 
 # ---------------------------------------------------------------- the other checks
 
-.PHONY: test-slow fuzz test-float32 test-gammapy lint format format-check types docs notebooks oldest newest
+.PHONY: test-slow fuzz test-float32 test-gammapy lint format format-check types review docs notebooks \
+  oldest newest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
 	$(AS_USERS) $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
@@ -103,6 +104,13 @@ format-check: $(INSTALLED)/lint  ## fail where `make format` would change someth
 
 types: $(INSTALLED)/types  ## check the types with mypy
 	$(BIN)/mypy
+
+# what reviewers of scientific Python ask for (repo-review), workflows, spelling, Markdown
+review: $(INSTALLED)/review  ## look at the repository as a reviewer does
+	$(BIN)/repo-review .
+	$(BIN)/zizmor --offline --quiet .
+	$(BIN)/codespell $(CODE) .github *.md
+	$(BIN)/rumdl check .
 
 # Every notebook runs in a clean kernel; its outputs become a page of the documentation.
 notebooks: $(INSTALLED)/notebooks  ## execute every notebook
@@ -159,6 +167,6 @@ ci:  ## run all that continuous integration runs
 
 clean:  ## remove environments, caches and everything built
 	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build docs/tutorials/*.md notebooks/_build
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis src/gammagrad.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .rumdl_cache .nox .hypothesis src/gammagrad.egg-info
 	$(if $(GAMMAGRAD_TEST_CACHE),rm -rf "$(GAMMAGRAD_TEST_CACHE)"/compiled-*)
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
