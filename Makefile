@@ -143,7 +143,7 @@ endef
 # ---------------------------------------------------------------- how long it takes
 
 # A page of the documentation is made from what they write to benchmarks/results.
-.PHONY: bench bench-parts bench-background bench-shapes
+.PHONY: bench bench-parts bench-background bench-shapes bench-history
 bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
@@ -160,6 +160,9 @@ bench-background: $(INSTALLED)/test  ## time the background loop against the sam
 
 bench-shapes: $(INSTALLED)/test  ## time maps of many shapes in one process, and count mappings and memory
 	$(BIN)/python benchmarks/shapes.py $(ARGS)
+
+bench-history: $(INSTALLED)/test  ## time simulated maps, and add a line to the history of all commits
+	$(BIN)/python benchmarks/history.py $(ARGS)
 
 .PHONY: ci clean
 ci:  ## run all that continuous integration runs
