@@ -16,7 +16,7 @@ PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check
 
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.py)
 SOURCES := $(shell find src/gammagrad -name '*.py')
-CODE := src tests $(wildcard benchmarks) docs notebooks
+CODE := src tests $(wildcard benchmarks) docs notebooks noxfile.py
 # what must hold in single precision too
 FLOAT32 := tests/core
 # a test that needs gammapy has it in its name; the files that have such tests:
@@ -41,13 +41,26 @@ $(VENV)/made:
 	  { echo "Python's venv module does not work; on Debian: apt install python3-venv"; exit 1; }
 	@touch $@
 
-# One stamp for each extra of pyproject.toml: .venv/installed/test is `pip install -e .[test]`.
-# Several at once, in one go: make .venv/installed/test,lint
+# One stamp for each group and extra of pyproject.toml: .venv/installed/test is
+# `pip install -e . --group test`, and .venv/installed/plot `pip install -e .[plot]`.
+# Several at once, in one go: make .venv/installed/test,lint,plot
 comma := ,
+space := $(subst ,, )
+IN_GROUPS := $(shell sed -n '/^\[dependency-groups\]/,/^\[project/s/^\([a-z]*\) = .*/\1/p' pyproject.toml)
+words_of = $(subst $(comma), ,$1)
+extras_of = $(subst $(space),$(comma),$(strip $(filter-out $(IN_GROUPS),$(words_of))))
+groups_of = $(filter $(IN_GROUPS),$(words_of))
+# PYTHON, NAMES OF GROUPS AND EXTRAS, OPTIONS OF PIP; pip older than 25.1 knows no groups
+define install
+@$(1) $(PIP_INSTALL) 'pip>=25.1'
+@$(1) $(PIP_INSTALL) $(3) -e '.$(addprefix [,$(addsuffix ],$(call extras_of,$(2))))' \
+  $(addprefix --group ,$(call groups_of,$(2)))
+endef
+
 $(INSTALLED)/%: pyproject.toml | $(VENV)/made
-	@echo "Installing gammagrad[$*] and what it needs into $(VENV)"
-	@$(BIN)/python $(PIP_INSTALL) -e '.[$*]'
-	@mkdir -p $(INSTALLED) && touch $@ $(addprefix $(INSTALLED)/,$(subst $(comma), ,$*))
+	@echo "Installing gammagrad and what it needs for $* into $(VENV)"
+	$(call install,$(BIN)/python,$*,)
+	@mkdir -p $(INSTALLED) && touch $@ $(addprefix $(INSTALLED)/,$(call words_of,$*))
 
 # ---------------------------------------------------------------- what a person wants
 
@@ -64,7 +77,8 @@ test: $(INSTALLED)/test  ## run the tests and the examples in docstrings (GAMMAP
 
 # ---------------------------------------------------------------- the other checks
 
-.PHONY: test-slow fuzz test-float32 test-gammapy lint format format-check types docs notebooks oldest newest
+.PHONY: test-slow fuzz test-float32 test-gammapy lint format format-check types review docs notebooks \
+  oldest newest
 test-slow: $(INSTALLED)/test  ## run the long studies that `make test` leaves out
 	$(AS_USERS) $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
@@ -88,8 +102,15 @@ format: $(INSTALLED)/lint  ## rewrite the code in the project's format
 format-check: $(INSTALLED)/lint  ## fail where `make format` would change something
 	$(BIN)/ruff format --check $(CODE)
 
-types: $(INSTALLED)/lint $(INSTALLED)/plot $(INSTALLED)/yaml  ## check the types with mypy
+types: $(INSTALLED)/types  ## check the types with mypy
 	$(BIN)/mypy
+
+# what reviewers of scientific Python ask for (repo-review), workflows, spelling, Markdown
+review: $(INSTALLED)/review  ## look at the repository as a reviewer does
+	$(BIN)/repo-review .
+	$(BIN)/zizmor --offline --quiet .
+	$(BIN)/codespell $(CODE) .github *.md
+	$(BIN)/rumdl check .
 
 # Every notebook runs in a clean kernel; its outputs become a page of the documentation.
 notebooks: $(INSTALLED)/notebooks  ## execute every notebook
@@ -116,13 +137,13 @@ define fresh
 @$($(2)) -c '' || { echo "'$($(2))' does not run; point to another Python: make $@ $(2)=..."; exit 1; }
 @echo "Making the environment $(1) with $$($($(2)) --version)"
 @$($(2)) -m venv --clear $(1)
-@$(1)/bin/python $(PIP_INSTALL) $(3) -e '.[test]'
+$(call install,$(1)/bin/python,test,$(3))
 endef
 
 # ---------------------------------------------------------------- how long it takes
 
 # A page of the documentation is made from what they write to benchmarks/results.
-.PHONY: bench bench-parts bench-background bench-shapes
+.PHONY: bench bench-parts bench-background bench-shapes bench-history
 bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
@@ -140,12 +161,15 @@ bench-background: $(INSTALLED)/test  ## time the background loop against the sam
 bench-shapes: $(INSTALLED)/test  ## time maps of many shapes in one process, and count mappings and memory
 	$(BIN)/python benchmarks/shapes.py $(ARGS)
 
+bench-history: $(INSTALLED)/test  ## time simulated maps, and add a line to the history of all commits
+	$(BIN)/python benchmarks/history.py $(ARGS)
+
 .PHONY: ci clean
 ci:  ## run all that continuous integration runs
 	bash .ci/run
 
 clean:  ## remove environments, caches and everything built
 	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build docs/tutorials/*.md notebooks/_build
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis src/gammagrad.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .rumdl_cache .nox .hypothesis src/gammagrad.egg-info
 	$(if $(GAMMAGRAD_TEST_CACHE),rm -rf "$(GAMMAGRAD_TEST_CACHE)"/compiled-*)
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

@@ -80,7 +80,9 @@ class Worker:
             self.process.wait()
 
 
-def measure(case: Case, folder: Path, seconds: float, quick: bool) -> dict[str, Any]:
+def measure(
+    case: Case, folder: Path, seconds: float, quick: bool, order: Sequence[str] = ORDER
+) -> dict[str, Any]:
     """Run the contenders of a case in turns, and return every answer."""
     if case.simulated:
         prepare = [sys.executable, str(FOLDER / "contender.py"), "prepare", case.name]
@@ -89,7 +91,7 @@ def measure(case: Case, folder: Path, seconds: float, quick: bool) -> dict[str, 
     record: dict[str, Any] = {"title": case.title, "optional": optional, "quick": quick}
     record["contenders"] = {}
     workers = []
-    for who in ORDER:
+    for who in order:
         # one after the other: the first run is timed in quiet, too
         worker = Worker(who, case, folder, quick)
         if "missing" in worker.about:

@@ -390,7 +390,7 @@ def run(number: int, seed: int, report: Callable[[str], object] | None = None) -
         for i in range(number):
             kind = kinds[i % len(kinds)]
             path = Path(folder, f"file{kind.suffix}")
-            data = mutate(kind.data, rng, is_text=kind.suffix[1:4] not in ("fit",))
+            data = mutate(kind.data, rng, is_text=kind.suffix[1:4] != "fit")
             found = outcome(kind, data, expected[kind.name], path)
             # without a checksum another value that is allowed cannot be noticed
             if found.what == "changed without a word" and not kind.summed:

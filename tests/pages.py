@@ -24,7 +24,7 @@ ELSEWHERE = {
     "gammagrad demo": "make demo",
 }
 
-_FENCED = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.M | re.S)
+_FENCED = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):

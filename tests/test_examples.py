@@ -131,13 +131,15 @@ def test_code_stands_in_blocks_that_run(page: str) -> None:
         # the reference has its examples in docstrings, which pytest runs
         assert (
             re.findall(
-                r"^\.\. (?:code|sourcecode|literal|doctest|prompt).*|^(?!\.\.).*::$", text, re.M
+                r"^\.\. (?:code|sourcecode|literal|doctest|prompt).*|^(?!\.\.).*::$",
+                text,
+                re.MULTILINE,
             )
             == []
         )
         return
-    assert len(re.findall(r"^ *```", text, re.M)) == 2 * len(blocks(page))
-    assert re.findall(r"^ *~~~", text, re.M) == []
+    assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(blocks(page))
+    assert re.findall(r"^ *~~~", text, re.MULTILINE) == []
     for block in blocks(page):
         directive = re.fullmatch(r"\{([\w-]+)\}.*", block.language)
         if directive and directive[1] == "literalinclude":
@@ -156,7 +158,7 @@ def test_what_pages_leave_to_others_is_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for command in left:
         if command.startswith("make "):
-            assert re.search(rf"^{command.split()[1]}:.*##", makefile, re.M), command
+            assert re.search(rf"^{command.split()[1]}:.*##", makefile, re.MULTILINE), command
         elif command.startswith("pip "):
             extra = re.fullmatch(r"pip install '\.\[(\w+)\]'", command)
             assert extra, command

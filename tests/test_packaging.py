@@ -13,8 +13,15 @@ import gammagrad
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-PROJECT = tomllib.loads(PYPROJECT)["project"]
+TABLES = tomllib.loads(PYPROJECT)
+PROJECT = TABLES["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+GROUPS = TABLES["dependency-groups"]
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    """Return the names of required packages, without versions and extras."""
+    return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
 
 
 def lower_bounds() -> dict[str, str]:
@@ -44,6 +51,17 @@ def test_all_means_all() -> None:
     named = set(everything.removeprefix("gammagrad[").removesuffix("]").split(","))
     # gammapy's extra brings regions, with the bound it needs
     assert named | {"all", "regions"} == set(EXTRAS)
+
+
+def test_dev_has_every_group() -> None:
+    assert [entry["include-group"] for entry in GROUPS["dev"]] == [*GROUPS][1:]
+
+
+def test_a_hook_checks_types_with_what_they_need() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (mypy,) = [hook for repo in hooks["repos"] for hook in repo["hooks"] if hook["id"] == "mypy"]
+    needed = [*PROJECT["dependencies"], *EXTRAS["plot"], *GROUPS["types"]]
+    assert {*mypy["additional_dependencies"]} == names_of(needed) - {"gammagrad", "mypy"}
 
 
 @pytest.mark.parametrize("file", ["CITATION.cff", "pyproject.toml"])

@@ -44,7 +44,9 @@ def documented_names() -> set[str]:
     for page in REFERENCE.glob("*.rst"):
         module = ""
         for kind, name in re.findall(
-            r"^\.\. (currentmodule|auto\w+):: (\S+)$", page.read_text(encoding="utf-8"), re.M
+            r"^\.\. (currentmodule|auto\w+):: (\S+)$",
+            page.read_text(encoding="utf-8"),
+            re.MULTILINE,
         ):
             if kind == "currentmodule":
                 module = name
@@ -67,7 +69,7 @@ def public_methods(cls: type) -> dict[str, Any]:
 
 def section(doc: str, title: str) -> str:
     """Return the text of one section of a docstring in numpydoc's style."""
-    match = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", doc, re.M | re.S)
+    match = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", doc, re.MULTILINE | re.DOTALL)
     return match.group(1) if match else ""
 
 
@@ -79,7 +81,7 @@ def undocumented(function: Any, doc: str) -> set[str]:
         return set()
     text = section(doc, "Parameters") + section(doc, "Attributes")
     named = set()
-    for line in re.findall(r"^(\*{0,2}\w[^\n:]*)", text, re.M):
+    for line in re.findall(r"^(\*{0,2}\w[^\n:]*)", text, re.MULTILINE):
         named |= {name.strip().lstrip("*") for name in line.split(",")}
     return {name for name in arguments if name not in {"self", "cls"} and name not in named}
 

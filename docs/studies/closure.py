@@ -2,7 +2,7 @@
 
 python docs/studies/closure.py
 
-Needs the environment variable GAMMAPY_DATA and the extra `test`. The source has index 2.2 and norm
+Needs the environment variable GAMMAPY_DATA and the group `test`. The source has index 2.2 and norm
 1; it is searched with kernels of several widths, and with spectra of other indices. The bias of a
 wrong index is predicted by a fit of one number with scipy.
 """

@@ -6,7 +6,7 @@ Windows of a point spread function are drawn, and fitted by the engine of the es
 each figure stands that of the exact likelihood, which shares no code with it: the best norm of a
 window comes from a scan of the statistic, and a norm is inside an interval if the statistic there
 has risen by no more than the number of standard deviations squared. Windows of a single bin need
-no dice: all their outcomes are listed. Takes some minutes, and needs the extra `test`.
+no dice: all their outcomes are listed. Takes some minutes, and needs the group `test`.
 """
 
 from __future__ import annotations

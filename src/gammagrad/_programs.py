@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import jax
 import numpy as np
@@ -80,6 +80,14 @@ class Compiled(Generic[P, R]):
         return jax.jit(own, **self._options)
 
 
+@overload
+def compiled(
+    function: Callable[P, R], *, static: Sequence[str] = ..., **options: Any
+) -> Compiled[..., R]: ...
+@overload
+def compiled(
+    *, static: Sequence[str] = ..., **options: Any
+) -> Callable[[Callable[P, R]], Compiled[..., R]]: ...
 def compiled(
     function: Callable[P, R] | None = None, *, static: Sequence[str] = (), **options: Any
 ) -> Any:

@@ -144,7 +144,7 @@ def test_galactic_columns_are_galactic_on_any_map() -> None:
 def test_tables_are_read_from_files_with_their_own_radii(tmp_path: Path, suffix: str) -> None:
     table = Table({"name": ["a", "b"], "ra": [83.63, 83.2], "dec": [22.01, 22.5]})
     table["radius"], table["extent"] = [0.2, 0.4], [0.4, 0.1]
-    if suffix not in (".csv",):
+    if suffix != ".csv":
         table["radius"] = [12.0, 24.0] * u.arcmin
     path = tmp_path / f"sources{suffix}"
     table.write(path, format={".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}.get(suffix, "fits"))

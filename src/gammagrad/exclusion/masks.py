@@ -190,7 +190,7 @@ def write_regions(mask: Map, filename: str | PathLike[str], overwrite: bool = Fa
     write_ds9_polygons(polygons, frame, filename, overwrite)
 
 
-def _excluded(mask: Map) -> tuple[WcsGeom, NDArray[np.bool_]]:
+def _excluded(mask: object) -> tuple[WcsGeom, NDArray[np.bool_]]:
     """Return the geometry of an image, and which of its pixels are excluded."""
     if not isinstance(mask, Map) or not isinstance(mask.geom, WcsGeom) or not mask.is_mask:
         what = f"data of type {mask.data.dtype}" if isinstance(mask, Map) else type(mask).__name__

@@ -52,8 +52,8 @@ def _direction(optimiser: Any, gradient: Array, state: Any, z: Array) -> tuple[A
 def _line_searched(run: Run, frame: Frame, point: Point, lbfgs: Any) -> Point:
     state = lbfgs.init(point.z)
     while run.may_go_on:
-        direction, state = _direction(lbfgs, point.gradient, state, point.z)
-        direction = np.asarray(direction)
+        step, state = _direction(lbfgs, point.gradient, state, point.z)
+        direction = np.asarray(step)
         slope = float(direction @ point.gradient)
         if not slope < 0:
             # the memory misleads: start anew with the steepest descent

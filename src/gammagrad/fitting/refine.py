@@ -125,8 +125,7 @@ def refine_peaks(
     peaks = _checked_peaks(peaks, model is None)
     norm = "flux" if model is None or "norm" not in peaks.colnames else "norm"
     models = _models_of(model, len(peaks))
-    if not isinstance(passes, int | np.integer) or passes < 1:
-        raise InputError(f"passes is {passes!r}; expected a whole number, 1 or more.")
+    _check_passes(passes)
     if not len(peaks):
         return refined_table(peaks, [], _names(models[0], free or ("position",))[0])
     with jax.enable_x64(True), progress_bar(passes * len(peaks), "refine", progress) as bar:
@@ -264,6 +263,12 @@ def _models_of(model: Any, n: int) -> list[SkyModel]:
             f"there are {len(models)} models for {n} peaks; pass one, or one for each."
         )
     return models
+
+
+def _check_passes(passes: Any) -> None:
+    """Raise unless it is a number of passes."""
+    if not isinstance(passes, int | np.integer) or passes < 1:
+        raise InputError(f"passes is {passes!r}; expected a whole number, 1 or more.")
 
 
 def _checked_peaks(peaks: Any, need_flux: bool) -> QTable:

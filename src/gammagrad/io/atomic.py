@@ -10,15 +10,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 from gammagrad.errors import FileAccessError, FileIsThereError, FileMissingError
 from gammagrad.io.paths import expand_path
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows, where an open file cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 
 Content = Callable[[BinaryIO], object]

@@ -6,13 +6,12 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from gammagrad.errors import FileAccessError, FileContentError, FileMissingError, GammagradError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Filename = TypeVar("Filename", bound="str | PathLike[str]")
 
 
 @contextmanager
@@ -41,14 +40,13 @@ def reading(filename: str | PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def reads_file(
-    function: Callable[Concatenate[Filename, P], R],
-) -> Callable[Concatenate[Filename, P], R]:
+def reads_file(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function whose first argument is a file do so within `reading`."""
+    wrapped: Callable[..., R] = function
 
     @functools.wraps(function)
-    def read(filename: Filename, *args: P.args, **kwargs: P.kwargs) -> R:
+    def read(filename: str | PathLike[str], *args: Any, **kwargs: Any) -> R:
         with reading(filename):
-            return function(filename, *args, **kwargs)
+            return wrapped(filename, *args, **kwargs)
 
-    return read
+    return cast("Callable[P, R]", read)

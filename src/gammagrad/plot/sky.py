@@ -136,7 +136,7 @@ def colour_bar(axes: list[Any], image: Any, label: str, words: list[str] | None 
 _PLACES = ((8, 5, "left"), (8, -11, "left"), (-8, 5, "right"), (-8, -11, "right"))
 
 
-def _mark_peaks(ax: Any, peaks: Table, names: bool) -> None:
+def _mark_peaks(ax: Any, peaks: object, names: bool) -> None:
     """Circle the sources of a table and write their names beside them."""
     from matplotlib import patheffects
 

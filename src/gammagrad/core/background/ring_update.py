@@ -11,6 +11,8 @@ from gammagrad.core.background.ring import RingSums, Scene
 # each pixel of the ring that it changes.
 _FFT_PIXEL, _CHANGE, _CHANGE_PIXEL = 3.5e-8, 2e-6, 3.5e-9
 
+_State = tuple[Array, tuple[Array, Array]]
+
 
 def can_update(scene: Scene) -> bool:
     """Tell whether sums of a scene may be updated."""
@@ -75,7 +77,7 @@ def _changed_sums(
         signs = jnp.where(mask[y], 1, -1).astype(ring.dtype)
         values = [image[y] * signs for image in images]
 
-        def change(_: Array, state: tuple[Array, tuple[Array, Array]]) -> tuple:
+        def change(_: Array, state: _State) -> _State:
             x, sums = state
             x = jnp.argmax(of_row & (cols > x)).astype(jnp.int32)
             first, second = (

@@ -66,10 +66,9 @@ def _check_number(name: str, number: ArrayLike) -> None:
         raise InputError(f"{name} is {short(number)}; expected {expected}.")
 
 
-def check_sweeps(n_sweeps: int) -> None:
+def check_sweeps(n_sweeps: object) -> None:
     """Check a number of Newton sweeps."""
-    whole = isinstance(n_sweeps, int | np.integer) and not isinstance(n_sweeps, bool)
-    if not whole or n_sweeps < 1:
+    if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or n_sweeps < 1:
         raise InputError(f"n_sweeps is {short(n_sweeps)}; expected a whole number of at least 1.")
 
 
