@@ -71,7 +71,11 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 # Wings on one line do not know each other.
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "core": (("background",), ("ts_map",), ("norm", "fold"), ("stats", "images")),
-    "estimators": (("config",), ("ts_map", "kernel_background", "lima", "background_norm")),
+    "estimators": (
+        ("config",),
+        ("ts_map", "kernel_background", "lima", "background_norm"),
+        ("settings",),
+    ),
     "maps": (("irf",), ("map",), ("geom",), ("axes",), ("units",)),
 }
 

@@ -27,11 +27,30 @@ class GammagradError(Exception):
     """Base of the exceptions that say what is wrong with an input."""
 
 
-class InputError(GammagradError, ValueError):
+class _ArgumentError(GammagradError):
+    """An error about an argument, whose name begins the message."""
+
+    def __init__(self, message: str = "", argument: str = "") -> None:
+        super().__init__(message, argument)
+
+    @property
+    def argument(self) -> str:
+        """Name of the argument at fault, "" if the message is about something else."""
+        return str(self.args[1])
+
+    def called(self, name: str) -> str:
+        """Return the message with another name of the argument."""
+        return f"{name}{self.args[0]}"
+
+    def __str__(self) -> str:
+        return self.called(self.argument)
+
+
+class InputError(_ArgumentError, ValueError):
     """A value that cannot be used."""
 
 
-class InputTypeError(GammagradError, TypeError):
+class InputTypeError(_ArgumentError, TypeError):
     """A value of a type that cannot be used."""
 
 

@@ -25,8 +25,9 @@ def _maxima(
         distance = u.Quantity(min_distance)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"min_distance: cannot read {min_distance!r}; expected an angle such as '0.3 deg' or "
-            "a number of pixels."
+            f": cannot read {min_distance!r}; expected an angle such as '0.3 deg' or "
+            "a number of pixels.",
+            "min_distance",
         ) from error
     if distance.shape != () or not np.isfinite(distance.value) or distance.value < 0:
         raise InputError(f"min_distance must be one number, not negative; got {min_distance!r}.")
@@ -42,7 +43,7 @@ def _maxima(
             for plane in planes
         ]
     raise InputError(
-        f"min_distance: expected an angle or a number of pixels, got unit '{distance.unit}'."
+        f": expected an angle or a number of pixels, got unit '{distance.unit}'.", "min_distance"
     )
 
 
@@ -145,7 +146,7 @@ def _cut(threshold: Any, unit: u.UnitBase) -> float:
         cut = float(u.Quantity(threshold).to_value(unit))
     except (TypeError, ValueError, OverflowError, u.UnitConversionError) as error:
         expected = f"a number in {unit}" if str(unit) else "a number, without a unit"
-        raise InputError(f"threshold is {short(threshold)}; expected {expected}.") from error
+        raise InputError(f" is {short(threshold)}; expected {expected}.", "threshold") from error
     if np.isnan(cut):
         raise InputError("threshold must be a number, got NaN.")
     return cut

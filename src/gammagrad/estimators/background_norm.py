@@ -171,19 +171,21 @@ def _kept(exclusion: Map | None, geom: WcsGeom) -> NDArray[np.bool_]:
         return np.ones((1, 1, 1), dtype=bool)
     if not isinstance(exclusion, Map):
         raise InputTypeError(
-            f"exclusion is a {type(exclusion).__name__}; expected a Map, true where a pixel is "
-            "kept. An array becomes one with Map(dataset.geom.to_image(), array)."
+            f" is a {type(exclusion).__name__}; expected a Map, true where a pixel is "
+            "kept. An array becomes one with Map(dataset.geom.to_image(), array).",
+            "exclusion",
         )
     own: Any = exclusion.geom
     flat = exclusion.data.size == np.prod(geom.shape_image)
     difference = geom.to_image().difference(own.to_image()) if flat else geom.difference(own)
     if difference:
-        raise InputError(f"exclusion: expected the pixels of the dataset, but {difference}.")
+        raise InputError(f": expected the pixels of the dataset, but {difference}.", "exclusion")
     values = exclusion.data
     if not np.all((values == 0) | (values == 1)):
         raise InputError(
-            "exclusion: expected booleans, or 1 (kept) and 0 (excluded), got "
-            f"{values[(values != 0) & (values != 1)][0]}."
+            ": expected booleans, or 1 (kept) and 0 (excluded), got "
+            f"{values[(values != 0) & (values != 1)][0]}.",
+            "exclusion",
         )
     return values.reshape(-1, *geom.shape_image).astype(bool)
 

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 from gammagrad.errors import FileContentError, GammagradError, InputError, choices, short
-from gammagrad.estimators.ts_map import CONFIG_PARAMETERS, TSMapEstimator
+from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.io import expand_path, path_in_file, read_yaml, reads_file, write_yaml
 from gammagrad.maps import Map
 from gammagrad.models import Models, SkyModel, model_from_dict, model_to_dict, models_from_dict
@@ -50,10 +50,11 @@ def read_config(
     tag = settings.pop("estimator", TSMapEstimator.tag)
     if tag != TSMapEstimator.tag:
         raise InputError(f"{filename}: settings of {tag}; expected those of {TSMapEstimator.tag}.")
-    unknown = sorted(map(str, set(settings) - set(CONFIG_PARAMETERS)))
+    known = [name for name, row in TSMapEstimator.table.items() if row.in_files]
+    unknown = sorted(map(str, set(settings) - set(known)))
     if unknown:
-        known = choices(unknown[0], CONFIG_PARAMETERS)
-        raise InputError(f"{filename}: no setting {', '.join(map(short, unknown[:9]))}{known}")
+        names = ", ".join(map(short, unknown[:9]))
+        raise InputError(f"{filename}: no setting {names}{choices(unknown[0], known)}")
     model, load = settings.get("model"), _beside(filename, outside)
     if isinstance(model, list):
         settings["model"] = [model_from_dict(component, load) for component in model]

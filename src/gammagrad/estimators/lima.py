@@ -198,9 +198,9 @@ def lima_maps(
 
 def _checked_geom(counts: Any) -> WcsGeom:
     if not isinstance(counts, Map):
-        raise InputTypeError(f"counts: expected a Map, got a {type(counts).__name__}.")
+        raise InputTypeError(f": expected a Map, got a {type(counts).__name__}.", "counts")
     if not isinstance(counts.geom, WcsGeom):
-        raise InputError("counts: expected a map with pixels on the sky.")
+        raise InputError(": expected a map with pixels on the sky.", "counts")
     return counts.geom
 
 
@@ -220,14 +220,14 @@ def _values(m: Any, name: str, geom: WcsGeom) -> Floats:
     elif isinstance(m, Map):
         is_image = is_acceptance and m.geom == geom.to_image()
         if not is_image and (difference := geom.difference(m.geom)):
-            raise InputError(f"{name}: expected the geometry of counts, but {difference}.")
+            raise InputError(f": expected the geometry of counts, but {difference}.", name)
         if not is_acceptance and without_count_units(m.unit) != u.dimensionless_unscaled:
-            raise InputError(f"{name}: expected counts per pixel, got a map in {m.unit}.")
+            raise InputError(f": expected counts per pixel, got a map in {m.unit}.", name)
         data = m.data.astype(float)
     else:
-        raise InputTypeError(f"{name}: expected a Map, got a {type(m).__name__}.")
+        raise InputTypeError(f": expected a Map, got a {type(m).__name__}.", name)
     if np.any(data < 0):
-        raise InputError(f"{name}: expected numbers >= 0, got {np.nanmin(data)}.")
+        raise InputError(f": expected numbers >= 0, got {np.nanmin(data)}.", name)
     return np.broadcast_to(data, geom.data_shape)
 
 
@@ -242,9 +242,9 @@ def _used(
     if mask is None:
         return np.asarray(use)
     if not isinstance(mask, Map):
-        raise InputTypeError(f"mask: expected a Map, got a {type(mask).__name__}.")
+        raise InputTypeError(f": expected a Map, got a {type(mask).__name__}.", "mask")
     if mask.geom != geom.to_image() and (difference := geom.difference(mask.geom)):
-        raise InputError(f"mask: expected the geometry of counts, but {difference}.")
+        raise InputError(f": expected the geometry of counts, but {difference}.", "mask")
     return np.asarray(use & mask.data.astype(bool) & np.isfinite(mask.data))
 
 

@@ -12,7 +12,7 @@ from gammagrad.evaluate.predict import (
     template_totals,
 )
 from gammagrad.evaluate.reference import reference_model
-from gammagrad.evaluate.sampling import check_sampling
+from gammagrad.evaluate.sampling import SAMPLINGS, check_sampling
 from gammagrad.evaluate.source_response import SourceResponse, source_response
 from gammagrad.evaluate.source_window import SourceWindow, source_window
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Window, prepare
@@ -20,6 +20,7 @@ from gammagrad.evaluate.window_group import WindowGroup, group_windows
 
 __all__ = [
     "CUTOUT_MARGIN",
+    "SAMPLINGS",
     "KernelEstimate",
     "SourceResponse",
     "SourceWindow",

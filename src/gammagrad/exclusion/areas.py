@@ -74,8 +74,9 @@ def in_regions(geom: WcsGeom, regions: list[Any], point_radius: float | None = N
     for region in regions:
         if not isinstance(region, package.Region):
             raise InputTypeError(
-                "regions: expected the name of a region file or regions of the package regions, "
-                f"got {short(region)}."
+                ": expected the name of a region file or regions of the package regions, "
+                f"got {short(region)}.",
+                "regions",
             )
         target = inside if region.meta.get("include", True) else outside
         target |= _in_region(geom, region, point_radius, package)
@@ -94,7 +95,9 @@ def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: 
         return np.zeros(geom.shape_image, bool)
     if isinstance(region, package.PointSkyRegion | package.PointPixelRegion):
         if point_radius is None:
-            raise InputError('regions: points have no area; give them a radius, such as "0.2 deg".')
+            raise InputError(
+                ': points have no area; give them a radius, such as "0.2 deg".', "regions"
+            )
         centre = region.center
         if isinstance(region, package.PointPixelRegion):
             centre = geom.pix_to_sky(centre.x, centre.y)
@@ -129,8 +132,9 @@ def _check_numbers(region: Any) -> None:
             numbers = [getattr(value, "value", value)]
         if not all(np.all(np.isfinite(number)) for number in numbers):
             raise InputError(
-                f"regions: the {name} of a {type(region).__name__} is not a finite number; "
-                "expected one, as nothing lies inside of such a region."
+                f": the {name} of a {type(region).__name__} is not a finite number; "
+                "expected one, as nothing lies inside of such a region.",
+                "regions",
             )
 
 

@@ -91,7 +91,7 @@ def exclusion_mask(
     if not isinstance(geom, WcsGeom):
         raise InputTypeError(f"geom: expected the geometry of a map, got a {type(geom).__name__}.")
     if radius is not None and regions is None and table is None:
-        raise InputError("radius: expected a table or regions that it belongs to; got neither.")
+        raise InputError(": expected a table or regions that it belongs to; got neither.", "radius")
     excluded = np.zeros(geom.shape_image, bool)
     for position, radii in circle_list(geom, circles if circles is not None else ()):
         excluded |= in_circles(geom, position, radii)
@@ -138,7 +138,9 @@ def _point_radius(radius: Any, table: Any) -> float | None:
             return None
         raise
     if not isinstance(value, float) or not 0 <= value < np.inf:
-        raise InputError(f'radius: expected an angle >= 0, such as "0.2 deg", got {short(radius)}.')
+        raise InputError(
+            f': expected an angle >= 0, such as "0.2 deg", got {short(radius)}.', "radius"
+        )
     return value
 
 
@@ -194,12 +196,13 @@ def _excluded(mask: object) -> tuple[WcsGeom, NDArray[np.bool_]]:
     """Return the geometry of an image, and which of its pixels are excluded."""
     if not isinstance(mask, Map) or not isinstance(mask.geom, WcsGeom) or not mask.is_mask:
         what = f"data of type {mask.data.dtype}" if isinstance(mask, Map) else type(mask).__name__
-        raise InputError(f"mask: expected a boolean map of the sky, got {what}.")
+        raise InputError(f": expected a boolean map of the sky, got {what}.", "mask")
     planes = mask.data.reshape(-1, *mask.geom.shape_image)
     if np.any(planes != planes[0]):
         raise InputError(
-            "mask: it differs between energy bins, which regions cannot say; write one image of "
-            "it, such as mask.image(0), or mask.reduce_over_axes(np.logical_and)."
+            ": it differs between energy bins, which regions cannot say; write one image of "
+            "it, such as mask.image(0), or mask.reduce_over_axes(np.logical_and).",
+            "mask",
         )
     return mask.geom, ~planes[0]
 

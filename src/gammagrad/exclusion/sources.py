@@ -44,16 +44,17 @@ def circle_list(geom: WcsGeom, circles: Any) -> Iterable[Circles]:
     for circle in circles:
         if not isinstance(circle, tuple | list) or len(circle) not in (2, 3):
             raise InputError(
-                "circles: expected (position, radius) or (longitude, latitude, radius), got "
-                f"{short(circle)}."
+                ": expected (position, radius) or (longitude, latitude, radius), got "
+                f"{short(circle)}.",
+                "circles",
             )
         *where, radius = circle
         try:
             position = geom.position(where[0] if len(where) == 1 else tuple(where))
         except TypeError as error:
             raise InputError(
-                "circles: expected a SkyCoord or a longitude and a latitude, got "
-                f"{short(where[0])}."
+                f": expected a SkyCoord or a longitude and a latitude, got {short(where[0])}.",
+                "circles",
             ) from error
         position = position.reshape(-1)
         radii = np.broadcast_to(_radii(radius, "circles"), position.shape)
@@ -75,15 +76,16 @@ def _positions(table: Table, geom: WcsGeom, name: str) -> SkyCoord:
     if not found:
         known = ", ".join(f"{a}/{b}" for a, b, _ in _POSITIONS)
         raise InputError(
-            f"{name}: no columns with positions; expected one of {known}, got "
-            f"{', '.join(table.colnames)}."
+            f": no columns with positions; expected one of {known}, got "
+            f"{', '.join(table.colnames)}.",
+            name,
         )
     lon, lat, frame = found[0]
     hours = u.hourangle if frame in ("icrs", "fk5") else u.deg
     lons = _angles(table[columns[lon]], hours, name)
     lats = _angles(table[columns[lat]], u.deg, name)
     if np.any(np.abs(lats) > 90):
-        raise InputError(f"{name}: column {columns[lat]} has latitudes beyond 90 deg.")
+        raise InputError(f": column {columns[lat]} has latitudes beyond 90 deg.", name)
     if frame is None:
         return geom.position((lons, lats))
     return SkyCoord(lons, lats, unit="deg", frame=frame)
@@ -96,11 +98,12 @@ def _angles(column: Any, text_unit: u.UnitBase, name: str) -> Floats:
         try:
             values = Angle([str(text) for text in column], text_unit)
         except (ValueError, u.UnitsError) as error:
-            raise InputError(f"{name}: column {column.name} has no angles ({error}).") from error
+            raise InputError(f": column {column.name} has no angles ({error}).", name) from error
         if text_unit == u.hourangle and np.any(np.abs(values.deg) > 360):
             raise InputError(
-                f"{name}: column {column.name} has texts beyond 24 hours; for degrees make it a "
-                "column of numbers, or write a d behind each."
+                f": column {column.name} has texts beyond 24 hours; for degrees make it a "
+                "column of numbers, or write a d behind each.",
+                name,
             )
     return _numbers(values, getattr(column, "name", "") or column.info.name, name)
 
@@ -115,12 +118,12 @@ def _numbers(column: Any, title: str, name: str) -> Floats:
         try:
             values = to_value(u.Quantity(filled, unit), "deg", f"{name}: column {title}")
         except TypeError as error:
-            raise InputError(f"{name}: column {title} has the unit {unit}, no angle.") from error
+            raise InputError(f": column {title} has the unit {unit}, no angle.", name) from error
     values = np.atleast_1d(np.asarray(values, dtype=float))
     if missing := int(np.sum(~np.isfinite(values))):
         raise InputError(
-            f"{name}: column {title} has no value in {missing} of {len(values)} rows; leave these "
-            "out."
+            f": column {title} has no value in {missing} of {len(values)} rows; leave these out.",
+            name,
         )
     return values
 
@@ -131,8 +134,9 @@ def _table_radii(table: Table, radius: Any, name: str) -> Floats:
         found = [title for title in table.colnames if title.lower() in _RADII]
         if not found:
             raise InputError(
-                f"{name}: no column {_RADII[0]}; give radius, an angle for all sources or the name "
-                f"of one of the columns {', '.join(table.colnames)}."
+                f": no column {_RADII[0]}; give radius, an angle for all sources or the name "
+                f"of one of the columns {', '.join(table.colnames)}.",
+                name,
             )
         column = found[0]
     if column is not None:
@@ -146,5 +150,5 @@ def _radii(value: Any, name: str) -> Any:
     if not isinstance(radii, float | np.ndarray) or not np.all(
         np.isfinite(radii) & (np.asarray(radii) >= 0)
     ):
-        raise InputError(f'{name}: expected radii >= 0, such as "0.2 deg", got {short(value)}.')
+        raise InputError(f': expected radii >= 0, such as "0.2 deg", got {short(value)}.', name)
     return radii

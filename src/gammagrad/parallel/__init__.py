@@ -62,8 +62,9 @@ def check_n_jobs(value: Any, name: str = "n_jobs") -> int:
     """Return a number of processes."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise InputError(
-            f"{name} is {short(value)}; expected a whole number of at least 1 (1 is one process, "
-            "which uses every core)."
+            f" is {short(value)}; expected a whole number of at least 1 (1 is one process, "
+            "which uses every core).",
+            name,
         )
     return int(value)
 
@@ -72,8 +73,9 @@ def check_backend(value: Any, name: str = "parallel_backend") -> str:
     """Return the name of what runs the processes."""
     if value not in BACKENDS:
         raise InputError(
-            f'{name} is {short(value)}; expected "multiprocessing" (processes on this machine) or '
-            '"ray" (a cluster).'
+            f' is {short(value)}; expected "multiprocessing" (processes on this machine) or '
+            '"ray" (a cluster).',
+            name,
         )
     return str(value)
 

@@ -1,7 +1,7 @@
 """The background estimator: counts in, background and exclusion mask out."""
 
+from gammagrad.estimators.kernel_background.checks import SourceKernelWarning
 from gammagrad.estimators.kernel_background.estimator import KernelBackgroundEstimator
-from gammagrad.estimators.kernel_background.loop import BackgroundReport
-from gammagrad.estimators.kernel_background.settings import SourceKernelWarning
+from gammagrad.estimators.kernel_background.report import BackgroundReport
 
 __all__ = ["BackgroundReport", "KernelBackgroundEstimator", "SourceKernelWarning"]

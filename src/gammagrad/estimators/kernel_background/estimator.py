@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from dataclasses import KW_ONLY, field
+from typing import Any
 
 import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad.core.background import KernelBackground
+from gammagrad.core.background import MASK_UPDATES, SIGNIFICANCES, KernelBackground
 from gammagrad.errors import InputError, InputTypeError, short
+from gammagrad.estimators.kernel_background import checks
 from gammagrad.estimators.kernel_background.inputs import background_images, dilation_disc
-from gammagrad.estimators.kernel_background.loop import BackgroundLoop, BackgroundReport
-from gammagrad.estimators.kernel_background.settings import (
-    BACKGROUND_SETTINGS,
-    SourceKernelWarning,
-    check_background_setting,
-    check_thresholds,
-    is_zero_or_one,
-    plain_background_setting,
+from gammagrad.estimators.kernel_background.loop import BackgroundLoop
+from gammagrad.estimators.kernel_background.masked import Masked, without_masked
+from gammagrad.estimators.kernel_background.report import BackgroundReport
+from gammagrad.estimators.settings import (
+    REQUIRED,
+    Estimator,
+    Option,
+    Setting,
+    estimator,
+    flag,
+    number_or_text,
+    one_of,
 )
 from gammagrad.maps import Map, WcsGeom, middle, reach
 
-_RESULTS = ("images_stack", "report")
+# the group of options on the command line
+_MASK = "mask and iterations"
 
 
-class KernelBackgroundEstimator:
+@estimator
+class KernelBackgroundEstimator(Estimator):
     """Estimate the background of a counts image and exclude the sources in it, by iteration.
 
     One iteration
@@ -112,69 +119,63 @@ class KernelBackgroundEstimator:
     42.000
     """
 
-    tag: ClassVar[str] = "KernelBackgroundEstimator"
+    tag = "KernelBackgroundEstimator"
+    results = ("images_stack", "report")
 
-    kernel_src: NDArray[np.float64]
-    kernel_bkg: NDArray[np.float64]
-    significance_threshold: float
-    mask_dilation_radius: u.Quantity
-    keep_record: bool
-    threshold_low: float | None
-    mask_update: str
-    significance: str
-    images_stack: list[dict[str, Map]]
-    report: BackgroundReport | None
+    kernel_src: Setting[NDArray[np.float64]] = Setting(
+        REQUIRED, checks.source_kernel, "shape of a source, with a middle pixel"
+    )
+    kernel_bkg: Setting[NDArray[np.float64]] = Setting(
+        REQUIRED, checks.any_kernel, "kernel that averages the background, commonly a ring"
+    )
+    significance_threshold: Setting[float] = Setting(
+        5,
+        checks.threshold,
+        "significance from which on pixels are excluded (default: 5)",
+        option=Option("--threshold", _MASK, "SIGMA", "5", read=float),
+    )
+    mask_dilation_radius: Setting[u.Quantity] = Setting(
+        "0.02 deg",
+        checks.dilation_radius,
+        "radius of the disc by which the excluded region grows (default: 0.02 deg; below a pixel "
+        "it does not grow)",
+        option=Option("--dilation", _MASK, "ANGLE", "'0.1 deg'", read=number_or_text),
+        unit="deg",
+    )
+    keep_record: Setting[bool] = Setting(False, flag, "keep the maps of every iteration")
+    _: KW_ONLY
+    threshold_low: Setting[float | None] = Setting(
+        None,
+        checks.threshold,
+        "second, lower threshold for pixels connected to some above the first (default: none)",
+        option=Option("--threshold-low", _MASK, "SIGMA", "3", read=float),
+        may_be_none=True,
+    )
+    mask_update: Setting[str] = Setting(
+        "replace",
+        one_of(MASK_UPDATES),
+        "replace: make the mask anew in each iteration (default); grow: never take a pixel back, "
+        "which always ends",
+        option=Option("--mask-update", _MASK),
+        values=MASK_UPDATES,
+    )
+    significance: Setting[str] = Setting(
+        "lima",
+        one_of(SIGNIFICANCES),
+        "lima: Li and Ma (default); cash: fit of a norm",
+        option=Option("--significance", _MASK),
+        values=SIGNIFICANCES,
+    )
 
-    def __init__(
-        self,
-        kernel_src: Any,
-        kernel_bkg: Any,
-        significance_threshold: float = 5,
-        mask_dilation_radius: Any = "0.02 deg",
-        keep_record: bool = False,
-        *,
-        threshold_low: float | None = None,
-        mask_update: str = "replace",
-        significance: str = "lima",
-    ) -> None:
-        self.kernel_src = kernel_src
-        self.kernel_bkg = kernel_bkg
-        self.significance_threshold = significance_threshold
-        self.mask_dilation_radius = mask_dilation_radius
-        self.keep_record = keep_record
-        self.threshold_low = threshold_low
-        self.mask_update = mask_update
-        self.significance = significance
-        self.images_stack = []
-        self.report = None
-        check_thresholds(self.significance_threshold, self.threshold_low)
+    images_stack: list[dict[str, Map]] = field(default_factory=list, init=False)
+    report: BackgroundReport | None = field(default=None, init=False)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _RESULTS:
-            value = check_background_setting(name, value)
-        object.__setattr__(self, name, value)
+    def __post_init__(self) -> None:
+        checks.check_thresholds(self.significance_threshold, self.threshold_low)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Every setting by name, as text, numbers and lists: what a file of settings can hold.
-
-        ``KernelBackgroundEstimator(**estimator.settings)`` is an estimator with the same.
-        """
-        return {name: plain_background_setting(getattr(self, name)) for name in BACKGROUND_SETTINGS}
-
-    def copy(self) -> Self:
-        """Return an estimator with the same settings, independent of this one, and no results.
-
-        Returns
-        -------
-        KernelBackgroundEstimator
-            The copy.
-        """
-        return type(self)(**{n: copy.deepcopy(getattr(self, n)) for n in BACKGROUND_SETTINGS})
-
-    def __repr__(self) -> str:
-        rows = [f"  {name:<24}: {_short(getattr(self, name))}" for name in BACKGROUND_SETTINGS]
-        return "\n".join([self.tag, "-" * len(self.tag), "", *rows])
+    def _printed(self) -> dict[str, Any]:
+        """Return the settings for people to read: a kernel by its size."""
+        return {name: _short(getattr(self, name)) for name in self.table}
 
     def run(
         self, images: Mapping[str, Map], niter_min: int = 2, niter_max: int = 10
@@ -198,12 +199,15 @@ class KernelBackgroundEstimator:
               background is then the acceptance times the ratio of kept counts to kept acceptance
               under the background kernel. Without it, it is their mean, which is biased where
               the acceptance is curved.
+            - "mask": bins to use, an image or as the counts, true or 1 where used. A pixel that is
+              used at some energies only takes part in the sum with these; an acceptance then
+              compares like with like.
             - "significance", as in a result, is not used.
         niter_min
             The loop ends after the iteration with zero-based number ``idx`` if that left the mask
             exactly as it was and ``idx >= niter_min``.
         niter_max
-            Largest number of iterations; goes before `niter_min`. With 0 the result is the start.
+            Largest number of iterations; takes precedence over `niter_min`. With 0 the result is the start.
 
         Returns
         -------
@@ -230,13 +234,14 @@ class KernelBackgroundEstimator:
             If the source kernel has values other than 0 and 1 and `significance` is "lima".
         """
         bounds = _count(niter_min, "niter_min"), _count(niter_max, "niter_max")
-        loop = self._loop(images)
+        masked = without_masked(images)
+        loop = self._loop(masked.images)
         self.images_stack = []
         if not self.keep_record:
-            return self._finish(loop, loop.run(*bounds))
+            return self._finish(loop, loop.run(*bounds), masked)
         result = loop.run_recorded(*bounds)
         records = [loop.record(result, index) for index in range(int(result.niter))]
-        last = self._finish(loop, result)
+        last = self._finish(loop, result, masked)
         self.images_stack = [*records, last]
         return {name: image.copy() for name, image in last.items()}
 
@@ -263,17 +268,25 @@ class KernelBackgroundEstimator:
         SourceKernelWarning
             As in `run`.
         """
-        loop = self._loop(images)
-        return self._finish(loop, loop.run(0, 1))
+        masked = without_masked(images)
+        loop = self._loop(masked.images)
+        return self._finish(loop, loop.run(0, 1), masked)
 
-    def _finish(self, loop: BackgroundLoop, result: KernelBackground) -> dict[str, Map]:
+    def _finish(
+        self, loop: BackgroundLoop, result: KernelBackground, masked: Masked
+    ) -> dict[str, Map]:
         """Keep the report of a run, and return its maps."""
         self.report = loop.report(result)
-        return loop.maps(result)
+        maps = loop.maps(result)
+        if masked.bins is not None:
+            # of its own energy bins a pixel has the background where they are used only
+            own = self._loop({**masked.bins, "exclusion": maps["exclusion"]})
+            maps["background"].data = own.maps(own.run(0, 0))["background"].data
+        return maps
 
     def _loop(self, images: Mapping[str, Map]) -> BackgroundLoop:
         """Check images and settings, and bring them together."""
-        check_thresholds(self.significance_threshold, self.threshold_low)
+        checks.check_thresholds(self.significance_threshold, self.threshold_low)
         arrays = background_images(images)
         geom = images["counts"].geom
         self._warn_of_kernel()
@@ -298,9 +311,10 @@ class KernelBackgroundEstimator:
         kernel: NDArray[np.float64] = getattr(self, name)
         if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
             raise InputError(
-                f"{name}: expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
+                f": expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
                 f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}; take a smaller one, or "
-                "Map.pad the counts with NaN, which has no weight."
+                "Map.pad the counts with NaN, which has no weight.",
+                name,
             )
         return kernel
 
@@ -311,32 +325,24 @@ class KernelBackgroundEstimator:
         pixels = float(reach(geom, middle(geom), radius).min())
         if pixels >= max(rows, cols):
             raise InputError(
-                f"mask_dilation_radius: expected a radius within the map of {rows} x {cols} "
+                f": expected a radius within the map of {rows} x {cols} "
                 f"pixels, got {self.mask_dilation_radius}, which are {pixels:.4g} pixels of "
-                f"{radius / pixels:.4g} deg."
+                f"{radius / pixels:.4g} deg.",
+                "mask_dilation_radius",
             )
         return dilation_disc(geom, radius)
 
     def _warn_of_kernel(self) -> None:
-        if self.significance == "lima" and not is_zero_or_one(self.kernel_src):
+        if self.significance == "lima" and not checks.is_zero_or_one(self.kernel_src):
             warnings.warn(
                 "kernel_src has values other than 0 and 1 (when scaled to a maximum of 1), so the "
                 "sums under it are no Poisson counts: their significances after Li and Ma are not "
                 "in standard deviations, and the threshold does not mean what it says. Pass "
                 'significance="cash", which holds for any kernel, or a kernel such as '
                 "Tophat2DKernel.",
-                SourceKernelWarning,
+                checks.SourceKernelWarning,
                 stacklevel=4,
             )
-
-
-def _short(value: Any) -> Any:
-    """Return a setting for people to read: a kernel by its size."""
-    if not isinstance(value, np.ndarray) or value.ndim != 2:
-        return value
-    rows, cols = value.shape
-    kind = "0 and 1" if is_zero_or_one(value) else "of any values"
-    return f"{rows} x {cols} pixels, {kind}"
 
 
 def _count(value: Any, name: str) -> int:
@@ -344,7 +350,16 @@ def _count(value: Any, name: str) -> int:
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise InputTypeError(f"{name}: expected a whole number, got {short(value)}.") from error
+        raise InputTypeError(f": expected a whole number, got {short(value)}.", name) from error
     if number < 0:
-        raise InputError(f"{name}: expected a number >= 0, got {number}.")
+        raise InputError(f": expected a number >= 0, got {number}.", name)
     return min(number, np.iinfo(np.int32).max)
+
+
+def _short(value: Any) -> Any:
+    """Return a setting for people to read: a kernel by its size."""
+    if not isinstance(value, np.ndarray) or value.ndim != 2:
+        return value
+    rows, cols = value.shape
+    kind = "0 and 1" if checks.is_zero_or_one(value) else "of any values"
+    return f"{rows} x {cols} pixels, {kind}"

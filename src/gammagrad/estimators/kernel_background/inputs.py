@@ -78,25 +78,28 @@ def _checked_counts(images: Mapping[str, Map]) -> Map:
         elif isinstance(images, Map):
             hint = ' Pass {"counts": counts}.'
         raise InputError(
-            'images: expected a dict of maps with "counts" (and optionally "background", '
-            f'"exclusion" and "acceptance"), got {got or "an empty one"}.{hint}'
+            ': expected a dict of maps with "counts" (and optionally "background", '
+            f'"exclusion" and "acceptance"), got {got or "an empty one"}.{hint}',
+            "images",
         )
     if unknown := sorted(set(map(str, images)) - set(_NAMES)):
-        raise InputError(f"images: {', '.join(unknown)} unknown; expected {', '.join(_NAMES)}.")
+        raise InputError(f": {', '.join(unknown)} unknown; expected {', '.join(_NAMES)}.", "images")
     for name, image in images.items():
         if not isinstance(image, Map):
             raise InputTypeError(
-                f"images: {name} is a {type(image).__name__}, expected a Map; an array becomes "
-                "one with Map(geom, array)."
+                f": {name} is a {type(image).__name__}, expected a Map; an array becomes "
+                "one with Map(geom, array).",
+                "images",
             )
     counts = images["counts"]
     if not isinstance(counts.geom, WcsGeom):
-        raise InputError("counts: expected an image of the sky, got a map without sky pixels.")
+        raise InputError(": expected an image of the sky, got a map without sky pixels.", "counts")
     if len(counts.geom.axes) > 1:
         raise InputError(
-            f"counts: expected an image or one axis of energies, got axes "
+            f": expected an image or one axis of energies, got axes "
             f"{', '.join(counts.geom.axes.names)}; sum over the others first, with "
-            "counts.sum_over_axes([...])."
+            "counts.sum_over_axes([...]).",
+            "counts",
         )
     return counts
 
@@ -107,15 +110,16 @@ def _check_geometry(name: str, image: Map, counts: Map) -> None:
     if not difference:
         if name == "exclusion" and image.data.size > np.prod(counts.geom.shape_image):
             raise InputError(
-                "exclusion: expected an image, since one mask goes for all energies, got "
+                ": expected an image, since one mask goes for all energies, got "
                 f"{len(_cube(image))} bins; make one with "
-                "exclusion.reduce_over_axes(np.logical_and)."
+                "exclusion.reduce_over_axes(np.logical_and).",
+                "exclusion",
             )
         return
     if name in ("exclusion", "acceptance") and image.geom.is_image:
         difference = counts.geom.to_image().difference(image.geom)
     if difference:
-        raise InputError(f"{name}: expected the geometry of counts, but {difference}.")
+        raise InputError(f": expected the geometry of counts, but {difference}.", name)
 
 
 def _check_values(name: str, image: Map) -> None:
@@ -123,26 +127,29 @@ def _check_values(name: str, image: Map) -> None:
     if name == "exclusion":
         if not np.all((values == 0) | (values == 1)):
             raise InputError(
-                "exclusion: expected booleans, or 1 (kept) and 0 (excluded), got "
-                f"{values[(values != 0) & (values != 1)][0]}."
+                ": expected booleans, or 1 (kept) and 0 (excluded), got "
+                f"{values[(values != 0) & (values != 1)][0]}.",
+                "exclusion",
             )
         return
     if name == "acceptance":
         if np.any(values < 0) or not np.any(np.isfinite(values) & (values > 0)):
             raise InputError(
-                "acceptance: expected numbers >= 0, not all of them 0, got values between "
-                f"{np.nanmin(values)} and {np.nanmax(values)}; where nothing is seen it is 0."
+                ": expected numbers >= 0, not all of them 0, got values between "
+                f"{np.nanmin(values)} and {np.nanmax(values)}; where nothing is seen it is 0.",
+                "acceptance",
             )
         return
     if without_count_units(image.unit) != u.dimensionless_unscaled:
-        raise InputError(f"{name}: expected counts per pixel, got a map in {image.unit}.")
+        raise InputError(f": expected counts per pixel, got a map in {image.unit}.", name)
     if np.any(values < 0):
         raise InputError(
-            f"{name}: expected numbers >= 0, got {np.nanmin(values)}; where it is unknown, NaN "
-            "leaves a pixel out."
+            f": expected numbers >= 0, got {np.nanmin(values)}; where it is unknown, NaN "
+            "leaves a pixel out.",
+            name,
         )
     if name == "counts" and not np.any(np.isfinite(values)):
-        raise InputError("counts: expected finite numbers, got none.")
+        raise InputError(": expected finite numbers, got none.", "counts")
 
 
 # A centre that lies on the edge of the disc but for the rounding of a quotient is inside.

@@ -22,19 +22,6 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 _MULTIPLE = 8
 
 
-def check_downsampling_factor(value: Any) -> int | None:
-    """Return the factor by which pixels are merged, or None."""
-    if value is None:
-        return None
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1 or (value > 1 and value % 2):
-        raise InputError(
-            f"downsampling_factor is {short(value)}; expected an even number such as 2 or 4, or "
-            "None to fit every pixel."
-        )
-    return None if value == 1 else int(value)
-
-
 class CoarseGrid(NamedTuple):
     """Blocks of pixels on which a map is fitted."""
 

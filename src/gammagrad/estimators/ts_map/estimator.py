@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 
-from gammagrad.core.norm import parse_selection
+from gammagrad.core.norm import N_SWEEPS, FitOptions, parse_selection
 from gammagrad.dataset import MapDataset, union_of_times
-from gammagrad.errors import InputTypeError
+from gammagrad.errors import InputError
+from gammagrad.estimators.ts_map.collect import Collector
 from gammagrad.estimators.ts_map.groups import (
     FITTED_MAPS,
     OPTIONAL_MAPS,
+    FitSettings,
     as_maps,
     energy_groups,
     fit_groups,
     only_at,
     scanned_fluxes,
 )
+from gammagrad.estimators.ts_map.input_maps import default_flux, default_mask, fit_input_maps
+from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.estimators.ts_map.joint import JointInputs, as_datasets, share_groups
 from gammagrad.estimators.ts_map.positions import positions_mask
-from gammagrad.estimators.ts_map.run_parts import RunParts
-from gammagrad.estimators.ts_map.settings import CONFIG_PARAMETERS
+from gammagrad.estimators.ts_map.scan_norms import scan_values
+from gammagrad.estimators.ts_map.table import TSMapSettings
 from gammagrad.evaluate import reference_model
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps import Map, warn_if_uneven
-from gammagrad.models import Models, SkyModel, default_kernel_model
+from gammagrad.models import Models, SkyModel
+from gammagrad.parallel import resolve_jobs
 from gammagrad.progress import progress_bar
 
 
-class TSMapEstimator(RunParts):
+class TSMapEstimator(TSMapSettings):
     """Test-statistic map: is there a source, how bright, how sure, at every position.
 
     At each pixel the norm of `model`, placed there, is fitted to the counts of one dataset, or of
@@ -153,57 +157,6 @@ class TSMapEstimator(RunParts):
 
     tag = "TSMapEstimator"
 
-    energy_edges: u.Quantity | str | None
-    show_progress: bool | None
-
-    def __init__(
-        self,
-        model: SkyModel | Sequence[SkyModel] | Models | None = None,
-        kernel_width: Any = None,
-        downsampling_factor: int | None = None,
-        n_sigma: float = 1,
-        n_sigma_ul: float = 2,
-        threshold: float | None = None,
-        rtol: float = 0.01,
-        selection_optional: Any = None,
-        energy_edges: Any = None,
-        sum_over_energy_groups: bool = True,
-        n_jobs: int | None = None,
-        parallel_backend: str | None = None,
-        norm: Any = None,
-        max_niter: int = 100,
-        *,
-        n_sigma_sensitivity: float = 5,
-        norm_min: float | None = None,
-        gamma_min: float = 0,
-        bkg_syst_fraction: float = 0,
-        background_floor: float | None = None,
-        kernel_containment: float | None = None,
-        renormalise: bool = True,
-        kernel_weighting: str = "counts",
-        kernel_sampling: str = "fine",
-        memory: Any = None,
-        kernel_model: SkyModel | Sequence[SkyModel] | Models | None = None,
-        show_progress: bool | None = None,
-    ) -> None:
-        given = dict(locals())
-        if model is not None and kernel_model is not None:
-            raise InputTypeError(
-                "model and kernel_model are two names of one thing; pass one of them."
-            )
-        model = kernel_model if model is None else model
-        # which setting it makes Models of a list
-        chosen: Any = default_kernel_model() if model is None else model
-        self.model = chosen
-        for name in (*CONFIG_PARAMETERS, "show_progress"):
-            if name != "model":
-                setattr(self, name, given[name])
-
-    @property
-    def kernel_model(self) -> SkyModel | Models:
-        """Another name of `model`."""
-        return self.model
-
     @property
     def selection_all(self) -> list[str]:
         """Names of the maps that a run computes."""
@@ -281,7 +234,7 @@ class TSMapEstimator(RunParts):
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
         settings = self._fit_settings
-        by_model, grid = self._all_inputs(found)
+        by_model, grid = self._collector.inputs(found)
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
         results = {}
         with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
@@ -295,6 +248,162 @@ class TSMapEstimator(RunParts):
                     arrays = only_at(wanted, grid.upsampled(arrays))
                 results[model.name] = self._result(found, model, joint, arrays, wanted)
         return HypothesisMaps(results) if isinstance(self.model, Models) else results[model.name]
+
+    def estimate_kernel(self, dataset: MapDataset) -> Map:
+        """Fold the model with the response at the map's centre, or where exposure is nearest.
+
+        Parameters
+        ----------
+        dataset
+            Exposure, point spread function, energy dispersion and geometry.
+
+        Returns
+        -------
+        Map
+            The kernel; its sum in each reconstructed energy bin is 1, or with
+            ``renormalise=False`` the part of the source that it holds.
+
+        Raises
+        ------
+        ValueError
+            If there is no exposure anywhere, or several models are to be tested.
+        """
+        return self._collector.kernel(dataset, self._only_model).kernel
+
+    @staticmethod
+    def estimate_mask_default(dataset: MapDataset) -> Map:
+        """Return the bins that enter a fit: inside both masks, with a finite prediction.
+
+        Parameters
+        ----------
+        dataset
+            The dataset.
+
+        Returns
+        -------
+        Map
+            Mask with the axes of the counts.
+        """
+        return default_mask(dataset)
+
+    def estimate_pad_width(self, dataset: MapDataset, kernel: Map | None = None) -> tuple[int, int]:
+        """Return half the kernel's size: how far beyond the map a kernel at its edge reaches.
+
+        Parameters
+        ----------
+        dataset
+            The dataset.
+        kernel
+            Its kernel, if known already.
+
+        Returns
+        -------
+        tuple of int
+            Pixels along rows and columns. `run` needs no padding: what lies outside the map has
+            no weight.
+        """
+        shape = (self.estimate_kernel(dataset) if kernel is None else kernel).data.shape
+        return shape[-2] // 2, shape[-1] // 2
+
+    def estimate_fit_input_maps(self, dataset: MapDataset) -> dict[str, Map | None]:
+        """Return the maps that enter the fit of a dataset taken as one energy group.
+
+        Parameters
+        ----------
+        dataset
+            The dataset.
+
+        Returns
+        -------
+        dict of str to Map
+            counts, background, exposure (counts that the reference spectrum would give), norm
+            (the matched filter's guess), mask, weights and kernel. Weights are applied to counts,
+            background and exposure, and these are summed if the estimator sums; otherwise weights
+            is None.
+        """
+        return fit_input_maps(dataset, self._inputs(dataset), self.sum_over_energy_groups)
+
+    def estimate_flux_default(
+        self, dataset: MapDataset, kernel: Map | None = None, exposure: Map | None = None
+    ) -> Map:
+        """Guess the flux at every pixel with a matched filter, averaged over energies.
+
+        Parameters
+        ----------
+        dataset
+            The dataset.
+        kernel
+            Its kernel, if known already.
+        exposure
+            Exposure in reconstructed energy, in an area times time unit; default: that of the
+            model's spectrum.
+
+        Returns
+        -------
+        Map
+            Integral flux in cm-2 s-1, one image. Bins outside the masks do not enter; zero where
+            there is no exposure.
+        """
+        kernel = self.estimate_kernel(dataset) if kernel is None else kernel
+        return default_flux(dataset, self._only_model, kernel, exposure)
+
+    @property
+    def _models(self) -> tuple[SkyModel, ...]:
+        """The models to test: one or more."""
+        return tuple(self.model) if isinstance(self.model, Models) else (self.model,)
+
+    @property
+    def _only_model(self) -> SkyModel:
+        """The model to test, where there may be but one."""
+        if isinstance(self.model, Models):
+            raise InputError(
+                f"model has several models ({', '.join(self.model.names)}), which only run takes; "
+                "set estimator.model to one of them for this."
+            )
+        return self.model
+
+    @property
+    def _fit_settings(self) -> FitSettings:
+        """What the fit of an energy group depends on, frozen."""
+        # the list may have been changed in place
+        selection = parse_selection(self.selection_optional)
+        return FitSettings(
+            sum_energies=self.sum_over_energy_groups,
+            kernel_weighting=self.kernel_weighting,
+            n_sweeps=min(self.max_niter, N_SWEEPS),
+            options=FitOptions(
+                n_sigma=float(self.n_sigma),
+                n_sigma_ul=float(self.n_sigma_ul),
+                n_sigma_sensitivity=float(self.n_sigma_sensitivity),
+                norm_min=float("-inf") if self.norm_min is None else float(self.norm_min),
+                rtol=float(self.rtol),
+                gamma_min=float(self.gamma_min),
+                bkg_syst_fraction=float(self.bkg_syst_fraction),
+            ),
+            selection=selection,
+            scan_values=scan_values(self.norm) if "stat_scan" in selection else None,
+            threshold=self.threshold,
+            jobs=resolve_jobs(self.n_jobs, self.parallel_backend),
+            memory=self.memory,
+        )
+
+    @property
+    def _collector(self) -> Collector:
+        """What makes arrays of datasets."""
+        return Collector(
+            models=self._models,
+            kernel_width=self.kernel_width,
+            containment=self.kernel_containment,
+            renormalise=self.renormalise,
+            sampling=self.kernel_sampling,
+            background_floor=self.background_floor,
+            downsampling_factor=self.downsampling_factor,
+        )
+
+    def _inputs(self, dataset: MapDataset) -> FitInputs:
+        """Collect the arrays of a dataset for the one model."""
+        collect = self._collector
+        return collect.arrays(dataset, self._only_model, collect.kernel(dataset, self._only_model))
 
     def _result(
         self,

@@ -18,12 +18,10 @@ def check_hypothesis(value: Any, name: str = "model") -> SkyModel:
     """Return a model that can be tested, or say why it cannot."""
     if not isinstance(value, SkyModel):
         raise InputTypeError(
-            f"{name} is a {type(value).__name__}; expected a SkyModel to test, or a list of them."
+            f" is a {type(value).__name__}; expected a SkyModel to test, or a list of them.", name
         )
     if value.spatial_model is None:
-        raise InputError(
-            f"{name} has no spatial model; pass one, PointSpatialModel() for instance."
-        )
+        raise InputError(" has no spatial model; pass one, PointSpatialModel() for instance.", name)
     return value
 
 
@@ -31,7 +29,7 @@ def as_hypotheses(models: Iterable[Any], name: str = "model") -> Models:
     """Return models to test, each with a name of its own."""
     found = [check_hypothesis(model, f"{name}[{i}]") for i, model in enumerate(models)]
     if not found:
-        raise InputError(f"{name} is an empty list; expected a SkyModel to test, or several.")
+        raise InputError(" is an empty list; expected a SkyModel to test, or several.", name)
     names: list[str] = []
     for model in found:
         stem = _label(model, found) if model.auto_named else model.name

@@ -101,11 +101,12 @@ def as_datasets(datasets: Any) -> list[MapDataset]:
     wrong = sorted({type(d).__name__ for d in found if not isinstance(d, MapDataset)})
     if wrong:
         raise InputTypeError(
-            f"datasets: expected a MapDataset or several, got {', '.join(wrong)}; "
-            "MapDataset.read(filename) reads one."
+            f": expected a MapDataset or several, got {', '.join(wrong)}; "
+            "MapDataset.read(filename) reads one.",
+            "datasets",
         )
     if not found:
-        raise InputError("datasets: expected a MapDataset or several, got an empty list.")
+        raise InputError(": expected a MapDataset or several, got an empty list.", "datasets")
     check_same_grid(found)
     return found
 

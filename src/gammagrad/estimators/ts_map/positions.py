@@ -23,8 +23,9 @@ def positions_mask(positions: Any, geom: WcsGeom) -> np.ndarray | None:
         difference = geom.to_image().difference(positions.geom.to_image())
         if difference:
             raise InputError(
-                f"positions: the mask does not have the pixels of the dataset: {difference}. "
-                "Make it on dataset.geom.to_image()."
+                f": the mask does not have the pixels of the dataset: {difference}. "
+                "Make it on dataset.geom.to_image().",
+                "positions",
             )
         mask = _any_energy(positions.data, geom)
     elif isinstance(positions, tuple):
@@ -32,7 +33,7 @@ def positions_mask(positions: Any, geom: WcsGeom) -> np.ndarray | None:
     else:
         mask = _any_energy(positions, geom)
     if not mask.any():
-        raise InputError("positions: no pixel is True; leave it None to fit all pixels.")
+        raise InputError(": no pixel is True; leave it None to fit all pixels.", "positions")
     return mask
 
 
@@ -44,23 +45,23 @@ def _any_energy(values: Any, geom: WcsGeom) -> np.ndarray:
     """Return a mask, any of its energies."""
     data = np.asarray(values)
     if data.dtype.kind not in "buif":
-        raise InputTypeError(f"positions: got {type(values).__name__}; {_expected(geom)}.")
+        raise InputTypeError(f": got {type(values).__name__}; {_expected(geom)}.", "positions")
     if data.shape[-2:] != geom.shape_image or data.ndim < 2:
-        raise InputError(f"positions: got an array of shape {data.shape}; {_expected(geom)}.")
+        raise InputError(f": got an array of shape {data.shape}; {_expected(geom)}.", "positions")
     if data.dtype.kind == "f" and np.isnan(data).any():
-        raise InputError("positions: the mask has NaN; expected True or False.")
+        raise InputError(": the mask has NaN; expected True or False.", "positions")
     return np.asarray((data != 0).reshape(-1, *geom.shape_image).any(axis=0))
 
 
 def _box(box: tuple[Any, ...], geom: WcsGeom) -> np.ndarray:
     """Return the pixels of a sky box."""
     if len(box) != 2 or not isinstance(box[0], SkyCoord):
-        raise InputTypeError(f"positions: got {box!r}; {_expected(geom)}.")
+        raise InputTypeError(f": got {box!r}; {_expected(geom)}.", "positions")
     try:
         _, (rows, cols) = geom.to_image().cutout_slices(*box)
         width = angle_pair(box[1], "width")
     except ValueError as error:
-        raise InputError(f"positions: {error}") from error
+        raise InputError(f": {error}", "positions") from error
     matrix = pixel_shape(geom, nearest_place(geom, box[0])).matrix
     if np.abs(matrix).min(axis=0).max() > _ALONG * np.abs(matrix).max():
         return _turned_box(box[0], width, geom)

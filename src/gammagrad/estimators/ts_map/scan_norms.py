@@ -66,9 +66,9 @@ def _checked(values: Any, name: str) -> Floats:
             raise TypeError
         numbers = np.asarray(to_value(values, "", name), dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputTypeError(f"{name} is {values!r}; {wanted}{remedy}.") from error
+        raise InputTypeError(f" is {values!r}; {wanted}{remedy}.", name) from error
     if not numbers.size or not np.all(np.isfinite(numbers)):
-        raise InputError(f"{name} is {values!r}; {wanted}{remedy}.")
+        raise InputError(f" is {values!r}; {wanted}{remedy}.", name)
     # minus zero is zero
     return np.unique(numbers) + 0.0
 
@@ -130,3 +130,8 @@ def _log_space(low: float, high: float, many: int) -> Floats:
     sides = (-1.0, ends[0], below), (1.0, ends[1], many - 1 - below)
     parts = [sign * np.geomspace(end, min(smallest, end), n) for sign, end, n in sides if n]
     return np.concatenate([np.zeros(1), *parts])
+
+
+def read_scan(text: str) -> dict[str, list[float]]:
+    """Return the norms of a text between commas."""
+    return {"scan_values": [float(part) for part in text.split(",")]}

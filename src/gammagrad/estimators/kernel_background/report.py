@@ -1,0 +1,82 @@
+"""How a background loop ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gammagrad.maps import Map
+
+
+@dataclass(frozen=True)
+class BackgroundReport:
+    """How the loop of `KernelBackgroundEstimator` ended.
+
+    Parameters
+    ----------
+    niter : int
+        Number of iterations done.
+    converged : bool
+        Whether the last one left the mask exactly as it was.
+    period : int
+        Length of the cycle that the masks went into, in iterations; 0 if none was found.
+    kept : Map
+        Image, true where no pixel under the background kernel is kept, so that the background has
+        the value it had before.
+    n_excluded : tuple of int
+        Number of excluded pixels: of the start and after each iteration if a record was kept,
+        otherwise at the end only.
+
+    Examples
+    --------
+    >>> kept = Map.create(npix=10, data=False)
+    >>> print(BackgroundReport(3, True, 0, kept, (11,)))
+    The mask stood still after 3 iterations; 11 of 100 pixels are excluded.
+    """
+
+    niter: int
+    converged: bool
+    period: int
+    kept: Map
+    n_excluded: tuple[int, ...]
+
+    @property
+    def n_kept(self) -> int:
+        """Number of pixels whose background is that of before."""
+        return int(self.kept.data.sum())
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the maps of a result say about it: niter, converged, period, n_kept and status."""
+        return {
+            "niter": self.niter,
+            "converged": self.converged,
+            "period": self.period,
+            "n_kept": self.n_kept,
+            "status": str(self),
+        }
+
+    def __str__(self) -> str:
+        size = f"{self.n_excluded[-1]} of {self.kept.data.size} pixels are excluded."
+        text = f"{self._end}; {size}"
+        if n_kept := self.n_kept:
+            pixels = "1 pixel" if n_kept == 1 else f"{n_kept} pixels"
+            text += (
+                f" At {pixels} nothing under the background kernel is kept, and the "
+                "background is that of before."
+            )
+        return text
+
+    @property
+    def _end(self) -> str:
+        done = "1 iteration" if self.niter == 1 else f"{self.niter} iterations"
+        if self.niter == 0:
+            return "No iteration was done, this is the start"
+        if self.converged:
+            return f"The mask stood still after {done}"
+        if self.period:
+            return (
+                f"The masks repeat every {self.period} iterations and will not stand still "
+                f'(mask_update="grow" always does); stopped after {done}'
+            )
+        return f"Stopped after {done}, before the mask was found to stand still"
