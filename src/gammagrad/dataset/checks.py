@@ -10,7 +10,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad._arrays import LARGEST_COUNT
-from gammagrad.dataset.masks import as_mask
+from gammagrad.dataset.masks import as_mask, check_weights, first_index
 from gammagrad.dataset.response_checks import check_edisp_values, check_psf_values
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import (
@@ -176,17 +176,27 @@ def check_edisp(
     return edisp
 
 
-def first_index(where: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Return the index of the first true element."""
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(where)), where.shape))
-
-
 def _is_fine(values: NDArray[Any], above: float = -1.0, below: float = np.inf) -> bool:
     """Return whether all values are finite and not negative, and one is larger; NaN is neither."""
     return bool(values.min(initial=0) >= 0 and above < values.max(initial=0) < below)
 
 
-def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
+def check_fit(maps: Mapping[str, Map], mask: Map | None, for_fit: bool) -> None:
+    """Check that the values of a dataset's maps can be used."""
+    for name in ("mask_safe", "mask_fit"):
+        if name in maps and not maps[name].is_mask:
+            check_weights(name, maps[name].data)
+    used = None if mask is None else mask.data
+    if for_fit and used is not None and not used.any():
+        raise InputError("mask_safe and mask_fit leave no bin to fit; expected some that are true.")
+    for name in ("counts", "background"):
+        if name in maps:
+            _check_counts(name, maps[name].data, used)
+    if "exposure" in maps:
+        _check_exposure(maps["exposure"].data)
+
+
+def _check_counts(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
     """Check that counts or a background can be fitted: no negative values, no NaN counts."""
     # A background that is NaN is no error: its bins have weight zero.
     if _is_fine(values, below=LARGEST_COUNT):
@@ -207,7 +217,7 @@ def check_values(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None
             )
 
 
-def check_exposure_values(values: NDArray[Any]) -> None:
+def _check_exposure(values: NDArray[Any]) -> None:
     """Check that an exposure is finite, not negative and not zero everywhere."""
     if _is_fine(values, 1 / _LARGEST_EXPOSURE, _LARGEST_EXPOSURE):
         return

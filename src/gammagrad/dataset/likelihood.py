@@ -11,11 +11,17 @@ from jax.typing import ArrayLike
 
 from gammagrad._programs import compiled, is_traced
 from gammagrad._pytree import pytree, replace, static_field
-from gammagrad.core.stats import cash
-from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import TemplatePlace, template_place
+from gammagrad.dataset.statistic import weighted_cash
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.evaluate import WindowGroup, finite, group_windows, is_compact, source_window
+from gammagrad.evaluate import (
+    CUTOUT_MARGIN,
+    WindowGroup,
+    finite,
+    group_windows,
+    is_compact,
+    source_window,
+)
 from gammagrad.maps import conversion
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
 
@@ -145,11 +151,7 @@ class DatasetLikelihood:
             )
         npred, known = self._npred(models)
         weights = jnp.asarray(self.weights)
-        # a bin without weight adds nothing, whatever it holds
-        used = (weights > 0) & known
-        counts = jnp.where(used, self.counts, jnp.zeros_like(npred))
-        stat = cash(counts, jnp.where(used, npred, jnp.ones_like(npred)))
-        return jnp.where(used, weights * stat, jnp.zeros_like(stat))
+        return weighted_cash(self.counts, npred, weights, (weights > 0) & known)
 
     @compiled
     def stat_sum(self, models: Any) -> Array:
@@ -261,46 +263,38 @@ class DatasetLikelihood:
 
 
 def prepare_likelihood(
-    dataset: DatasetParts,
+    dataset: Any,
     models: Any,
-    sampling: str,
-    room: float,
+    sampling: str = "fine",
+    room: float = CUTOUT_MARGIN,
     like: DatasetLikelihood | None = None,
 ) -> DatasetLikelihood:
     """Prepare the likelihood of a dataset."""
     geom = dataset.geom
+    axis = geom.axes["energy"]
     windows, sources, templates, backgrounds = {}, {}, {}, []
     before = {name: group for group in (like.sources if like else ()) for name in group.names}
-    for model in Models(models).for_dataset(dataset.name):
+    for model in models:
+        name = model.name
         if isinstance(model, FoVBackgroundModel):
-            backgrounds.append(model.name)
+            backgrounds.append(name)
         elif isinstance(model, TemplateNPredModel):
-            templates[model.name] = template_place(model, geom)
+            templates[name] = template_place(model, geom)
         else:
-            sources[model.name] = _known(model, dataset)
-            windows[model.name] = source_window(
-                sources[model.name],
-                dataset.require("exposure"),
-                dataset.psf,
-                dataset.edisp,
-                geom.axes["energy"],
-                geom,
-                sampling,
-                room,
-                before[model.name].outline(model.name) if model.name in before else None,
+            source = sources[name] = _known(model, dataset)
+            exposure, psf, edisp = dataset.require("exposure"), dataset.psf, dataset.edisp
+            outline = before[name].outline(name) if name in before else None
+            windows[name] = source_window(
+                source, exposure, psf, edisp, axis, geom, sampling, room, outline
             )
     background, counts = dataset.background, dataset.counts
     data = np.zeros(geom.data_shape) if background is None else background.data
-    exposure = None
-    if windows:
-        there = dataset.require("exposure")
-        exposure = finite(there.data) * conversion(there.unit, "cm2 s")
     return DatasetLikelihood(
         counts=None if counts is None else np.asarray(counts.data, dtype=float),
         background=np.asarray(data, dtype=float),
         weights=_weights(dataset),
-        exposure=exposure,
-        energy=geom.axes["energy"].center_in("TeV"),
+        exposure=finite(exposure.data) * conversion(exposure.unit, "cm2 s") if windows else None,
+        energy=axis.center_in("TeV"),
         sources=group_windows(windows, sources),
         templates=templates,
         backgrounds=tuple(backgrounds),
@@ -308,7 +302,7 @@ def prepare_likelihood(
     )
 
 
-def _weights(dataset: DatasetParts) -> Any:
+def _weights(dataset: Any) -> Any:
     """Return the weights of the bins, 0 where masked or unknown."""
     weights, mask = dataset.weights, dataset.mask
     data = np.ones(dataset.geom.data_shape) if weights is None else weights.data.astype(float)
@@ -319,7 +313,7 @@ def _weights(dataset: DatasetParts) -> Any:
     return np.where(used, data, 0.0)
 
 
-def _known(model: SkyModel, dataset: DatasetParts) -> SkyModel:
+def _known(model: SkyModel, dataset: Any) -> SkyModel:
     """Return a source whose position and size are known."""
     if not is_compact(model.spatial_model) or not is_traced(model.spatial_model):
         return model

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import html
+import itertools
 import warnings
-from os import PathLike, fspath
+from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any, Self
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from astropy import units as u
+from astropy.table import Table
 
-from gammagrad.dataset.info import describe, summary
-from gammagrad.dataset.masks import used_bins
-from gammagrad.dataset.plain import parts_from_maps
-from gammagrad.dataset.statistic import DatasetStatistic
+from gammagrad._programs import is_traced, to_device
+from gammagrad.dataset import transforms
+from gammagrad.dataset.checks import MAP_NAMES, check_edisp, check_fit, check_psf
+from gammagrad.dataset.info import describe, info_of
+from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
+from gammagrad.dataset.masks import fitted_bins, weights_of
+from gammagrad.dataset.parts import axis_of, map_part, models_for, named_errors
+from gammagrad.dataset.plain import maps_of_files, naming_files, parts_from_maps
+from gammagrad.dataset.predict import background_npred, signal_npred, sky_models, total_npred
+from gammagrad.dataset.statistic import stat_of_bins, sum_of_bins
 from gammagrad.dataset.suspicion import NO_PSF
-from gammagrad.errors import FileContentError, InputError, InputWarning
-from gammagrad.io import read_map_dataset, read_plain, read_psf, reading, write_map_dataset
-from gammagrad.maps import Map, PSFMap
+from gammagrad.errors import InputError, InputWarning
+from gammagrad.evaluate import CUTOUT_MARGIN, SourceResponse, source_response
+from gammagrad.io import read_map_dataset, read_psf, reading, write_map_dataset
+from gammagrad.maps import EDispKernelMap, EDispMap, Map, MapAxis, PSFMap, WcsGeom
+from gammagrad.models import Component, Models, SkyModel
+
+_numbers = itertools.count(1)
 
 
-class MapDataset(DatasetStatistic):
+class MapDataset:
     """One observation: counts on the sky, what is expected of them, the instrument's response.
 
     Parameters
@@ -68,6 +84,564 @@ class MapDataset(DatasetStatistic):
 
     tag = "MapDataset"
 
+    counts: Map | None = map_part("counts", "Observed counts per pixel and energy bin.")
+    exposure: Map | None = map_part("exposure", "Effective area times time, in true energy.")
+    background: Map | None = map_part(
+        "background", "Expected counts without the sources searched for."
+    )
+    mask_safe: Map | None = map_part(
+        "mask_safe", "True where the response is reliable; an image is a mask for all energies."
+    )
+    mask_fit: Map | None = map_part(
+        "mask_fit", "True in the bins to fit, or weights; an image is a mask for all energies."
+    )
+
+    def __init__(
+        self,
+        counts: Map | None = None,
+        exposure: Map | None = None,
+        background: Map | None = None,
+        psf: PSFMap | None = None,
+        edisp: EDispKernelMap | EDispMap | None = None,
+        mask_safe: Map | None = None,
+        mask_fit: Map | None = None,
+        gti: Table | None = None,
+        models: Component | Iterable[Component] | None = None,
+        name: str | None = None,
+        meta_table: Table | None = None,
+    ) -> None:
+        self._name = f"dataset-{next(_numbers)}" if name is None else str(name)
+        self._maps: dict[str, Map] = {}
+        self.counts, self.exposure, self.background = counts, exposure, background
+        self.mask_safe, self.mask_fit = mask_safe, mask_fit
+        self.psf, self.edisp, self.models = psf, edisp, models
+        self.gti, self.meta_table = gti, meta_table
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset, which a model's ``datasets_names`` refer to."""
+        return self._name
+
+    @property
+    def psf(self) -> PSFMap | None:
+        """Point spread function."""
+        return self._psf
+
+    @psf.setter
+    def psf(self, psf: PSFMap | None) -> None:
+        with named_errors(self.name):
+            self._psf = check_psf(psf, axis_of(self._maps, "energy"))
+
+    @property
+    def edisp(self) -> EDispKernelMap | EDispMap | None:
+        """Energy dispersion."""
+        return self._edisp
+
+    @edisp.setter
+    def edisp(self, edisp: EDispKernelMap | EDispMap | None) -> None:
+        axes = axis_of(self._maps, "energy"), axis_of(self._maps, "energy_true")
+        with named_errors(self.name):
+            self._edisp = check_edisp(edisp, *axes)
+
+    @property
+    def models(self) -> Models | None:
+        """Models of the field, without models that name other datasets only."""
+        return self._models
+
+    @models.setter
+    def models(self, models: Component | Iterable[Component] | None) -> None:
+        self._models = None if models is None else models_for(self.name, models)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All parts by the names of the constructor's arguments."""
+        names = ("psf", "edisp", "gti", "models", "name", "meta_table")
+        return {name: getattr(self, name) for name in (*MAP_NAMES, *names)}
+
+    def require(self, name: str) -> Map:
+        """Return one of the maps, or say that it is missing.
+
+        Parameters
+        ----------
+        name
+            "counts", "exposure", "background", "mask_safe" or "mask_fit".
+
+        Returns
+        -------
+        Map
+            The map.
+
+        Raises
+        ------
+        ValueError
+            If the dataset does not have it.
+        """
+        if name not in self._maps:
+            there = ", ".join(self._maps) or "no map at all"
+            raise InputError(
+                f"dataset {self.name!r} has no {name}, which this needs; it has {there}."
+            )
+        return self._maps[name]
+
+    @property
+    def _geom(self) -> WcsGeom | None:
+        names = ("counts", "background", "mask_safe", "mask_fit")
+        return next((self._maps[name].geom for name in names if name in self._maps), None)
+
+    @property
+    def geom(self) -> WcsGeom:
+        """Geometry of the counts: pixels and reconstructed energy."""
+        if self._geom is not None:
+            return self._geom
+        raise InputError(
+            f"dataset {self.name!r} has no geometry; expected counts, a background or a mask."
+        )
+
+    @property
+    def energy_axis(self) -> MapAxis:
+        """Axis of reconstructed energy."""
+        return self.geom.axes["energy"]
+
+    @property
+    def mask(self) -> Map | None:
+        """True where both masks are, on the sky: the bins that are fitted; None if all are."""
+        return fitted_bins(self._geom, self.mask_safe, self.mask_fit)
+
+    @property
+    def weights(self) -> Map | None:
+        """Weights of the likelihood, the product of the masks; None if both are true or false.
+
+        The statistic of a bin is multiplied by its weight; 0 leaves it out, as False does.
+        """
+        return weights_of(self.mask_safe, self.mask_fit)
+
+    @property
+    def mask_image(self) -> Map:
+        """True where any energy bin of a pixel is fitted."""
+        mask, geom = self.mask, self.geom.to_image()
+        if mask is None:
+            return Map(geom, np.ones(geom.data_shape, dtype=bool))
+        return Map(geom, mask.data.any(axis=0))
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the masks leave out any bin."""
+        mask = self.mask
+        return mask is not None and not bool(mask.data.all())
+
+    @property
+    def energy_range(self) -> u.Quantity:
+        """Lowest and highest energy of the bins that are fitted, quantity (2,); NaN if none is."""
+        mask, edges = self.mask, self.energy_axis.edges
+        used = np.arange(len(edges) - 1)
+        if mask is not None:
+            used = np.flatnonzero(mask.data.any(axis=(1, 2)))
+        if not len(used):
+            return u.Quantity([np.nan, np.nan], edges.unit)
+        return edges[[used[0], used[-1] + 1]]
+
+    def check(self, for_fit: bool = True) -> None:
+        """Check that the values of the maps can be used.
+
+        A background that is NaN is no error: its bins have weight zero in a fit.
+
+        Parameters
+        ----------
+        for_fit
+            Whether counts, exposure and a background (or models) must be there, and a bin be left
+            by the masks.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing; counts or background are negative, or counts NaN, in a bin that
+            the masks leave; a weight is negative or not finite; the exposure is zero everywhere,
+            negative or not finite.
+        """
+        if for_fit:
+            self.require("counts")
+            self.require("exposure")
+            if self.background is None and not self.models:
+                raise InputError(
+                    f"dataset {self.name!r} has neither a background nor models, so nothing says "
+                    "how many counts to expect without a source; set dataset.background or "
+                    "dataset.models."
+                )
+        with named_errors(self.name):
+            check_fit(self._maps, self.mask, for_fit)
+
+    # -- prediction and statistic ----------------------------------------------------------------
+
+    # With parameters that JAX traces (under `jax.jit`, `jax.grad`, ...) the results are arrays of
+    # JAX instead of maps and numbers, and the prediction is prepared where the dataset's own models
+    # of the same names are. `likelihood` prepares it once, for many calls.
+
+    def likelihood(
+        self,
+        models: Any = None,
+        *,
+        room: float = CUTOUT_MARGIN,
+        sampling: str = "fine",
+        like: DatasetLikelihood | None = None,
+    ) -> DatasetLikelihood:
+        """Prepare the likelihood of models with varying parameters, for compiled code.
+
+        Parameters
+        ----------
+        models
+            The models with their present parameters; by default those of the dataset. Windows
+            and instrument responses are those at their present positions and sizes.
+        room
+            How far in deg a source may move or grow before `DatasetLikelihood.holds` is false.
+        sampling
+            As in `npred_signal`.
+        like
+            An earlier likelihood of this dataset. A source that is still within its window keeps
+            the pixels of it, and its `room`: only the instrument's responses are those of the
+            present position, and what was compiled for the earlier one serves the new one.
+
+        Returns
+        -------
+        DatasetLikelihood
+            A tree of arrays, in the precision that JAX is set to; its methods `npred`,
+            `stat_array` and `stat_sum` take models.
+
+        Raises
+        ------
+        ValueError
+            If there are sources but no exposure, or a template does not fit the geometry.
+
+        Examples
+        --------
+        >>> import jax
+        >>> from gammagrad import Map, MapDataset
+        >>> from gammagrad.maps import MapAxis
+        >>> from gammagrad.models import FoVBackgroundModel
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
+        >>> counts = Map.create(npix=(4, 3), binsz=0.1, axes=[axis])
+        >>> counts.data += 1
+        >>> dataset = MapDataset(counts, background=counts, name="example")
+        >>> model = FoVBackgroundModel("example")
+        >>> likelihood = dataset.likelihood(model)
+        >>> value, slope = jax.jit(jax.value_and_grad(likelihood.stat_sum))(model)
+        >>> float(value), float(slope.spectral_model.norm)
+        (48.0, 0.0)
+        """
+        prepared = prepare_likelihood(self, self._chosen(models), sampling, room, like)
+        return prepared if is_traced(prepared) else to_device(prepared)
+
+    def source_response(self, model: SkyModel, kernel_width: Any = None) -> SourceResponse:
+        """Prepare the kernel and exposure of a source search for a model with varying parameters.
+
+        Parameters
+        ----------
+        model
+            The source to search for; its size sets that of the kernel.
+        kernel_width
+            Full width of the kernel, as `TSMapEstimator` takes it.
+
+        Returns
+        -------
+        SourceResponse
+            A tree of arrays, in the precision that JAX is set to; its methods `kernel` and
+            `reference_counts` take models and give what `gammagrad.ts_map` takes.
+
+        Raises
+        ------
+        ValueError
+            If there is no exposure, or the model has no shape.
+
+        """
+        prepared = source_response(
+            model, self.require("exposure"), self.psf, self.edisp, self.geom, kernel_width
+        )
+        return jax.tree.map(jnp.asarray, prepared)
+
+    def _chosen(self, models: Any) -> Models:
+        """Return the models that apply to this dataset, by default its own."""
+        return Models(self.models) if models is None else Models(models).for_dataset(self.name)
+
+    def npred_background(self, models: Any = None) -> Any:
+        """Return the background as its model has it, in counts per bin.
+
+        Parameters
+        ----------
+        models
+            Models to take in place of the dataset's own.
+
+        Returns
+        -------
+        Map, Array or None
+            The background times the `FoVBackgroundModel` of `models` if there is one; None
+            without a background. An array if a parameter is traced.
+        """
+        chosen = self._chosen(models)
+        if self.background is not None and is_traced(chosen):
+            return prepare_likelihood(self, chosen).npred_background(chosen)
+        return background_npred(self.background, chosen)
+
+    def npred_signal(self, models: Any = None, sampling: str = "fine") -> Any:
+        """Return the counts that models predict.
+
+        Parameters
+        ----------
+        models
+            A model or a list of them; by default those of the dataset. A `FoVBackgroundModel`
+            adds nothing here.
+        sampling
+            "fine" integrates models over pixels accurately; "gammapy" takes the samples that
+            gammapy 2.1 does, for comparison.
+
+        Returns
+        -------
+        Map or Array
+            Predicted counts per bin, on the geometry of the counts; an array if a parameter is
+            traced.
+
+        Raises
+        ------
+        ValueError
+            If there are sky models but no exposure.
+        """
+        chosen = self._chosen(models)
+        if is_traced(chosen):
+            return prepare_likelihood(self, chosen, sampling).npred_signal(chosen)
+        return signal_npred(self, chosen, sampling)
+
+    def npred(self, models: Any = None, sampling: str = "fine") -> Any:
+        """Return all predicted counts: background and models.
+
+        Parameters
+        ----------
+        models
+            Models to take in place of the dataset's own.
+        sampling
+            As in `npred_signal`.
+
+        Returns
+        -------
+        Map or Array
+            Predicted counts per bin, never below 0; NaN where the background is. An array if a
+            parameter is traced.
+        """
+        chosen = self._chosen(models)
+        if is_traced(chosen):
+            return prepare_likelihood(self, chosen, sampling).npred(chosen)
+        background = background_npred(self.background, chosen)
+        if background is not None and not sky_models(chosen):
+            return Map(self.geom, np.maximum(background.data, 0.0, dtype=float), copy=False)
+        return total_npred(signal_npred(self, chosen, sampling), background)
+
+    def stat_array(self, models: Any = None) -> Any:
+        """Return the Cash statistic of each bin.
+
+        Parameters
+        ----------
+        models
+            Models to take in place of the dataset's own.
+
+        Returns
+        -------
+        ndarray or Array
+            ``2 (npred - counts log npred)``, shape (energy, row, col), float64; times `weights`
+            if there are any. Masks that are true or false are not applied. An array of JAX if a
+            parameter is traced.
+
+        References
+        ----------
+        Cash (1979), ApJ 228, 939, equation 5.
+        """
+        return stat_of_bins(self.npred(models), self.require("counts"), self.weights)
+
+    def stat_sum(self, models: Any = None) -> Any:
+        """Return the Cash statistic summed over the bins that the masks leave.
+
+        Parameters
+        ----------
+        models
+            Models to take in place of the dataset's own.
+
+        Returns
+        -------
+        float or Array
+            The sum, weighted by `weights` if there are any; bins with an unknown (NaN) background
+            do not enter. A scalar of JAX if a parameter is traced.
+        """
+        chosen = self._chosen(models)
+        if is_traced(chosen):
+            return prepare_likelihood(self, chosen).stat_sum(chosen)
+        return sum_of_bins(self.stat_array(chosen), self.mask)
+
+    # -- datasets made of this one ---------------------------------------------------------------
+
+    def _made_of(self, parts: dict[str, Any], name: str | None) -> Self:
+        return type(self)(**(parts if name is None else {**parts, "name": name}))
+
+    def copy(self, name: str | None = None) -> Self:
+        """Return a copy that shares no data with this dataset.
+
+        Parameters
+        ----------
+        name
+            Name of the copy; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The copy, with the models that are for a dataset of its name.
+        """
+        return self._made_of(transforms.copied(self.parts), name)
+
+    def cutout(
+        self, position: Any, width: Any, mode: str = "trim", name: str | None = None
+    ) -> Self:
+        """Return the part of the dataset around a position.
+
+        The instrument's response (PSF and energy dispersion) stays whole: it has its own, coarser
+        pixels, and is looked up by position.
+
+        Parameters
+        ----------
+        position
+            Middle of the part, a `SkyCoord`.
+        width
+            Extent, one angle or (lon, lat): degrees, text or quantity.
+        mode
+            "trim" cuts the part off at the edge of the map, "strict" makes that an error.
+        name
+            Name of the new dataset; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The part.
+
+        Raises
+        ------
+        ValueError
+            If the part does not lie on the map, or an angle cannot be read.
+        """
+        parts = transforms.each_map(self.parts, lambda m: m.cutout(position, width, mode))
+        return self._made_of(parts, name)
+
+    def pad(self, pad_width: Any, name: str | None = None) -> Self:
+        """Return the dataset with a border of empty pixels.
+
+        Counts, background and exposure are 0 there, masks False.
+
+        Parameters
+        ----------
+        pad_width
+            Number of pixels on each side: one, (rows, columns), or two of each, before and after:
+            ((rows, rows), (columns, columns)).
+        name
+            Name of the new dataset; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The larger dataset.
+        """
+        return self._made_of(transforms.each_map(self.parts, lambda m: m.pad(pad_width)), name)
+
+    def downsample(self, factor: int, *, name: str | None = None) -> Self:
+        """Return the dataset with blocks of pixels merged.
+
+        Counts and background are summed over the pixels that `mask_safe` leaves, and over those
+        where the background is known. The exposure is averaged over all pixels of a block: where a
+        block is partly masked, a source is predicted with too many counts. A mask is true where
+        any pixel of a block has it; weights are averaged over the pixels that have any.
+
+        Parameters
+        ----------
+        factor
+            Pixels along the side of a block; it must divide rows and columns. `pad` helps.
+        name
+            Name of the new dataset; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The coarser dataset. The instrument's response is the same.
+
+        Raises
+        ------
+        ValueError
+            If the factor does not divide the number of rows and columns.
+
+        Examples
+        --------
+        >>> from gammagrad.dataset import MapDataset
+        >>> from gammagrad.maps import Map, MapAxis
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=1)
+        >>> dataset = MapDataset(counts=Map.create(npix=(6, 4), axes=[axis], data=2))
+        >>> dataset.downsample(2).counts.data
+        array([[[8, 8, 8],
+                [8, 8, 8]]])
+        """
+        return self._made_of(transforms.downsampled(self, factor), name)
+
+    def slice_by_energy(
+        self, energy_min: Any = None, energy_max: Any = None, name: str | None = None
+    ) -> Self:
+        """Return the dataset between two reconstructed energies.
+
+        Parameters
+        ----------
+        energy_min, energy_max
+            Bounds: text, quantity, or TeV. Each is moved to the nearest edge of a bin; None is the
+            end of the axis.
+        name
+            Name of the new dataset; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The bins between the bounds. The exposure keeps all true energies.
+
+        Raises
+        ------
+        ValueError
+            If no bin lies between the bounds.
+
+        Examples
+        --------
+        >>> from gammagrad.dataset import MapDataset
+        >>> from gammagrad.maps import Map, MapAxis
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=4)
+        >>> dataset = MapDataset(counts=Map.create(npix=3, axes=[axis]))
+        >>> dataset.slice_by_energy("3 TeV", "40 TeV").energy_axis.edges
+        <Quantity [ 3.16227766, 10. , 31.6227766 ] TeV>
+        """
+        bins = transforms.bins_between(self, energy_min, energy_max)
+        return self.slice_by_idx({"energy": bins}, name)
+
+    def slice_by_idx(self, slices: Mapping[str, slice], name: str | None = None) -> Self:
+        """Return the dataset with some bins of an axis.
+
+        Parameters
+        ----------
+        slices
+            Slices by the names of the axes, "energy" or "energy_true".
+        name
+            Name of the new dataset; by default the same.
+
+        Returns
+        -------
+        MapDataset
+            The dataset; maps without that axis are whole.
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or no bin is left.
+        """
+        return self._made_of(transforms.sliced(self, slices), name)
+
+    # -- for a person ----------------------------------------------------------------------------
+
     def info_dict(self, in_safe_data_range: bool = True) -> dict[str, Any]:
         """Return the numbers that sum the dataset up.
 
@@ -82,21 +656,10 @@ class MapDataset(DatasetStatistic):
             Sums of counts, background, excess and predictions, range of the exposure, times,
             numbers of bins, and the statistic.
         """
-        safe = self.mask_safe if in_safe_data_range else None
-        info = summary(self.parts, safe)
-        use: Any = slice(None) if safe is None else used_bins(safe)
-        signal, background = self.npred_signal(), self.npred_background()
-        npred = self._add(signal, background)
-        predictions = {"npred": npred, "npred_background": background, "npred_signal": signal}
-        for key, m in predictions.items():
-            info[key] = np.nan if m is None else float(np.nansum(m.data[use]))
-        info["n_fit_bins"] = info["n_bins"] if self.mask is None else int(self.mask.data.sum())
-        info["stat_type"] = "cash"
-        info["stat_sum"] = np.nan if self.counts is None else self._sum(self._stat(npred))
-        return info
+        return info_of(self, self.mask_safe if in_safe_data_range else None)
 
     def __str__(self) -> str:
-        return describe(self.parts, self.mask)
+        return describe(self)
 
     def __repr__(self) -> str:
         first = next(iter(self._maps.values()), None)
@@ -105,6 +668,8 @@ class MapDataset(DatasetStatistic):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+    # -- files and plain maps --------------------------------------------------------------------
 
     @classmethod
     def read(
@@ -303,17 +868,9 @@ class MapDataset(DatasetStatistic):
             As in `from_maps`, or if a file is not FITS, is damaged or has no map.
         """
         files = {"background": background, "exposure": exposure, "mask": mask}
-        files["mask_fit"] = mask_fit
-        maps: dict[str, Any] = {
-            key: read_plain(f, checksum).map for key, f in files.items() if f is not None
-        }
-        read = read_plain(counts, checksum)
+        files |= {"mask_fit": mask_fit, "counts": counts}
+        parts, gti = maps_of_files(files, checksum)
         if psf is not None:
             kwargs["psf"] = read_psf(psf, checksum)
-        files["counts"] = counts
-        try:
-            return cls.from_maps(read.map, gti=read.gti, **maps, **kwargs)
-        except InputError as error:
-            about = [part for part in files if f"{part}:" in str(error)]
-            name = fspath(files[about[0]] or counts) if about else fspath(counts)
-            raise FileContentError(f"{name}: {error}") from error
+        with naming_files(files):
+            return cls.from_maps(**parts, gti=gti, **kwargs)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps import Map
+from gammagrad.maps import Map, WcsGeom, on_sky
 
 
 def as_mask(value: Map, name: str) -> Map:
@@ -41,14 +41,31 @@ def check_weights(name: str, data: NDArray[Any]) -> None:
         )
 
 
+def first_index(where: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the index of the first true element."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(where)), where.shape))
+
+
 def _first(data: NDArray[Any], bad: NDArray[np.bool_]) -> str:
-    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+    where = first_index(bad)
     return f"{data[where]} at (energy, row, col) {where}"
 
 
 def used_bins(mask: Map) -> NDArray[np.bool_]:
     """Return the bins that a mask leaves."""
     return mask.data if mask.data.dtype == bool else mask.data > 0
+
+
+def fitted_bins(geom: WcsGeom | None, *masks: Map | None) -> Map | None:
+    """Return the bins on the sky that all masks leave; None if these are all bins."""
+    used = [used_bins(mask) for mask in masks if mask is not None]
+    if geom is not None and not (seen := on_sky(geom)).all():
+        used.append(np.broadcast_to(seen, geom.data_shape))
+    if geom is None or not used:
+        return None
+    if len(used) == 1:
+        return Map(geom, used[0])
+    return Map(geom, np.logical_and.reduce(used), copy=False)
 
 
 def weights_of(*masks: Map | None) -> Map | None:

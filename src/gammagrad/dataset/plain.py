@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 from astropy import units as u
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import same_bins
-from gammagrad.errors import InputError, InputTypeError
+from gammagrad.errors import FileContentError, InputError, InputTypeError
+from gammagrad.io import read_plain
 from gammagrad.maps import Map, MapAxis, PSFMap, parse_unit, to_value
 
 
@@ -44,6 +49,25 @@ def parts_from_maps(
         axis_true = parts["exposure"].geom.axes["energy_true"]
     parts["psf"] = _psf(axis_true, psf, psf_sigma, psf_table)
     return parts
+
+
+def maps_of_files(
+    files: Mapping[str, str | PathLike[str] | None], checksum: bool
+) -> tuple[dict[str, Any], Table | None]:
+    """Return the maps of plain files, and the good time intervals of the counts' file."""
+    read = {part: read_plain(f, checksum) for part, f in files.items() if f is not None}
+    return {part: plain.map for part, plain in read.items()}, read["counts"].gti
+
+
+@contextlib.contextmanager
+def naming_files(files: Mapping[str, str | PathLike[str] | None]) -> Iterator[None]:
+    """Name the file in an error about its map, and the counts' file in another error."""
+    try:
+        yield
+    except InputError as error:
+        part = next((part for part in files if f"{part}:" in str(error)), "counts")
+        name = fspath(files[part] or files["counts"] or "")
+        raise FileContentError(f"{name}: {error}") from error
 
 
 def _check_map(m: Any, name: str) -> None:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from gammagrad._pytree import pytree, static_field
 from gammagrad.dataset.checks import same_bins
-from gammagrad.dataset.parts import DatasetParts
 from gammagrad.errors import InputError
 from gammagrad.evaluate import evaluate_npred, norm_weights
 from gammagrad.maps import Map, MapAxis, WcsGeom
-from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
+from gammagrad.models import FoVBackgroundModel, Models, TemplateNPredModel
 
 Floats = NDArray[np.float64]
 
@@ -35,23 +34,24 @@ def background_npred(background: Map | None, models: Iterable[Any] | None) -> Ma
     return Map(background.geom, background.data * factor[:, None, None], meta=background.meta)
 
 
-def model_npred(
-    model: SkyModel | TemplateNPredModel, dataset: DatasetParts, sampling: str = "fine"
-) -> Map:
-    """Return the counts that one model predicts for a dataset."""
+def signal_npred(dataset: Any, models: Any, sampling: str) -> Map:
+    """Return the counts that sky models predict for a dataset."""
     geom = dataset.geom
-    if isinstance(model, TemplateNPredModel):
-        factor = norm_weights(model.spectral_model, geom.axes["energy"])
-        return Map(geom, template_on(model, geom) * factor[:, None, None])
-    return evaluate_npred(
-        model,
-        dataset.require("exposure"),
-        dataset.psf,
-        dataset.edisp,
-        geom.axes["energy"],
-        geom,
-        sampling,
-    )
+    axis, total = geom.axes["energy"], np.zeros(geom.data_shape)
+    for model in sky_models(models):
+        if isinstance(model, TemplateNPredModel):
+            factor = norm_weights(model.spectral_model, axis)
+            total += template_on(model, geom) * factor[:, None, None]
+        else:
+            exposure, psf, edisp = dataset.require("exposure"), dataset.psf, dataset.edisp
+            total += evaluate_npred(model, exposure, psf, edisp, axis, geom, sampling).data
+    return Map(geom, total)
+
+
+def total_npred(signal: Map, background: Map | None) -> Map:
+    """Return the sum of sources and background, never below 0."""
+    data = signal.data + (0.0 if background is None else background.data)
+    return Map(signal.geom, np.maximum(data, 0.0, out=data), copy=False)
 
 
 @pytree

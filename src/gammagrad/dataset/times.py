@@ -22,7 +22,7 @@ def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Tabl
     if len(present) < 2:
         return present[0][0] if present else None
     first = present[0][0]
-    spans = [_seconds(first)]
+    spans = [seconds_of(first)]
     for table, name in present[1:]:
         shift = _relative_to(first, table)
         if shift is None:
@@ -42,7 +42,7 @@ def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Tabl
     return table
 
 
-def _seconds(table: Table) -> np.ndarray:
+def seconds_of(table: Table) -> np.ndarray:
     """Return starts and stops in seconds after the table's reference time, shape (2, n)."""
     columns = []
     for name in ("START", "STOP"):
@@ -67,11 +67,11 @@ def _relative_to(first: Table, table: Table) -> np.ndarray | None:
     """Return a table's intervals in seconds after the reference time of another."""
     theirs, ours = _reference(table), _reference(first)
     if theirs == ours:
-        return _seconds(table)
+        return seconds_of(table)
     if theirs is None or ours is None or not {theirs[2], ours[2]} <= set(Time.SCALES):
         return None
     zero, origin = (Time(whole, part, format="mjd", scale=s) for whole, part, s in (ours, theirs))
-    times = origin + TimeDelta(_seconds(table), format="sec")
+    times = origin + TimeDelta(seconds_of(table), format="sec")
     return np.asarray((times - zero).to_value("s"))
 
 
