@@ -44,10 +44,12 @@ def parts_from_maps(
     axis_true = axis.rename("energy_true")
     if exposure is not None:
         _check_map(exposure, "exposure")
-        exposure = _with_unit(exposure, exposure_unit)
+        if exposure_unit is not None and exposure.unit == u.dimensionless_unscaled:
+            unit = parse_unit(exposure_unit, "exposure_unit")
+            exposure = Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
         parts["exposure"] = _exposure(exposure, axis, interpolate=edisp is None)
         axis_true = parts["exposure"].geom.axes["energy_true"]
-    parts["psf"] = _psf(axis_true, psf, psf_sigma, psf_table)
+    parts["psf"] = _psf(axis_true, psf=psf, psf_sigma=psf_sigma, psf_table=psf_table)
     return parts
 
 
@@ -83,21 +85,18 @@ def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
     _check_map(counts, "counts")
     given = None if energy_edges is None else MapAxis.from_energy_edges(energy_edges)
     own = _own_axis(counts, "counts")
-    if own is None and given is None:
+    axis = given if own is None else own
+    if axis is None:
         raise InputError(
             "counts: nothing says its energies; pass the edges of its energy bins, "
             "such as energy_edges=['1 TeV', '10 TeV'] for one image."
         )
-    if own is None or given is None:
-        axis = given or own
-        assert axis is not None
-        return axis if axis.name == "energy" else axis.rename("energy")
-    if not same_bins(own, given):
+    if given is not None and not same_bins(axis, given):
         raise InputError(
             f"energy_edges: {given!r}, but the counts have {own!r}; "
             "leave energy_edges out, or slice the dataset afterwards with slice_by_energy."
         )
-    return own.rename("energy")
+    return axis.rename("energy")
 
 
 def _own_axis(m: Map, name: str) -> MapAxis | None:
@@ -125,13 +124,6 @@ def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
             f"{axis!r}."
         )
     return Map(m.geom.to_image().to_cube([axis]), planes, unit=m.unit, meta=m.meta)
-
-
-def _with_unit(exposure: Map, unit: Any) -> Map:
-    if unit is None or exposure.unit != u.dimensionless_unscaled:
-        return exposure
-    unit = parse_unit(unit, "exposure_unit")
-    return Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
 
 
 def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
@@ -187,19 +179,16 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
     return np.where(both, power, (1 - weight) * low + weight * high)
 
 
-def _psf(axis: MapAxis, psf: PSFMap | None, sigma: Any, table: Any) -> PSFMap | None:
-    named = {"psf": psf, "psf_sigma": sigma, "psf_table": table}
-    given = [name for name, value in named.items() if value is not None]
+def _psf(axis: MapAxis, **descriptions: Any) -> PSFMap | None:
+    """Return the point spread function of one description."""
+    given = {name: value for name, value in descriptions.items() if value is not None}
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)}: expected one description of the PSF.")
-    if sigma is not None:
-        return PSFMap.from_gauss(axis, to_value(sigma, "deg", "psf_sigma"))
-    if table is not None:
-        return _psf_from_table(axis, table)
-    return psf
-
-
-def _psf_from_table(axis: MapAxis, table: Any) -> PSFMap:
+    if "psf_sigma" in given:
+        return PSFMap.from_gauss(axis, to_value(given["psf_sigma"], "deg", "psf_sigma"))
+    if "psf_table" not in given:
+        return given.get("psf")
+    table = given["psf_table"]
     if not isinstance(table, list | tuple) or len(table) not in (2, 3):
         raise InputError(
             "psf_table: expected (rad, values) or (rad, energy, values), with values of shape "
@@ -207,5 +196,4 @@ def _psf_from_table(axis: MapAxis, table: Any) -> PSFMap:
         )
     energy: Any = axis if len(table) == 2 else to_value(table[1], "TeV", "psf_table, energy")
     rad = to_value(table[0], "deg", "psf_table, rad")
-    values = to_value(table[-1], "sr-1", "psf_table, values")
-    return PSFMap.from_table(rad, energy, values)
+    return PSFMap.from_table(rad, energy, to_value(table[-1], "sr-1", "psf_table, values"))

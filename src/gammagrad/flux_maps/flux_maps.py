@@ -1,31 +1,37 @@
-"""The result of a map of sources: its maps by name, and the fluxes they stand for."""
+"""The result of a map of sources: its maps by name, and their fluxes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
 from gammagrad._upper import upper
 from gammagrad.derive import (
+    check_maps,
+    derivable,
+    derive,
     fluxes_from_norms,
     model_from_content,
     model_to_content,
     norms_from_fluxes,
+    reference_values,
+    why_missing,
 )
 from gammagrad.errors import InputError
-from gammagrad.flux_maps.named_maps import NamedMaps
 from gammagrad.flux_maps.status import StatusTable, status_table
-from gammagrad.io import FluxMapsContent, expand_path, read_flux_maps, reading, write_flux_maps
-from gammagrad.maps import Map
+from gammagrad.io import expand_path, read_flux_maps, reading, write_flux_maps
+from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.models import SkyModel
 from gammagrad.peaks import find_peaks
-from gammagrad.quantities import FLUXES
+from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
 
 
-class FluxMaps(NamedMaps):
+class FluxMaps(Mapping[str, Map]):
     """Maps of sources by name, with the model that turns their norms into fluxes.
 
     ``maps["flux"]`` and ``maps.flux`` are the same. As a mapping it holds the maps that were
@@ -74,6 +80,155 @@ class FluxMaps(NamedMaps):
     selection_optional=["ul"], or "all".
     """
 
+    def __init__(
+        self,
+        data: Mapping[str, Map],
+        reference_model: Any = None,
+        meta: Mapping[str, Any] | None = None,
+        gti: Table | None = None,
+    ) -> None:
+        check_maps(data)
+        names = [*(n for n in STORED if n in data), *(n for n in data if n not in STORED)]
+        self._data = {name: data[name] for name in names}
+        if reference_model is not None and not hasattr(reference_model, "spectral_model"):
+            reference_model = SkyModel(spectral_model=reference_model)
+        self._reference_model = reference_model
+        self.meta: dict[str, Any] = {"sed_type_init": "likelihood", **(meta or {})}
+        self.gti = gti
+
+    # -- the mapping -----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Map:
+        return derive(name, self._data, self._spectrum, self.sqrt_ts_threshold_ul)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and derivable(name, self._data, self._spectrum)
+
+    def __iter__(self) -> Iterator[str]:
+        first = self.available_quantities
+        yield from first
+        rest = dict.fromkeys((*self._data, *QUANTITIES))
+        yield from (name for name in rest if name not in first and name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    # comparing means comparing maps, which has no single answer
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        kind = name.removesuffix("_ref")
+        if kind == name or kind not in FLUXES:
+            return self[name]
+        if self._spectrum is None:
+            raise MissingQuantityError(why_missing(kind, self._data, None))
+        values = reference_values(self._spectrum, self.energy_axis, kind)
+        return u.Quantity(values[:, None, None], FLUXES[kind][0])
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self, *(f"{flux}_ref" for flux in FLUXES)})
+
+    # -- what they are ---------------------------------------------------------------------------
+
+    @property
+    def available_quantities(self) -> list[str]:
+        """Names of the maps that were computed, in gammapy's order.
+
+        Those that follow from them come on top, and so does ``status``, which gammapy has not.
+        """
+        follows = ("dnde_scan_values",) if "dnde_scan_values" in self else ()
+        names = [n for n in STORED if n in self._data or n in follows]
+        names += [n for n in self._data if n not in STORED]
+        return [n for n in names if n not in QUANTITIES or QUANTITIES[n].listed]
+
+    @property
+    def computed(self) -> dict[str, Map]:
+        """The maps that were computed or read, by name, without those that follow from them."""
+        return dict(self._data)
+
+    @property
+    def geom(self) -> WcsGeom:
+        """Geometry of the maps: the sky and the energy groups."""
+        geom = self._data.get("norm", next(iter(self._data.values()))).geom
+        return geom.to_image().to_cube([geom.axes["energy"]])
+
+    @property
+    def energy_axis(self) -> MapAxis:
+        """Energy axis, with one bin per energy group."""
+        return self.geom.axes["energy"]
+
+    @property
+    def energy_ref(self) -> u.Quantity:
+        """Centres of the energy groups, at which dnde is given."""
+        return self.energy_axis.center
+
+    @property
+    def energy_min(self) -> u.Quantity:
+        """Lower edges of the energy groups."""
+        return self.energy_axis.edges[:-1]
+
+    @property
+    def energy_max(self) -> u.Quantity:
+        """Upper edges of the energy groups."""
+        return self.energy_axis.edges[1:]
+
+    @property
+    def reference_model(self) -> Any:
+        """Model whose norm was fitted."""
+        return self._reference_model
+
+    @property
+    def _spectrum(self) -> Any:
+        return None if self._reference_model is None else self._reference_model.spectral_model
+
+    @property
+    def n_sigma(self) -> float:
+        """Width of the errors in sigma."""
+        return self.meta.get("n_sigma", 1)
+
+    @property
+    def n_sigma_ul(self) -> float | None:
+        """Confidence of the upper limits in sigma."""
+        return self.meta.get("n_sigma_ul")
+
+    @property
+    def n_sigma_sensitivity(self) -> float | None:
+        """Significance that the sensitivity is for."""
+        return self.meta.get("n_sigma_sensitivity")
+
+    @property
+    def norm_min(self) -> float | None:
+        """Norm below which limits do not start; None if only physics bounds them."""
+        return self.meta.get("norm_min")
+
+    @property
+    def sqrt_ts_threshold_ul(self) -> float:
+        """Significance below which a flux is to be read as a limit; may be set."""
+        return self.meta.get("sqrt_ts_threshold_ul", 2)
+
+    @sqrt_ts_threshold_ul.setter
+    def sqrt_ts_threshold_ul(self, value: float) -> None:
+        self.meta["sqrt_ts_threshold_ul"] = float(value)
+
+    def __str__(self) -> str:
+        lines = {
+            "geom": type(self.geom).__name__,
+            "axes": ["lon", "lat", *self.geom.axes.names],
+            "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
+            "quantities": self.available_quantities,
+            "ref. model": None if self._spectrum is None else self._spectrum.tag[-1],
+            "n_sigma": self.n_sigma,
+            "n_sigma_ul": self.n_sigma_ul,
+            "sqrt_ts_threshold_ul": self.sqrt_ts_threshold_ul,
+            "sed type init": self.meta["sed_type_init"],
+        }
+        return titled(type(self).__name__, lines)
+
+    __repr__ = __str__
+
     # -- what to do with them --------------------------------------------------------------------
 
     def _with_maps(self, data: dict[str, Map]) -> FluxMaps:
@@ -113,7 +268,14 @@ class FluxMaps(NamedMaps):
         for name, part in slices.items():
             if name not in axes:
                 raise InputError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
-            parts[name] = part if isinstance(part, slice) else _one_bin(part, name, axes[name].nbin)
+            nbin = axes[name].nbin
+            if not isinstance(part, slice):
+                if not -nbin <= part < nbin:
+                    raise InputError(
+                        f"slices: axis {name!r} has {nbin} bins, there is none of number {part}."
+                    )
+                part = slice(part % nbin, part % nbin + 1)
+            parts[name] = part
         data = {}
         for key, m in self._data.items():
             own = {name: part for name, part in parts.items() if name in m.geom.axes.names}
@@ -285,24 +447,19 @@ class FluxMaps(NamedMaps):
             If it does not hold flux maps, or is damaged.
         """
         with reading(filename):
-            folder = expand_path(filename).parent
-            return cls._from_content(read_flux_maps(filename, checksum), folder)
-
-    @classmethod
-    def _from_content(cls, content: FluxMapsContent, folder: Path) -> FluxMaps:
-        """Return the maps of a file as norms."""
-        model = model_from_content(content.model, folder)
-        maps = content.maps
-        if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
-            maps.pop("dnde_scan_values", None)  # which follow from that axis
-        if content.sed_type in FLUXES:
-            if model is None:
-                raise InputError(
-                    f"a file of {content.sed_type} needs its reference model, which is "
-                    "neither in its header nor in the file that its card MODEL names."
-                )
-            maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
-        return cls(maps, model, content.meta, content.gti)
+            content = read_flux_maps(filename, checksum)
+            model = model_from_content(content.model, expand_path(filename).parent)
+            maps = content.maps
+            if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
+                maps.pop("dnde_scan_values", None)  # which follow from that axis
+            if content.sed_type in FLUXES:
+                if model is None:
+                    raise InputError(
+                        f"a file of {content.sed_type} needs its reference model, which is "
+                        "neither in its header nor in the file that its card MODEL names."
+                    )
+                maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
+            return cls(maps, model, content.meta, content.gti)
 
     # -- pictures --------------------------------------------------------------------------------
 
@@ -380,8 +537,7 @@ class FluxMaps(NamedMaps):
         return upper("plot_residuals")(self, dataset, **kwargs)
 
 
-def _one_bin(index: int, name: str, nbin: int) -> slice:
-    """Return the slice that takes one bin."""
-    if not -nbin <= index < nbin:
-        raise InputError(f"slices: axis {name!r} has {nbin} bins, there is none of number {index}.")
-    return slice(index % nbin, index % nbin + 1)
+def titled(title: str, lines: Mapping[str, Any]) -> str:
+    """Return the text of printed maps: a title and named values."""
+    body = "\n".join(f"  {name:<22} : {value}" for name, value in lines.items())
+    return f"{title}\n{'-' * len(title)}\n\n{body}\n"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gammagrad.derive import model_from_content, model_to_content, same_spectrum
 from gammagrad.errors import InputError, InputTypeError, short
-from gammagrad.flux_maps.flux_maps import FluxMaps
+from gammagrad.flux_maps.flux_maps import FluxMaps, titled
 from gammagrad.io import Hypothesis, expand_path, read_hypotheses, reading, write_hypotheses
 from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import Models, SkyModel
@@ -131,9 +131,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
             "quantities": self[0].available_quantities,
         }
-        title = type(self).__name__
-        body = "\n".join(f"  {name:<22} : {value}" for name, value in lines.items())
-        return f"{title}\n{'-' * len(title)}\n\n{body}\n"
+        return titled(type(self).__name__, lines)
 
     __repr__ = __str__
 
@@ -179,7 +177,10 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         index = values.argmax(axis=0)
         spectrum = self._common_spectrum()
         data = {}
-        for name in self._maps_of_best(spectrum is None):
+        names = dict.fromkeys(self[0].computed)
+        if spectrum is None:
+            names |= dict.fromkeys(filter(_is_flux, self[0]))
+        for name in names:
             planes, one = self.stack(name), self[0][name]
             # a scan has its norms between the energies and the pixels
             which = index if planes.ndim == 4 else index[:, None]
@@ -384,16 +385,6 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         first, *others = (model.spectral_model for model in models)
         return first if all(same_spectrum(first, other) for other in others) else None
 
-    def _maps_of_best(self, with_fluxes: bool) -> list[str]:
-        """Return the names of the maps that `best` chooses from."""
-        first = self[0]
-        derived = [
-            name
-            for name in first
-            if name == "dnde_scan_values" or (name in QUANTITIES and QUANTITIES[name].reference)
-        ]
-        return list(dict.fromkeys([*first.computed, *(derived if with_fluxes else ())]))
-
     def _common_meta(self) -> dict[str, Any]:
         """Return the metadata that all have in common, and the names of the models."""
         first = self[0].meta
@@ -402,3 +393,8 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         if "settings" in first:
             common["settings"] = {**first["settings"], "model": self.names}
         return {**common, "hypotheses": self.names}
+
+
+def _is_flux(name: str) -> bool:
+    """Return whether a map follows from a norm and the spectrum of the reference model."""
+    return name == "dnde_scan_values" or bool(name in QUANTITIES and QUANTITIES[name].reference)
