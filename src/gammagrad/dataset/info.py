@@ -1,4 +1,4 @@
-"""What is in a dataset, for a person: numbers and text."""
+"""Summary of a dataset as numbers and as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENERGY_UNITS = ("eV", "keV", "MeV", "GeV", "TeV", "PeV")
 
 
 def nice_energy(energy: u.Quantity) -> str:
-    """Return an energy as text in the unit that leaves the shortest number."""
+    """Return an energy as text in the unit with the shortest number."""
     value = energy.to_value("eV")
     step = int(np.clip(np.floor(np.log10(value * (1 + 1e-6)) / 3), 0, len(_ENERGY_UNITS) - 1))
     return f"{value / 1000**step:.4g} {_ENERGY_UNITS[step]}"
@@ -35,7 +35,7 @@ def _range(values: Any, where: Any) -> tuple[float, float]:
 
 
 def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
-    """Return the numbers that describe a dataset without its prediction."""
+    """Return the summary of a dataset without its prediction."""
     counts, background, exposure = dataset.counts, dataset.background, dataset.exposure
     total, expected = _total(counts, safe), _total(background, safe)
     low, high, unit = np.nan, np.nan, "cm2 s"
@@ -61,7 +61,7 @@ def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
 
 
 def info_of(dataset: Any, safe: Map | None) -> dict[str, Any]:
-    """Return the numbers that describe a dataset, its prediction and its statistic."""
+    """Return the summary of a dataset with its prediction and its statistic."""
     signal, background = dataset.npred_signal(), dataset.npred_background()
     npred = total_npred(signal, background)
     stat = np.nan
@@ -77,7 +77,7 @@ def info_of(dataset: Any, safe: Map | None) -> dict[str, Any]:
 
 
 def _total(m: Map | None, mask: Map | None) -> float:
-    """Return the sum of a map where a mask leaves it; NaN without a map."""
+    """Return the sum of a map over the bins of a mask; NaN without a map."""
     if m is None:
         return np.nan
     return float(np.nansum(m.data if mask is None else m.data[used_bins(mask)]))
@@ -185,7 +185,7 @@ def _psf_text(psf: Any) -> str:
 
 def _edisp_text(edisp: Any) -> str:
     if edisp is None:
-        return "none (true energy is taken as measured)"
+        return "none (the measured energy is the true energy)"
     axes = edisp.edisp_map.geom.axes
     text = " x ".join(f"{axis.nbin} {axis.name}" for axis in reversed(list(axes)))
     return f"{type(edisp).__name__}, {text} bins"

@@ -16,14 +16,14 @@ from astropy import units as u
 from astropy.table import Table
 
 from gammagrad._programs import is_traced, to_device
-from gammagrad.dataset import transforms
-from gammagrad.dataset.checks import MAP_NAMES, check_edisp, check_fit, check_psf
+from gammagrad.dataset import plain, transforms
+from gammagrad.dataset.checks import MAP_NAMES, check_fit
 from gammagrad.dataset.info import describe, info_of
 from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
 from gammagrad.dataset.masks import fitted_bins, weights_of
 from gammagrad.dataset.parts import axis_of, map_part, models_for, named_errors
-from gammagrad.dataset.plain import maps_of_files, naming_files, parts_from_maps
 from gammagrad.dataset.predict import background_npred, signal_npred, sky_models, total_npred
+from gammagrad.dataset.response_checks import check_edisp, check_psf
 from gammagrad.dataset.statistic import stat_of_bins, sum_of_bins
 from gammagrad.dataset.suspicion import NO_PSF
 from gammagrad.errors import InputError, InputWarning
@@ -36,25 +36,26 @@ _numbers = itertools.count(1)
 
 
 class MapDataset:
-    """One observation: counts on the sky, what is expected of them, the instrument's response.
+    """One observation: counts on the sky, expected counts, and the instrument's response.
 
     Parameters
     ----------
     counts
-        Observed counts, axes (energy): whole numbers, or expected ones (an Asimov dataset).
+        Observed counts, axes (energy): whole numbers, or expected counts (an Asimov dataset).
     exposure
         Effective area times time, axes (energy_true), any unit of area times time.
     background
-        Expected counts that are not the sources searched for, axes (energy). NaN where unknown:
-        such bins have weight zero in a fit.
+        Expected counts without the sources searched for, axes (energy). NaN where unknown: such
+        bins have weight zero in a fit.
     psf
         Point spread function, a `PSFMap`, in true or reconstructed energy; None for no blur.
     edisp
-        Energy dispersion, an `EDispKernelMap` or `EDispMap`; None takes energies as measured.
+        Energy dispersion, an `EDispKernelMap` or `EDispMap`; None if the measured energy is
+        the true energy.
     mask_safe, mask_fit
         Masks, axes (energy), or images for all energies: bins enter a fit where both are True.
-        None masks nothing. Floating-point numbers that are not all 0 or 1 are weights: a bin's
-        part of the likelihood is multiplied by them.
+        None masks nothing. Floating-point numbers that are not all 0 or 1 are weights: the
+        statistic of a bin is multiplied by its weight.
     gti
         Good time intervals, an astropy table with columns START and STOP.
     models
@@ -67,7 +68,7 @@ class MapDataset:
     Raises
     ------
     TypeError
-        If a part is of the wrong type.
+        If an argument has the wrong type.
     ValueError
         If units, axes or geometries of the parts do not fit together.
 
@@ -121,7 +122,7 @@ class MapDataset:
 
     @property
     def name(self) -> str:
-        """Name of the dataset, which a model's ``datasets_names`` refer to."""
+        """Name of the dataset; the ``datasets_names`` of models refer to it."""
         return self._name
 
     @property
@@ -161,7 +162,7 @@ class MapDataset:
         return {name: getattr(self, name) for name in (*MAP_NAMES, *names)}
 
     def require(self, name: str) -> Map:
-        """Return one of the maps, or say that it is missing.
+        """Return one of the maps, or raise an error if it is missing.
 
         Parameters
         ----------
@@ -206,14 +207,17 @@ class MapDataset:
 
     @property
     def mask(self) -> Map | None:
-        """True where both masks are, on the sky: the bins that are fitted; None if all are."""
+        """True in the fitted bins, where both masks are and the pixel is on the sky.
+
+        None if all bins are fitted.
+        """
         return fitted_bins(self._geom, self.mask_safe, self.mask_fit)
 
     @property
     def weights(self) -> Map | None:
-        """Weights of the likelihood, the product of the masks; None if both are true or false.
+        """Weights of the likelihood, the product of the masks; None if the masks are booleans.
 
-        The statistic of a bin is multiplied by its weight; 0 leaves it out, as False does.
+        The statistic of a bin is multiplied by its weight; 0 excludes a bin, as False does.
         """
         return weights_of(self.mask_safe, self.mask_fit)
 
@@ -227,13 +231,13 @@ class MapDataset:
 
     @property
     def is_masked(self) -> bool:
-        """Whether the masks leave out any bin."""
+        """Whether the masks exclude any bin."""
         mask = self.mask
         return mask is not None and not bool(mask.data.all())
 
     @property
     def energy_range(self) -> u.Quantity:
-        """Lowest and highest energy of the bins that are fitted, quantity (2,); NaN if none is."""
+        """Lowest and highest energy of the fitted bins, shape (2,); NaN without fitted bins."""
         mask, edges = self.mask, self.energy_axis.edges
         used = np.arange(len(edges) - 1)
         if mask is not None:
@@ -250,14 +254,14 @@ class MapDataset:
         Parameters
         ----------
         for_fit
-            Whether counts, exposure and a background (or models) must be there, and a bin be left
-            by the masks.
+            Whether the dataset must have counts, an exposure, a background or models, and at
+            least one bin to fit.
 
         Raises
         ------
         ValueError
-            If a part is missing; counts or background are negative, or counts NaN, in a bin that
-            the masks leave; a weight is negative or not finite; the exposure is zero everywhere,
+            If a required map is missing; counts or background are negative, or counts NaN, in a
+            fitted bin; a weight is negative or not finite; the exposure is zero everywhere,
             negative or not finite.
         """
         if for_fit:
@@ -274,9 +278,9 @@ class MapDataset:
 
     # -- prediction and statistic ----------------------------------------------------------------
 
-    # With parameters that JAX traces (under `jax.jit`, `jax.grad`, ...) the results are arrays of
-    # JAX instead of maps and numbers, and the prediction is prepared where the dataset's own models
-    # of the same names are. `likelihood` prepares it once, for many calls.
+    # With traced parameters (under `jax.jit`, `jax.grad`, ...) the results are JAX arrays instead
+    # of maps and numbers. The windows of the prediction are then at the positions of the dataset's
+    # own models of the same names. `likelihood` prepares the prediction once, for many calls.
 
     def likelihood(
         self,
@@ -291,21 +295,21 @@ class MapDataset:
         Parameters
         ----------
         models
-            The models with their present parameters; by default those of the dataset. Windows
-            and instrument responses are those at their present positions and sizes.
+            The models with their present parameters; by default the models of the dataset.
+            Windows and instrument responses are computed for their present positions and sizes.
         room
             How far in deg a source may move or grow before `DatasetLikelihood.holds` is false.
         sampling
             As in `npred_signal`.
         like
             An earlier likelihood of this dataset. A source that is still within its window keeps
-            the pixels of it, and its `room`: only the instrument's responses are those of the
-            present position, and what was compiled for the earlier one serves the new one.
+            the pixels of the window and its `room`; only the instrument's responses are updated
+            to the present position. Functions compiled for the earlier likelihood are reused.
 
         Returns
         -------
         DatasetLikelihood
-            A tree of arrays, in the precision that JAX is set to; its methods `npred`,
+            A tree of arrays, in the precision set in JAX; its methods `npred`,
             `stat_array` and `stat_sum` take models.
 
         Raises
@@ -338,21 +342,20 @@ class MapDataset:
         Parameters
         ----------
         model
-            The source to search for; its size sets that of the kernel.
+            The source to search for; its size sets the size of the kernel.
         kernel_width
             Full width of the kernel, as `TSMapEstimator` takes it.
 
         Returns
         -------
         SourceResponse
-            A tree of arrays, in the precision that JAX is set to; its methods `kernel` and
-            `reference_counts` take models and give what `gammagrad.ts_map` takes.
+            A tree of arrays, in the precision set in JAX; its methods `kernel` and
+            `reference_counts` take models and return the inputs of `gammagrad.ts_map`.
 
         Raises
         ------
         ValueError
             If there is no exposure, or the model has no shape.
-
         """
         prepared = source_response(
             model, self.require("exposure"), self.psf, self.edisp, self.geom, kernel_width
@@ -364,12 +367,12 @@ class MapDataset:
         return Models(self.models) if models is None else Models(models).for_dataset(self.name)
 
     def npred_background(self, models: Any = None) -> Any:
-        """Return the background as its model has it, in counts per bin.
+        """Return the background with its model applied, in counts per bin.
 
         Parameters
         ----------
         models
-            Models to take in place of the dataset's own.
+            Models to use instead of the dataset's own.
 
         Returns
         -------
@@ -388,11 +391,11 @@ class MapDataset:
         Parameters
         ----------
         models
-            A model or a list of them; by default those of the dataset. A `FoVBackgroundModel`
-            adds nothing here.
+            A model or a list of models; by default the models of the dataset. A
+            `FoVBackgroundModel` adds nothing here.
         sampling
-            "fine" integrates models over pixels accurately; "gammapy" takes the samples that
-            gammapy 2.1 does, for comparison.
+            "fine" integrates models over pixels accurately; "gammapy" uses the sampling of
+            gammapy 2.1, for comparison.
 
         Returns
         -------
@@ -416,15 +419,15 @@ class MapDataset:
         Parameters
         ----------
         models
-            Models to take in place of the dataset's own.
+            Models to use instead of the dataset's own.
         sampling
             As in `npred_signal`.
 
         Returns
         -------
         Map or Array
-            Predicted counts per bin, never below 0; NaN where the background is. An array if a
-            parameter is traced.
+            Predicted counts per bin, never below 0; NaN where the background is NaN. An array if
+            a parameter is traced.
         """
         chosen = self._chosen(models)
         if is_traced(chosen):
@@ -440,14 +443,14 @@ class MapDataset:
         Parameters
         ----------
         models
-            Models to take in place of the dataset's own.
+            Models to use instead of the dataset's own.
 
         Returns
         -------
         ndarray or Array
             ``2 (npred - counts log npred)``, shape (energy, row, col), float64; times `weights`
-            if there are any. Masks that are true or false are not applied. An array of JAX if a
-            parameter is traced.
+            if there are weights. Boolean masks are not applied. A JAX array if a parameter is
+            traced.
 
         References
         ----------
@@ -456,18 +459,18 @@ class MapDataset:
         return stat_of_bins(self.npred(models), self.require("counts"), self.weights)
 
     def stat_sum(self, models: Any = None) -> Any:
-        """Return the Cash statistic summed over the bins that the masks leave.
+        """Return the Cash statistic summed over the fitted bins.
 
         Parameters
         ----------
         models
-            Models to take in place of the dataset's own.
+            Models to use instead of the dataset's own.
 
         Returns
         -------
         float or Array
-            The sum, weighted by `weights` if there are any; bins with an unknown (NaN) background
-            do not enter. A scalar of JAX if a parameter is traced.
+            The sum, weighted by `weights` if there are weights, without bins whose background is
+            unknown (NaN). A JAX scalar if a parameter is traced.
         """
         chosen = self._chosen(models)
         if is_traced(chosen):
@@ -490,38 +493,38 @@ class MapDataset:
         Returns
         -------
         MapDataset
-            The copy, with the models that are for a dataset of its name.
+            The copy, with the models that apply to a dataset of its name.
         """
         return self._made_of(transforms.copied(self.parts), name)
 
     def cutout(
         self, position: Any, width: Any, mode: str = "trim", name: str | None = None
     ) -> Self:
-        """Return the part of the dataset around a position.
+        """Return a cutout of the dataset around a position.
 
-        The instrument's response (PSF and energy dispersion) stays whole: it has its own, coarser
-        pixels, and is looked up by position.
+        The instrument's response (PSF and energy dispersion) is not cut out: it has its own,
+        coarser pixels, and is evaluated by position.
 
         Parameters
         ----------
         position
-            Middle of the part, a `SkyCoord`.
+            Centre of the cutout, a `SkyCoord`.
         width
-            Extent, one angle or (lon, lat): degrees, text or quantity.
+            Width, one angle or (lon, lat): degrees, text or quantity.
         mode
-            "trim" cuts the part off at the edge of the map, "strict" makes that an error.
+            "trim" trims the cutout at the edge of the map, "strict" raises an error there.
         name
             Name of the new dataset; by default the same.
 
         Returns
         -------
         MapDataset
-            The part.
+            The cutout.
 
         Raises
         ------
         ValueError
-            If the part does not lie on the map, or an angle cannot be read.
+            If the cutout does not overlap with the map, or an angle cannot be read.
         """
         parts = transforms.each_map(self.parts, lambda m: m.cutout(position, width, mode))
         return self._made_of(parts, name)
@@ -534,8 +537,8 @@ class MapDataset:
         Parameters
         ----------
         pad_width
-            Number of pixels on each side: one, (rows, columns), or two of each, before and after:
-            ((rows, rows), (columns, columns)).
+            Number of pixels on each side: one number, (rows, columns), or the numbers before and
+            after, ((rows, rows), (columns, columns)).
         name
             Name of the new dataset; by default the same.
 
@@ -549,10 +552,10 @@ class MapDataset:
     def downsample(self, factor: int, *, name: str | None = None) -> Self:
         """Return the dataset with blocks of pixels merged.
 
-        Counts and background are summed over the pixels that `mask_safe` leaves, and over those
-        where the background is known. The exposure is averaged over all pixels of a block: where a
-        block is partly masked, a source is predicted with too many counts. A mask is true where
-        any pixel of a block has it; weights are averaged over the pixels that have any.
+        Counts and background are summed over the pixels in `mask_safe` with a known background.
+        The exposure is averaged over all pixels of a block: in a partly masked block the predicted
+        counts of a source are too high. A mask is true if any pixel of the block is true; weights
+        are averaged over the pixels with a positive weight.
 
         Parameters
         ----------
@@ -564,7 +567,7 @@ class MapDataset:
         Returns
         -------
         MapDataset
-            The coarser dataset. The instrument's response is the same.
+            The coarser dataset, with the same instrument's response.
 
         Raises
         ------
@@ -591,7 +594,7 @@ class MapDataset:
         Parameters
         ----------
         energy_min, energy_max
-            Bounds: text, quantity, or TeV. Each is moved to the nearest edge of a bin; None is the
+            Bounds: text, quantity, or TeV. Each bound is moved to the nearest bin edge; None is the
             end of the axis.
         name
             Name of the new dataset; by default the same.
@@ -631,7 +634,7 @@ class MapDataset:
         Returns
         -------
         MapDataset
-            The dataset; maps without that axis are whole.
+            The dataset; maps without the axis are not sliced.
 
         Raises
         ------
@@ -640,10 +643,10 @@ class MapDataset:
         """
         return self._made_of(transforms.sliced(self, slices), name)
 
-    # -- for a person ----------------------------------------------------------------------------
+    # -- summary and text ------------------------------------------------------------------------
 
     def info_dict(self, in_safe_data_range: bool = True) -> dict[str, Any]:
-        """Return the numbers that sum the dataset up.
+        """Return a summary of the dataset in numbers.
 
         Parameters
         ----------
@@ -653,7 +656,7 @@ class MapDataset:
         Returns
         -------
         dict
-            Sums of counts, background, excess and predictions, range of the exposure, times,
+            Sums of counts, background, excess and predicted counts, range of the exposure, times,
             numbers of bins, and the statistic.
         """
         return info_of(self, self.mask_safe if in_safe_data_range else None)
@@ -680,29 +683,30 @@ class MapDataset:
         Parameters
         ----------
         filename
-            The file, gzipped or not. ``$NAME`` of an environment variable and ``~`` are filled in.
+            The file, gzipped or not. Environment variables (``$NAME``) and ``~`` are expanded.
         name
-            Name of the dataset; by default the one in the file, or the file's own.
+            Name of the dataset; by default the name in the file, or the name of the file.
         checksum
-            Compare what has a checksum with it.
+            Whether to verify the checksums in the file.
 
         Returns
         -------
         MapDataset
-            The dataset, with what is in the file.
+            The dataset.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is not FITS, is damaged, holds no part of a dataset, or the parts do not fit
+            If the file is not FITS, is damaged or holds no dataset, or its maps do not fit
             together.
 
         Warns
         -----
         InputWarning
-            If it has an energy dispersion and no PSF, or HDUs that are no part of a dataset.
+            If the file has an energy dispersion and no PSF, or HDUs that do not belong to a
+            dataset.
         """
         parts = read_map_dataset(filename, checksum)
         if name is not None:
@@ -720,21 +724,21 @@ class MapDataset:
     def write(
         self, filename: str | PathLike[str], overwrite: bool = False, checksum: bool = False
     ) -> None:
-        """Write the dataset in gammapy's FITS layout; its models are not part of that.
+        """Write the dataset in gammapy's FITS layout, without its models.
 
         Parameters
         ----------
         filename
             The file; a name ending in ".gz" is compressed.
         overwrite
-            Whether an existing file may be replaced.
+            Whether to replace an existing file.
         checksum
-            Whether each part gets its checksum.
+            Whether to write checksums.
 
         Raises
         ------
         OSError
-            If the file is there and `overwrite` is false.
+            If the file exists and `overwrite` is false.
         """
         write_map_dataset(self.parts, filename, overwrite=overwrite, checksum=checksum)
 
@@ -766,25 +770,25 @@ class MapDataset:
         background
             Expected background counts, on the bins of the counts.
         exposure
-            Area times time in true energy. One on the energy bins of the counts is taken to have
-            the same bins in true energy. One at other energies is interpolated (power laws
-            between them) at the logarithmic middles of the counts' bins, unless `edisp` is given
-            or its bins are finer ones of the same edges: these are kept.
+            Area times time in true energy. An exposure on the energy bins of the counts has the
+            same bins in true energy. An exposure at other energies is interpolated (power laws
+            between nodes) at the logarithmic centres of the counts' bins; its energies are kept if
+            `edisp` is given, or if its bins subdivide the bins of the counts.
         psf_sigma
-            Width of a Gaussian PSF: an angle (numbers are degrees), or one for each bin of true
-            energy.
+            Width of a Gaussian PSF: an angle (numbers are degrees), or an angle for each bin of
+            true energy.
         psf_table
             Tabulated PSF: (rad, values) or (rad, energy, values); offsets in degrees, energies in
             TeV, density per sr of shape (rad,) or (energy, rad), unless they are quantities.
         edisp
             Energy dispersion, or None.
         mask, mask_fit
-            Bins where the data are good and bins to fit, or weights; an image goes for all
+            Bins where the data are good and bins to fit, or weights; an image is a mask for all
             energies.
         energy_edges
-            Edges of the energy bins (numbers are TeV) of maps that do not say them.
+            Edges of the energy bins (numbers are TeV) of maps without an energy axis.
         exposure_unit
-            Unit of an exposure that states none.
+            Unit of an exposure without a unit.
         psf
             A `PSFMap`, instead of `psf_sigma` or `psf_table`.
         models, gti, name
@@ -798,7 +802,7 @@ class MapDataset:
         Raises
         ------
         TypeError
-            If something is no map.
+            If an argument that must be a map is not a `Map`.
         ValueError
             If energies or units are missing, or the maps do not fit together.
 
@@ -813,19 +817,17 @@ class MapDataset:
         ... )
         <MapDataset 'image', 1 x 5 x 5>
         """
-        parts = parts_from_maps(
-            counts,
-            background,
-            exposure,
-            psf=psf,
-            psf_sigma=psf_sigma,
-            psf_table=psf_table,
-            edisp=edisp,
-            mask=mask,
-            mask_fit=mask_fit,
-            energy_edges=energy_edges,
-            exposure_unit=exposure_unit,
-        )
+        axis = plain.energy_axis_of(counts, energy_edges)
+        maps = {"counts": counts, "background": background, "mask_safe": mask, "mask_fit": mask_fit}
+        parts = plain.maps_on_axis(maps, axis)
+        axis_true = axis.rename("energy_true")
+        if exposure is not None:
+            exposure = plain.exposure_on_axis(
+                exposure, exposure_unit, axis, interpolate=edisp is None
+            )
+            axis_true = exposure.geom.axes["energy_true"]
+        psf = plain.psf_from(axis_true, psf=psf, psf_sigma=psf_sigma, psf_table=psf_table)
+        parts |= {"exposure": exposure, "psf": psf, "edisp": edisp}
         return cls(**parts, models=models, gti=gti, name=name)
 
     @classmethod
@@ -845,13 +847,13 @@ class MapDataset:
         Parameters
         ----------
         counts, background, exposure, mask, mask_fit
-            FITS images or cubes; ``"file.fits[name]"`` is one extension of a file; ``$NAME`` of an
-            environment variable and ``~`` are filled in. Energies come from EBOUNDS, ENERGIES or
+            FITS images or cubes; ``"file.fits[name]"`` is one extension of a file. Environment
+            variables (``$NAME``) and ``~`` are expanded. Energies come from EBOUNDS, ENERGIES or
             ``*_BANDS`` tables or the third axis of the header.
         psf
-            A FITS file with a point spread function: of Fermi-LAT's ``gtpsf``, or a PSF map.
+            A FITS file with a point spread function: from Fermi-LAT's ``gtpsf``, or a PSF map.
         checksum
-            Compare what has a checksum with it.
+            Whether to verify the checksums in the files.
         **kwargs
             Other arguments of `from_maps`, such as `psf_sigma` and `energy_edges`.
 
@@ -863,14 +865,14 @@ class MapDataset:
         Raises
         ------
         FileNotFoundError
-            If a file is not there.
+            If a file does not exist.
         ValueError
             As in `from_maps`, or if a file is not FITS, is damaged or has no map.
         """
         files = {"background": background, "exposure": exposure, "mask": mask}
         files |= {"mask_fit": mask_fit, "counts": counts}
-        parts, gti = maps_of_files(files, checksum)
+        parts, gti = plain.maps_of_files(files, checksum)
         if psf is not None:
             kwargs["psf"] = read_psf(psf, checksum)
-        with naming_files(files):
+        with plain.naming_files(files):
             return cls.from_maps(**parts, gti=gti, **kwargs)

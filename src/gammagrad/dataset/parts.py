@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def named_errors(name: str, part: str = "") -> Iterator[None]:
-    """Put the name of a dataset in front of the errors of a block."""
+    """Add the name of a dataset to the errors of a block."""
     try:
         yield
     except ValueError as error:
@@ -29,7 +29,7 @@ def named_errors(name: str, part: str = "") -> Iterator[None]:
 
 
 def map_part(name: str, doc: str) -> Any:
-    """Return a property of a dataset: a map that is checked against the others when it is set."""
+    """Return a property of a dataset: a map, checked against the other maps when it is set."""
 
     def get(dataset: Any) -> Map | None:
         found: Map | None = dataset._maps.get(name)
@@ -46,32 +46,32 @@ def map_part(name: str, doc: str) -> Any:
 
 
 def _checked(value: Map, name: str, maps: Mapping[str, Map]) -> Map:
-    """Return a map as a dataset holds it; a mask that is an image is repeated for all energies."""
+    """Return a map as a dataset holds it; an image of a mask is repeated for all energies."""
     axis, is_mask = axis_of(maps, "energy"), name.startswith("mask")
     if is_mask and axis is not None and isinstance(value, Map) and value.geom.is_image:
         data = np.repeat(value.data[None], axis.nbin, axis=0)
         value = Map(value.geom.to_cube([axis]), data, unit=value.unit, meta=value.meta)
     value = check_map(value, name)
     others = {key: m for key, m in maps.items() if key != name}
-    # the map that is set comes last, so that the error is about it
+    # the new map comes last, so that the error is about it
     check_same_geometry({**others, name: value})
     return value
 
 
 def axis_of(maps: Mapping[str, Map], name: str) -> MapAxis | None:
-    """Return the axis of a name in the first map that has one."""
+    """Return the axis of a name from the first map with such an axis."""
     axes = (m.geom.axes for m in maps.values())
     return next((own[name] for own in axes if name in own.names), None)
 
 
 def models_for(name: str, models: Any) -> Models:
-    """Return the models that apply to a dataset; a log record says if none does."""
+    """Return the models that apply to a dataset, with a log record if none applies."""
     with named_errors(name, "models: "):
         given = Models(models)
     chosen = given.for_dataset(name)
     if len(given) and not len(chosen):
         log.warning(
-            "dataset %r: none of the models %s is for it (datasets_names).",
+            "dataset %r: none of the models %s applies to it (datasets_names).",
             name,
             ", ".join(given.names),
         )

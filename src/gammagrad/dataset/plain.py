@@ -18,52 +18,28 @@ from gammagrad.io import read_plain
 from gammagrad.maps import Map, MapAxis, PSFMap, parse_unit, to_value
 
 
-def parts_from_maps(
-    counts: Map,
-    background: Map | None = None,
-    exposure: Map | None = None,
-    *,
-    psf: PSFMap | None = None,
-    psf_sigma: Any = None,
-    psf_table: Any = None,
-    edisp: Any = None,
-    mask: Map | None = None,
-    mask_fit: Map | None = None,
-    energy_edges: Any = None,
-    exposure_unit: Any = None,
-) -> dict[str, Any]:
-    """Return the parts of a dataset, on the energy axis of the counts."""
-    axis = _energy_axis(counts, energy_edges)
-    parts: dict[str, Any] = {"counts": _on_axis(counts, axis, "counts"), "edisp": edisp}
-    if background is not None:
-        parts["background"] = _on_axis(background, axis, "background")
-    for name, m in (("mask_safe", mask), ("mask_fit", mask_fit)):
+def maps_on_axis(maps: Mapping[str, Map | None], axis: MapAxis) -> dict[str, Any]:
+    """Return maps on the energy axis of the counts; masks may be images."""
+    parts = {}
+    for name, m in maps.items():
         if m is not None:
             _check_map(m, name)
-            parts[name] = m if m.geom.is_image else _on_axis(m, axis, name)
-    axis_true = axis.rename("energy_true")
-    if exposure is not None:
-        _check_map(exposure, "exposure")
-        if exposure_unit is not None and exposure.unit == u.dimensionless_unscaled:
-            unit = parse_unit(exposure_unit, "exposure_unit")
-            exposure = Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
-        parts["exposure"] = _exposure(exposure, axis, interpolate=edisp is None)
-        axis_true = parts["exposure"].geom.axes["energy_true"]
-    parts["psf"] = _psf(axis_true, psf=psf, psf_sigma=psf_sigma, psf_table=psf_table)
+            is_kept = name.startswith("mask") and m.geom.is_image
+            parts[name] = m if is_kept else _on_axis(m, axis, name)
     return parts
 
 
 def maps_of_files(
     files: Mapping[str, str | PathLike[str] | None], checksum: bool
 ) -> tuple[dict[str, Any], Table | None]:
-    """Return the maps of plain files, and the good time intervals of the counts' file."""
+    """Return the maps of plain files, and the good time intervals in the file of the counts."""
     read = {part: read_plain(f, checksum) for part, f in files.items() if f is not None}
     return {part: plain.map for part, plain in read.items()}, read["counts"].gti
 
 
 @contextlib.contextmanager
 def naming_files(files: Mapping[str, str | PathLike[str] | None]) -> Iterator[None]:
-    """Name the file in an error about its map, and the counts' file in another error."""
+    """Name the file in an error about its map, and the file of the counts in any other error."""
     try:
         yield
     except InputError as error:
@@ -80,15 +56,15 @@ def _check_map(m: Any, name: str) -> None:
         )
 
 
-def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
-    """Return the reconstructed energy axis: that of the counts, or the given edges."""
+def energy_axis_of(counts: Map, energy_edges: Any) -> MapAxis:
+    """Return the reconstructed energy axis, from the counts or from the given edges."""
     _check_map(counts, "counts")
     given = None if energy_edges is None else MapAxis.from_energy_edges(energy_edges)
     own = _own_axis(counts, "counts")
     axis = given if own is None else own
     if axis is None:
         raise InputError(
-            "counts: nothing says its energies; pass the edges of its energy bins, "
+            "counts: it has no energy axis; pass the edges of its energy bins, "
             "such as energy_edges=['1 TeV', '10 TeV'] for one image."
         )
     if given is not None and not same_bins(axis, given):
@@ -100,7 +76,7 @@ def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
 
 
 def _own_axis(m: Map, name: str) -> MapAxis | None:
-    """Return the energy axis of a map, or None if it does not have one."""
+    """Return the energy axis of a map; None for a map without energies."""
     if len(m.geom.axes) > 1:
         raise InputError(
             f"{name}: axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis."
@@ -113,11 +89,10 @@ def _own_axis(m: Map, name: str) -> MapAxis | None:
 
 def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
     """Return a map with the energy axis of the counts."""
-    _check_map(m, name)
     own = _own_axis(m, name)
     planes = m.data.reshape(-1, *m.geom.shape_image)
     if own is not None and not same_bins(own, axis):
-        raise InputError(f"{name}: energy bins {own!r}; expected those of the counts, {axis!r}.")
+        raise InputError(f"{name}: energy bins {own!r}; expected the bins of the counts, {axis!r}.")
     if len(planes) != axis.nbin:
         raise InputError(
             f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
@@ -126,8 +101,12 @@ def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
     return Map(m.geom.to_image().to_cube([axis]), planes, unit=m.unit, meta=m.meta)
 
 
-def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
-    """Return the exposure in true energy, on the bins of the counts unless its own nest in them."""
+def exposure_on_axis(exposure: Map, unit: Any, axis: MapAxis, interpolate: bool) -> Map:
+    """Return the exposure in true energy, on the bins of the counts or on its own finer bins."""
+    _check_map(exposure, "exposure")
+    if unit is not None and exposure.unit == u.dimensionless_unscaled:
+        unit = parse_unit(unit, "exposure_unit")
+        exposure = Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
     own = _own_axis(exposure, "exposure")
     target = axis.rename("energy_true")
     if own is None or (own.node_type == "edges" and same_bins(own, axis)):
@@ -152,13 +131,13 @@ def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
 
 
 def _nests(fine: MapAxis, coarse: MapAxis) -> bool:
-    """Return whether every edge of one axis is an edge of the other, finer one."""
+    """Return whether every edge of a coarse axis is an edge of a fine axis."""
     edges = fine.edges.to_value("TeV")[:, None]
     return bool(np.isclose(edges, coarse.edges.to_value("TeV")[None, :], rtol=1e-5).any(0).all())
 
 
 def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDArray[np.float64]:
-    """Interpolate along the energy at the (logarithmic) middle of the target's bins."""
+    """Interpolate along the energy axis at the logarithmic centres of the target's bins."""
     edges = target.edges.to_value("TeV")
     wanted = np.log(np.sqrt(edges[1:] * edges[:-1]))
     nodes = np.log(own.center.to_value("TeV"))
@@ -167,7 +146,7 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
         raise InputError(
             f"exposure: known from {np.exp(ends[0]):.4g} to {np.exp(ends[-1]):.4g} TeV, but the "
             f"counts reach from {edges[0]:.4g} to {edges[-1]:.4g} TeV; pass an exposure that "
-            "covers the energies of the counts, or cut the counts."
+            "covers the energies of the counts, or slice the counts."
         )
     below = np.clip(np.searchsorted(nodes, wanted, side="right") - 1, 0, len(nodes) - 2)
     part = np.clip((wanted - nodes[below]) / (nodes[below + 1] - nodes[below]), 0, 1)
@@ -175,11 +154,11 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
     weight = part[:, None, None]
     both = (low > 0) & (high > 0)
     power = np.where(both, low, 1) ** (1 - weight) * np.where(both, high, 1) ** weight
-    # a logarithm needs positive exposures; next to a zero the straight line is used
+    # a power law needs positive exposures; next to a zero the interpolation is linear
     return np.where(both, power, (1 - weight) * low + weight * high)
 
 
-def _psf(axis: MapAxis, **descriptions: Any) -> PSFMap | None:
+def psf_from(axis: MapAxis, **descriptions: Any) -> PSFMap | None:
     """Return the point spread function of one description."""
     given = {name: value for name, value in descriptions.items() if value is not None}
     if len(given) > 1:

@@ -1,4 +1,4 @@
-"""Datasets cut out, sliced, padded and merged; the originals stay as they are."""
+"""Parts of a dataset copied, sliced and downsampled; the originals are not changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Change = Callable[[Map], Map]
 
 
 def each_map(parts: Mapping[str, Any], change: Change) -> dict[str, Any]:
-    """Return the parts of a dataset with each map changed alike."""
+    """Return the parts of a dataset with the same change applied to each map."""
     maps = {name: change(parts[name]) for name in MAP_NAMES if parts[name] is not None}
     return {**parts, **maps}
 
@@ -69,7 +69,7 @@ def sliced(dataset: Any, slices: Mapping[str, slice]) -> dict[str, Any]:
 
 
 def bins_between(dataset: Any, energy_min: Any, energy_max: Any) -> slice:
-    """Return the bins of reconstructed energy between two bounds, None for the axis' end."""
+    """Return the bins of reconstructed energy between two bounds; None is the end of the axis."""
     axis = dataset.energy_axis
     bounds = [
         axis.edges[0] if energy_min is None else quantity(energy_min, "TeV", "energy_min"),
@@ -99,12 +99,12 @@ def downsampled(dataset: Any, factor: int) -> dict[str, Any]:
 
 
 def _merged(m: Map, used: bool | NDArray[np.bool_], factor: int) -> Map:
-    """Sum counts over blocks of pixels, bins that are not used left out."""
+    """Sum counts over blocks of pixels, without bins that are not used."""
     return Map(m.geom, np.where(used, m.data, 0), meta=m.meta).downsample(factor)
 
 
 def _merged_background(m: Map, safe: bool | NDArray[np.bool_], factor: int) -> Map:
-    """Sum a background over blocks; unknown where it is in each safe bin of a block."""
+    """Sum a background over blocks; it is unknown if all safe bins of a block are unknown."""
     known = ~np.isnan(m.data)
     result = _merged(m, safe & known, factor)
     unknown, some = (Map(m.geom, safe & bins).downsample(factor).data for bins in (~known, known))
@@ -113,14 +113,14 @@ def _merged_background(m: Map, safe: bool | NDArray[np.bool_], factor: int) -> M
 
 
 def _merged_mask(m: Map, factor: int) -> Map:
-    """Return a mask where any pixel of a block has it, a weight as the mean of those not 0."""
+    """Return a mask that is true if any pixel of a block is, or the mean of positive weights."""
     if m.is_mask:
         return m.downsample(factor)
     return m.downsample(factor, preserve_counts=False, weights=used_bins(m))
 
 
 def _merged_model(model: Any, dataset: Any, used: Any, factor: int) -> Any:
-    """Return a template of counts on blocks of pixels; other models do not know of pixels."""
+    """Return a template of counts on blocks of pixels; other models do not depend on pixels."""
     if not isinstance(model, TemplateNPredModel):
         return model
     counts = Map(dataset.geom, template_on(model, dataset.geom))

@@ -1,4 +1,4 @@
-"""The result of a map of sources: its maps by name, and their fluxes."""
+"""The result of an estimator: maps by name, and their fluxes."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityErro
 
 
 class FluxMaps(Mapping[str, Map]):
-    """Maps of sources by name, with the model that turns their norms into fluxes.
+    """Maps of sources by name, with the reference model that converts norms to fluxes.
 
-    ``maps["flux"]`` and ``maps.flux`` are the same. As a mapping it holds the maps that were
-    computed and all that follows from them: `sqrt_ts`, and flux, dnde, eflux and e2dnde with
-    their errors and limits. The table of them is `gammagrad.quantities.QUANTITIES`.
-    ``maps.dnde_ref``, ``flux_ref``, ``eflux_ref`` and ``e2dnde_ref`` are the reference model's
-    fluxes in every energy group, as quantities of shape (groups, 1, 1).
+    ``maps["flux"]`` and ``maps.flux`` are the same. The mapping has the computed maps and the
+    maps derived from them: `sqrt_ts`, and flux, dnde, eflux and e2dnde with their errors and
+    limits. `gammagrad.quantities.QUANTITIES` is the table of all maps. ``maps.dnde_ref``,
+    ``flux_ref``, ``eflux_ref`` and ``e2dnde_ref`` are the fluxes of the reference model in every
+    energy group, as quantities of shape (groups, 1, 1).
 
     Parameters
     ----------
     data : Mapping of str to Map
-        Maps on one geometry with an energy axis, of one bin per energy group. ``ts`` is negative
-        where ``norm`` is. The likelihood scan has an axis ``norm`` before the energies.
+        Maps on one geometry, with an energy axis of one bin per energy group. ``ts`` is negative
+        where ``norm`` is negative. The likelihood scan has an axis ``norm`` before the energies.
     reference_model : SkyModel, optional
-        The model whose norm was fitted. A spectral model alone will do. Without it there are
-        norms but no fluxes.
+        The model with the fitted norm; a spectral model is enough. Without it there are norms but
+        no fluxes.
     meta : dict, optional
-        What is known about the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
+        Metadata of the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
         ``norm_min``, ``containment_per_group``, ``sqrt_ts_threshold_ul``, ``settings`` (a dict),
-        ``input`` (file name or names), ``input_sha256``, and whatever else can be written as
-        JSON. Copied.
+        ``input`` (file name or names), ``input_sha256``, and other values that JSON can
+        represent. Copied.
     gti : astropy.table.Table, optional
         Good time intervals of the data.
 
     Raises
     ------
     ValueError
-        If there are no maps, or their geometries differ, or have no energy axis.
+        If there are no maps, or their geometries differ or have no energy axis.
     TypeError
         If an entry is not a map.
 
@@ -113,7 +113,7 @@ class FluxMaps(Mapping[str, Map]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    # comparing means comparing maps, which has no single answer
+    # maps are compared pixel by pixel, so that two results are not simply equal or different
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -131,13 +131,14 @@ class FluxMaps(Mapping[str, Map]):
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self, *(f"{flux}_ref" for flux in FLUXES)})
 
-    # -- what they are ---------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------
 
     @property
     def available_quantities(self) -> list[str]:
-        """Names of the maps that were computed, in gammapy's order.
+        """Names of the computed maps, in gammapy's order.
 
-        Those that follow from them come on top, and so does ``status``, which gammapy has not.
+        ``dnde_scan_values`` is listed with a likelihood scan, and so is ``status``, which gammapy
+        does not have.
         """
         follows = ("dnde_scan_values",) if "dnde_scan_values" in self else ()
         names = [n for n in STORED if n in self._data or n in follows]
@@ -146,7 +147,7 @@ class FluxMaps(Mapping[str, Map]):
 
     @property
     def computed(self) -> dict[str, Map]:
-        """The maps that were computed or read, by name, without those that follow from them."""
+        """The maps that were computed or read, by name, without derived maps."""
         return dict(self._data)
 
     @property
@@ -162,7 +163,7 @@ class FluxMaps(Mapping[str, Map]):
 
     @property
     def energy_ref(self) -> u.Quantity:
-        """Centres of the energy groups, at which dnde is given."""
+        """Centres of the energy groups, the reference energies of dnde."""
         return self.energy_axis.center
 
     @property
@@ -177,7 +178,7 @@ class FluxMaps(Mapping[str, Map]):
 
     @property
     def reference_model(self) -> Any:
-        """Model whose norm was fitted."""
+        """Model with the fitted norm."""
         return self._reference_model
 
     @property
@@ -196,17 +197,17 @@ class FluxMaps(Mapping[str, Map]):
 
     @property
     def n_sigma_sensitivity(self) -> float | None:
-        """Significance that the sensitivity is for."""
+        """Significance that defines the sensitivity."""
         return self.meta.get("n_sigma_sensitivity")
 
     @property
     def norm_min(self) -> float | None:
-        """Norm below which limits do not start; None if only physics bounds them."""
+        """Lowest norm that limits are counted from; None if only the physical bound applies."""
         return self.meta.get("norm_min")
 
     @property
     def sqrt_ts_threshold_ul(self) -> float:
-        """Significance below which a flux is to be read as a limit; may be set."""
+        """Significance below which a flux is treated as an upper limit; it can be set."""
         return self.meta.get("sqrt_ts_threshold_ul", 2)
 
     @sqrt_ts_threshold_ul.setter
@@ -229,13 +230,13 @@ class FluxMaps(Mapping[str, Map]):
 
     __repr__ = __str__
 
-    # -- what to do with them --------------------------------------------------------------------
+    # -- operations ------------------------------------------------------------------------------
 
     def _with_maps(self, data: dict[str, Map]) -> FluxMaps:
         return type(self)(data, self._reference_model, dict(self.meta), self.gti)
 
     def copy(self) -> FluxMaps:
-        """Return maps whose data can be changed without changing these.
+        """Return a copy that shares no data with these maps.
 
         Returns
         -------
@@ -245,18 +246,18 @@ class FluxMaps(Mapping[str, Map]):
         return self._with_maps({name: m.copy() for name, m in self._data.items()})
 
     def slice_by_idx(self, slices: dict[str, slice | int]) -> FluxMaps:
-        """Return a part of the energy groups, or of the values of a likelihood scan.
+        """Return some of the energy groups, or some of the values of a likelihood scan.
 
         Parameters
         ----------
         slices : dict
-            Slice by name of axis, such as ``{"energy": slice(0, 2)}``. A number takes one bin; its
-            axis stays, with that bin. A map without one of the axes is taken as it is.
+            Slices by name of axis, such as ``{"energy": slice(0, 2)}``. A number selects one bin
+            and keeps the axis. Maps without the axis are not sliced.
 
         Returns
         -------
         FluxMaps
-            The part.
+            The sliced maps.
 
         Raises
         ------
@@ -283,37 +284,36 @@ class FluxMaps(Mapping[str, Map]):
         return self._with_maps(data)
 
     def cutout(self, position: Any, width: Any, mode: str = "trim") -> FluxMaps:
-        """Return a part of the sky.
+        """Return a cutout of the maps around a position.
 
         Parameters
         ----------
         position : SkyCoord
-            Centre of the part.
+            Centre of the cutout.
         width : Quantity or str
-            Its width, or widths in longitude and latitude.
+            Width of the cutout, or widths in longitude and latitude.
         mode : str
-            ``"trim"`` or ``"strict"``, for parts that reach beyond the maps.
+            ``"trim"`` trims a cutout at the edge of the maps, ``"strict"`` raises an error there.
 
         Returns
         -------
         FluxMaps
-            The part.
+            The cutout.
         """
         return self._with_maps({n: m.cutout(position, width, mode) for n, m in self._data.items()})
 
     def status_table(self) -> StatusTable:
-        """Count how the fits ended: a row for every status code in an energy group.
+        """Count the pixels of every status code in every energy group.
 
         Returns
         -------
         StatusTable
-            Code, number of pixels, and what the code means in a sentence; see
-            `gammagrad.flux_maps.status.status_table`.
+            A row for each code in an energy group: code, number of pixels and meaning.
 
         Raises
         ------
         MissingQuantityError
-            If the maps have no status, such as those of a file of gammapy.
+            If the maps have no status, such as maps from a file of gammapy.
 
         Examples
         --------
@@ -341,15 +341,15 @@ class FluxMaps(Mapping[str, Map]):
         Parameters
         ----------
         threshold : float or Quantity
-            Peaks are higher than this.
+            Peaks are above this value.
         min_distance : str, Quantity or float
-            No higher pixel lies within this angle, or number of pixels.
+            A peak has no higher pixel within this angle, or within this number of pixels.
         quantity : str
             Name of the map to search.
         refine : bool
             Fit the position, flux and index of every source to the data.
         datasets : MapDataset or several
-            The data the maps were made from; only to refine.
+            The data of the maps; needed with `refine` only.
         **options
             Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free``.
 
@@ -368,9 +368,9 @@ class FluxMaps(Mapping[str, Map]):
         sed_type: str | None = None,
         checksum: bool = False,
     ) -> None:
-        """Write a FITS file that gammapy reads too, and the model beside it.
+        """Write a FITS file that gammapy can read, and a file of the reference model.
 
-        Test statistics are written without their sign, as gammapy does; `read` restores it.
+        Test statistics are written without their sign, as in gammapy; `read` restores the sign.
 
         Parameters
         ----------
@@ -382,28 +382,28 @@ class FluxMaps(Mapping[str, Map]):
             Replace existing files.
         sed_type : str, optional
             ``"likelihood"`` (the default) writes norms; ``"dnde"``, ``"e2dnde"``, ``"flux"`` or
-            ``"eflux"`` writes these fluxes with their errors and limits instead. `read` makes
-            norms of them again.
+            ``"eflux"`` writes these fluxes with their errors and limits instead. `read` converts
+            fluxes to norms.
         checksum : bool
-            Give each map its checksum, by which damage is noticed.
+            Whether to write checksums.
 
         Raises
         ------
         FileExistsError
-            If a file is there and `overwrite` is false.
+            If a file exists and `overwrite` is false.
         ValueError
-            If there is no such `sed_type`.
+            If `sed_type` is unknown.
         MissingQuantityError
-            If fluxes are to be written without a reference model.
+            If `sed_type` is a flux and there is no reference model.
         """
         if sed_type not in (None, "likelihood", *FLUXES):
             raise InputError(
                 f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
             )
-        written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy looks for the last two
+        written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy needs the last two
         maps = {name: self[name] for name in self if name in written}
         if "dnde_scan_values" in maps.keys() - self._data.keys():
-            m = maps["dnde_scan_values"]  # the scan's axis has every digit
+            m = maps["dnde_scan_values"]  # the axis of the scan has full precision
             maps["dnde_scan_values"] = Map(m.geom, m.data.astype(np.float32), unit=m.unit)
         if sed_type is not None and sed_type in FLUXES:
             maps = fluxes_from_norms(maps, sed_type, self._spectrum)
@@ -423,35 +423,35 @@ class FluxMaps(Mapping[str, Map]):
     def read(cls, filename: str | PathLike[str], checksum: bool = True) -> FluxMaps:
         """Read a file written by this library or by gammapy.
 
-        gammapy writes no confidence of errors and limits: ``n_sigma`` is 1 then, and
-        ``n_sigma_ul`` is None.
+        Files of gammapy do not state the confidence of errors and limits: ``n_sigma`` is then 1,
+        and ``n_sigma_ul`` is None.
 
         Parameters
         ----------
         filename : str or path
             File to read.
         checksum : bool
-            Compare what has a checksum with it.
+            Whether to verify the checksums in the file.
 
         Returns
         -------
         FluxMaps
-            The maps as norms, with the reference model of the header, or else of the file that it
-            names.
+            The maps as norms, with the reference model from the header, or else from the file that
+            the header names.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it does not hold flux maps, or is damaged.
+            If the file has no flux maps, or is damaged.
         """
         with reading(filename):
             content = read_flux_maps(filename, checksum)
             model = model_from_content(content.model, expand_path(filename).parent)
             maps = content.maps
             if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
-                maps.pop("dnde_scan_values", None)  # which follow from that axis
+                maps.pop("dnde_scan_values", None)  # derived from the axis
             if content.sed_type in FLUXES:
                 if model is None:
                     raise InputError(
@@ -461,7 +461,7 @@ class FluxMaps(Mapping[str, Map]):
                 maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
             return cls(maps, model, content.meta, content.gti)
 
-    # -- pictures --------------------------------------------------------------------------------
+    # -- figures ---------------------------------------------------------------------------------
 
     def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
         """Draw a map; see `gammagrad.plot.plot_flux_maps` for the options.
@@ -471,14 +471,14 @@ class FluxMaps(Mapping[str, Map]):
         quantity : str
             Name of the map.
         ax : WCSAxes, optional
-            Where to draw; new axes by default.
+            Axes to draw on; new axes by default.
         **kwargs
             Options, such as ``energy=0``, ``contours=[5, 10]`` or ``peaks=table``.
 
         Returns
         -------
-        WCSAxes or array of them
-            The axes, one per energy group shown.
+        WCSAxes or array of WCSAxes
+            The axes, one for each energy group.
         """
         return upper("plot_flux_maps")(self, quantity, ax=ax, **kwargs)
 
@@ -490,7 +490,7 @@ class FluxMaps(Mapping[str, Map]):
         position : SkyCoord or tuple of int
             A position, or a pixel as (row, column).
         ax : matplotlib.axes.Axes, optional
-            Where to draw; new axes by default.
+            Axes to draw on; new axes by default.
         **kwargs
             Options of `gammagrad.plot.plot_profile`, such as ``energy=0`` or ``quantity="flux"``.
 
@@ -507,7 +507,7 @@ class FluxMaps(Mapping[str, Map]):
         Parameters
         ----------
         exclusion : Map, ndarray or Table, optional
-            Mask that is false (or zero) where there are sources, or a table of peaks.
+            Mask that is false (or zero) at sources, or a table of peaks.
         **kwargs
             Options of `gammagrad.plot.plot_significance_histogram`.
 
@@ -519,15 +519,15 @@ class FluxMaps(Mapping[str, Map]):
         return upper("plot_significance_histogram")(self, exclusion, **kwargs)
 
     def plot_residuals(self, dataset: Any, **kwargs: Any) -> Any:
-        """Draw what the counts have over the predicted ones, as a significance.
+        """Draw the significance of the excess over the predicted counts.
 
         Parameters
         ----------
         dataset : MapDataset
-            The data that were fitted.
+            The fitted data.
         **kwargs
-            Options of `gammagrad.plot.plot_residuals`, such as ``peaks=table`` to take out the
-            sources found.
+            Options of `gammagrad.plot.plot_residuals`, such as ``peaks=table`` to subtract the
+            sources of a table.
 
         Returns
         -------
