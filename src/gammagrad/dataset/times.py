@@ -28,7 +28,7 @@ def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Tabl
         if shift is None:
             log.warning(
                 "dataset %r: its good time intervals are ignored, because their reference time "
-                "(MJDREFI, MJDREFF, TIMESYS) does not compare with dataset %r",
+                "(MJDREFI, MJDREFF, TIMESYS) cannot be compared to the reference of dataset %r",
                 name,
                 present[0][1],
             )
