@@ -66,7 +66,7 @@ def test_printing_works_with_any_part_missing() -> None:
         "background": "none",
         "exposure": "none",
         "psf": "none (sources are not blurred)",
-        "edisp": "none (true energy is taken as measured)",
+        "edisp": "none (the measured energy is the true energy)",
         "mask_safe": "none",
         "mask_fit": "none",
         "models": "none",

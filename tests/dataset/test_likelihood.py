@@ -263,7 +263,9 @@ def test_single_precision(bell: Field) -> None:
 def test_a_traced_position_needs_a_known_one(simple: Field) -> None:
     models = simple.models
     bare = make_dataset(NPIX, NBIN, name=NAME)
-    with pytest.raises(ValueError, match="model 'source' is traced, so that nothing says where"):
+    with pytest.raises(
+        ValueError, match="model 'source' is traced, so the pixels of its prediction"
+    ):
         jax.grad(bare.stat_sum)(models)
     # a traced spectrum does not
     source = models["source"]
@@ -280,7 +282,7 @@ def test_models_must_be_those_it_was_prepared_for(simple: Field) -> None:
     with pytest.raises(ValueError, match=f"prepared for {NAME}-bkg, source, but .* source missing"):
         likelihood.stat_sum(background)
     other = source.copy(name="other")
-    with pytest.raises(ValueError, match=r"other new; prepare it anew"):
+    with pytest.raises(ValueError, match=r"other new; prepare it again"):
         likelihood.npred([*models, other])
     wide = source.copy(spatial_model=GaussianSpatialModel(83.6, 22.0, sigma=0.1))
     with pytest.raises(ValueError, match=r"'source' has a GaussianSpatialModel .* for a P"):

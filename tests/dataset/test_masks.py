@@ -98,7 +98,7 @@ def test_weights_are_finite_and_not_negative(name: str, value: float) -> None:
     dataset = make_dataset(npix=(5, 4), nbin=2)
     setattr(dataset, name, Map(GEOM, weights))
     dataset.require(name).data[1, 2, 3] = value
-    message = rf"{name}: {value} at \(energy, row, col\) \(1, 2, 3\); .*left out to 0"
+    message = rf"{name}: {value} at \(energy, row, col\) \(1, 2, 3\); .*excluded bins to 0"
     with pytest.raises(ValueError, match=message):
         dataset.check()
     weights[1, 2, 3] = value

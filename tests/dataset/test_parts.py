@@ -73,7 +73,7 @@ def test_an_empty_dataset_has_nothing_but_a_name_of_its_own() -> None:
             "exposure",
             lambda: Map(GEOM, 1.0, "cm2 s"),
             ValueError,
-            r"exposure: axes energy; expected .*'energy_true'.*from_maps takes",
+            r"exposure: axes energy; expected .*'energy_true'.*from_maps accepts",
         ),
         (
             "mask_fit",
@@ -227,7 +227,7 @@ def test_models_for_other_datasets_are_left_out(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING):
         dataset.models = source("other", datasets_names="vela")
     assert len(dataset.models) == 0
-    assert "'crab': none of the models other is for it" in caplog.text
+    assert "'crab': none of the models other applies to it" in caplog.text
     dataset.models = None
     assert dataset.models is None
 

@@ -29,7 +29,7 @@ def true_map(axis: MapAxis, values: Any, unit: str = "cm2 s") -> Map:
 
 
 def test_images_need_their_energies() -> None:
-    with pytest.raises(ValueError, match=r"counts: nothing says its energies; .* energy_edges="):
+    with pytest.raises(ValueError, match=r"counts: it has no energy axis; .* energy_edges="):
         MapDataset.from_maps(Map(IMAGE, 1.0))
 
 
@@ -68,7 +68,7 @@ def test_a_mask_image_goes_for_all_energies() -> None:
         ({"background": Map(IMAGE)}, r"background: 1 energy plane\(s\), but .* has 3 bin\(s\)"),
         (
             {"background": Map(make_geom(npix=(5, 4), nbin=2))},
-            r"background: energy bins .* expected those of the counts",
+            r"background: energy bins .* expected the bins of the counts",
         ),
         ({"exposure": Map(IMAGE, 1.0, "m2 s")}, r"exposure: 1 energy plane\(s\), but"),
         ({"exposure": Map(CUBE, 1.0)}, r"exposure: it has no unit; .* exposure_unit='cm2 s'"),

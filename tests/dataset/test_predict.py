@@ -153,9 +153,11 @@ def test_a_template_is_scaled_and_cut_with_the_dataset() -> None:
 
 def test_a_template_on_other_bins_is_refused() -> None:
     dataset = make_dataset(npix=(7, 6), nbin=4)
-    with pytest.raises(ValueError, match=r"'template': its pixels are not those of the dataset"):
+    with pytest.raises(
+        ValueError, match=r"'template': its pixels differ from the pixels of the dataset"
+    ):
         make_dataset(npix=(7, 6), nbin=4, binsz=0.12).npred_signal(template(dataset))
-    with pytest.raises(ValueError, match=r"'template': energy bins .* do not hold those"):
+    with pytest.raises(ValueError, match=r"'template': energy bins .* do not include the bins"):
         make_dataset(npix=(7, 6), nbin=3).npred_signal(template(dataset))
 
 

@@ -39,7 +39,7 @@ def test_counts_and_background_exchanged(background: float) -> None:
     swapped = with_parts(dataset, counts=dataset.background, background=dataset.counts)
     (found,) = messages(swapped)
     assert "the counts are not whole numbers" in found
-    assert "in each other's place" in found
+    assert "swapped" in found
 
 
 @pytest.mark.parametrize("factor", [0.01, 0.1, 10, 1e12])
@@ -62,7 +62,7 @@ def test_no_psf_and_a_point_source() -> None:
     dataset = make_dataset(npix=(40, 30))
     dataset.psf = None
     (found,) = messages(dataset)
-    assert "there is no PSF. Sources are taken to be seen without blur" in found
+    assert "there is no PSF. Sources are not blurred" in found
     wide = SkyModel(PowerLawSpectralModel(), GaussianSpatialModel(sigma="0.1 deg"))
     assert messages(dataset, model=wide) == []
 

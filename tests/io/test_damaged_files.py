@@ -126,7 +126,7 @@ def test_what_is_no_part_of_a_dataset_is_said(path: Path) -> None:
 def test_an_energy_dispersion_without_a_psf_is_said(dataset: MapDataset, tmp_path: Path) -> None:
     dataset.psf = None
     dataset.write(tmp_path / "d.fits")
-    with pytest.warns(InputWarning, match="no PSF. Sources are taken to be seen without blur"):
+    with pytest.warns(InputWarning, match="no PSF. Sources are not blurred"):
         MapDataset.read(tmp_path / "d.fits")
 
 

@@ -1,4 +1,4 @@
-"""Map datasets: counts, what is expected of them, and the instrument's response."""
+"""Map datasets: observed counts, expected counts and the instrument's response."""
 
 from gammagrad.dataset.info import nice_energy
 from gammagrad.dataset.likelihood import DatasetLikelihood

@@ -1,4 +1,4 @@
-"""What is in a dataset, for a person: numbers and text."""
+"""Summary of a dataset as numbers and as text."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ import numpy as np
 from astropy import units as u
 
 from gammagrad.dataset.masks import used_bins
+from gammagrad.dataset.predict import total_npred
+from gammagrad.dataset.statistic import stat_of_bins, sum_of_bins
+from gammagrad.dataset.times import seconds_of
 from gammagrad.maps import Map, MapAxis, middle_shape
 
 _ENERGY_UNITS = ("eV", "keV", "MeV", "GeV", "TeV", "PeV")
 
 
 def nice_energy(energy: u.Quantity) -> str:
-    """Return an energy as text in the unit that leaves the shortest number."""
+    """Return an energy as text in the unit with the shortest number."""
     value = energy.to_value("eV")
     step = int(np.clip(np.floor(np.log10(value * (1 + 1e-6)) / 3), 0, len(_ENERGY_UNITS) - 1))
     return f"{value / 1000**step:.4g} {_ENERGY_UNITS[step]}"
-
-
-def _seconds(table: Any) -> u.Quantity:
-    """Return the summed length of good time intervals."""
-    start, stop = (u.Quantity(table[name]).value for name in ("START", "STOP"))
-    unit = getattr(table["START"], "unit", None) or "s"
-    return u.Quantity(float(np.sum(stop - start)), unit).to("s")
 
 
 def _livetime(exposure: Map | None) -> u.Quantity:
@@ -38,55 +34,84 @@ def _range(values: Any, where: Any) -> tuple[float, float]:
     return (float(used.min()), float(used.max())) if used.size else (np.nan, np.nan)
 
 
-def summary(parts: Mapping[str, Any], mask: Map | None = None) -> dict[str, Any]:
-    """Return the numbers that sum a dataset up."""
-    counts, background, exposure = (parts.get(k) for k in ("counts", "background", "exposure"))
-    first = next((m for m in (counts, background) if m is not None), None)
-    use: Any = slice(None) if mask is None else used_bins(mask)
-    total = float(np.nansum(counts.data[use])) if counts is not None else np.nan
-    expected = float(np.nansum(background.data[use])) if background is not None else np.nan
-    low, high = np.nan, np.nan
+def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
+    """Return the summary of a dataset without its prediction."""
+    counts, background, exposure = dataset.counts, dataset.background, dataset.exposure
+    total, expected = _total(counts, safe), _total(background, safe)
+    low, high, unit = np.nan, np.nan, "cm2 s"
     if exposure is not None:
         low, high = _range(exposure.data, exposure.data > 0)
+        unit = exposure.unit
+    gti = dataset.gti
+    ontime = np.nan if gti is None else float(np.diff(seconds_of(gti), axis=0).sum())
+    first, mask = background if counts is None else counts, dataset.mask
     size = 0 if first is None else first.data.size
     return {
-        "name": parts.get("name"),
+        "name": dataset.name,
         "counts": total,
         "background": expected,
         "excess": total - expected,
-        "exposure_min": u.Quantity(low, exposure.unit if exposure is not None else "cm2 s"),
-        "exposure_max": u.Quantity(high, exposure.unit if exposure is not None else "cm2 s"),
+        "exposure_min": u.Quantity(low, unit),
+        "exposure_max": u.Quantity(high, unit),
         "livetime": _livetime(exposure),
-        "ontime": u.Quantity(np.nan, "s") if parts.get("gti") is None else _seconds(parts["gti"]),
+        "ontime": u.Quantity(ontime, "s"),
         "n_bins": size,
-        "n_fit_bins": size if mask is None else int(used_bins(mask).sum()),
+        "n_fit_bins": size if mask is None else int(mask.data.sum()),
     }
 
 
-def describe(parts: Mapping[str, Any], mask: Map | None = None) -> str:
+def info_of(dataset: Any, safe: Map | None) -> dict[str, Any]:
+    """Return the summary of a dataset with its prediction and its statistic."""
+    signal, background = dataset.npred_signal(), dataset.npred_background()
+    npred = total_npred(signal, background)
+    stat = np.nan
+    if dataset.counts is not None:
+        stat = sum_of_bins(stat_of_bins(npred, dataset.counts, dataset.weights), dataset.mask)
+    return summary(dataset, safe) | {
+        "npred": _total(npred, safe),
+        "npred_background": _total(background, safe),
+        "npred_signal": _total(signal, safe),
+        "stat_type": "cash",
+        "stat_sum": stat,
+    }
+
+
+def _total(m: Map | None, mask: Map | None) -> float:
+    """Return the sum of a map over the bins of a mask; NaN without a map."""
+    if m is None:
+        return np.nan
+    return float(np.nansum(m.data if mask is None else m.data[used_bins(mask)]))
+
+
+def describe(dataset: Any) -> str:
     """Return the text that printing a dataset shows."""
-    info = summary(parts)
+    info, mask = summary(dataset), dataset.mask
     rows = [
-        *_geometry_rows(parts),
-        *_count_rows(parts, info),
-        ("exposure", _exposure_text(parts.get("exposure"), info)),
+        *_geometry_rows(dataset),
+        *_count_rows(dataset, info),
+        ("exposure", _exposure_text(dataset.exposure, info)),
+        ("psf", _psf_text(dataset.psf)),
+        ("edisp", _edisp_text(dataset.edisp)),
+        ("mask_safe", _mask_text(dataset.mask_safe)),
+        ("mask_fit", _mask_text(dataset.mask_fit)),
     ]
-    rows.append(("psf", _psf_text(parts.get("psf"))))
-    rows.append(("edisp", _edisp_text(parts.get("edisp"))))
-    for name in ("mask_safe", "mask_fit"):
-        rows.append((name, _mask_text(parts.get(name))))
     if mask is not None:
-        rows.append(("bins to fit", f"{int(mask.data.sum())} of {mask.data.size}"))
-    rows += _time_rows(parts, info)
-    models = list(parts.get("models") or ())
-    rows.append(("models", ", ".join(f"{m.name} ({type(m).__name__})" for m in models) or "none"))
+        rows.append(("bins to fit", f"{info['n_fit_bins']} of {mask.data.size}"))
+    if dataset.gti is not None:
+        many = len(dataset.gti)
+        text = f"{many} interval" + "s" * (many != 1)
+        rows.append(("gti", f"{text}, {_duration(info['ontime'])} in all"))
+    if np.isfinite(info["livetime"].value):
+        rows.append(("livetime", _duration(info["livetime"])))
+    models = [f"{model.name} ({type(model).__name__})" for model in dataset.models or ()]
+    rows.append(("models", ", ".join(models) or "none"))
     width = max(len(name) for name, _ in rows)
-    title = f"MapDataset {parts.get('name')!r}"
-    return "\n".join([title] + [f"  {name:<{width}} : {text}" for name, text in rows])
+    lines = [f"  {name:<{width}} : {text}" for name, text in rows]
+    return "\n".join([f"MapDataset {dataset.name!r}", *lines])
 
 
-def _count_rows(parts: Mapping[str, Any], info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    counts, background = parts.get("counts"), parts.get("background")
+def _count_rows(dataset: Any, info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    counts, background = dataset.counts, dataset.background
     texts = {"counts": "none", "background": "none"}
     if counts is not None:
         occupied = 100 * np.count_nonzero(counts.data) / counts.data.size
@@ -97,9 +122,9 @@ def _count_rows(parts: Mapping[str, Any], info: Mapping[str, Any]) -> list[tuple
     return list(texts.items())
 
 
-def _geometry_rows(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _geometry_rows(dataset: Any) -> list[tuple[str, str]]:
     names = ("counts", "background", "mask_safe", "mask_fit", "exposure")
-    first = next((parts[n] for n in names if parts.get(n) is not None), None)
+    first = next((m for n in names if (m := getattr(dataset, n)) is not None), None)
     if first is None:
         return [("geometry", "none")]
     geom = first.geom.to_image()
@@ -119,8 +144,8 @@ def _geometry_rows(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if "energy" in first.geom.axes.names:
         rows.append(("energy", _axis_text(first.geom.axes["energy"])))
-    if parts.get("exposure") is not None:
-        rows.append(("energy_true", _axis_text(parts["exposure"].geom.axes["energy_true"])))
+    if dataset.exposure is not None:
+        rows.append(("energy_true", _axis_text(dataset.exposure.geom.axes["energy_true"])))
     return rows
 
 
@@ -160,7 +185,7 @@ def _psf_text(psf: Any) -> str:
 
 def _edisp_text(edisp: Any) -> str:
     if edisp is None:
-        return "none (true energy is taken as measured)"
+        return "none (the measured energy is the true energy)"
     axes = edisp.edisp_map.geom.axes
     text = " x ".join(f"{axis.nbin} {axis.name}" for axis in reversed(list(axes)))
     return f"{type(edisp).__name__}, {text} bins"
@@ -175,17 +200,6 @@ def _mask_text(mask: Map | None) -> str:
         return text
     low, high = _range(mask.data, used)
     return f"{text}, with weights from {low:.4g} to {high:.4g}"
-
-
-def _time_rows(parts: Mapping[str, Any], info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    if parts.get("gti") is not None:
-        many = len(parts["gti"])
-        text = f"{many} interval" + "s" * (many != 1)
-        rows.append(("gti", f"{text}, {_duration(info['ontime'])} in all"))
-    if np.isfinite(info["livetime"].value):
-        rows.append(("livetime", _duration(info["livetime"])))
-    return rows
 
 
 def _duration(time: u.Quantity) -> str:

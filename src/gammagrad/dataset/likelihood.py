@@ -11,22 +11,28 @@ from jax.typing import ArrayLike
 
 from gammagrad._programs import compiled, is_traced
 from gammagrad._pytree import pytree, replace, static_field
-from gammagrad.core.stats import cash
-from gammagrad.dataset.parts import DatasetParts
 from gammagrad.dataset.predict import TemplatePlace, template_place
+from gammagrad.dataset.statistic import weighted_cash
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.evaluate import WindowGroup, finite, group_windows, is_compact, source_window
+from gammagrad.evaluate import (
+    CUTOUT_MARGIN,
+    WindowGroup,
+    finite,
+    group_windows,
+    is_compact,
+    source_window,
+)
 from gammagrad.maps import conversion
 from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
 
 
 @pytree
 class DatasetLikelihood:
-    """A dataset as arrays, prepared for models whose parameters may vary.
+    """A dataset as arrays, prepared for models with varying parameters.
 
-    Made by `MapDataset.likelihood`. It is a tree of arrays, to be passed to compiled functions as
-    an argument, and has a derivative in every array. The models are arguments of its methods:
-    those it was prepared for, by name and kind, with any parameters.
+    `MapDataset.likelihood` makes it. It is a tree of arrays to pass to compiled functions as an
+    argument, with a derivative in every array. The models are arguments of its methods: models of
+    the names and kinds it was prepared for, with any parameters.
 
     Parameters
     ----------
@@ -41,13 +47,13 @@ class DatasetLikelihood:
     energy
         Centres of the energy bins in TeV, shape (energy,).
     sources
-        Where sources contribute and the arrays for them, those that are alike together.
+        Windows of the sources with their arrays; similar windows are grouped.
     templates
-        Which pixels each template of counts has, by name.
+        Pixels of each template of counts, by name.
     backgrounds
-        Names of the models of the background; static.
+        Names of the background models; static.
     name
-        Name of the dataset, by which models are selected; static.
+        Name of the dataset, used to select models; static.
     """
 
     counts: Any
@@ -62,7 +68,7 @@ class DatasetLikelihood:
 
     @compiled
     def npred_background(self, models: Any) -> Array:
-        """Return the background as its model has it.
+        """Return the background with its model applied.
 
         Parameters
         ----------
@@ -101,8 +107,8 @@ class DatasetLikelihood:
         Parameters
         ----------
         models
-            A model, several, or a `Models`: of the names and kinds that this was prepared for;
-            models for other datasets are left out.
+            A model, a list of models, or a `Models`, of the names and kinds that the likelihood was
+            prepared for. Models for other datasets are ignored.
 
         Returns
         -------
@@ -113,7 +119,7 @@ class DatasetLikelihood:
         Raises
         ------
         ValueError
-            If a model is missing, new, or of another kind.
+            If a model is missing, new, or of a different kind.
         """
         counts, known = self._npred(models)
         return jnp.where(known, counts, jnp.nan)
@@ -130,7 +136,7 @@ class DatasetLikelihood:
         Returns
         -------
         Array
-            ``2 w (npred - counts log npred)``, shape (energy, row, col); 0 where the weight is.
+            ``2 w (npred - counts log npred)``, shape (energy, row, col); 0 where the weight is 0.
             Below `gammagrad.core.stats.cash.BACKGROUND_FLOOR` predicted counts the logarithm is
             constant.
 
@@ -141,19 +147,15 @@ class DatasetLikelihood:
         if self.counts is None:
             raise InputError(
                 f"dataset {self.name!r} has no counts, which a statistic needs; set its counts and "
-                "prepare the likelihood anew."
+                "prepare the likelihood again."
             )
         npred, known = self._npred(models)
         weights = jnp.asarray(self.weights)
-        # a bin without weight adds nothing, whatever it holds
-        used = (weights > 0) & known
-        counts = jnp.where(used, self.counts, jnp.zeros_like(npred))
-        stat = cash(counts, jnp.where(used, npred, jnp.ones_like(npred)))
-        return jnp.where(used, weights * stat, jnp.zeros_like(stat))
+        return weighted_cash(self.counts, npred, weights, (weights > 0) & known)
 
     @compiled
     def stat_sum(self, models: Any) -> Array:
-        """Return the Cash statistic summed over all bins, ``-2 log L`` but for a constant.
+        """Return the Cash statistic summed over all bins, ``-2 log L`` up to a constant.
 
         Parameters
         ----------
@@ -168,24 +170,24 @@ class DatasetLikelihood:
         return self.stat_array(models).sum()
 
     def holds(self, models: Any) -> bool:
-        """Return whether the likelihood is still good for models with these parameters.
+        """Return whether the likelihood is still valid for models with these parameters.
 
         Parameters
         ----------
         models
-            The models with known parameters (not under a transformation of JAX).
+            The models with known parameters (not inside a JAX transformation).
 
         Returns
         -------
         bool
-            False if a source moved or grew beyond its window, or became much smaller than it was,
-            so that `MapDataset.likelihood` should prepare anew.
+            False if a source moved or grew beyond its window, or became much smaller: prepare the
+            likelihood again with `MapDataset.likelihood`.
         """
         selected = self._select(models)
         return all(group.holds(selected) for group in self.sources)
 
     def with_data(self, **arrays: ArrayLike) -> DatasetLikelihood:
-        """Copy the likelihood with other data of the same shapes.
+        """Copy the likelihood with other data of the same shape.
 
         Parameters
         ----------
@@ -195,14 +197,14 @@ class DatasetLikelihood:
         Returns
         -------
         DatasetLikelihood
-            The copy; what was compiled for this one serves it too.
+            The copy; compiled functions are reused for it.
 
         Raises
         ------
         TypeError
-            If it is not one of these.
+            If a name is not one of these.
         ValueError
-            If a shape is another.
+            If a shape differs.
         """
         for name, value in arrays.items():
             if name not in ("counts", "background", "weights", "exposure"):
@@ -216,7 +218,7 @@ class DatasetLikelihood:
         return replace(self, **arrays)
 
     def _select(self, models: Any) -> dict[str, Any]:
-        """Return the models of this dataset by name, if they are those this was prepared for."""
+        """Return the models of this dataset by name, checked against the prepared models."""
         given = {model.name: model for model in Models(models).for_dataset(self.name)}
         sources = (name for group in self.sources for name in group.names)
         wanted = {*sources, *self.templates, *self.backgrounds}
@@ -227,25 +229,25 @@ class DatasetLikelihood:
             raise InputError(
                 f"the likelihood of dataset {self.name!r} was prepared for "
                 f"{', '.join(sorted(wanted)) or 'no models'}, but of the models given "
-                f"{' and '.join(found)}; prepare it anew with dataset.likelihood(models)."
+                f"{' and '.join(found)}; prepare it again with dataset.likelihood(models)."
             )
         for group in self.sources:
             group.check(given)
         return given
 
     def _npred(self, models: Any) -> tuple[Array, Array]:
-        """Return predicted counts, and where they are known."""
+        """Return predicted counts, and a mask of the known bins."""
         selected = self._select(models)
         background, known = self._background(selected)
         counts = self._add_sources(background, selected)
-        # where nothing is predicted a source still has its slope
+        # not a maximum: where nothing is predicted a source still has its slope
         return jnp.where(counts < 0, jnp.zeros_like(counts), counts), known
 
     def _background(self, selected: dict[str, Any]) -> tuple[Array, Array]:
-        """Return background counts, 0 where unknown, and where they are known."""
+        """Return background counts, 0 where unknown, and a mask of the known bins."""
         counts = jnp.asarray(self.background)
         known = ~jnp.isnan(counts)
-        # also before the product: zero times NaN would be the derivative of the norm
+        # also before the product, where zero times NaN would be the derivative of the norm
         counts = jnp.where(known, counts, jnp.zeros_like(counts))
         for name in self.backgrounds:
             factor = selected[name].evaluate(jnp.asarray(self.energy))
@@ -261,46 +263,38 @@ class DatasetLikelihood:
 
 
 def prepare_likelihood(
-    dataset: DatasetParts,
+    dataset: Any,
     models: Any,
-    sampling: str,
-    room: float,
+    sampling: str = "fine",
+    room: float = CUTOUT_MARGIN,
     like: DatasetLikelihood | None = None,
 ) -> DatasetLikelihood:
     """Prepare the likelihood of a dataset."""
     geom = dataset.geom
+    axis = geom.axes["energy"]
     windows, sources, templates, backgrounds = {}, {}, {}, []
     before = {name: group for group in (like.sources if like else ()) for name in group.names}
-    for model in Models(models).for_dataset(dataset.name):
+    for model in models:
+        name = model.name
         if isinstance(model, FoVBackgroundModel):
-            backgrounds.append(model.name)
+            backgrounds.append(name)
         elif isinstance(model, TemplateNPredModel):
-            templates[model.name] = template_place(model, geom)
+            templates[name] = template_place(model, geom)
         else:
-            sources[model.name] = _known(model, dataset)
-            windows[model.name] = source_window(
-                sources[model.name],
-                dataset.require("exposure"),
-                dataset.psf,
-                dataset.edisp,
-                geom.axes["energy"],
-                geom,
-                sampling,
-                room,
-                before[model.name].outline(model.name) if model.name in before else None,
+            source = sources[name] = _known(model, dataset)
+            exposure, psf, edisp = dataset.require("exposure"), dataset.psf, dataset.edisp
+            outline = before[name].outline(name) if name in before else None
+            windows[name] = source_window(
+                source, exposure, psf, edisp, axis, geom, sampling, room, outline
             )
     background, counts = dataset.background, dataset.counts
     data = np.zeros(geom.data_shape) if background is None else background.data
-    exposure = None
-    if windows:
-        there = dataset.require("exposure")
-        exposure = finite(there.data) * conversion(there.unit, "cm2 s")
     return DatasetLikelihood(
         counts=None if counts is None else np.asarray(counts.data, dtype=float),
         background=np.asarray(data, dtype=float),
         weights=_weights(dataset),
-        exposure=exposure,
-        energy=geom.axes["energy"].center_in("TeV"),
+        exposure=finite(exposure.data) * conversion(exposure.unit, "cm2 s") if windows else None,
+        energy=axis.center_in("TeV"),
         sources=group_windows(windows, sources),
         templates=templates,
         backgrounds=tuple(backgrounds),
@@ -308,8 +302,8 @@ def prepare_likelihood(
     )
 
 
-def _weights(dataset: DatasetParts) -> Any:
-    """Return the weights of the bins, 0 where masked or unknown."""
+def _weights(dataset: Any) -> Any:
+    """Return the weights of the bins, 0 in masked and unknown bins."""
     weights, mask = dataset.weights, dataset.mask
     data = np.ones(dataset.geom.data_shape) if weights is None else weights.data.astype(float)
     used = np.ones(data.shape, dtype=bool) if mask is None else mask.data.copy()
@@ -319,15 +313,15 @@ def _weights(dataset: DatasetParts) -> Any:
     return np.where(used, data, 0.0)
 
 
-def _known(model: SkyModel, dataset: DatasetParts) -> SkyModel:
-    """Return a source whose position and size are known."""
+def _known(model: SkyModel, dataset: Any) -> SkyModel:
+    """Return a source with known position and size."""
     if not is_compact(model.spatial_model) or not is_traced(model.spatial_model):
         return model
     own = dataset.models
     if own is None or model.name not in own.names or is_traced(own[model.name].spatial_model):
         raise InputError(
             f"dataset {dataset.name!r}: position or size of model {model.name!r} is traced, so "
-            "that nothing says where to predict it. Set dataset.models to models with known "
+            "the pixels of its prediction are unknown. Set dataset.models to models with known "
             "parameters first, or use dataset.likelihood(models), made outside of the "
             "transformation."
         )

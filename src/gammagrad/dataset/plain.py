@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 from astropy import units as u
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import same_bins
-from gammagrad.errors import InputError, InputTypeError
+from gammagrad.errors import FileContentError, InputError, InputTypeError
+from gammagrad.io import read_plain
 from gammagrad.maps import Map, MapAxis, PSFMap, parse_unit, to_value
 
 
-def parts_from_maps(
-    counts: Map,
-    background: Map | None = None,
-    exposure: Map | None = None,
-    *,
-    psf: PSFMap | None = None,
-    psf_sigma: Any = None,
-    psf_table: Any = None,
-    edisp: Any = None,
-    mask: Map | None = None,
-    mask_fit: Map | None = None,
-    energy_edges: Any = None,
-    exposure_unit: Any = None,
-) -> dict[str, Any]:
-    """Return the parts of a dataset, on the energy axis of the counts."""
-    axis = _energy_axis(counts, energy_edges)
-    parts: dict[str, Any] = {"counts": _on_axis(counts, axis, "counts"), "edisp": edisp}
-    if background is not None:
-        parts["background"] = _on_axis(background, axis, "background")
-    for name, m in (("mask_safe", mask), ("mask_fit", mask_fit)):
+def maps_on_axis(maps: Mapping[str, Map | None], axis: MapAxis) -> dict[str, Any]:
+    """Return maps on the energy axis of the counts; masks may be images."""
+    parts = {}
+    for name, m in maps.items():
         if m is not None:
             _check_map(m, name)
-            parts[name] = m if m.geom.is_image else _on_axis(m, axis, name)
-    axis_true = axis.rename("energy_true")
-    if exposure is not None:
-        _check_map(exposure, "exposure")
-        exposure = _with_unit(exposure, exposure_unit)
-        parts["exposure"] = _exposure(exposure, axis, interpolate=edisp is None)
-        axis_true = parts["exposure"].geom.axes["energy_true"]
-    parts["psf"] = _psf(axis_true, psf, psf_sigma, psf_table)
+            is_kept = name.startswith("mask") and m.geom.is_image
+            parts[name] = m if is_kept else _on_axis(m, axis, name)
     return parts
+
+
+def maps_of_files(
+    files: Mapping[str, str | PathLike[str] | None], checksum: bool
+) -> tuple[dict[str, Any], Table | None]:
+    """Return the maps of plain files, and the good time intervals in the file of the counts."""
+    read = {part: read_plain(f, checksum) for part, f in files.items() if f is not None}
+    return {part: plain.map for part, plain in read.items()}, read["counts"].gti
+
+
+@contextlib.contextmanager
+def naming_files(files: Mapping[str, str | PathLike[str] | None]) -> Iterator[None]:
+    """Name the file in an error about its map, and the file of the counts in any other error."""
+    try:
+        yield
+    except InputError as error:
+        part = next((part for part in files if f"{part}:" in str(error)), "counts")
+        name = fspath(files[part] or files["counts"] or "")
+        raise FileContentError(f"{name}: {error}") from error
 
 
 def _check_map(m: Any, name: str) -> None:
@@ -54,30 +56,27 @@ def _check_map(m: Any, name: str) -> None:
         )
 
 
-def _energy_axis(counts: Map, energy_edges: Any) -> MapAxis:
-    """Return the reconstructed energy axis: that of the counts, or the given edges."""
+def energy_axis_of(counts: Map, energy_edges: Any) -> MapAxis:
+    """Return the reconstructed energy axis, from the counts or from the given edges."""
     _check_map(counts, "counts")
     given = None if energy_edges is None else MapAxis.from_energy_edges(energy_edges)
     own = _own_axis(counts, "counts")
-    if own is None and given is None:
+    axis = given if own is None else own
+    if axis is None:
         raise InputError(
-            "counts: nothing says its energies; pass the edges of its energy bins, "
+            "counts: it has no energy axis; pass the edges of its energy bins, "
             "such as energy_edges=['1 TeV', '10 TeV'] for one image."
         )
-    if own is None or given is None:
-        axis = given or own
-        assert axis is not None
-        return axis if axis.name == "energy" else axis.rename("energy")
-    if not same_bins(own, given):
+    if given is not None and not same_bins(axis, given):
         raise InputError(
             f"energy_edges: {given!r}, but the counts have {own!r}; "
             "leave energy_edges out, or slice the dataset afterwards with slice_by_energy."
         )
-    return own.rename("energy")
+    return axis.rename("energy")
 
 
 def _own_axis(m: Map, name: str) -> MapAxis | None:
-    """Return the energy axis of a map, or None if it does not have one."""
+    """Return the energy axis of a map; None for a map without energies."""
     if len(m.geom.axes) > 1:
         raise InputError(
             f"{name}: axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis."
@@ -90,11 +89,10 @@ def _own_axis(m: Map, name: str) -> MapAxis | None:
 
 def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
     """Return a map with the energy axis of the counts."""
-    _check_map(m, name)
     own = _own_axis(m, name)
     planes = m.data.reshape(-1, *m.geom.shape_image)
     if own is not None and not same_bins(own, axis):
-        raise InputError(f"{name}: energy bins {own!r}; expected those of the counts, {axis!r}.")
+        raise InputError(f"{name}: energy bins {own!r}; expected the bins of the counts, {axis!r}.")
     if len(planes) != axis.nbin:
         raise InputError(
             f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
@@ -103,15 +101,12 @@ def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
     return Map(m.geom.to_image().to_cube([axis]), planes, unit=m.unit, meta=m.meta)
 
 
-def _with_unit(exposure: Map, unit: Any) -> Map:
-    if unit is None or exposure.unit != u.dimensionless_unscaled:
-        return exposure
-    unit = parse_unit(unit, "exposure_unit")
-    return Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
-
-
-def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
-    """Return the exposure in true energy, on the bins of the counts unless its own nest in them."""
+def exposure_on_axis(exposure: Map, unit: Any, axis: MapAxis, interpolate: bool) -> Map:
+    """Return the exposure in true energy, on the bins of the counts or on its own finer bins."""
+    _check_map(exposure, "exposure")
+    if unit is not None and exposure.unit == u.dimensionless_unscaled:
+        unit = parse_unit(unit, "exposure_unit")
+        exposure = Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
     own = _own_axis(exposure, "exposure")
     target = axis.rename("energy_true")
     if own is None or (own.node_type == "edges" and same_bins(own, axis)):
@@ -136,13 +131,13 @@ def _exposure(exposure: Map, axis: MapAxis, interpolate: bool) -> Map:
 
 
 def _nests(fine: MapAxis, coarse: MapAxis) -> bool:
-    """Return whether every edge of one axis is an edge of the other, finer one."""
+    """Return whether every edge of a coarse axis is an edge of a fine axis."""
     edges = fine.edges.to_value("TeV")[:, None]
     return bool(np.isclose(edges, coarse.edges.to_value("TeV")[None, :], rtol=1e-5).any(0).all())
 
 
 def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDArray[np.float64]:
-    """Interpolate along the energy at the (logarithmic) middle of the target's bins."""
+    """Interpolate along the energy axis at the logarithmic centres of the target's bins."""
     edges = target.edges.to_value("TeV")
     wanted = np.log(np.sqrt(edges[1:] * edges[:-1]))
     nodes = np.log(own.center.to_value("TeV"))
@@ -151,7 +146,7 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
         raise InputError(
             f"exposure: known from {np.exp(ends[0]):.4g} to {np.exp(ends[-1]):.4g} TeV, but the "
             f"counts reach from {edges[0]:.4g} to {edges[-1]:.4g} TeV; pass an exposure that "
-            "covers the energies of the counts, or cut the counts."
+            "covers the energies of the counts, or slice the counts."
         )
     below = np.clip(np.searchsorted(nodes, wanted, side="right") - 1, 0, len(nodes) - 2)
     part = np.clip((wanted - nodes[below]) / (nodes[below + 1] - nodes[below]), 0, 1)
@@ -159,23 +154,20 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
     weight = part[:, None, None]
     both = (low > 0) & (high > 0)
     power = np.where(both, low, 1) ** (1 - weight) * np.where(both, high, 1) ** weight
-    # a logarithm needs positive exposures; next to a zero the straight line is used
+    # a power law needs positive exposures; next to a zero the interpolation is linear
     return np.where(both, power, (1 - weight) * low + weight * high)
 
 
-def _psf(axis: MapAxis, psf: PSFMap | None, sigma: Any, table: Any) -> PSFMap | None:
-    named = {"psf": psf, "psf_sigma": sigma, "psf_table": table}
-    given = [name for name, value in named.items() if value is not None]
+def psf_from(axis: MapAxis, **descriptions: Any) -> PSFMap | None:
+    """Return the point spread function of one description."""
+    given = {name: value for name, value in descriptions.items() if value is not None}
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)}: expected one description of the PSF.")
-    if sigma is not None:
-        return PSFMap.from_gauss(axis, to_value(sigma, "deg", "psf_sigma"))
-    if table is not None:
-        return _psf_from_table(axis, table)
-    return psf
-
-
-def _psf_from_table(axis: MapAxis, table: Any) -> PSFMap:
+    if "psf_sigma" in given:
+        return PSFMap.from_gauss(axis, to_value(given["psf_sigma"], "deg", "psf_sigma"))
+    if "psf_table" not in given:
+        return given.get("psf")
+    table = given["psf_table"]
     if not isinstance(table, list | tuple) or len(table) not in (2, 3):
         raise InputError(
             "psf_table: expected (rad, values) or (rad, energy, values), with values of shape "
@@ -183,5 +175,4 @@ def _psf_from_table(axis: MapAxis, table: Any) -> PSFMap:
         )
     energy: Any = axis if len(table) == 2 else to_value(table[1], "TeV", "psf_table, energy")
     rad = to_value(table[0], "deg", "psf_table, rad")
-    values = to_value(table[-1], "sr-1", "psf_table, values")
-    return PSFMap.from_table(rad, energy, values)
+    return PSFMap.from_table(rad, energy, to_value(table[-1], "sr-1", "psf_table, values"))

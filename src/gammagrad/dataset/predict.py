@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 
 from gammagrad._pytree import pytree, static_field
 from gammagrad.dataset.checks import same_bins
-from gammagrad.dataset.parts import DatasetParts
 from gammagrad.errors import InputError
 from gammagrad.evaluate import evaluate_npred, norm_weights
 from gammagrad.maps import Map, MapAxis, WcsGeom
-from gammagrad.models import FoVBackgroundModel, Models, SkyModel, TemplateNPredModel
+from gammagrad.models import FoVBackgroundModel, Models, TemplateNPredModel
 
 Floats = NDArray[np.float64]
 
 
 def sky_models(models: Any) -> list[Any]:
-    """Return the models that add counts of their own."""
+    """Return the models that add counts: all except models of the background."""
     return [model for model in Models(models) if not isinstance(model, FoVBackgroundModel)]
 
 
@@ -35,34 +34,35 @@ def background_npred(background: Map | None, models: Iterable[Any] | None) -> Ma
     return Map(background.geom, background.data * factor[:, None, None], meta=background.meta)
 
 
-def model_npred(
-    model: SkyModel | TemplateNPredModel, dataset: DatasetParts, sampling: str = "fine"
-) -> Map:
-    """Return the counts that one model predicts for a dataset."""
+def signal_npred(dataset: Any, models: Any, sampling: str) -> Map:
+    """Return the counts that sky models predict for a dataset."""
     geom = dataset.geom
-    if isinstance(model, TemplateNPredModel):
-        factor = norm_weights(model.spectral_model, geom.axes["energy"])
-        return Map(geom, template_on(model, geom) * factor[:, None, None])
-    return evaluate_npred(
-        model,
-        dataset.require("exposure"),
-        dataset.psf,
-        dataset.edisp,
-        geom.axes["energy"],
-        geom,
-        sampling,
-    )
+    axis, total = geom.axes["energy"], np.zeros(geom.data_shape)
+    for model in sky_models(models):
+        if isinstance(model, TemplateNPredModel):
+            factor = norm_weights(model.spectral_model, axis)
+            total += template_on(model, geom) * factor[:, None, None]
+        else:
+            exposure, psf, edisp = dataset.require("exposure"), dataset.psf, dataset.edisp
+            total += evaluate_npred(model, exposure, psf, edisp, axis, geom, sampling).data
+    return Map(geom, total)
+
+
+def total_npred(signal: Map, background: Map | None) -> Map:
+    """Return the sum of sources and background, never below 0."""
+    data = signal.data + (0.0 if background is None else background.data)
+    return Map(signal.geom, np.maximum(data, 0.0, out=data), copy=False)
 
 
 @pytree
 class TemplatePlace:
-    """Which part of a cube of counts lies on a geometry, and where."""
+    """The overlap of a cube of counts with a geometry."""
 
-    # first index and the one after the last of the cube's energies, rows and columns; static
+    # range of the cube's energies, rows and columns in the overlap; static
     part: tuple[tuple[int, int], ...] = static_field()
-    # bins of the geometry before and after that part, for each axis; static
+    # bins of the geometry before and after the overlap, for each axis; static
     margins: tuple[tuple[int, int], ...] = static_field()
-    geom: Any = static_field()  # what holds the geometry of the cube; static
+    geom: Any = static_field()  # holds the geometry of the cube; static
 
     def cut(self, data: Any, xp: Any = np) -> Any:
         """Return a cube on the geometry."""
@@ -73,8 +73,8 @@ class TemplatePlace:
         """Predict the counts of a template in compiled code."""
         if model.opaque_geom != self.geom:
             raise InputError(
-                f"model {model.name!r} has a map of its own in place of the one that the "
-                "prediction was prepared for; prepare it anew with dataset.likelihood(models)."
+                f"model {model.name!r} has a map of another geometry than the prediction was "
+                "prepared for; prepare it again with dataset.likelihood(models)."
             )
         data = self.cut(model.data, jnp)
         factor = model.spectral_model.evaluate(jnp.asarray(energy))
@@ -82,7 +82,7 @@ class TemplatePlace:
 
 
 def template_place(model: TemplateNPredModel, geom: WcsGeom) -> TemplatePlace:
-    """Find the pixels of a geometry in a cube of counts with the same pixels, or fewer, or more."""
+    """Find the overlap of a template of counts with a geometry of the same pixels."""
     own, shape = model.geom, np.shape(model.data)
     if own is None:
         if shape != geom.data_shape:
@@ -104,7 +104,7 @@ def template_place(model: TemplateNPredModel, geom: WcsGeom) -> TemplatePlace:
 
 
 def template_on(model: TemplateNPredModel, geom: WcsGeom) -> Floats:
-    """Put a cube of counts on a geometry that has the same pixels, perhaps fewer or more."""
+    """Return the counts of a template on a geometry of the same pixels."""
     return np.asarray(template_place(model, geom).cut(model.data), dtype=float)
 
 
@@ -114,8 +114,8 @@ def _bins(model: TemplateNPredModel, own: MapAxis, wanted: MapAxis) -> slice:
     bins = slice(start, start + wanted.nbin)
     if start + wanted.nbin > own.nbin or not same_bins(own.slice(bins), wanted):
         raise InputError(
-            f"model {model.name!r}: energy bins {own!r} do not hold those of the dataset, "
-            f"{wanted!r}."
+            f"model {model.name!r}: energy bins {own!r} do not include the bins of the "
+            f"dataset, {wanted!r}."
         )
     return bins
 
@@ -129,7 +129,7 @@ def _offset(model: TemplateNPredModel, own: WcsGeom, wanted: WcsGeom) -> tuple[i
     offset = np.rint(shift[0])
     if not np.all(np.abs(shift - offset) < 1e-2):
         raise InputError(
-            f"model {model.name!r}: its pixels are not those of the dataset: "
+            f"model {model.name!r}: its pixels differ from the pixels of the dataset: "
             f"{own.difference(wanted)}."
         )
     return int(offset[0]), int(offset[1])

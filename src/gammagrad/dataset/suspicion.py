@@ -1,4 +1,4 @@
-"""Data that can be fitted and are probably not what was meant: what is suspected, in words."""
+"""Warnings of data that can be fitted but are probably wrong."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gammagrad.errors import InputWarning
 Floats = NDArray[np.float64]
 
 NO_PSF = (
-    "Sources are taken to be seen without blur, so that the flux of a point source comes out low "
-    "by all that the instrument spreads beyond its pixel. Set dataset.psf, for instance to "
+    "Sources are not blurred, so the flux of a point source is underestimated by the fraction of "
+    "its counts outside its pixel. Set dataset.psf, for instance to "
     "PSFMap.from_gauss(energy_axis_true, sigma)."
 )
 
-# beyond this factor counts and background are not of the same field
+# beyond this factor counts and background do not belong to the same field
 _FACTOR = 5.0
-# pieces that an image is cut into along each side: a source brightens some of them
+# an image is divided into this number of pieces along each side: a source brightens a few pieces
 _PIECES = 4
 
 
 def warn_of_suspicions(
     name: str, counts: Floats, background: Floats, *, blurred: bool = True
 ) -> None:
-    """Warn of what is suspect in the data of a dataset."""
+    """Warn of suspect data of a dataset."""
     found = suspicions(counts, background)
     if not blurred:
         found.append(f"there is no PSF. {NO_PSF}")
@@ -36,7 +36,7 @@ def warn_of_suspicions(
 
 
 def suspicions(counts: Floats, background: Floats) -> list[str]:
-    """Return what is suspect in counts and background."""
+    """Return a message for each suspicion about counts and background."""
     found = []
     fractional = counts != np.floor(counts)
     if fractional.any():
@@ -44,33 +44,33 @@ def suspicions(counts: Floats, background: Floats) -> list[str]:
             return []
         first = float(counts[fractional][0])
         found.append(
-            f"the counts are not whole numbers (the first is {first:.6g}): expected what the "
-            "detector counted, not a rate, a smoothed image or a prediction. Are counts and "
-            "background in each other's place?"
+            f"the counts are not whole numbers (the first is {first:.6g}): expected "
+            "detected counts, not a rate, a smoothed image or a prediction. Are counts and "
+            "background swapped?"
         )
     total, expected = float(counts.sum()), float(background.sum())
     if _is_far(counts, background, total, expected):
         found.append(
             f"{total:.6g} counts, where the background predicts {expected:.6g}: expected a "
             "background within a factor of a few of the counts, in counts per bin. Are background, "
-            "counts and exposure in each other's place, or is its unit another?"
+            "counts and exposure swapped, or is the unit of the background wrong?"
         )
     return found
 
 
 def _is_asimov(counts: Any, background: Any) -> bool:
-    """Return whether counts are a prediction: nowhere below the background, which is one too."""
+    """Return whether counts are a prediction on a predicted background: nowhere below it."""
     whole = background == np.floor(background)
     if whole.all() and len(np.unique(background)) > 3:
-        return False  # counted ones, as it seems
+        return False  # the background was counted, it seems
     known = background > 0
-    # a source that is modelled already may be integrated over pixels in another way
+    # the pixel integration of a source in the background may differ
     below = counts[known] < background[known] * (1 - 0.02)
     return bool(np.count_nonzero(below) <= 0.01 * below.size)
 
 
 def _is_far(counts: Floats, background: Floats, total: float, expected: float) -> bool:
-    """Return whether a background is far from the counts, sources aside."""
+    """Return whether a background is far from the counts, apart from sources."""
     if expected <= 0 or expected / _FACTOR <= total <= expected * _FACTOR:
         return False
     if abs(total - expected) < 5 * np.sqrt(max(total, expected)):

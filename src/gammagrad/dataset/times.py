@@ -17,18 +17,18 @@ _REFERENCE = ("MJDREFI", "MJDREFF", "TIMESYS")
 
 
 def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Table | None:
-    """Return the times in which any of several observations was made."""
+    """Return the union of the good time intervals of several observations."""
     present = [(t, name) for t, name in zip(tables, names, strict=True) if t is not None]
     if len(present) < 2:
         return present[0][0] if present else None
     first = present[0][0]
-    spans = [_seconds(first)]
+    spans = [seconds_of(first)]
     for table, name in present[1:]:
         shift = _relative_to(first, table)
         if shift is None:
             log.warning(
-                "dataset %r: its good time intervals have no reference time that compares with "
-                "those of %r (MJDREFI, MJDREFF, TIMESYS), and are left out",
+                "dataset %r: its good time intervals are ignored, because their reference time "
+                "(MJDREFI, MJDREFF, TIMESYS) cannot be compared to the reference of dataset %r",
                 name,
                 present[0][1],
             )
@@ -42,7 +42,7 @@ def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Tabl
     return table
 
 
-def _seconds(table: Table) -> np.ndarray:
+def seconds_of(table: Table) -> np.ndarray:
     """Return starts and stops in seconds after the table's reference time, shape (2, n)."""
     columns = []
     for name in ("START", "STOP"):
@@ -52,7 +52,7 @@ def _seconds(table: Table) -> np.ndarray:
 
 
 def _reference(table: Table) -> tuple[float, float, str] | None:
-    """Return the reference time: whole and fractional MJD and time scale; None if unknown."""
+    """Return the reference time, whole and fractional MJD and time scale; None if unknown."""
     meta: dict[str, Any] = {str(key).upper(): value for key, value in table.meta.items()}
     if "MJDREFI" in meta:
         whole, part = float(meta["MJDREFI"]), float(meta.get("MJDREFF", 0))
@@ -67,11 +67,11 @@ def _relative_to(first: Table, table: Table) -> np.ndarray | None:
     """Return a table's intervals in seconds after the reference time of another."""
     theirs, ours = _reference(table), _reference(first)
     if theirs == ours:
-        return _seconds(table)
+        return seconds_of(table)
     if theirs is None or ours is None or not {theirs[2], ours[2]} <= set(Time.SCALES):
         return None
     zero, origin = (Time(whole, part, format="mjd", scale=s) for whole, part, s in (ours, theirs))
-    times = origin + TimeDelta(_seconds(table), format="sec")
+    times = origin + TimeDelta(seconds_of(table), format="sec")
     return np.asarray((times - zero).to_value("s"))
 
 
@@ -83,7 +83,7 @@ def _merged(spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         spans = spans[:, np.argsort(spans[0], kind="stable")]
     start, stop = spans
     reach = np.maximum.accumulate(stop)
-    # a microsecond is rounding of times that are many years long
+    # gaps below a microsecond are rounding of times many years long
     gaps = np.flatnonzero(start[1:] > reach[:-1] + 1e-6)
     first, last = np.append(0, gaps + 1), np.append(gaps, start.size - 1)
     return start[first], reach[last]

@@ -1,4 +1,4 @@
-"""The result of a map of sources: maps by name, the fluxes they stand for, and how fits ended."""
+"""The result of an estimator: maps by name, their fluxes, and the status of the fits."""
 
 from gammagrad.flux_maps.flux_maps import FluxMaps
 from gammagrad.flux_maps.hypothesis_maps import HypothesisMaps

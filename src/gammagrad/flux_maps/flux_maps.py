@@ -1,59 +1,65 @@
-"""The result of a map of sources: its maps by name, and the fluxes they stand for."""
+"""The result of an estimator: maps by name, and their fluxes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
 from gammagrad._upper import upper
 from gammagrad.derive import (
+    check_maps,
+    derivable,
+    derive,
     fluxes_from_norms,
     model_from_content,
     model_to_content,
     norms_from_fluxes,
+    reference_values,
+    why_missing,
 )
 from gammagrad.errors import InputError
-from gammagrad.flux_maps.named_maps import NamedMaps
 from gammagrad.flux_maps.status import StatusTable, status_table
-from gammagrad.io import FluxMapsContent, expand_path, read_flux_maps, reading, write_flux_maps
-from gammagrad.maps import Map
+from gammagrad.io import expand_path, read_flux_maps, reading, write_flux_maps
+from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.models import SkyModel
 from gammagrad.peaks import find_peaks
-from gammagrad.quantities import FLUXES
+from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
 
 
-class FluxMaps(NamedMaps):
-    """Maps of sources by name, with the model that turns their norms into fluxes.
+class FluxMaps(Mapping[str, Map]):
+    """Maps of sources by name, with the reference model that converts norms to fluxes.
 
-    ``maps["flux"]`` and ``maps.flux`` are the same. As a mapping it holds the maps that were
-    computed and all that follows from them: `sqrt_ts`, and flux, dnde, eflux and e2dnde with
-    their errors and limits. The table of them is `gammagrad.quantities.QUANTITIES`.
-    ``maps.dnde_ref``, ``flux_ref``, ``eflux_ref`` and ``e2dnde_ref`` are the reference model's
-    fluxes in every energy group, as quantities of shape (groups, 1, 1).
+    ``maps["flux"]`` and ``maps.flux`` are the same. The mapping has the computed maps and the
+    maps derived from them: `sqrt_ts`, and flux, dnde, eflux and e2dnde with their errors and
+    limits. `gammagrad.quantities.QUANTITIES` is the table of all maps. ``maps.dnde_ref``,
+    ``flux_ref``, ``eflux_ref`` and ``e2dnde_ref`` are the fluxes of the reference model in every
+    energy group, as quantities of shape (groups, 1, 1).
 
     Parameters
     ----------
     data : Mapping of str to Map
-        Maps on one geometry with an energy axis, of one bin per energy group. ``ts`` is negative
-        where ``norm`` is. The likelihood scan has an axis ``norm`` before the energies.
+        Maps on one geometry, with an energy axis of one bin per energy group. ``ts`` is negative
+        where ``norm`` is negative. The likelihood scan has an axis ``norm`` before the energies.
     reference_model : SkyModel, optional
-        The model whose norm was fitted. A spectral model alone will do. Without it there are
-        norms but no fluxes.
+        The model with the fitted norm; a spectral model is enough. Without it there are norms but
+        no fluxes.
     meta : dict, optional
-        What is known about the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
+        Metadata of the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
         ``norm_min``, ``containment_per_group``, ``sqrt_ts_threshold_ul``, ``settings`` (a dict),
-        ``input`` (file name or names), ``input_sha256``, and whatever else can be written as
-        JSON. Copied.
+        ``input`` (file name or names), ``input_sha256``, and other values that JSON can
+        represent. Copied.
     gti : astropy.table.Table, optional
         Good time intervals of the data.
 
     Raises
     ------
     ValueError
-        If there are no maps, or their geometries differ, or have no energy axis.
+        If there are no maps, or their geometries differ or have no energy axis.
     TypeError
         If an entry is not a map.
 
@@ -74,13 +80,163 @@ class FluxMaps(NamedMaps):
     selection_optional=["ul"], or "all".
     """
 
-    # -- what to do with them --------------------------------------------------------------------
+    def __init__(
+        self,
+        data: Mapping[str, Map],
+        reference_model: Any = None,
+        meta: Mapping[str, Any] | None = None,
+        gti: Table | None = None,
+    ) -> None:
+        check_maps(data)
+        names = [*(n for n in STORED if n in data), *(n for n in data if n not in STORED)]
+        self._data = {name: data[name] for name in names}
+        if reference_model is not None and not hasattr(reference_model, "spectral_model"):
+            reference_model = SkyModel(spectral_model=reference_model)
+        self._reference_model = reference_model
+        self.meta: dict[str, Any] = {"sed_type_init": "likelihood", **(meta or {})}
+        self.gti = gti
+
+    # -- the mapping -----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Map:
+        return derive(name, self._data, self._spectrum, self.sqrt_ts_threshold_ul)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and derivable(name, self._data, self._spectrum)
+
+    def __iter__(self) -> Iterator[str]:
+        first = self.available_quantities
+        yield from first
+        rest = dict.fromkeys((*self._data, *QUANTITIES))
+        yield from (name for name in rest if name not in first and name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    # maps are compared pixel by pixel, so that two results are not simply equal or different
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        kind = name.removesuffix("_ref")
+        if kind == name or kind not in FLUXES:
+            return self[name]
+        if self._spectrum is None:
+            raise MissingQuantityError(why_missing(kind, self._data, None))
+        values = reference_values(self._spectrum, self.energy_axis, kind)
+        return u.Quantity(values[:, None, None], FLUXES[kind][0])
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self, *(f"{flux}_ref" for flux in FLUXES)})
+
+    # -- properties ------------------------------------------------------------------------------
+
+    @property
+    def available_quantities(self) -> list[str]:
+        """Names of the computed maps, in gammapy's order.
+
+        ``dnde_scan_values`` is listed with a likelihood scan, and so is ``status``, which gammapy
+        does not have.
+        """
+        follows = ("dnde_scan_values",) if "dnde_scan_values" in self else ()
+        names = [n for n in STORED if n in self._data or n in follows]
+        names += [n for n in self._data if n not in STORED]
+        return [n for n in names if n not in QUANTITIES or QUANTITIES[n].listed]
+
+    @property
+    def computed(self) -> dict[str, Map]:
+        """The maps that were computed or read, by name, without derived maps."""
+        return dict(self._data)
+
+    @property
+    def geom(self) -> WcsGeom:
+        """Geometry of the maps: the sky and the energy groups."""
+        geom = self._data.get("norm", next(iter(self._data.values()))).geom
+        return geom.to_image().to_cube([geom.axes["energy"]])
+
+    @property
+    def energy_axis(self) -> MapAxis:
+        """Energy axis, with one bin per energy group."""
+        return self.geom.axes["energy"]
+
+    @property
+    def energy_ref(self) -> u.Quantity:
+        """Centres of the energy groups, the reference energies of dnde."""
+        return self.energy_axis.center
+
+    @property
+    def energy_min(self) -> u.Quantity:
+        """Lower edges of the energy groups."""
+        return self.energy_axis.edges[:-1]
+
+    @property
+    def energy_max(self) -> u.Quantity:
+        """Upper edges of the energy groups."""
+        return self.energy_axis.edges[1:]
+
+    @property
+    def reference_model(self) -> Any:
+        """Model with the fitted norm."""
+        return self._reference_model
+
+    @property
+    def _spectrum(self) -> Any:
+        return None if self._reference_model is None else self._reference_model.spectral_model
+
+    @property
+    def n_sigma(self) -> float:
+        """Width of the errors in sigma."""
+        return self.meta.get("n_sigma", 1)
+
+    @property
+    def n_sigma_ul(self) -> float | None:
+        """Confidence of the upper limits in sigma."""
+        return self.meta.get("n_sigma_ul")
+
+    @property
+    def n_sigma_sensitivity(self) -> float | None:
+        """Significance that defines the sensitivity."""
+        return self.meta.get("n_sigma_sensitivity")
+
+    @property
+    def norm_min(self) -> float | None:
+        """Lowest norm that limits are counted from; None if only the physical bound applies."""
+        return self.meta.get("norm_min")
+
+    @property
+    def sqrt_ts_threshold_ul(self) -> float:
+        """Significance below which a flux is treated as an upper limit; it can be set."""
+        return self.meta.get("sqrt_ts_threshold_ul", 2)
+
+    @sqrt_ts_threshold_ul.setter
+    def sqrt_ts_threshold_ul(self, value: float) -> None:
+        self.meta["sqrt_ts_threshold_ul"] = float(value)
+
+    def __str__(self) -> str:
+        lines = {
+            "geom": type(self.geom).__name__,
+            "axes": ["lon", "lat", *self.geom.axes.names],
+            "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
+            "quantities": self.available_quantities,
+            "ref. model": None if self._spectrum is None else self._spectrum.tag[-1],
+            "n_sigma": self.n_sigma,
+            "n_sigma_ul": self.n_sigma_ul,
+            "sqrt_ts_threshold_ul": self.sqrt_ts_threshold_ul,
+            "sed type init": self.meta["sed_type_init"],
+        }
+        return titled(type(self).__name__, lines)
+
+    __repr__ = __str__
+
+    # -- operations ------------------------------------------------------------------------------
 
     def _with_maps(self, data: dict[str, Map]) -> FluxMaps:
         return type(self)(data, self._reference_model, dict(self.meta), self.gti)
 
     def copy(self) -> FluxMaps:
-        """Return maps whose data can be changed without changing these.
+        """Return a copy that shares no data with these maps.
 
         Returns
         -------
@@ -90,18 +246,18 @@ class FluxMaps(NamedMaps):
         return self._with_maps({name: m.copy() for name, m in self._data.items()})
 
     def slice_by_idx(self, slices: dict[str, slice | int]) -> FluxMaps:
-        """Return a part of the energy groups, or of the values of a likelihood scan.
+        """Return some of the energy groups, or some of the values of a likelihood scan.
 
         Parameters
         ----------
         slices : dict
-            Slice by name of axis, such as ``{"energy": slice(0, 2)}``. A number takes one bin; its
-            axis stays, with that bin. A map without one of the axes is taken as it is.
+            Slices by name of axis, such as ``{"energy": slice(0, 2)}``. A number selects one bin
+            and keeps the axis. Maps without the axis are not sliced.
 
         Returns
         -------
         FluxMaps
-            The part.
+            The sliced maps.
 
         Raises
         ------
@@ -113,7 +269,14 @@ class FluxMaps(NamedMaps):
         for name, part in slices.items():
             if name not in axes:
                 raise InputError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
-            parts[name] = part if isinstance(part, slice) else _one_bin(part, name, axes[name].nbin)
+            nbin = axes[name].nbin
+            if not isinstance(part, slice):
+                if not -nbin <= part < nbin:
+                    raise InputError(
+                        f"slices: axis {name!r} has {nbin} bins, there is none of number {part}."
+                    )
+                part = slice(part % nbin, part % nbin + 1)
+            parts[name] = part
         data = {}
         for key, m in self._data.items():
             own = {name: part for name, part in parts.items() if name in m.geom.axes.names}
@@ -121,37 +284,36 @@ class FluxMaps(NamedMaps):
         return self._with_maps(data)
 
     def cutout(self, position: Any, width: Any, mode: str = "trim") -> FluxMaps:
-        """Return a part of the sky.
+        """Return a cutout of the maps around a position.
 
         Parameters
         ----------
         position : SkyCoord
-            Centre of the part.
+            Centre of the cutout.
         width : Quantity or str
-            Its width, or widths in longitude and latitude.
+            Width of the cutout, or widths in longitude and latitude.
         mode : str
-            ``"trim"`` or ``"strict"``, for parts that reach beyond the maps.
+            ``"trim"`` trims a cutout at the edge of the maps, ``"strict"`` raises an error there.
 
         Returns
         -------
         FluxMaps
-            The part.
+            The cutout.
         """
         return self._with_maps({n: m.cutout(position, width, mode) for n, m in self._data.items()})
 
     def status_table(self) -> StatusTable:
-        """Count how the fits ended: a row for every status code in an energy group.
+        """Count the pixels of every status code in every energy group.
 
         Returns
         -------
         StatusTable
-            Code, number of pixels, and what the code means in a sentence; see
-            `gammagrad.flux_maps.status.status_table`.
+            A row for each code in an energy group: code, number of pixels and meaning.
 
         Raises
         ------
         MissingQuantityError
-            If the maps have no status, such as those of a file of gammapy.
+            If the maps have no status, such as maps from a file of gammapy.
 
         Examples
         --------
@@ -179,15 +341,15 @@ class FluxMaps(NamedMaps):
         Parameters
         ----------
         threshold : float or Quantity
-            Peaks are higher than this.
+            Peaks are above this value.
         min_distance : str, Quantity or float
-            No higher pixel lies within this angle, or number of pixels.
+            A peak has no higher pixel within this angle, or within this number of pixels.
         quantity : str
             Name of the map to search.
         refine : bool
             Fit the position, flux and index of every source to the data.
         datasets : MapDataset or several
-            The data the maps were made from; only to refine.
+            The data of the maps; needed with `refine` only.
         **options
             Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free``.
 
@@ -206,9 +368,9 @@ class FluxMaps(NamedMaps):
         sed_type: str | None = None,
         checksum: bool = False,
     ) -> None:
-        """Write a FITS file that gammapy reads too, and the model beside it.
+        """Write a FITS file that gammapy can read, and a file of the reference model.
 
-        Test statistics are written without their sign, as gammapy does; `read` restores it.
+        Test statistics are written without their sign, as in gammapy; `read` restores the sign.
 
         Parameters
         ----------
@@ -220,28 +382,28 @@ class FluxMaps(NamedMaps):
             Replace existing files.
         sed_type : str, optional
             ``"likelihood"`` (the default) writes norms; ``"dnde"``, ``"e2dnde"``, ``"flux"`` or
-            ``"eflux"`` writes these fluxes with their errors and limits instead. `read` makes
-            norms of them again.
+            ``"eflux"`` writes these fluxes with their errors and limits instead. `read` converts
+            fluxes to norms.
         checksum : bool
-            Give each map its checksum, by which damage is noticed.
+            Whether to write checksums.
 
         Raises
         ------
         FileExistsError
-            If a file is there and `overwrite` is false.
+            If a file exists and `overwrite` is false.
         ValueError
-            If there is no such `sed_type`.
+            If `sed_type` is unknown.
         MissingQuantityError
-            If fluxes are to be written without a reference model.
+            If `sed_type` is a flux and there is no reference model.
         """
         if sed_type not in (None, "likelihood", *FLUXES):
             raise InputError(
                 f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
             )
-        written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy looks for the last two
+        written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy needs the last two
         maps = {name: self[name] for name in self if name in written}
         if "dnde_scan_values" in maps.keys() - self._data.keys():
-            m = maps["dnde_scan_values"]  # the scan's axis has every digit
+            m = maps["dnde_scan_values"]  # the axis of the scan has full precision
             maps["dnde_scan_values"] = Map(m.geom, m.data.astype(np.float32), unit=m.unit)
         if sed_type is not None and sed_type in FLUXES:
             maps = fluxes_from_norms(maps, sed_type, self._spectrum)
@@ -261,50 +423,45 @@ class FluxMaps(NamedMaps):
     def read(cls, filename: str | PathLike[str], checksum: bool = True) -> FluxMaps:
         """Read a file written by this library or by gammapy.
 
-        gammapy writes no confidence of errors and limits: ``n_sigma`` is 1 then, and
-        ``n_sigma_ul`` is None.
+        Files of gammapy do not state the confidence of errors and limits: ``n_sigma`` is then 1,
+        and ``n_sigma_ul`` is None.
 
         Parameters
         ----------
         filename : str or path
             File to read.
         checksum : bool
-            Compare what has a checksum with it.
+            Whether to verify the checksums in the file.
 
         Returns
         -------
         FluxMaps
-            The maps as norms, with the reference model of the header, or else of the file that it
-            names.
+            The maps as norms, with the reference model from the header, or else from the file that
+            the header names.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it does not hold flux maps, or is damaged.
+            If the file has no flux maps, or is damaged.
         """
         with reading(filename):
-            folder = expand_path(filename).parent
-            return cls._from_content(read_flux_maps(filename, checksum), folder)
+            content = read_flux_maps(filename, checksum)
+            model = model_from_content(content.model, expand_path(filename).parent)
+            maps = content.maps
+            if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
+                maps.pop("dnde_scan_values", None)  # derived from the axis
+            if content.sed_type in FLUXES:
+                if model is None:
+                    raise InputError(
+                        f"a file of {content.sed_type} needs its reference model, which is "
+                        "neither in its header nor in the file that its card MODEL names."
+                    )
+                maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
+            return cls(maps, model, content.meta, content.gti)
 
-    @classmethod
-    def _from_content(cls, content: FluxMapsContent, folder: Path) -> FluxMaps:
-        """Return the maps of a file as norms."""
-        model = model_from_content(content.model, folder)
-        maps = content.maps
-        if "stat_scan" in maps and "norm" in maps["stat_scan"].geom.axes.names:
-            maps.pop("dnde_scan_values", None)  # which follow from that axis
-        if content.sed_type in FLUXES:
-            if model is None:
-                raise InputError(
-                    f"a file of {content.sed_type} needs its reference model, which is "
-                    "neither in its header nor in the file that its card MODEL names."
-                )
-            maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
-        return cls(maps, model, content.meta, content.gti)
-
-    # -- pictures --------------------------------------------------------------------------------
+    # -- figures ---------------------------------------------------------------------------------
 
     def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
         """Draw a map; see `gammagrad.plot.plot_flux_maps` for the options.
@@ -314,14 +471,14 @@ class FluxMaps(NamedMaps):
         quantity : str
             Name of the map.
         ax : WCSAxes, optional
-            Where to draw; new axes by default.
+            Axes to draw on; new axes by default.
         **kwargs
             Options, such as ``energy=0``, ``contours=[5, 10]`` or ``peaks=table``.
 
         Returns
         -------
-        WCSAxes or array of them
-            The axes, one per energy group shown.
+        WCSAxes or array of WCSAxes
+            The axes, one for each energy group.
         """
         return upper("plot_flux_maps")(self, quantity, ax=ax, **kwargs)
 
@@ -333,7 +490,7 @@ class FluxMaps(NamedMaps):
         position : SkyCoord or tuple of int
             A position, or a pixel as (row, column).
         ax : matplotlib.axes.Axes, optional
-            Where to draw; new axes by default.
+            Axes to draw on; new axes by default.
         **kwargs
             Options of `gammagrad.plot.plot_profile`, such as ``energy=0`` or ``quantity="flux"``.
 
@@ -350,7 +507,7 @@ class FluxMaps(NamedMaps):
         Parameters
         ----------
         exclusion : Map, ndarray or Table, optional
-            Mask that is false (or zero) where there are sources, or a table of peaks.
+            Mask that is false (or zero) at sources, or a table of peaks.
         **kwargs
             Options of `gammagrad.plot.plot_significance_histogram`.
 
@@ -362,15 +519,15 @@ class FluxMaps(NamedMaps):
         return upper("plot_significance_histogram")(self, exclusion, **kwargs)
 
     def plot_residuals(self, dataset: Any, **kwargs: Any) -> Any:
-        """Draw what the counts have over the predicted ones, as a significance.
+        """Draw the significance of the excess over the predicted counts.
 
         Parameters
         ----------
         dataset : MapDataset
-            The data that were fitted.
+            The fitted data.
         **kwargs
-            Options of `gammagrad.plot.plot_residuals`, such as ``peaks=table`` to take out the
-            sources found.
+            Options of `gammagrad.plot.plot_residuals`, such as ``peaks=table`` to subtract the
+            sources of a table.
 
         Returns
         -------
@@ -380,8 +537,7 @@ class FluxMaps(NamedMaps):
         return upper("plot_residuals")(self, dataset, **kwargs)
 
 
-def _one_bin(index: int, name: str, nbin: int) -> slice:
-    """Return the slice that takes one bin."""
-    if not -nbin <= index < nbin:
-        raise InputError(f"slices: axis {name!r} has {nbin} bins, there is none of number {index}.")
-    return slice(index % nbin, index % nbin + 1)
+def titled(title: str, lines: Mapping[str, Any]) -> str:
+    """Return the text of printed maps: a title and named values."""
+    body = "\n".join(f"  {name:<22} : {value}" for name, value in lines.items())
+    return f"{title}\n{'-' * len(title)}\n\n{body}\n"

@@ -1,4 +1,4 @@
-"""Maps of several models of a source: one set of flux maps for each, and the best of them."""
+"""Flux maps of several models of a source, and the best model at each pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gammagrad.derive import model_from_content, model_to_content, same_spectrum
 from gammagrad.errors import InputError, InputTypeError, short
-from gammagrad.flux_maps.flux_maps import FluxMaps
+from gammagrad.flux_maps.flux_maps import FluxMaps, titled
 from gammagrad.io import Hypothesis, expand_path, read_hypotheses, reading, write_hypotheses
 from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import Models, SkyModel
@@ -23,28 +23,30 @@ from gammagrad.quantities import QUANTITIES
 class HypothesisMaps(Mapping[str, FluxMaps]):
     """Maps of several models of a source, such as sizes or spectral indices, on the same pixels.
 
-    ``maps["gauss"]`` and ``maps[1]`` are the `FluxMaps` of one model, ``maps.best()`` those of the
-    model with the largest test statistic at each pixel, and ``maps.stack("ts")`` an array with the
-    models as its first axis.
+    ``maps["gauss"]`` and ``maps[1]`` are the `FluxMaps` of one model. ``maps.best()`` are the
+    `FluxMaps` of the model with the largest test statistic at each pixel. ``maps.stack("ts")`` is
+    an array with the models as its first axis.
 
-    The largest test statistic of several models is **not** that of one: without any source it is
-    larger than a chi-square with one degree of freedom allows, the more so the more models there
-    are and the less alike they are. Its root overstates the significance; simulate the background
-    alone for how much. With n models the chance to exceed a threshold is at most n times that of
-    one. Nor is the difference of two test statistics a chi-square, unless one model is a special
-    case of the other inside the range of its parameters.
+    The largest test statistic of several models is **not** distributed like the test statistic of
+    one model. Without a source it exceeds a chi-square with one degree of freedom, and the excess
+    grows with the number of models and with their differences. Its root overestimates the
+    significance; simulations of the background alone show by how much. With n models the
+    probability to exceed a threshold is at most n times the probability for one model. The
+    difference of two test statistics is not a chi-square either, unless one model is a special case
+    of the other inside the range of its parameters.
 
     Parameters
     ----------
     maps : Mapping of str to FluxMaps
-        The maps of each model, by its name. All have the same geometry and the same maps.
+        The maps of each model, by its name. All `FluxMaps` have the same geometry and the same
+        maps.
 
     Raises
     ------
     ValueError
-        If there are none, or they differ in geometry or in the maps they have.
+        If there are no maps, or their geometries or names differ.
     TypeError
-        If an entry is something else than `FluxMaps`.
+        If an entry is not a `FluxMaps`.
 
     Examples
     --------
@@ -73,7 +75,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             if not isinstance(one, FluxMaps):
                 raise InputTypeError(f"{name}: expected FluxMaps, got {type(one).__name__}.")
             if one.geom != self[first].geom:
-                raise InputError(f"{name}: its geometry differs from that of {first}.")
+                raise InputError(f"{name}: its geometry differs from the geometry of {first}.")
             if one.computed.keys() != self[first].computed.keys():
                 raise InputError(f"{name}: it has other maps than {first}.")
 
@@ -98,11 +100,11 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
     def __len__(self) -> int:
         return len(self._maps)
 
-    # comparing means comparing maps, which has no single answer
+    # maps are compared pixel by pixel, so that two results are not simply equal or different
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    # -- what they are ---------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
@@ -111,7 +113,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
 
     @property
     def models(self) -> Models:
-        """The models, as they were tested."""
+        """The tested models."""
         models = [one.reference_model for one in self._maps.values()]
         return Models([model for model in models if model is not None])
 
@@ -131,13 +133,11 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
             "quantities": self[0].available_quantities,
         }
-        title = type(self).__name__
-        body = "\n".join(f"  {name:<22} : {value}" for name, value in lines.items())
-        return f"{title}\n{'-' * len(title)}\n\n{body}\n"
+        return titled(type(self).__name__, lines)
 
     __repr__ = __str__
 
-    # -- what to do with them --------------------------------------------------------------------
+    # -- operations ------------------------------------------------------------------------------
 
     def stack(self, quantity: str) -> NDArray[Any]:
         """Return a map of all models as one array.
@@ -162,16 +162,16 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
     def best(self) -> FluxMaps:
         """Return the maps of the model with the largest test statistic at each pixel.
 
-        Test statistics count with their sign, so that any source is better than a hole. For what
-        the largest of several means see the class.
+        Test statistics are compared with their sign: any source is better than a deficit. The class
+        describes the distribution of the largest test statistic.
 
         Returns
         -------
         FluxMaps
-            Every map that was computed, taken from the best model at each pixel of each energy
-            group; ``hypothesis``, the index of that model in `names`, -1 where none was fitted; in
-            ``meta`` the names as ``"hypotheses"``. Fluxes follow from that model's spectrum. Norms
-            are those of that model, too: where spectra differ, they compare to nothing, there is no
+            The computed maps, each from the best model at each pixel of each energy group. The map
+            ``hypothesis`` is the index of the best model in `names`, -1 where no model was fitted;
+            ``meta["hypotheses"]`` has the names. Norms and fluxes refer to the spectrum of the best
+            model. If the spectra differ, norms of different pixels cannot be compared: there is no
             reference model, and the fluxes are maps of their own.
         """
         known = np.isfinite(self.stack("norm")) & np.isfinite(self.stack("ts"))
@@ -179,9 +179,12 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         index = values.argmax(axis=0)
         spectrum = self._common_spectrum()
         data = {}
-        for name in self._maps_of_best(spectrum is None):
+        names = dict.fromkeys(self[0].computed)
+        if spectrum is None:
+            names |= dict.fromkeys(filter(_is_flux, self[0]))
+        for name in names:
             planes, one = self.stack(name), self[0][name]
-            # a scan has its norms between the energies and the pixels
+            # a scan has an axis of norms between the energies and the pixels
             which = index if planes.ndim == 4 else index[:, None]
             chosen = np.take_along_axis(planes, which[None], axis=0)[0]
             data[name] = Map(one.geom, chosen, unit=one.unit)
@@ -190,7 +193,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         return FluxMaps(data, spectrum, self._common_meta(), self[0].gti)
 
     def best_model(self, position: Any, energy: int = 0) -> SkyModel:
-        """Return the model with the largest test statistic at a position, placed there.
+        """Return the model with the largest test statistic at a position, moved to the position.
 
         Parameters
         ----------
@@ -202,13 +205,13 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         Returns
         -------
         SkyModel
-            The model as it was tested, its norm not applied.
+            The tested model, without its norm applied.
 
         Raises
         ------
         ValueError
-            If it is outside of the maps, no single position, or nothing was fitted there; or there
-            is no such energy group.
+            If the position is outside the maps or not a single position, no model was fitted
+            there, or there is no such energy group.
         """
         if energy not in range(self.energy_axis.nbin):
             raise InputError(f"energy is {energy!r}; there are {self.energy_axis.nbin} groups.")
@@ -234,21 +237,21 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         return placed
 
     def cutout(self, position: Any, width: Any, mode: str = "trim") -> HypothesisMaps:
-        """Return a part of the sky.
+        """Return a cutout of the maps around a position.
 
         Parameters
         ----------
         position : SkyCoord
-            Centre of the part.
+            Centre of the cutout.
         width : Quantity or str
-            Its width, or widths in longitude and latitude.
+            Width of the cutout, or widths in longitude and latitude.
         mode : str
-            ``"trim"`` or ``"strict"``, for parts that reach beyond the maps.
+            ``"trim"`` trims a cutout at the edge of the maps, ``"strict"`` raises an error there.
 
         Returns
         -------
         HypothesisMaps
-            The part.
+            The cutout.
         """
         parts = {name: one.cutout(position, width, mode) for name, one in self._maps.items()}
         return HypothesisMaps(parts)
@@ -262,21 +265,21 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         datasets: Any = None,
         **options: Any,
     ) -> QTable:
-        """List the sources of `best`, with the name of the model of each in a column ``model``.
+        """List the sources of `best`, with the names of their models in a column ``model``.
 
         Parameters
         ----------
         threshold : float or Quantity
-            Peaks are higher than this.
+            Peaks are above this value.
         min_distance : str, Quantity or float
-            No higher pixel lies within this angle, or number of pixels.
+            A peak has no higher pixel within this angle, or within this number of pixels.
         quantity : str
             Name of the map to search.
         refine : bool
             Fit position, flux and index of every peak to the data, from the best model of its
             pixel; see `gammagrad.fitting.refine_peaks`.
         datasets : MapDataset or several
-            The data the maps were made from; only to refine.
+            The data of the maps; needed with `refine` only.
         **options
             Further arguments of `gammagrad.fitting.refine_peaks`, such as ``free``.
 
@@ -298,44 +301,44 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         return best.find_peaks(threshold, min_distance, quantity, refine, datasets, **options)
 
     def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
-        """Draw a map of `best`; ``"hypothesis"`` shows which model that is.
+        """Draw a map of `best`; ``"hypothesis"`` is the index of the best model.
 
         Parameters
         ----------
         quantity : str
             Name of the map.
         ax : WCSAxes, optional
-            Where to draw; new axes by default.
+            Axes to draw on; new axes by default.
         **kwargs
             Options of `gammagrad.plot.plot_flux_maps`.
 
         Returns
         -------
-        WCSAxes or array of them
-            The axes, one per energy group shown.
+        WCSAxes or array of WCSAxes
+            The axes, one for each energy group.
         """
         return self.best().plot(quantity, ax, **kwargs)
 
     def write(
         self, filename: str | PathLike[str], overwrite: bool = False, checksum: bool = False
     ) -> None:
-        """Write the maps of all models into one FITS file, which `read` reads.
+        """Write the maps of all models to one FITS file.
 
-        For a file that gammapy reads write the `FluxMaps` of one model.
+        gammapy cannot read this file; it can read the file of the `FluxMaps` of one model.
 
         Parameters
         ----------
         filename : str or path
             File to write.
         overwrite : bool
-            Replace an existing file.
+            Whether to replace an existing file.
         checksum : bool
-            Give each map its checksum, by which damage is noticed.
+            Whether to write checksums.
 
         Raises
         ------
         FileExistsError
-            If the file is there and `overwrite` is false.
+            If the file exists and `overwrite` is false.
         """
         content = {
             name: Hypothesis(one.computed, model_to_content(one.reference_model), one.meta)
@@ -352,7 +355,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         filename : str or path
             File to read.
         checksum : bool
-            Compare what has a checksum with it.
+            Whether to verify the checksums in the file.
 
         Returns
         -------
@@ -364,7 +367,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it does not hold maps of several models.
+            If the file does not have maps of several models.
         """
         with reading(filename):
             content, gti = read_hypotheses(filename, checksum)
@@ -374,31 +377,26 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
                 {n: FluxMaps(one.maps, models[n], one.meta, gti) for n, one in content.items()}
             )
 
-    # -- what the models have in common ----------------------------------------------------------
+    # -- common properties of the models ---------------------------------------------------------
 
     def _common_spectrum(self) -> Any:
-        """Return the spectral model if all models have the same; else None."""
+        """Return the spectral model if all models have the same one; else None."""
         models = [one.reference_model for one in self._maps.values()]
         if any(model is None for model in models):
             return None
         first, *others = (model.spectral_model for model in models)
         return first if all(same_spectrum(first, other) for other in others) else None
 
-    def _maps_of_best(self, with_fluxes: bool) -> list[str]:
-        """Return the names of the maps that `best` chooses from."""
-        first = self[0]
-        derived = [
-            name
-            for name in first
-            if name == "dnde_scan_values" or (name in QUANTITIES and QUANTITIES[name].reference)
-        ]
-        return list(dict.fromkeys([*first.computed, *(derived if with_fluxes else ())]))
-
     def _common_meta(self) -> dict[str, Any]:
-        """Return the metadata that all have in common, and the names of the models."""
+        """Return the common metadata of all models, and the names of the models."""
         first = self[0].meta
         metas = [one.meta for one in self._maps.values()]
         common = {k: v for k, v in first.items() if all(m.get(k) == v for m in metas)}
         if "settings" in first:
             common["settings"] = {**first["settings"], "model": self.names}
         return {**common, "hypotheses": self.names}
+
+
+def _is_flux(name: str) -> bool:
+    """Return whether a map is derived from norms and the reference model."""
+    return name == "dnde_scan_values" or bool(name in QUANTITIES and QUANTITIES[name].reference)

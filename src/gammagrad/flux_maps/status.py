@@ -1,4 +1,4 @@
-"""How the fits of a map ended, as a table of codes, numbers of pixels and sentences."""
+"""The status of the fits of a map, as a table of codes, numbers of pixels and meanings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gammagrad.maps import Map
 
 
 class StatusTable(QTable):
-    """A table of how the fits of a map ended; it prints whole, whatever the terminal's width."""
+    """A table of the status of the fits of a map; it is printed in full on any terminal."""
 
     def __str__(self) -> str:
         align = ["<" if name == "meaning" else ">" for name in self.colnames]
@@ -39,7 +39,7 @@ def status_table(status: Map) -> StatusTable:
 
 
 def _readable(edges: u.Quantity) -> u.Quantity:
-    """Return energies in the largest unit in which none is below 0.1."""
+    """Return energies in the largest unit in which no energy is below 0.1."""
     for unit in ("TeV", "GeV", "MeV", "keV"):
         if edges[0].to_value(unit) >= 0.1:
             break
@@ -47,4 +47,4 @@ def _readable(edges: u.Quantity) -> u.Quantity:
 
 
 def _sentence(code: int) -> str:
-    return STATUS.get(code, "a code that this version of the library does not know")
+    return STATUS.get(code, "a code that is unknown to this version of the library")
