@@ -92,8 +92,9 @@ test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single p
 test-gammapy: $(INSTALLED)/test $(INSTALLED)/gammapy  ## run the tests that need gammapy itself
 	$(BIN)/python -m pytest $(PARALLEL) -k gammapy $(GAMMAPY_TESTS) $(ARGS)
 
-lint: $(INSTALLED)/lint  ## look for mistakes with ruff
+lint: $(INSTALLED)/lint  ## look for mistakes with ruff, and for phrases that readers stumble over
 	$(BIN)/ruff check $(CODE)
+	$(BIN)/python .ci/words.py
 
 format: $(INSTALLED)/lint  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix $(CODE)

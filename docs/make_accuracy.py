@@ -68,7 +68,7 @@ def filled(match: re.Match[str]) -> str:
     """Return a pair of markers with their table between them."""
     start, study, name, end = match.groups()
     if not (STUDIES / f"{study}.json").exists():
-        print(f"{study}.json is not there; its table stays as it is", file=sys.stderr)
+        print(f"{study}.json does not exist; its table is unchanged", file=sys.stderr)
         return match.group(0)
     tables, versions = tables_of(study)
     made = ", ".join(f"{package} {version}" for package, version in versions.items())

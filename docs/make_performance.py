@@ -29,7 +29,7 @@ def filled(match: re.Match[str]) -> str:
     start, name, title, end = match.groups()
     path = BENCHMARKS / "results" / f"{name}.json"
     if not path.exists():
-        print(f"{path.name} is not there; its table stays as it is", file=sys.stderr)
+        print(f"{path.name} does not exist; its table is unchanged", file=sys.stderr)
         return match.group(0)
     found = json.loads(path.read_text(encoding="utf-8"))
     cases = found.get("cases", {})

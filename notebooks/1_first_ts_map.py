@@ -13,10 +13,9 @@
 # %% [markdown]
 # # A first map of sources
 #
-# You have counted photons on the sky, and know how many to expect where there is no source. Where
-# are there more, how much more, and how sure is that? This notebook answers it twice: on a
-# simulated field, where the truth is known, and on the Galactic centre as Fermi-LAT saw it, if
-# the data are there.
+# Given a counts map and the expected background, where is there an excess, how bright is it, and
+# how significant? This notebook answers this twice: for a simulated field, where the truth is
+# known, and for the Galactic centre seen by Fermi-LAT, if the data are available.
 
 # %%
 import os
@@ -35,11 +34,10 @@ from gammagrad.simulate import simulate_field
 # %% [markdown]
 # ## The data
 #
-# Everything about one observation is in a `MapDataset`. Here one is simulated as a Cherenkov
-# telescope would make it, with a fixed seed: five point sources, an extended one, misidentified
-# cosmic rays, and diffuse emission along the Galactic plane. Your own comes from
-# `MapDataset.read("file.fits")`, which takes gammapy's files, or from plain FITS maps with
-# `MapDataset.from_files`.
+# A `MapDataset` holds one observation. This one simulates a Cherenkov telescope, with a fixed seed:
+# five point sources, an extended one, misidentified cosmic rays, and diffuse emission along the
+# Galactic plane. Read your own with `MapDataset.read("file.fits")`, for gammapy's files, or with
+# `MapDataset.from_files`, for plain FITS maps.
 
 # %%
 field = simulate_field(seed=0)
@@ -53,13 +51,13 @@ print(dataset)
 #   the axis of exposure and instrument response.
 # - **counts**: 9 % of the bins are occupied. Most bins hold no photon at all, so a fit must treat
 #   them as Poisson counts.
-# - **background**: expected counts where there is no source. Sources that are already known would
-#   be `models` of the dataset, and count as background too.
+# - **background**: expected counts without sources. Known sources would be `models` of the dataset,
+#   and would also count as background.
 # - **exposure**: effective area times time. It falls off towards the edge, so the same flux gives
 #   fewer counts there.
-# - **psf**: how far a point is blurred, which depends on energy.
+# - **psf**: the point spread function, which depends on energy.
 #
-# This is what was counted, summed over energies, beside what is expected without sources:
+# The counts, summed over energies, beside the background:
 
 # %%
 figure = plt.figure(figsize=(12, 4.6), layout="constrained")
@@ -68,13 +66,13 @@ for i, (name, m) in enumerate({"counts": dataset.counts, "background": dataset.b
     m.sum_over_axes(keepdims=False).plot(ax=ax, title=name, label="counts per pixel")
 
 # %% [markdown]
-# Two or three sources stand out by eye. The others have to be fitted for.
+# Two or three sources stand out by eye. The others need a fit.
 #
 # ## The kernel
 #
-# The question asked at each pixel is: if a source sat here, how bright would it be? The source is
-# a model, by default a point with a power law of index 2, $dN/dE \propto E^{-2}$. Folded with the
-# point spread function it becomes the **kernel**: the shape of its counts in each energy bin.
+# The question at each pixel is: if a source were here, how bright would it be? The source is a
+# model, by default a point source with a power law of index 2, $dN/dE \propto E^{-2}$. Folded with
+# the point spread function it becomes the **kernel**: the shape of its counts in each energy bin.
 
 # %%
 estimator = TSMapEstimator(sum_over_energy_groups=False)
@@ -92,18 +90,17 @@ print(
 )
 
 # %% [markdown]
-# The kernel narrows as energy grows, and sums to 1 in each bin. It is made as large as the source
+# The kernel narrows with energy, and sums to 1 in each bin. By default it is as large as the source
 # needs; `kernel_width` sets another size.
 #
-# `sum_over_energy_groups=False` fits all energies side by side. The other choice, and the default
-# as in gammapy, first sums them to one image. That forgets that a source and the background
-# differ in their spectra.
+# `sum_over_energy_groups=False` fits all energies jointly. The default, as in gammapy, first sums
+# them to one image, and loses the difference between the spectra of source and background.
 #
 # ## The fit
 #
-# At every pixel the number of counts expected in each bin is `background + norm * model`, and
-# `norm` is chosen so that the counts seen are most likely. There are 40,000 such fits here. The
-# first run has to be compiled, which the second does not.
+# At every pixel the predicted counts in each bin are `background + norm * model`, and `norm`
+# maximises the likelihood of the observed counts. There are 40,000 such fits here. The first run
+# includes compilation, the second does not.
 
 # %%
 for attempt in ("first", "second"):
@@ -115,26 +112,26 @@ for attempt in ("first", "second"):
 print(maps)
 
 # %% [markdown]
-# `maps` behaves as a mapping: `maps["norm"]` is a map, and so is `maps["flux"]`, which follows
-# from the norm and the reference model.
+# `maps` is a mapping: `maps["norm"]` is a map, and so is `maps["flux"]`, which follows from the
+# norm and the reference model.
 #
-# ## What is seen
+# ## Significance and flux
 #
-# **TS**, the test statistic, is twice the logarithm of how much more likely the counts are with
-# the source than without it. Its root is the significance, in standard deviations, with the sign
-# of the norm: negative where there are fewer counts than expected.
+# **TS**, the test statistic, is twice the log-likelihood ratio of the fits with and without the
+# source. Its root, with the sign of the norm, is the significance in standard deviations: negative
+# where there are fewer counts than expected.
 
 # %%
 sources = maps.find_peaks(threshold=5, min_distance="0.3 deg")
 ax = maps.plot("sqrt_ts", peaks=sources)
 
 # %% [markdown]
-# Each source is a red blob as wide as the kernel, since a source here explains a part of the
-# counts of one that is beside it. Between them the noise is pale, red and blue. The colours are
-# linear up to 5 and logarithmic above, so that both can be seen.
+# Each source is a red blob as wide as the kernel, since a test source nearby explains part of its
+# counts. Between the sources the noise is pale red and blue. The colours are linear up to 5 and
+# logarithmic above, so that both can be seen.
 #
-# The flux map shows how bright a source at each place would be. Its noise grows towards the
-# corners, where there is little exposure; the significance map's does not.
+# The flux map shows the fitted flux of a source at each position. Its noise grows towards the
+# corners, where the exposure is low; the noise of the significance map does not.
 
 # %%
 ax = maps.plot("flux")
@@ -143,8 +140,8 @@ ax = maps.plot("flux")
 # ## Is the background right?
 #
 # Where there are no sources, the significances should follow a normal distribution of mean 0 and
-# width 1. This is the first thing to look at with real data: a width above 1 says that the
-# background model misses something. Pixels near the known sources are left out.
+# width 1. Check this first with real data: a width above 1 means that the background model is
+# incomplete. Pixels near the known sources are left out.
 
 # %%
 keep = Map(dataset.geom.to_image(), np.ones(dataset.geom.shape_image, dtype=bool))
@@ -156,9 +153,9 @@ fit.ax.set_xlim(-6, 12)
 print(f"mean {fit.mean:.2f}, width {fit.width:.2f}, from {fit.number} pixels")
 
 # %% [markdown]
-# To the left the distribution ends early. A negative norm takes counts away, and nowhere may
-# fewer than none be expected; where the background is faint that bound is soon reached. The map
-# `status` says so: its codes are 0 for an ordinary fit and 2 for one that ended on the bound.
+# On the left the distribution ends early. A negative norm lowers the predicted counts, which must
+# not be negative; where the background is faint that bound is soon reached. The map `status` shows
+# it: code 0 is an ordinary fit, code 2 a fit that ended on the bound.
 
 # %%
 codes, numbers = np.unique(maps["status"].data, return_counts=True)
@@ -174,16 +171,16 @@ for code, number in zip(codes, numbers, strict=True):
 sources["name", "glon", "glat", "sqrt_ts", "flux", "flux_err"]
 
 # %% [markdown]
-# Since this field was simulated, the truth is at hand:
+# This field was simulated, so the truth is known:
 
 # %%
 field.sources["name", "kind", "glon", "glat", "sigma", "flux", "sqrt_ts"]
 
 # %% [markdown]
-# All are found, and the fluxes of the point sources differ from the true ones by about their
-# errors. The nebula's is far off: it is larger than a point, and a point's kernel sees only its
-# middle. Ask for a source of its shape, and its flux is right. To save time only the part of the
-# sky around it is fitted.
+# All are found, and the fluxes of the point sources agree with the true ones within about their
+# errors. The flux of the nebula is far off: the kernel of a point source covers only its
+# middle. With a source of its shape, its flux is right. To save time only the pixels around it are
+# fitted.
 
 # %%
 nebula = field.sources[-1]
@@ -201,8 +198,8 @@ for name, table in (("as a point", sources), ("as it is", around)):
 # %% [markdown]
 # ## Files
 #
-# Maps go to a FITS file that gammapy reads too, with the settings in its header, and sources to a
-# table or to regions for DS9.
+# Maps are written to a FITS file that gammapy also reads, with the settings in its header; sources
+# to a table or to DS9 regions.
 
 # %%
 maps.write("ts-map.fits", overwrite=True)
@@ -215,8 +212,8 @@ print(again.meta["creator"], "with", again.meta["settings"]["model"])
 # %% [markdown]
 # ## Real data: the Galactic centre with Fermi-LAT
 #
-# The file is one of gammapy's public data sets (`gammapy download datasets`), below the folder
-# that the environment variable `GAMMAPY_DATA` names. Above 10 GeV, seven years of counts:
+# The file is in gammapy's public data sets (`gammapy download datasets`), in the folder
+# `GAMMAPY_DATA`. Seven years of counts above 10 GeV:
 
 # %%
 file = Path(os.environ.get("GAMMAPY_DATA", "nowhere")) / "fermi-3fhl-gc" / "fermi-3fhl-gc.fits.gz"
@@ -238,9 +235,8 @@ if fermi is not None:
     print(f"{len(sources)} sources; the brightest is {apart.deg:.3f} deg from Sagittarius A*")
 
 # %% [markdown]
-# The brightest is the Galactic centre itself. Grey pixels were not fitted: the dataset's mask
-# leaves them out. To the left, near longitudes 6.5 and 8.5 deg, W28 and W30 are larger than a
-# point.
+# The brightest source is the Galactic centre. Grey pixels are masked in the dataset and were not
+# fitted. To the left, near longitudes 6.5 and 8.5 deg, W28 and W30 are extended.
 
 # %%
 if fermi is not None:
@@ -249,11 +245,11 @@ if fermi is not None:
     print(f"mean {fit.mean:.2f}, width {fit.width:.2f}")
 
 # %% [markdown]
-# This is no standard normal: to the right there is more than the sources above 5 sigma, fainter
-# ones and diffuse emission that the background model misses, and to the left the physical bound
-# cuts the distribution off, since at these energies most bins are empty.
+# This is not a standard normal. On the right are fainter sources, and diffuse emission that the
+# background model misses. On the left the physical bound cuts the distribution off, since at these
+# energies most bins are empty.
 #
-# The same from a shell:
+# The same from the command line:
 #
 # ```sh
 # gammagrad ts-map fermi-3fhl-gc.fits.gz --kernel-width "1 deg" -o maps

@@ -13,11 +13,10 @@
 # %% [markdown]
 # # A background from the counts themselves
 #
-# A map of sources needs to know how many counts to expect where there is none. If nobody tells, the
-# counts around each place can, once the sources among them are taken out. This notebook finds
-# background and sources together, first on a simulated field where the truth is known, and makes a
-# TS map over that background. Then it does the same with the Galactic centre as Fermi-LAT saw it,
-# if the data are there.
+# A source map needs a background. Without a model it can be estimated from the counts around each
+# position, once sources are excluded. This notebook finds background and sources together, first in
+# a simulated field where the truth is known, and makes a TS map with that background. Then it does
+# the same for the Galactic centre seen by Fermi-LAT, if the data are available.
 
 # %%
 import os
@@ -43,7 +42,7 @@ from gammagrad.simulate import simulate_field
 # ## The counts
 #
 # The field of the first notebook, in one image: five point sources, an extended one, cosmic rays,
-# and diffuse emission along the Galactic plane. Pixels measure 0.025 deg.
+# and diffuse emission along the Galactic plane. Pixels are 0.025 deg wide.
 
 # %%
 field = simulate_field(seed=0)
@@ -55,10 +54,10 @@ ax = counts.plot(stretch="sqrt", label="counts per pixel")
 # %% [markdown]
 # ## The loop
 #
-# Two kernels. Counts are summed in a disc of 0.1 deg, about as wide as the point spread function,
-# to see whether there are too many. The background is their mean on a ring around it, from 0.4 to
-# 0.6 deg. Pixels above 5 sigma are excluded, and 0.05 deg around them. With a better background
-# more of the sources stands out, so this is done again until the mask stands still.
+# There are two kernels. Counts are summed in a disc of 0.1 deg, about as wide as the point spread
+# function. The background is the mean on a ring around it, from 0.4 to 0.6 deg. Pixels above 5
+# sigma are excluded, and 0.05 deg around them. A better background reveals more of the sources, so
+# this is repeated until the mask converges.
 
 # %%
 source, ring = Tophat2DKernel(4), Ring2DKernel(16, 8)
@@ -70,24 +69,24 @@ print(estimator.report)
 axes = plot_iterations(estimator.images_stack)
 
 # %% [markdown]
-# At the start the ring of each source digs a blue trench around it. As soon as the source is
-# excluded the trench is gone. Red pixels are newly excluded, blue ones given back. The record
-# that this is drawn from, `images_stack`, is kept because of `keep_record=True`.
+# At the start each source has a blue ring of negative significance, where it raises the background.
+# The ring disappears when the source is excluded. Red pixels are newly excluded, blue pixels are
+# kept again. `keep_record=True` keeps the record drawn here, `images_stack`.
 #
 # ## Is it right?
 #
-# Outside of the mask significances should have mean 0 and width 1. Neighbouring pixels share
-# counts, so that all of them know the mean no better than some hundred independent ones: how many
-# follows from the kernel.
+# Outside the mask the significances should have mean 0 and width 1. Neighbouring pixels share
+# counts, so together they determine the mean no better than some hundred independent pixels; the
+# number follows from the kernel.
 
 # %%
 print(significance_distribution(plain["significance"], plain["exclusion"], source))
 
 # %% [markdown]
-# Not quite. A ring takes the background to be flat over its width, and this one has a plane in its
-# middle and falls off towards the corners. If the *shape* of the background is known the ring needs
-# to find its level only. Such a shape is called acceptance. Here it is the true background times
-# 0.7, to show that its level does not matter.
+# Not quite. A ring assumes a flat background, and this one has the Galactic plane in its middle and
+# falls off towards the corners. If the *shape* of the background is known, the ring has to find
+# only its level. This shape is called the acceptance. Here it is the true background times 0.7, to
+# show that its level does not matter.
 
 # %%
 shape = truth * 0.7
@@ -104,8 +103,7 @@ for i, (name, images) in enumerate({"ring alone": plain, "with acceptance": acce
     print(f"width {fit.width:.2f} +- {fit.width_err:.2f}")
 
 # %% [markdown]
-# The truth being known, the backgrounds can be compared with it. Brown is too much, green too
-# little.
+# Compare the backgrounds with the truth. Brown is too much, green too little.
 
 # %%
 figure = plt.figure(figsize=(12, 4.6), layout="constrained")
@@ -119,10 +117,10 @@ for i, (name, images) in enumerate({"ring alone": plain, "with acceptance": acce
 
 # %% [markdown]
 # On the left the plane is missing, and there is too much at its sides and at the edges of the map.
-# What is left on the right is noise of the counts on the ring, and a brown patch at the extended
-# source: its wings are below the threshold, not in the mask, and taken for background. A second,
-# lower threshold follows a source into its wings: pixels above 2 sigma are excluded if they touch
-# some above 5. A mask that can only grow makes sure that the loop comes to an end.
+# On the right remain the noise of the counts on the ring, and a brown patch at the extended source:
+# its wings are below the threshold, outside the mask, and count as background. A second, lower
+# threshold follows a source into its wings: pixels above 2 sigma are excluded if they are connected
+# to pixels above 5. A mask that can only grow makes sure that the loop ends.
 
 # %%
 estimator.threshold_low = 2
@@ -133,9 +131,9 @@ print(significance_distribution(result["significance"], result["exclusion"], sou
 ax = plot_exclusion(counts, result["exclusion"])
 
 # %% [markdown]
-# Does the source kernel have to be a disc? Sums under a Gaussian, say, are no Poisson
-# counts, and the significance of Li and Ma is no number of standard deviations. The estimator warns
-# of that. `significance="cash"` fits the norm of the kernel instead, and is right for any.
+# Must the source kernel be a disc? Sums under a Gaussian, for example, are not Poisson distributed,
+# and the Li and Ma significance is then not in standard deviations. The estimator warns of this.
+# `significance="cash"` fits the norm of the kernel instead, and is valid for any kernel.
 
 # %%
 smooth = Gaussian2DKernel(2, x_size=11, y_size=11)
@@ -148,10 +146,10 @@ for name in ("lima", "cash"):
     print(name, significance_distribution(other["significance"], other["exclusion"], smooth))
 
 # %% [markdown]
-# ## A TS map over it
+# ## A TS map with it
 #
-# There are two ways to go on. The background goes into a dataset as it is: of a cube, it is made
-# in each energy bin, at the mask of the sum.
+# There are two ways to continue. The first puts the background into a dataset: for a cube, it is
+# made in each energy bin, with the mask of the sum.
 
 # %%
 cube = estimator.run({"counts": dataset.counts, "acceptance": dataset.background * 0.7})
@@ -162,9 +160,9 @@ over_ring = settings.run(clean)
 print(over_ring.find_peaks(threshold=5, min_distance="0.3 deg")["name", "sqrt_ts", "flux"])
 
 # %% [markdown]
-# Or the background is a model whose level is in doubt. Its norm is fitted to the counts outside of
-# the mask. (The mask belongs here, and not into `mask_fit` of the dataset: that would hide the
-# sources from the TS map.)
+# The second keeps a background model with an uncertain level, and fits its norm to the counts
+# outside the mask. (Do not put the mask into `mask_fit` of the dataset: that would hide the sources
+# from the TS map.)
 
 # %%
 doubtful = dataset.copy()
@@ -177,12 +175,12 @@ print(len(sources), "sources")
 ax = over_model.plot("sqrt_ts", peaks=sources)
 
 # %% [markdown]
-# All six sources are found both ways. The second is the better one where the model is right, since
-# one norm for all pixels has next to no noise.
+# Both ways find all six sources. The second is better where the model is right, since one norm for
+# all pixels has hardly any noise.
 #
 # ## Files
 #
-# Masks are maps, and regions for DS9.
+# Masks are written as maps, and as DS9 regions.
 
 # %%
 result["exclusion"].write("exclusion.fits")
@@ -193,9 +191,9 @@ print(Path("exclusion.reg").read_text()[:160])
 # %% [markdown]
 # ## Real data: the Galactic centre with Fermi-LAT
 #
-# The file is one of gammapy's public data sets (`gammapy download datasets`), below the folder
-# that the environment variable `GAMMAPY_DATA` names. Pixels measure 0.05 deg. The diffuse model
-# that comes with the data is the acceptance.
+# The file is in gammapy's public data sets (`gammapy download datasets`), in the folder
+# `GAMMAPY_DATA`. Pixels are 0.05 deg wide. The diffuse model that comes with the data is the
+# acceptance.
 
 # %%
 file = Path(os.environ.get("GAMMAPY_DATA", "nowhere")) / "fermi-3fhl-gc" / "fermi-3fhl-gc.fits.gz"
@@ -220,9 +218,9 @@ else:
     print("The data are not here: this part of the notebook is skipped.")
 
 # %% [markdown]
-# The ring alone cannot tell the Galactic plane from sources: it excludes half as much again, most
-# of it along the plane beside the bright sources. With the model the plane is background, and what
-# is excluded are sources: these are the iterations.
+# The ring alone cannot tell the Galactic plane from sources: it excludes half as much again, mostly
+# along the plane near the bright sources. With the model the plane is background, and only sources
+# are excluded. These are the iterations:
 
 # %%
 if fermi is not None:
@@ -236,10 +234,9 @@ if fermi is not None:
     print(norm)
 
 # %% [markdown]
-# The width stays above 1: there are fainter sources, and structures that no model has.
-# Outside of the mask the data are above the model, by 6 % at the lowest energies, where most of
-# the counts are. With the norms that were fitted the TS map starts from a background that the data
-# agree with, and one of the faint sources drops out.
+# The width stays above 1: there are fainter sources, and structures in no model. Outside the mask
+# the data exceed the model, by 6 % at the lowest energies, where most of the counts are. With the
+# fitted norms the background agrees with the data, and the TS map loses one of the faint sources.
 
 # %%
 if fermi is not None:
@@ -252,7 +249,7 @@ if fermi is not None:
         print(f"background {name}: {found} sources")
 
 # %% [markdown]
-# The same from a shell:
+# The same from the command line:
 #
 # ```sh
 # gammagrad background fermi-3fhl-gc.fits.gz --acceptance background -o background

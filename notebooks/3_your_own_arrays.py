@@ -15,8 +15,8 @@
 #
 # No files, no units, no sky: `gammagrad.ts_map` is a function from arrays to arrays. It works under
 # `jax.jit`, `jax.vmap` and `jax.grad` like any function of `jax.numpy`, so it can be one step of a
-# simulation, of a fit, or of a training loop. This notebook makes a field out of nothing, fits
-# every pixel of it, then of a hundred of them at once, and asks for derivatives.
+# simulation, of a fit, or of a training loop. This notebook simulates a field, fits every pixel,
+# then a hundred fields at once, and takes derivatives.
 
 # %%
 import jax
@@ -30,9 +30,9 @@ from gammagrad.responses import gaussian_psf
 # %% [markdown]
 # ## One field
 #
-# Arrays have the axes (energy, row, col). The exposure is in counts: those that a source of norm 1
-# would give in a bin if all of its flux fell there. The kernel says how they are spread over
-# pixels. Here are two energies, 61 x 61 pixels of 0.05 deg, and two sources of norm 1 and 0.4.
+# Arrays have the axes (energy, row, col). The exposure is in counts: the counts of a source of norm
+# 1 if all of its flux fell in one bin. The kernel spreads them over pixels. Here are two energies,
+# 61 x 61 pixels of 0.05 deg, and two sources of norm 1 and 0.4.
 
 # %%
 NPIX, PIXEL = 61, 0.05
@@ -72,8 +72,8 @@ for row, col in ((20, 22), (40, 35), (5, 50)):
 # %% [markdown]
 # ## A hundred fields
 #
-# `jax.vmap` puts an axis in front. What is the largest significance that chance makes anywhere in a
-# field without a source?
+# `jax.vmap` adds a leading axis. What is the largest significance by chance in a field without a
+# source?
 
 # %%
 keys = jax.random.split(jax.random.key(2), 100)
@@ -94,9 +94,9 @@ print(f"one in ten has one above {np.quantile(peaks, 0.9):.2f} sigma")
 # %% [markdown]
 # ## Derivatives
 #
-# Which photons is the significance of the bright source owed to? The derivative of its `ts` in the
-# counts of every bin says by how much one more photon there would raise it. It is an image of the
-# matched filter that the fit is: photons near the source count most, and those far off nothing.
+# Which photons make the significance of the bright source? The derivative of its `ts` with respect
+# to the counts of a bin is the effect of one more photon there. The image of all derivatives is a
+# matched filter: photons near the source count most, photons far away nothing.
 
 
 # %%
@@ -112,7 +112,7 @@ for ax, image, title in zip(axes, slope, ("low energy", "high energy"), strict=T
     ax.set_title(f"ts per photon, {title}")
 
 # %% [markdown]
-# And if the background were 1 % higher than we think? One product with the Jacobian, of the whole
+# And if the background were 1 % higher? One Jacobian-vector product gives the change of the whole
 # map.
 
 

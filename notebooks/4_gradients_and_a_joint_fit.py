@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Gradients, and a joint fit
 #
-# A TS map has one free number per pixel. To measure a source, its position, size and spectrum have
-# to be free as well, and the background with them. This notebook fits two observations of a field
-# together, shows the derivatives that such a fit follows, writes a fit by hand where the ready one
-# cannot say what is wanted, and ends with the sources of a map, each with its error ellipse.
+# A TS map has one free parameter per pixel. To measure a source, its position, size and spectrum
+# must also be free, and the background. This notebook fits two observations of a field jointly,
+# shows the derivatives that the fit uses, writes a custom fit with tied parameters, and ends with
+# the sources of a map, each with its error ellipse.
 
 # %%
 import jax
@@ -36,10 +36,10 @@ jax.config.update("jax_enable_x64", True)
 # %% [markdown]
 # ## Two observations
 #
-# A field with a point source, A, and an extended one, the nebula, whose spectrum is softer. It was
-# observed twice: for 10 hours on a bad night, whose background was 30 % above what the background
-# model says, and for 40 hours on good ones, when it was 10 % below. A model of the background that
-# names its dataset is for this one alone; sources are for all.
+# The field has a point source, A, and an extended source with a softer spectrum, the nebula. It was
+# observed twice: for 10 hours on a bad night, with a background 30 % above the background model,
+# and for 40 hours on good nights, with a background 10 % below. A background model applies to the
+# dataset that it names; sources apply to all.
 
 # %%
 SIZE = {"npix": 40, "binsz": 0.05, "nbin": 2}
@@ -65,10 +65,10 @@ for i, dataset in enumerate((bad, good)):
     image.plot(ax=ax, stretch="sqrt", title=dataset.name, label="counts per pixel")
 
 # %% [markdown]
-# ## What may change
+# ## Free parameters
 #
-# Models are kept in a collection that knows which of their parameters are free, and their bounds.
-# Where A is, is known from elsewhere: its position is frozen. The start is a guess.
+# A collection of models records which parameters are free, and their bounds. The position of A is
+# known from elsewhere and frozen. The start is a guess.
 
 # %%
 start = truth.freeze("A.l*_0").bound("nebula.sigma", "0.02 deg", "0.5 deg")
@@ -88,11 +88,11 @@ print(*start.free, sep="\n")
 # %% [markdown]
 # ## The statistic and its gradient
 #
-# `dataset.likelihood` turns a dataset into a tree of arrays, ready for these models. Its `stat_sum`
-# is Cash's statistic, $-2 \log L$ but for a constant, and an ordinary function of JAX: its gradient
-# is a call of `jax.value_and_grad`. Here it is a function of a dictionary of parameters, so the
-# gradient is a dictionary too. The likelihoods are passed as arguments, so that what is compiled
-# serves other data of the same shapes.
+# `dataset.likelihood` turns a dataset into a tree of arrays for these models. Its `stat_sum` is the
+# Cash statistic, $-2 \log L$ up to a constant, and an ordinary JAX function: `jax.value_and_grad`
+# gives its gradient. Here it is a function of a dictionary of parameters, so the gradient is also a
+# dictionary. The likelihoods are passed as arguments, so that the compiled code works for other
+# data of the same shapes.
 
 # %%
 likelihoods = [dataset.likelihood(start) for dataset in (bad, good)]
@@ -112,13 +112,12 @@ for name in start.free:
     print(f"{name:<18} {slope[name]:12.4g}")
 
 # %% [markdown]
-# Both amplitudes and the background of the bad night are too low and say so: there the slope is
-# negative. Its size says nothing, as every parameter has units of its own. An optimiser that simply
-# walks down this slope would get nowhere; `fit` first finds coordinates in which the statistic is a
-# round bowl.
+# Both amplitudes and the background of the bad night are too low: their slopes are negative. The
+# size of a slope means little, as every parameter has its own unit. Plain gradient descent would
+# get nowhere; `fit` first finds coordinates in which the statistic is a round bowl.
 #
-# Where does the slope come from? From what a parameter does to the predicted counts. `jax.jvp`
-# takes the derivative along one parameter, for all bins at once:
+# The slope comes from the effect of a parameter on the predicted counts. `jax.jvp` takes the
+# derivative along one parameter, for all bins at once:
 
 # %%
 nebula = Models(truth["nebula"])
@@ -174,16 +173,15 @@ assert result.success
 assert np.all(np.abs(pulls) < 4)
 
 # %% [markdown]
-# All are within a few errors of the truth. `result.parameters` is the same as a table with units,
-# `result.models` are the models with the values found.
+# All are within a few errors of the truth. `result.parameters` is a table with units,
+# `result.models` are the best-fit models.
 #
-# ## A fit of one's own
+# ## A custom fit
 #
-# Do both sources have the same spectral index? Put otherwise: how much worse is a fit with one
-# index for both? `fit` cannot tie parameters to each other. But the statistic is a function, and to
-# minimise functions there is optax. Each parameter is measured in units of its error, which makes
-# the bowl round enough for Adam. The gradient passes from the tied parameters to all of them by the
-# chain rule, `jax.vjp`.
+# Do both sources have the same spectral index? How much worse is a fit with one index for both?
+# `fit` cannot tie parameters. But the statistic is a function, and optax minimises functions. Each
+# parameter is in units of its error, which makes the bowl round enough for Adam. The chain rule,
+# `jax.vjp`, takes the gradient from all parameters to the tied ones.
 
 # %%
 names = [name for name in start.free if name != "nebula.index"]
@@ -220,8 +218,9 @@ worse = float(statistic(tied_values(z), likelihoods)[0]) - result.stat
 print(f"one index for both: {float(tied(z)['A.index']):.3f}, and the statistic {worse:.2f} higher")
 
 # %% [markdown]
-# Were the indices equal, that number would follow chi-squared with one degree of freedom: its root
-# is the significance of the difference. The covariance of the fit says the same, to first order:
+# For equal indices, this number follows a chi-squared distribution with one degree of freedom: its
+# root is the significance of the difference. The covariance of the fit gives the same, to first
+# order:
 
 # %%
 difference, error = result.propagate(
@@ -232,10 +231,10 @@ print(f"from the statistic: {np.sqrt(worse):.2f} sigma")
 assert abs(abs(difference) / error - np.sqrt(worse)) < 0.3
 
 # %% [markdown]
-# Left, how the two fits went: `fit` knows the curvature, Adam learns it on the way. (Any optimiser
-# of optax does as a part of `fit` too: `fit(..., optimiser=optax.adam(0.3))`.) Right, the
-# correlations of the parameters. Amplitude and index of a source go together: the amplitude is the
-# flux at 1 TeV, the lower end of the data, and a softer spectrum needs more of it.
+# Left, the progress of the two fits: `fit` knows the curvature, Adam learns it on the way. (`fit`
+# also takes any optax optimiser: `fit(..., optimiser=optax.adam(0.3))`.) Right, the correlations of
+# the parameters. Amplitude and index of a source are correlated: the amplitude is the flux at 1
+# TeV, the lower end of the data, and a softer spectrum needs a larger one.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=[1, 1.1])
@@ -281,10 +280,10 @@ _ = ax.legend()
 # %% [markdown]
 # ## From a map to sources
 #
-# Where the sources are is not known beforehand as a rule: a TS map finds them, to a pixel. With
-# `refine=True` every peak is then fitted to the data around it, with position, flux and index free
-# and all the other sources in the background. The whole simulated field has six sources, one of
-# which is too faint for this:
+# Source positions are usually not known: a TS map finds them, to a pixel. With `refine=True` every
+# peak is then fitted to the data around it, with position, flux and index free and all other
+# sources in the background. The whole simulated field has six sources, one of which is too faint
+# for this:
 
 # %%
 maps = TSMapEstimator(sum_over_energy_groups=False).run(field.dataset)
@@ -293,8 +292,8 @@ assert len(sources) == 5
 sources["name", "glon", "glat", "ellipse_major_95", "sqrt_ts"]
 
 # %% [markdown]
-# The ellipse holds the source with 95 % probability. It shrinks as the significance grows, to a
-# small part of a pixel:
+# The ellipse contains the source with 95 % probability. It shrinks with significance, to a small
+# fraction of a pixel:
 
 # %%
 figure = plt.figure(figsize=(12, 3.9), layout="constrained")
@@ -308,5 +307,5 @@ for i, source in enumerate(sources[-3:]):
     ax.set_title(f"{source['name']}: {source['sqrt_ts']:.1f} sigma", fontsize="medium")
 
 # %% [markdown]
-# The crosses are the true positions, the small circles mark the fitted ones, and around them are
-# the ellipses. All five were taken for points; `free=("position", "index", "size")` fits Gaussians.
+# Crosses are the true positions, small circles the fitted ones, with their ellipses. All five were
+# fitted as points; `free=("position", "index", "size")` fits Gaussians.

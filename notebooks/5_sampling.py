@@ -14,10 +14,10 @@
 # # Sampling
 #
 # A fit gives the best parameters and a covariance, which describes the likelihood as a Gaussian.
-# Near a bound, or with few counts, it is none. Then one wants the whole posterior. The statistic of
-# a dataset is a function with a gradient, and that is all a modern sampler asks for. This notebook
-# fits a source whose size the instrument hardly resolves, samples the same model with
-# [numpyro](https://num.pyro.ai) (`pip install "gammagrad[sample]"`), and compares.
+# Near a bound, or with few counts, the likelihood is not Gaussian, and one wants the whole
+# posterior. The statistic of a dataset is a function with a gradient, which is all that a modern
+# sampler needs. This notebook fits a source whose size the instrument hardly resolves, samples the
+# same model with [numpyro](https://num.pyro.ai) (`pip install "gammagrad[sample]"`), and compares.
 
 # %%
 from typing import Any
@@ -45,7 +45,7 @@ from gammagrad.simulate import poisson, simulate_field
 # ## The data
 #
 # A source with a size of 0.03 deg in a small field, seen with a point spread function of 0.05 to
-# 0.08 deg. Its place is known. Free are its amplitude, index and size, and the norm of the
+# 0.08 deg. Its position is known. Its amplitude, index and size are free, and the norm of the
 # background.
 
 # %%
@@ -69,17 +69,16 @@ assert result.success
 print(result)
 
 # %% [markdown]
-# The error of the size is more than half of the size. Two errors below the best value it would be
-# negative: the Gaussian that the covariance stands for cannot be the truth.
+# The error of the size is more than half of the size. Two errors below the best value the size
+# would be negative: the Gaussian of the covariance cannot be right.
 #
 # ## The posterior
 #
 # A probabilistic model is a function that draws the parameters from their priors, and adds the
-# logarithm of the likelihood, minus half the statistic. The priors are flat. The likelihood is
-# prepared for a small source, with room to grow to the largest; a size below 0.01 deg cannot be
-# told from a point here, and would take finer samples. Single precision, JAX's default, will do:
-# the sampler asks for no more digits than the noise has. `dense_mass` lets it learn that amplitude
-# and index go together.
+# log-likelihood, minus half the statistic. The priors are flat. The likelihood is prepared for a
+# small source, with room to grow to the largest; a size below 0.01 deg cannot be told from a point
+# here, and would need finer sampling. Single precision, JAX's default, is enough for the sampler.
+# `dense_mass` lets it learn the correlation of amplitude and index.
 
 # %%
 LIMITS = {
@@ -115,9 +114,9 @@ for name in LIMITS:
     print("{:<17} {:8.3f} {:8.3f} {:17.3f} {:6.3f} {:20.0f}".format(name, *numbers))
 
 # %% [markdown]
-# The samples of index, amplitude and background are as wide as the errors say. Those of the size
-# are not: each pair of parameters shows the samples beside the ellipses of the covariance, which
-# would hold 39 and 86 % of a Gaussian.
+# The samples of index, amplitude and background are as wide as the errors. The samples of the size
+# are not. The figure shows the samples for each pair of parameters, with the ellipses of the
+# covariance, which would contain 39 and 86 % of a Gaussian.
 
 # %%
 LABELS = {
@@ -162,8 +161,8 @@ for row, first in enumerate(LABELS):
             ax.set_xlabel(LABELS[second])
 
 # %% [markdown]
-# Grey the samples, blue the covariance, dotted lines and crosses the truth. The ellipses of the
-# size reach to negative values; the samples end at the limit.
+# Grey: samples; blue: covariance; dotted lines and crosses: truth. The ellipses of the size reach
+# to negative values; the samples end at the limit.
 
 # %%
 size = samples["source.sigma"]
@@ -174,12 +173,11 @@ limit, gaussian = (
 print(f"size below {limit:.3f} deg with 95 % probability; by the covariance {gaussian:.3f} deg")
 
 # %% [markdown]
-# ## Anything else of the samples
+# ## Other quantities from the samples
 #
-# The distribution of any function of the parameters is that of its values for the samples: no
-# derivatives are needed, and no Gaussian. `jax.vmap` evaluates them all at once. Here it is the
-# spectrum, with the band in which 68 % of the samples are at each energy, and with the first-order
-# errors of the fit for comparison.
+# The samples give the distribution of any function of the parameters, without derivatives or a
+# Gaussian assumption. `jax.vmap` evaluates all samples at once. Here it is the spectrum, with the
+# band of 68 % of the samples at each energy, and the first-order errors of the fit for comparison.
 
 # %%
 energy = jnp.geomspace(1.0, 30.0, 40)
@@ -207,8 +205,8 @@ axes[1].set(xlabel="energy [TeV]", ylabel=r"$E^2\,dN/dE$ [$10^{-12}$ TeV cm$^{-2
 _ = axes[1].legend()
 
 # %% [markdown]
-# The chain on the left forgets where it was within a few steps, as the numbers of independent
-# samples in the table say. If it stuck, more warm-up or other coordinates would be needed.
+# The chain on the left decorrelates within a few steps, as the effective sample sizes in the table
+# show. If it got stuck, it would need more warm-up or other coordinates.
 #
-# When is this worth its time? Where the covariance can be trusted, sampling gives the same numbers
-# later. Near bounds, with few counts, or where priors are to be used, it says what the fit cannot.
+# When is this worth the time? Where the covariance can be trusted, sampling only takes longer. Near
+# bounds, with few counts, or with priors, it shows what the fit cannot.

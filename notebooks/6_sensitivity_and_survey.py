@@ -13,12 +13,11 @@
 # %% [markdown]
 # # Sensitivity, and where to point
 #
-# How faint a source can be seen, before there are any data? That is the sensitivity: the flux at
-# which a source would reach 5 sigma if the counts were just those expected. It depends on
-# background, exposure and kernel, and on no count. So it can be computed for an observation that is
-# only planned, and its derivatives say how to plan it better. This notebook makes a map of it,
-# shares out the time of a survey among pointings, and asks what an uncertain background would
-# change.
+# The sensitivity is the flux at which a source reaches 5 sigma in the expected (Asimov) counts. It
+# depends on background, exposure and kernel, not on the counts. So it can be computed for a planned
+# observation, and its derivatives say how to improve the plan. This notebook makes a sensitivity
+# map, distributes the time of a survey among pointings, and studies the effect of an uncertain
+# background.
 
 # %%
 import jax
@@ -36,8 +35,8 @@ from gammagrad.simulate import simulate_field
 # %% [markdown]
 # ## A map of the sensitivity
 #
-# One option of the estimator. `gamma_min` asks for ten counts of the source at least: where there
-# is hardly any background a handful of counts is significant, but nobody would call it a source.
+# This is one option of the estimator. `gamma_min` requires at least ten source counts: with hardly
+# any background a handful of counts is significant, but not a credible source.
 
 # %%
 dataset = simulate_field(npix=60, binsz=0.06, nbin=2, livetime="5 h").dataset
@@ -49,14 +48,14 @@ maps = estimator.run(dataset)
 ax = maps.plot("flux_sensitivity")
 
 # %% [markdown]
-# The field of view of the telescope makes it worse outwards, and the diffuse emission along the
-# Galactic plane makes the ridge: a source has to be brighter there. In the outermost pixels a part
-# of the source lies outside of the map.
+# The sensitivity worsens towards the edge of the field of view, and along the ridge of diffuse
+# emission in the Galactic plane: a source must be brighter there. In the outermost pixels part of
+# the source lies outside the map.
 #
 # ## What the number means
 #
-# A fit of one pixel is `fit_norm`, of the bins around it. How does the sensitivity fall with the
-# time of observation? `jax.vmap` computes it for many times at once. Background and source are
+# `fit_norm` fits one pixel, with the bins around it. How does the sensitivity improve with
+# observation time? `jax.vmap` computes it for many times at once. Background and source are
 # proportional to the time.
 
 # %%
@@ -82,8 +81,8 @@ hours = jnp.geomspace(0.05, 500.0, 61)
 norm_after = sensitivity_after(hours)
 
 # %% [markdown]
-# And what happens to sources of that very flux? The counts of a real observation scatter, so that
-# about half of them come out above 5 sigma. Two thousand simulated observations of five hours:
+# And sources at exactly that flux? The counts of a real observation scatter, so about half of the
+# sources exceed 5 sigma. Two thousand simulated observations of five hours:
 
 # %%
 norm = norm_after[30]  # after 5 h, the middle of the list
@@ -108,15 +107,15 @@ axes[1].set(xlabel="significance", ylabel="simulated observations")
 _ = axes[1].set_title(f"{100 * seen:.0f} % above 5 sigma", fontsize="medium")
 
 # %% [markdown]
-# On the left, with little time there is no background to speak of, and twice the time sees half the
-# flux. Later the background's fluctuations count, and four times the time are needed.
+# On the left, for short times the background is negligible, and twice the time reaches half the
+# flux. Later background fluctuations dominate, and four times the time is needed.
 #
-# ## Sharing out a survey
+# ## Distributing the time of a survey
 #
-# Sixty hours are to be spent on a part of the Galactic plane, by twelve pointings. Of interest are
+# Sixty hours are to be spent on part of the Galactic plane, with twelve pointings. The targets are
 # a compact region on the left, in the plane, and a wide one on the right, above it. Background and
 # exposure of a survey are sums over pointings, hours times rate. Rates fall off around each
-# pointing, and the background has the diffuse emission of the plane in it.
+# pointing, and the background includes the diffuse emission of the plane.
 
 # %%
 NPIX, PIXEL = 49, 0.12
@@ -154,9 +153,9 @@ equal = share_out(jnp.zeros(12))
 print(f"mean sensitivity with equal shares: {before:.4f}")
 
 # %% [markdown]
-# One reverse pass says what an hour more would bring at each of the twelve pointings. Where it
-# brings most there should be more hours, until an hour is worth the same wherever there are any.
-# Adam moves the shares, of which the hours are a softmax.
+# One reverse pass gives the gain of one more hour at each of the twelve pointings. Pointings with
+# the largest gain get more hours, until the gain is the same at all pointings in use. Adam changes
+# the logits of the shares; the hours are their softmax.
 
 # %%
 N_STEPS = 80
@@ -205,8 +204,8 @@ for ax in axes:
 _ = axes[0].set_ylabel("y [deg]")
 
 # %% [markdown]
-# The area of a circle is the time that is spent there. Is this the optimum? Then one more hour is
-# worth the same wherever there are many, and not more elsewhere:
+# The area of a circle is the time spent there. At the optimum one more hour is worth the same at
+# all pointings with many hours, and not more elsewhere:
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
@@ -225,12 +224,12 @@ assert np.ptp(worth[used]) < 0.05 * worth[used].mean()
 assert worth[~used].max() < 1.05 * worth[used].mean()
 
 # %% [markdown]
-# ## If the background is not what we think
+# ## If the background is uncertain
 #
-# Say it is known to 2 %. How far off can the fluxes be, and does the plan still hold? `jax.jvp`
-# follows a change of the background by 2 % through all the fits of the map, in one forward pass at
-# the price of about a second map. Compared with the statistical error it says where more time would
-# not help any more. The counts are simulated, without sources.
+# Suppose that it is known to 2 %. How wrong can the fluxes be, and does the plan still hold?
+# `jax.jvp` propagates a 2 % change of the background through all fits of the map, in one forward
+# pass that costs about a second map. Compared with the statistical error it shows where more time
+# would no longer help. The counts are simulated, without sources.
 
 # %%
 exposure = jnp.einsum("p,peyx->eyx", best, exposure_rate)
@@ -266,8 +265,7 @@ for ax, (picture, title, options) in zip(axes, pictures, strict=True):
 _ = axes[0].set_ylabel("y [deg]")
 
 # %% [markdown]
-# Where most of the time is spent, in the plane, the two per cent are already half a standard
-# deviation of every flux. Outside of it they hardly matter: there the counts are few. Dark patches
-# are pixels at the physical bound, which moves by two per cent of itself and no more. The
-# sensitivity suffers by half of the two per cent at most, as it goes with the root of the
-# background: the plan stands.
+# Where most of the time is spent, in the plane, the 2 % are already half a standard deviation of
+# every flux. Outside the plane, with few counts, they hardly matter. Dark patches are pixels at the
+# physical bound, which moves by only 2 % of itself. The sensitivity changes by at most half of the
+# 2 %, as it scales with the root of the background: the plan stands.

@@ -137,7 +137,7 @@ def test_without_the_data_it_says_where_they_are(
     with pytest.raises(FileNotFoundError, match=r"GAMMAPY_DATA is not set.*gammapy download"):
         fermi_file()
     monkeypatch.setenv("GAMMAPY_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"is not there.*gammapy download"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist.*gammapy download"):
         fermi_file()
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--fermi"]) == 2

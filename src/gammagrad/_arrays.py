@@ -1,4 +1,4 @@
-"""Arrays as they come from files and other libraries, made good for JAX at every door."""
+"""Conversion of arrays from files and other libraries for JAX."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LARGEST_COUNT = 2.0**53
-"""Counts above are no counts: double precision does not know whole numbers any more."""
+"""Larger values are not counts: double precision cannot resolve whole numbers there."""
 
 
 def unmasked(value: Any, name: str = "array") -> Any:
@@ -37,7 +37,7 @@ def unmasked(value: Any, name: str = "array") -> Any:
 
 
 def plain(value: Any, name: str = "array") -> Any:
-    """Return an array as JAX takes it: in the byte order of the machine, without mask and unit."""
+    """Return an array for JAX: in native byte order, without mask and unit."""
     if type(value) in (list, tuple):
         return type(value)(plain(item, name) for item in value)
     if isinstance(value, jax.Array | bool | int | float):
@@ -46,7 +46,7 @@ def plain(value: Any, name: str = "array") -> Any:
     if hasattr(value, "unit") and hasattr(value, "to_value"):
         try:
             value = value.to_value("")
-        except (TypeError, ValueError) as error:  # what UnitConversionError is
+        except (TypeError, ValueError) as error:  # the base of UnitConversionError
             raise InputTypeError(
                 f"{name}: it is in {value.unit}; expected plain numbers. Convert it, as in "
                 "value.to_value('TeV')."
@@ -72,7 +72,7 @@ def takes_arrays(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def common_float(*values: Any) -> tuple[jax.Array, ...]:
-    """Return arrays of the widest floating type among them; that of JAX where none has one."""
+    """Return arrays of their widest floating type; JAX's default if none is floating."""
     arrays = [jnp.asarray(value) for value in values]
     # Python scalars (and tracers of them) are weak: they adapt to the others
     found: list[Any] = [
@@ -99,5 +99,5 @@ def check_counts(counts: Any, weights: Any = None) -> None:
     if huge.any():
         raise InputError(
             f"counts: {np.count_nonzero(huge)} values above 2^53, up to {values[huge].max():.4g}; "
-            "expected numbers of counts. Is that a blank? Set it to NaN, which leaves it out."
+            "expected counts. Is this a blank value? Set it to NaN, which leaves it out."
         )

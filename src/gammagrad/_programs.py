@@ -1,4 +1,4 @@
-"""Compiled programs: few, by filling arrays up to common sizes, and no more kept than fit."""
+"""Compiled programs: few, by padding arrays to common sizes, and a limited number kept."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FEWEST = 16
 """Programs kept whatever the mappings."""
 
 _MAPPINGS, _MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
-"""Where Linux says how many memory mappings a process has, and may have: a program takes 10 to 500,
-and a process that runs out of them ends without a word."""
+"""Where Linux gives the number and the limit of a process's memory mappings: a program takes
+10 to 500, and a process that runs out of them ends silently."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,8 +34,8 @@ class Compiled(Generic[P, R]):
     """A function that JAX compiles once for each kind of arguments, and forgets again."""
 
     # `jax.jit` keeps every program that it ever made. This keeps the `MOST_PROGRAMS` last used, of
-    # all its functions together, and never touches a program of anybody else. Under a
-    # transformation of JAX it is `jax.jit`.
+    # all its functions together, and never drops a program of other code. Under a transformation of
+    # JAX it is `jax.jit`.
 
     def __init__(
         self, function: Callable[P, R], static: Sequence[str] = (), **options: Any
@@ -66,7 +66,7 @@ class Compiled(Generic[P, R]):
         return result
 
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
-        """Return the function bound to an object, as that of a class is."""
+        """Return the function bound to an object, as for a method."""
         return self if obj is None else functools.partial(self, obj)
 
     def _new(self) -> Callable[..., Any]:
@@ -98,7 +98,7 @@ def compiled(
 
 
 def _make_room() -> None:
-    """Drop the programs that were not used for longest, where there are too many."""
+    """Drop the least recently used programs, if there are too many."""
     most = MOST_PROGRAMS
     if _mappings() > 0.5:
         most = max(len(_programs) // 2, _FEWEST)
@@ -107,7 +107,7 @@ def _make_room() -> None:
 
 
 def _mappings() -> float:
-    """Return the part of its memory mappings that the process has used up; 0 if nothing tells."""
+    """Return the fraction of memory mappings that the process has used; 0 if unknown."""
     try:
         most = int(_MOST_MAPPINGS.read_text())
         with _MAPPINGS.open("rb") as lines:
@@ -147,7 +147,7 @@ def is_traced(*values: Any) -> bool:
 
 
 def can_fill(*values: Any) -> bool:
-    """Tell whether arrays may be filled up on the host before a compiled function gets them."""
+    """Tell whether arrays may be padded on the host before a compiled function."""
     arrays = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
     if jax.default_backend() != "cpu" or is_traced(arrays):
         return False
@@ -161,7 +161,7 @@ def to_device(arrays: Any) -> Any:
 
 
 def room(size: int, least: int = 32, few: int = 256) -> int:
-    """Return the size to which an axis is filled up, so that few sizes are compiled."""
+    """Return the size to which an axis is padded, so that few sizes are compiled."""
     power = max(least, 1 << (max(size, 1) - 1).bit_length())
     if power <= few:
         return power
@@ -170,18 +170,18 @@ def room(size: int, least: int = 32, few: int = 256) -> int:
 
 
 def row_room(size: int) -> int:
-    """Return the length to which a row of pixels is filled up: one for all small maps."""
+    """Return the length to which a row of pixels is padded: one for all small maps."""
     return room(size, 2**14, 2**20)
 
 
 def image_room(rows: int, cols: int, least: int = 32) -> tuple[int, int]:
-    """Return the shape to which an image is filled up: small ones to a square."""
+    """Return the shape to which an image is padded: small ones to a square."""
     side = room(max(rows, cols), least)
     return (side, side) if side <= 256 else (room(rows, least), room(cols, least))
 
 
 def fill(array: Any, shape: tuple[int, ...], value: Any = 0, xp: Any = np) -> np.ndarray:
-    """Fill an array up at the end of its last axes."""
+    """Pad an array at the end of its last axes."""
     array = xp.asarray(array)
     lead = array.ndim - len(shape)
     more = [(0, 0)] * lead

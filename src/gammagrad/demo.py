@@ -33,17 +33,17 @@ _FERMI_FILE = Path("fermi-3fhl-gc") / "fermi-3fhl-gc.fits.gz"
 
 
 def _silent(text: str) -> None:
-    """Take a text and do nothing with it."""
+    """Ignore a text."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A map, and what it took to make it."""
+    """A map, and the time to make it."""
 
     maps: FluxMaps  # the result
     pixels: int  # number of pixels fitted
-    seconds: float  # time of a run that finds everything compiled
-    compile_seconds: float  # what the first run took on top of that
+    seconds: float  # time of a run with everything compiled
+    compile_seconds: float  # extra time of the first run
 
     def __str__(self) -> str:
         each = 1e6 * self.seconds / max(self.pixels, 1)
@@ -55,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demonstration made."""
+    """The result of a demonstration."""
 
     dataset: MapDataset  # what was fitted
     run: Run  # the map of point sources
@@ -70,7 +70,7 @@ class Demo:
 
 
 def timed_run(estimator: TSMapEstimator, dataset: MapDataset) -> Run:
-    """Run an estimator twice, so that compiling and fitting can be told apart."""
+    """Run an estimator twice, to time compilation and fit separately."""
     times = []
     for _ in range(2):
         start = time.perf_counter()
@@ -84,7 +84,7 @@ def timed_run(estimator: TSMapEstimator, dataset: MapDataset) -> Run:
 def simulated_demo(
     seed: int = 0, npix: int = 200, show_progress: bool | None = None, say: Say = _silent
 ) -> Demo:
-    """Simulate a field, make its maps, and compare what is found with what was put in."""
+    """Simulate a field, make its maps, and compare fitted and true sources."""
     field = simulate_field(seed, npix)
     say(f"{field.dataset}\n")
     estimator = TSMapEstimator(sum_over_energy_groups=False, show_progress=show_progress)
@@ -105,7 +105,7 @@ def simulated_demo(
 
 
 def compare(sources: QTable, points: QTable, extended: QTable) -> tuple[QTable, int]:
-    """Put the sources found beside the true ones."""
+    """Match the sources found to the true ones."""
     true = SkyCoord(sources["ra"], sources["dec"])
     reach = np.maximum(3 * sources["sigma"], 0.15 * u.deg)
     table = QTable(sources["name", "kind", "glon", "glat"])
@@ -147,7 +147,7 @@ def fermi_file() -> Path:
         raise FileNotFoundError(f"GAMMAPY_DATA is not set, so {_FERMI_FILE} is not found; {get_it}")
     path = Path(folder) / _FERMI_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; {get_it}")
+        raise FileNotFoundError(f"{path} does not exist; {get_it}")
     return path
 
 
@@ -180,7 +180,7 @@ def off_source(demo: Demo) -> Map | None:
 
 
 def write_demo(demo: Demo, folder: str | os.PathLike[str], pictures: bool = True) -> list[Path]:
-    """Write maps, sources and a figure into a folder, over what is there of their names."""
+    """Write maps, sources and a figure into a folder, replacing files of the same names."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in ("ts-map.fits", "sources.ecsv", "sources.reg")}

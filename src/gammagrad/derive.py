@@ -1,4 +1,4 @@
-"""How maps follow from one another and from a reference model: fluxes, norms, signs, roots."""
+"""Maps derived from others and from a reference model: fluxes, norms, signs, roots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gammagrad.quantities import QUANTITIES, MissingQuantityError
 def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.float64]:
     """Return a flux of a spectral model in every bin of an energy axis."""
     edges, center = axis.edges_in("TeV"), axis.center_in("TeV")
-    # the answer must not depend on the precision JAX happens to run in
+    # the result must not depend on JAX's precision
     with jax.enable_x64(True):
         if kind == "flux":
             result = spectrum.integral(edges[:-1], edges[1:])
@@ -42,7 +42,7 @@ def same_spectrum(one: Any, other: Any) -> bool:
 
 
 def derivable(name: str, maps: Mapping[str, Map], spectrum: Any) -> bool:
-    """Tell whether a map is there or follows from those that are."""
+    """Tell whether a map is stored or can be derived."""
     if name in maps:
         return True
     entry = QUANTITIES.get(name)
@@ -54,7 +54,7 @@ def derivable(name: str, maps: Mapping[str, Map], spectrum: Any) -> bool:
 
 
 def derive(name: str, maps: Mapping[str, Map], spectrum: Any, threshold_ul: float) -> Map:
-    """Return a map that is there or follows from those that are."""
+    """Return a map that is stored or can be derived."""
     if name in maps:
         return maps[name]
     if not derivable(name, maps, spectrum):
@@ -85,7 +85,7 @@ def _signed_root(ts: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_limit(norm: Map, maps: Mapping[str, Map], threshold_ul: float) -> NDArray[np.bool_]:
-    """Tell where a flux is to be read as a limit."""
+    """Tell where a flux is a limit."""
     if "norm_ul" not in maps:
         return np.isnan(norm.data)
     if "ts" not in maps:
@@ -119,7 +119,7 @@ def scan_norms(maps: Mapping[str, Map], spectrum: Any) -> NDArray[np.float64]:
 
 
 def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
-    """Return a sentence on why a map cannot be given, and what to do."""
+    """Return a sentence on why a map is not available, and what to do."""
     if name not in QUANTITIES:
         known = ", ".join(n for n in {**maps, **QUANTITIES} if derivable(n, maps, spectrum))
         return f"There is no quantity {name!r}; there are {known}."
@@ -197,9 +197,8 @@ def model_to_content(model: Any) -> dict[str, Any] | None:
 
 
 def model_from_content(content: Mapping[str, Any] | None, folder: Path | None = None) -> Any:
-    """Return the first model of what `model_to_content` returns, or None."""
-    # The map of a template is looked for beside the file, in `folder`; without it there is no
-    # shape.
+    """Return the first model in the result of `model_to_content`, or None."""
+    # The map of a template is read from `folder`; without it there is no shape.
     if content is None:
         return None
     components = content.get("components")
@@ -216,11 +215,11 @@ def model_from_content(content: Mapping[str, Any] | None, folder: Path | None = 
 
 
 def _found(filename: str, folder: Path | None) -> Path | None:
-    """Return where the map of a template is: beside the file that names it, or here."""
+    """Return the path of a template's map: next to the file that names it, or here."""
     for place in (folder, Path.cwd()):
         try:
             if place is not None:
                 return path_in_file(filename, place)
-        except FileAccessError:  # the fluxes do not need it
+        except FileAccessError:  # the fluxes do not need the map
             continue
     return None

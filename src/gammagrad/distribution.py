@@ -1,4 +1,4 @@
-"""How significances are distributed: their mean and width, with honest errors."""
+"""The distribution of significances: mean and width, with errors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class SignificanceDistribution:
     n_pixels : int
         Number of pixels.
     n_independent : float
-        Number of independent pixels that would know the mean as well. Equal to `n_pixels` if no
-        kernel was given, and then both errors are too small where neighbours share counts.
+        Number of independent pixels with the same error of the mean. Without a kernel it is
+        `n_pixels`, and both errors are too small if neighbours share counts.
     """
 
     mean: float
@@ -54,28 +54,26 @@ class SignificanceDistribution:
 def significance_distribution(
     significance: Map | Any, exclusion: Map | Any = None, kernel: Any = None
 ) -> SignificanceDistribution:
-    r"""Return mean and width of the significances outside of an exclusion mask.
+    r"""Return mean and width of the significances outside an exclusion mask.
 
-    Where nothing but background is, and is known, they are close to 0 and 1. (Few counts are
-    skewed: with 10 expected under the source kernel the mean is -0.05, with 2 it is -0.15 and the
-    width 1.06.) A larger width says that the background is wrong in places, or that faint sources
-    are left.
+    For a known background without sources they are close to 0 and 1. (Few counts are skewed: with
+    10 expected under the source kernel the mean is -0.05, with 2 it is -0.15 and the width 1.06.) A
+    larger width means that the background is wrong in places, or that faint sources remain.
 
-    Neighbouring pixels share the counts under the source kernel. With that kernel the errors
-    account for it: the correlation of two pixels is the overlap of the kernel with itself moved
-    from one to the other, and is summed over all pairs of pixels that are kept. Without it every
-    pixel is taken to be independent.
+    Neighbouring pixels share the counts under the source kernel. With `kernel` the errors account
+    for this: the correlation of two pixels is the overlap of the kernel with itself, shifted from
+    one to the other, summed over all pairs of kept pixels. Without it all pixels are assumed
+    independent.
 
     Parameters
     ----------
     significance : Map or array_like
         Significances in standard deviations, shape (..., ny, nx). Values that are not finite are
-        left out. Pixels outside of the field of view should be excluded: nothing was seen there,
-        and their significance is 0.
+        left out. Exclude pixels outside the field of view: their significance is 0.
     exclusion : Map or array_like, optional
         True (or not zero) where a pixel is kept, of a shape that broadcasts to the significances'.
     kernel : astropy kernel or array_like, optional
-        Kernel that counts were summed under, shape (ky, kx).
+        Kernel that the counts were summed with, shape (ky, kx).
 
     Returns
     -------
@@ -85,7 +83,7 @@ def significance_distribution(
     Raises
     ------
     ValueError
-        If shapes do not fit, the kernel is no image of finite numbers, or fewer than two pixels
+        If shapes do not fit, the kernel is not an image of finite numbers, or fewer than two pixels
         are left.
 
     Notes
@@ -95,8 +93,8 @@ def significance_distribution(
     the width of normally distributed values :math:`\sigma^2 \sum \rho^2 / (2 n^2)`. On a large
     field :math:`\sum\rho / n` is :math:`(\sum k)^2 / \sum k^2`, for a disc its area.
 
-    A background that was estimated from the same counts follows them, which no error includes: the
-    mean is then closer to 0 than its error says.
+    A background estimated from the same counts follows them, which the errors do not include: the
+    mean is then closer to 0 than its error suggests.
 
     Examples
     --------
@@ -167,7 +165,7 @@ def _pairs(keep: NDArray[np.bool_], kernel: Any) -> tuple[float, float]:
         raise InputError(
             f"kernel: expected an image of finite numbers, not all 0, got shape {k.shape}."
         )
-    # moved by up to its side less one, the kernel overlaps with itself
+    # shifted by up to its side minus one, the kernel overlaps with itself
     shape = tuple(max(n, s) + s - 1 for n, s in zip(keep.shape[-2:], k.shape, strict=True))
     overlap = _autocorrelation(k, shape)
     correlation = overlap / overlap[0, 0]
@@ -178,7 +176,7 @@ def _pairs(keep: NDArray[np.bool_], kernel: Any) -> tuple[float, float]:
 
 
 def _autocorrelation(image: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the sum of products of an image with itself moved, by each lag modulo a shape."""
+    """Return the autocorrelation of an image, by each lag modulo a shape."""
     return np.fft.irfft2(np.abs(np.fft.rfft2(image, shape)) ** 2, shape)
 
 

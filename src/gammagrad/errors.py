@@ -1,7 +1,7 @@
-"""The exceptions and warnings of gammagrad: one family, to be caught by one name.
+"""The exceptions and warnings of gammagrad, with a common base.
 
-Each is also the exception of Python that says the same, so that ``except ValueError`` and
-``except FileNotFoundError`` catch them too.
+Each is also a built-in exception, so that ``except ValueError`` and ``except FileNotFoundError``
+also catch them.
 """
 
 from __future__ import annotations
@@ -24,38 +24,39 @@ __all__ = [
 
 
 class GammagradError(Exception):
-    """Base of the exceptions that say what is wrong with an input."""
+    """Base of the exceptions about an input."""
 
 
 class _ArgumentError(GammagradError):
-    """An error about an argument, whose name begins the message."""
+    """An error that may be about an argument, whose name then begins the message."""
 
-    def __init__(self, message: str = "", argument: str = "") -> None:
-        super().__init__(message, argument)
+    def __init__(self, message: str = "", argument: str = "", where: str = "") -> None:
+        super().__init__(message, argument, where)
 
     @property
     def argument(self) -> str:
-        """Name of the argument at fault, "" if the message is about something else."""
+        """Name of the argument at fault, "" if there is none."""
         return str(self.args[1])
 
     def called(self, name: str) -> str:
         """Return the message with another name of the argument."""
-        return f"{name}{self.args[0]}"
+        message, _, where = self.args
+        return f"{where}{name}{message}"
 
     def __str__(self) -> str:
         return self.called(self.argument)
 
 
 class InputError(_ArgumentError, ValueError):
-    """A value that cannot be used."""
+    """An invalid value."""
 
 
 class InputTypeError(_ArgumentError, TypeError):
-    """A value of a type that cannot be used."""
+    """A value of a wrong type."""
 
 
 class FileContentError(InputError):
-    """A file whose content is damaged, or is not what was expected."""
+    """A file that is damaged or has unexpected content."""
 
 
 class FileAccessError(GammagradError, OSError):
@@ -63,15 +64,15 @@ class FileAccessError(GammagradError, OSError):
 
 
 class FileMissingError(FileAccessError, FileNotFoundError):
-    """A file, folder or environment variable that is not there."""
+    """A file, folder or environment variable that does not exist."""
 
 
 class FileIsThereError(FileAccessError, FileExistsError):
-    """A file that is there, and is not to be replaced."""
+    """A file that exists and must not be replaced."""
 
 
 class InputWarning(UserWarning):
-    """An input that can be used, and is probably not what was meant."""
+    """A valid but suspicious input."""
 
 
 _REPR = reprlib.Repr()
@@ -81,7 +82,7 @@ _REPR.maxlevel = 3
 
 
 def short(value: Any) -> str:
-    """Return a value as a message shows it: its `repr`, cut where it is long."""
+    """Return a value for a message: its `repr`, shortened."""
     if isinstance(value, int) and value.bit_length() > 256:
         # Python refuses to spell out the longest ones
         return f"a whole number of {value.bit_length()} bits"
@@ -93,7 +94,7 @@ def short(value: Any) -> str:
 
 
 def choices(name: Any, known: Iterable[str]) -> str:
-    """Return the end of an error about a name: what was probably meant, and what there is."""
+    """Return the end of an error about a name: a suggestion, and the known names."""
     names = list(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     start = f"; did you mean {close[0]!r}? There are" if close else "; there are"

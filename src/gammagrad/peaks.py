@@ -58,7 +58,7 @@ def source_name(position: SkyCoord) -> str:
 
 
 def _value_columns(maps: Mapping[str, Map], quantity: str) -> list[str]:
-    """Return the names of the maps to read at the peaks, those looked at first at the end."""
+    """Return the names of the maps to read at the peaks, the most important last."""
     # A terminal leaves out the columns in the middle of a wide table.
     last = ["ts", "sqrt_ts", "flux", "flux_err"]
     names = ["status", "hypothesis", "npred", "npred_excess"]
@@ -153,7 +153,7 @@ def _cut(threshold: Any, unit: u.UnitBase) -> float:
 
 
 def _refine_mistake(refine: bool, datasets: Any, options: Mapping[str, Any]) -> str:
-    """Return what is wrong with the arguments about refinement."""
+    """Return the problem with the refinement arguments."""
     if refine:
         return (
             "refine=True fits the peaks to data, which maps do not hold; pass the datasets that "

@@ -1,4 +1,4 @@
-"""The table of output maps: what each one is, its unit, its place in files, who asks for it."""
+"""The table of output maps: meaning, unit, place in files, and option."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLUXES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
         "eflux": ("TeV cm-2 s-1", "energy flux integrated over the energy group"),
     }
 )
-"""Unit and meaning of the fluxes a norm is converted to with the reference spectrum."""
+"""Unit and meaning of the fluxes derived from a norm with the reference spectrum."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class OutputMap:
     name: str  # its key in `FluxMaps`
     unit: str  # unit of its values; empty if dimensionless
     dtype: str  # name of the numpy type of its values
-    meaning: str  # what it is, in one sentence
-    # the entry of ``selection_optional`` that asks for it; None if it is always computed
+    meaning: str  # its meaning, in one sentence
+    # its entry of ``selection_optional``; None if it is always computed
     option: str | None = None
-    sources: tuple[str, ...] = ()  # for a map derived from others: the names of those
+    sources: tuple[str, ...] = ()  # for a derived map: the names of its inputs
     # for a flux: which reference flux, a key of `FLUXES`, its source is multiplied with
     reference: str | None = None
-    symbol: str = ""  # how to call it on the axis of a plot
-    sigma: str | None = None  # the setting that says at how many standard deviations it is given
+    symbol: str = ""  # its label on the axis of a plot
+    sigma: str | None = None  # the setting with its number of standard deviations
     listed: bool = True  # whether ``FluxMaps.available_quantities`` has it
 
     @property
@@ -45,7 +45,7 @@ class OutputMap:
 
     @property
     def label(self) -> str:
-        """Text for a plot: the symbol, or else the name in words."""
+        """Label for a plot: the symbol, or else the name."""
         return self.symbol or self.name.replace("_", " ")
 
 
@@ -54,7 +54,7 @@ _STORED = (
         "ts",
         "",
         "float64",
-        "Test statistic: what the fit of the source gains over none, negative where norm is.",
+        "Test statistic: Cash statistic without minus with the source, negative where norm is.",
         symbol="TS",
     ),
     OutputMap("norm", "", "float64", "Best fit of the norm of the reference model."),
@@ -102,7 +102,7 @@ _STORED = (
         "stat_scan",
         "",
         "float64",
-        "Fit statistic along a scan of the norm, less that without the source.",
+        "Fit statistic along a scan of the norm, minus the statistic without the source.",
         "stat_scan",
         symbol=r"$C(x) - C(0)$",
     ),
@@ -134,7 +134,7 @@ _STORED = (
         "norm_sensitivity",
         "",
         "float64",
-        "Norm that the background would let us see at n_sigma_sensitivity.",
+        "Norm detectable above the background at n_sigma_sensitivity.",
         "sensitivity",
         sigma="n_sigma_sensitivity",
     ),
@@ -149,8 +149,7 @@ _STORED = (
         "hypothesis",
         "",
         "int16",
-        "Of several models the number of the one with the largest test statistic, from 0 on; -1 "
-        "where none was fitted.",
+        "Index (from 0) of the model with the largest test statistic; -1 where none was fitted.",
         symbol="best model",
         listed=False,
     ),
@@ -202,7 +201,7 @@ _DERIVED = (
         "is_ul",
         "",
         "bool",
-        "True where the flux is to be read as a limit: the significance is below "
+        "True where the flux is a limit: the significance is below "
         "sqrt_ts_threshold_ul, or there is no norm if limits were not computed.",
         sources=("norm",),
     ),

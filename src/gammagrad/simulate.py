@@ -1,7 +1,7 @@
-"""Simulated fields: maps like those of a real observation, whose sources are known.
+"""Simulated fields: maps of an observation with known sources.
 
-`simulate_field` makes one from nothing; `asimov` and `poisson` put the expected counts, or a random
-draw of them, into a dataset that is there already.
+`simulate_field` makes a field; `asimov` and `poisson` put the expected counts, or a Poisson draw of
+them, into an existing dataset.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _INDEX = 2.0
 
 @dataclass(frozen=True)
 class SimulatedField:
-    """A simulated observation, and what was put into it.
+    """A simulated observation and its true sources.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class SimulatedField:
     sources : QTable
         One row per source: ``name``, ``kind`` ("point" or "gauss"), ``ra``, ``dec``, ``glon``,
         ``glat`` and ``sigma`` in deg, ``index``, ``flux`` in cm-2 s-1 over the whole energy axis,
-        ``npred`` (expected counts on the map), and ``sqrt_ts``, the significance expected if the
-        position, shape and spectrum were known and the source alone.
+        ``npred`` (expected counts on the map), and ``sqrt_ts``, the expected significance for an
+        isolated source of known position, shape and spectrum.
     models : Models
         The sources as sky models.
     """
@@ -86,10 +86,10 @@ def simulate_field(
 ) -> SimulatedField:
     """Simulate a field on the Galactic plane as a Cherenkov telescope would see it.
 
-    Five point sources and an extended one, an instrumental background and diffuse emission along
-    the plane (both in the dataset's background), a point spread function that narrows with energy,
-    and an exposure that falls off towards the edge. All sources have a power law of index 2. Their
-    places, and the size of the extended one, scale with the field.
+    The field has five point sources and an extended one, an instrumental background and diffuse
+    emission along the plane (both in the dataset's background), a point spread function that
+    narrows with energy, and an exposure that falls off towards the edge. All sources have a power
+    law of index 2. Their positions, and the size of the extended source, scale with the field.
 
     Parameters
     ----------
@@ -142,20 +142,20 @@ def simulate_field(
 
 
 def asimov(dataset: MapDataset, models: Any = None) -> MapDataset:
-    """Return a dataset whose counts are those expected, without noise.
+    """Return a dataset with the expected counts, without noise.
 
     Parameters
     ----------
     dataset
         Background, exposure and responses; its counts are not used.
     models
-        What is in the field, a model or several; by default the dataset's models.
+        Sources in the field, a model or several; by default the dataset's models.
 
     Returns
     -------
     MapDataset
-        A copy with other counts. Its models are those of `dataset`, so that a fit looks for what
-        `models` put in. Bins with an unknown (NaN) background have no counts.
+        A copy with other counts. Its models are those of `dataset`, so that a fit can look for the
+        sources in `models`. Bins with an unknown (NaN) background have no counts.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def asimov(dataset: MapDataset, models: Any = None) -> MapDataset:
 
 
 def poisson(dataset: MapDataset, seed: int = 0, models: Any = None) -> MapDataset:
-    """Return a dataset whose counts are a Poisson draw of those expected.
+    """Return a dataset with a Poisson draw of the expected counts.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def poisson(dataset: MapDataset, seed: int = 0, models: Any = None) -> MapDatase
     seed
         Seed of the draw.
     models
-        What is in the field, a model or several; by default the dataset's models.
+        Sources in the field, a model or several; by default the dataset's models.
 
     Returns
     -------
@@ -257,7 +257,7 @@ def _npred(model: SkyModel, dataset: MapDataset) -> Floats:
 
 
 def _asimov_sqrt_ts(npred: Floats, background: Floats) -> float:
-    """Return the significance of a source in counts that are exactly the expected ones."""
+    """Return the significance of a source in exactly the expected counts."""
     total = background + npred
     return float(np.sqrt(2 * np.sum(total * np.log1p(npred / background) - npred)))
 

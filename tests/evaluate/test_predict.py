@@ -315,11 +315,11 @@ def test_errors_say_what_is_wrong() -> None:
     geom = sky()
     model = SkyModel(SPECTRUM, PointSpatialModel(**at(geom, 1, 1)))
     exposure = flat_exposure(geom)
-    with pytest.raises(ValueError, match="needs the exposure"):
+    with pytest.raises(ValueError, match="needs an exposure"):
         evaluate_npred(model, None, None, None, RECO, geom)
     with pytest.raises(ValueError, match="axis 'energy_true'"):
         evaluate_npred(model, Map(geom, unit="m2 s"), None, None, RECO, geom)
-    with pytest.raises(ValueError, match="not those of the counts"):
+    with pytest.raises(ValueError, match="differ from those of the counts"):
         evaluate_npred(model, flat_exposure(sky(5)), None, None, RECO, geom)
     edisp = EDispKernelMap.from_matrix(np.ones((2, 2)), TRUE.downsample(2), RECO)
     with pytest.raises(ValueError, match="true energies"):

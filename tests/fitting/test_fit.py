@@ -305,7 +305,7 @@ def test_wrong_input_is_refused():
         gammagrad.fit(dataset)
     with pytest.raises(ValueError, match="thaw some"):
         gammagrad.fit(dataset, model.freeze("*"))
-    with pytest.raises(ValueError, match="outside of its bounds 2 and 3"):
+    with pytest.raises(ValueError, match="outside its bounds 2 and 3"):
         gammagrad.fit(dataset, model.bound("*.norm", 2, 3))
     with pytest.raises(TypeError, match="takes MapDatasets; got NoneType"):
         gammagrad.fit(None, model)
@@ -325,7 +325,7 @@ def test_wrong_input_is_refused():
     two = simple(3.0, 2.0, "two")
     shared = TemplateNPredModel(np.ones((2, 11, 13)), name="t")
     dataset.models, two.models = shared, shared.copy(norm=2.0)
-    with pytest.raises(ValueError, match="another model 't'"):
+    with pytest.raises(ValueError, match="a model 't' that differs"):
         gammagrad.fit([dataset, two])
 
 

@@ -210,8 +210,8 @@ def plain_hdu(shape=(4, 7), **cards):
     [
         (fits.PrimaryHDU(np.ones((4, 7))), "'PRIMARY': the header has no celestial coordinates"),
         (plain_hdu(BUNIT="apples"), "BUNIT of HDU 'PRIMARY': 'apples' is not a unit"),
-        (plain_hdu((3, 4, 7)), "nothing says what bins they have; expected a table PRIMARY_BANDS"),
-        (plain_hdu((2, 3, 4, 7)), "has 4 axes, but nothing says"),
+        (plain_hdu((3, 4, 7)), "no definition of their bins; expected a table PRIMARY_BANDS"),
+        (plain_hdu((2, 3, 4, 7)), "has 4 axes, but no definition"),
         (plain_hdu((3, 4, 7), BANDSHDU="B"), "no HDU 'B'; there are: PRIMARY"),
         (fits.PrimaryHDU(np.ones(4)), "has no image"),
     ],

@@ -64,12 +64,12 @@ def test_aliases_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: &a [*a]", "stands for itself"),
+        ("a: &a [*a]", "refers to itself"),
         ("[" * 5000, "too large, or nested too deeply"),
         ("# no JSON\n" + "[" * 60 + "]" * 60, "nested more than 50 levels"),
-        ("a: 1\nb: 2\na: 3\n", "line 3: 'a' stands there twice"),
-        ("c:\n  a: 1\n  'a': 2\n", "line 3: 'a' stands there twice"),
-        ('{"a": 1, "a": 2}', "'a' stands there twice"),
+        ("a: 1\nb: 2\na: 3\n", "line 3: 'a' is there twice"),
+        ("c:\n  a: 1\n  'a': 2\n", "line 3: 'a' is there twice"),
+        ('{"a": 1, "a": 2}', "'a' is there twice"),
         ("a: 2020-99-99", "month must be in"),
         ("a: " + "9" * 6000, "Exceeds the limit"),
         ("a: !!python/object:os.system x", "could not determine a constructor"),

@@ -207,7 +207,7 @@ def test_frozen_is_true_or_false():
 
 
 def test_names_are_texts():
-    with pytest.raises(TypeError, match="no name of a parameter; pass names or patterns one by"):
+    with pytest.raises(TypeError, match="not a parameter name; pass names or patterns one by"):
         make_models().freeze(["a.index"])
 
 

@@ -1,4 +1,4 @@
-"""Counts that a sky model predicts, and the kernels and exposures of source searches."""
+"""Predicted counts of sky models, and kernels and exposures of source searches."""
 
 from gammagrad.evaluate.containment import group_containment
 from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel

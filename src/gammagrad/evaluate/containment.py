@@ -1,4 +1,4 @@
-"""The part of a source's counts that a kernel holds."""
+"""The containment: the fraction of a source's counts inside a kernel."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-# A containment asked for counts as reached within this part of it.
+# A requested containment counts as reached within this fraction of it.
 _REACHED = 1e-9
 
 
 def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
-    """Return what a kernel holds of a source's counts in a group of energy bins."""
+    """Return the containment of a kernel in a group of energy bins."""
     values, weights = np.asarray(containment, dtype=float), np.asarray(counts, dtype=float)
     if values.shape != weights.shape or values.ndim != 1:
         raise InputError(
@@ -36,14 +36,14 @@ def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
 
 
 def has_total(spatial: Any) -> bool:
-    """Return whether there is a number of counts of which a kernel can hold a part."""
+    """Return whether the total counts, and so a containment, are defined."""
     return spatial.normalize if kind_of(spatial) == "template" else is_compact(spatial)
 
 
 def check_containment(
     spatial: Any, kernel_width: Any, containment: float | None, renormalise: bool
 ) -> None:
-    """Raise if what is asked of the containment cannot be had."""
+    """Raise if the requested containment is not possible."""
     if containment is not None:
         if kernel_width is not None:
             raise InputError(
@@ -53,7 +53,7 @@ def check_containment(
         if not 0 < containment < 1:
             raise InputError(
                 f"the kernel's containment is {containment}; expected a number between 0 and 1. "
-                "Leave it and kernel_width out for a kernel that holds the whole model."
+                "Leave it and kernel_width out for a kernel that contains the whole model."
             )
     if spatial is None or has_total(spatial) or (containment is None and renormalise):
         return
@@ -80,7 +80,7 @@ def spare_pixels(
     some, shape = total > 0, counts.shape[1:]
     if not some.any():
         return 0, 0
-    # a rectangle of step k has so many rows and columns on either side of its middle
+    # rows and columns on either side of the middle of the rectangle of step k
     halves = [n // 2 for n in shape]
     along = [max(sides) / side for side in sides]
     longest = max(half / ratio for half, ratio in zip(halves, along, strict=True))

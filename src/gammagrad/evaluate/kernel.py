@@ -1,4 +1,4 @@
-"""The image of a source that a search slides over a map."""
+"""The kernel: the image of a source in a source search."""
 
 from __future__ import annotations
 
@@ -49,19 +49,18 @@ from gammagrad.maps import (
 
 Floats = NDArray[np.float64]
 
-# Kernel values below this part of the peak are rounding noise of the convolution.
+# Kernel values below this fraction of the peak are rounding noise of the convolution.
 _NOISE = 1e-14
 
 
 class KernelEstimate(NamedTuple):
-    """A kernel, and how much of the model it holds."""
+    """A kernel and its containment."""
 
     # sum 1 in each energy bin, or the containment if it was not renormalised; 0 where no counts are
     # expected. Odd numbers of rows and columns.
     kernel: Map
-    # part of the model's counts that the kernel holds, one per energy bin, 0 where no counts are
-    # expected; NaN for a model without a total: one without an edge, or a template that is not
-    # normalised
+    # containment, one per energy bin, 0 where no counts are expected; NaN for a model without a
+    # total: one without an edge, or a template that is not normalised
     containment: Floats
     # rows and columns of the PSF's kernel made for each energy bin alone, shape (n, 2), if it is in
     # reconstructed energy; else None
@@ -80,7 +79,7 @@ def estimate_kernel(
     containment: float | None = None,
     renormalise: bool = True,
 ) -> KernelEstimate:
-    """Predict the shape of a source's counts around the pixel it is in."""
+    """Predict the shape of a source's counts around its pixel."""
     # The model is put at the middle of the map, on the pixels as they are around it, and folded
     # with exposure, PSF and energy dispersion as they are there (or at the nearest position that
     # has any; energies that are seen elsewhere only have the kernel of the nearest position that
@@ -139,7 +138,7 @@ def _estimated(
 
 
 def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEstimate:
-    """Return a kernel with the energies that it does not have from another."""
+    """Return a kernel with its missing energies taken from another."""
     wider = max(one, other, key=lambda estimate: estimate.kernel.data.shape[-2:])
     shape = wider.kernel.data.shape[-2:]
     mine, theirs = (_with_shape(estimate.kernel.data, shape) for estimate in (one, other))
@@ -150,7 +149,7 @@ def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEst
 
 
 class KernelPlan(NamedTuple):
-    """What the kernel of a source is folded with."""
+    """The inputs of the fold of a kernel."""
 
     axis_true: MapAxis  # true energies
     choice: Sampling  # numbers of samples
@@ -244,7 +243,7 @@ def exposure_at_centre(exposure: Map) -> Floats:
 
 
 def exposure_elsewhere(exposure: Map) -> Map | None:
-    """Return an exposure that is, at energies without any in the middle, that of elsewhere."""
+    """Return an exposure with that of elsewhere at energies without any in the middle."""
     data, distance = finite(np.asarray(exposure.data)), exposure.geom.center_distance
     values = exposure_at_centre(exposure) / conversion(exposure.unit, "cm2 s")
     lacking = np.flatnonzero((values <= 0) & (data > 0).any(axis=(1, 2)))
@@ -263,7 +262,7 @@ def _has_exposure(data: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _nearest(distance: Floats) -> NDArray[np.int64]:
-    """Return the pixels of least distance, but for rounding, as indices of the flat map."""
+    """Return the nearest pixels, up to rounding, as indices of the flat map."""
     return np.flatnonzero(distance.ravel() <= np.nanmin(distance) * (1 + 1e-9) + 1e-12)
 
 
@@ -274,7 +273,7 @@ def point_images(psf_kernel: PSFKernel | None, n_true: int, shape: tuple[int, in
 
 
 def _with_shape(images: Floats, shape: tuple[int, int]) -> Floats:
-    """Return images cut or filled up with zeros on all sides alike."""
+    """Return images cropped or zero-padded equally on all sides."""
     more = [(n - own) // 2 for n, own in zip(shape, images.shape[1:], strict=True)]
     images = _cropped(images, (max(-more[0], 0), max(-more[1], 0)))
     return np.pad(images, ((0, 0), *((max(n, 0),) * 2 for n in more)))
@@ -306,8 +305,8 @@ def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
 
 
 def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any) -> FoldInputs:
-    """Sample a template as if the middle of its map were that of the grid."""
-    # both middles in the frame of the template, so that its north stays north
+    """Sample a template with the middle of its map at the middle of the grid."""
+    # both middles in the template's frame, so that north is unchanged
     frame = spatial.geom.frame_object
     here = core.grid.center_skydir.transform_to(frame).skyoffset_frame()
     there = spatial.geom.center_skydir.skyoffset_frame()

@@ -1,4 +1,4 @@
-"""How many pixels a kernel has."""
+"""The number of pixels of a kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gammagrad.maps import PSFKernel, WcsGeom, middle, reach, to_value
 
 
 def _odd(size: float, noise: float = 1e-6) -> int:
-    """Return the odd number of pixels that a width in pixels takes, but for rounding noise."""
+    """Return the odd number of pixels for a width in pixels, up to rounding."""
     return 2 * (math.ceil(size - noise) // 2) + 1
 
 
@@ -28,7 +28,7 @@ def kernel_shapes(
     like_gammapy = sampling == "gammapy"
 
     def across(width: float) -> list[float]:
-        """Return the rows and columns that a width in deg takes."""
+        """Return the rows and columns for a width in deg."""
         if like_gammapy:
             return [width / geom.pixel_size] * 2
         return [float(n) for n in 2 * reach(geom, middle(geom), width / 2)]

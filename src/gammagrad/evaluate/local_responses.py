@@ -1,4 +1,4 @@
-"""The instrument's responses at the place of a model."""
+"""The instrument responses at the position of a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Dispersion = EDispKernelMap | EDispMap
 def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
     """Return the axis of true energy, after checking the geometries."""
     if exposure is None:
-        raise InputError("a sky model needs the exposure to predict counts, but there is none.")
+        raise InputError("a sky model needs an exposure to predict counts, but there is none.")
     if "energy_true" not in exposure.geom.axes.names or "energy" not in geom.axes.names:
         raise InputError(
             "expected an exposure with the axis 'energy_true' and counts with the axis 'energy', "
@@ -36,7 +36,7 @@ def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
         )
     difference = geom.to_image().difference(exposure.geom.to_image())
     if difference:
-        raise InputError(f"exposure: its pixels are not those of the counts: {difference}.")
+        raise InputError(f"exposure: its pixels differ from those of the counts: {difference}.")
     return exposure.geom.axes["energy_true"]
 
 
@@ -128,7 +128,7 @@ def edisp_matrix(
         return diagonal_edisp(axis_true, axis)
     if edisp.energy_axis_true != axis_true:
         raise InputError(
-            f"energy dispersion: its true energies {edisp.energy_axis_true} are not those of the "
-            f"exposure, {axis_true}."
+            f"energy dispersion: its true energies {edisp.energy_axis_true} differ from those of "
+            f"the exposure, {axis_true}."
         )
     return edisp.get_edisp_kernel(position, axis)

@@ -20,12 +20,12 @@ from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, conversion
 
 Floats = NDArray[np.float64]
 
-# Finer pixels of all energies that are folded at once.
+# Number of finer pixels, over all energies, folded at once.
 _MAX_FINE_PIXELS = 4_000_000
 
 
 def _plain(tree: Any) -> Any:
-    """Return a model with all its numbers as float64 arrays, so that equal shapes are equal."""
+    """Return a model with all its numbers as float64 arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf, dtype=float), tree)
 
 
@@ -49,7 +49,7 @@ def predict(spectral: Any, spatial: Any, inputs: FoldInputs) -> Floats:
 
 
 def _energies(inputs: FoldInputs, bins: slice) -> FoldInputs:
-    """Return what a window needs for some energies of its PSF."""
+    """Return the arrays of a window for some energies of its PSF."""
     if inputs.psf_after_edisp:
         return replace(inputs, psf=inputs.psf[bins], edisp=inputs.edisp[:, bins])
     return replace(
@@ -108,7 +108,7 @@ def reco_exposure(
 
 
 def _sums_over_energy(matrix: Floats, cube: NDArray[Any]) -> Floats:
-    """Sum a cube over its energies with the columns of a matrix, of which most numbers are zero."""
+    """Sum a cube over its energies with the columns of a matrix, with mostly zeros."""
     # Without BLAS, whose threads would wait in the way of those of the fit.
     sums = np.zeros((matrix.shape[1], *cube.shape[1:]))
     for total, column in zip(sums, matrix.T, strict=True):
@@ -134,7 +134,7 @@ def source_flux(model: Any, energy_axis: MapAxis) -> Floats:
 
 def template_totals(spatial: Any, energy: MapAxis | Floats) -> Floats:
     """Return the integrals of a spatial model over the sky, at some energies."""
-    # They are 1 but for a template that is not normalised.
+    # They are 1 except for a template that is not normalised.
     if isinstance(energy, MapAxis):
         edges = energy.edges_in("TeV")
         energy = np.sqrt(edges[1:] * edges[:-1])
@@ -164,7 +164,7 @@ def _integral(spectral: Any, low: Any, high: Any) -> Any:
 
 
 def norm_weights(spectral_model: Any, energy_axis: MapAxis) -> Floats:
-    """Return the factors that a norm model puts on bins, taken at their centres."""
+    """Return the factors of a norm model at the bin centres."""
     with jax.enable_x64(True):
         return np.asarray(_evaluate(_plain(spectral_model), energy_axis.center_in("TeV")))
 

@@ -15,7 +15,7 @@ _ROUNDING = 1e-9
 
 
 def reference_model(model: SkyModel, energy_axis: MapAxis) -> SkyModel:
-    """Return a model whose spectrum alone is the flux, as that of a point source is."""
+    """Return a model whose spectrum is the total flux, as for a point source."""
     spatial = model.spatial_model
     if kind_of(spatial) != "template" or spatial.normalize or spatial.geom is None:
         return model

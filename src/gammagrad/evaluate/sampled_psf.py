@@ -22,7 +22,7 @@ def psf_for_samples(kernels: Floats, sides: tuple[float, float] = (1.0, 1.0)) ->
     least = min(sides)
     widths = np.concatenate([[0.0], np.geomspace(0.05, 1.5, 200) * max(sides) / least])
     ky, kx = kernels.shape[1:]
-    # widths of the Gaussians in pixels, and how much of each is in the middle
+    # widths of the Gaussians in pixels, and the fraction of each in the middle pixel
     across = [widths * least / side for side in sides]
     middle = np.prod([_in_middle(p) for p in across], axis=0)
     framed = np.pad(kernels, ((0, 0), (2, 2), (2, 2)))
@@ -35,12 +35,12 @@ def psf_for_samples(kernels: Floats, sides: tuple[float, float] = (1.0, 1.0)) ->
 
 
 def _in_middle(p: Floats) -> Floats:
-    """Return how much of Gaussians of width p lies in their middle pixel, along one side."""
+    """Return the fraction of Gaussians of width p in their middle pixel, along one side."""
     return np.array([math.erf(math.sqrt(0.125) / w) if w > 0 else 1.0 for w in p])
 
 
 def _missing(p: Floats) -> Floats:
-    """Return the variance that the image of a smooth source would lack; see `psf_for_samples`."""
+    """Return the missing variance of the image of a smooth source; see `psf_for_samples`."""
     k = np.arange(1, 100)[:, None]
     exponent = 2 * np.pi**2 * p**2
     terms = (-1.0) ** k * np.exp(-exponent * k**2) * (4 * exponent + 2 / k**2)

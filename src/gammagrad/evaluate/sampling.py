@@ -1,4 +1,4 @@
-"""How finely a spatial model is sampled, and where."""
+"""Sampling of spatial models: how fine, and where."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _GAMMAPY_MAX = 200
 # Samples along a sigma, and along the radius of a source with edges, with which its sum comes out
 # right: to 1e-4 and to 1e-2.
 _PER_SIGMA, _PER_RADIUS = 0.7, 8.0
-# Scale of a disk that is all edge, in units of its radius.
+# Scale of a disk with an edge as wide as its radius, in units of the radius.
 _SOFT_SCALE = 0.03
 
 
@@ -63,7 +63,7 @@ class Sampling(NamedTuple):
 
 
 def check_sampling(sampling: str) -> None:
-    """Raise if a way of sampling is not known."""
+    """Raise if a sampling is unknown."""
     if sampling not in SAMPLINGS:
         raise InputError(f"sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.")
 
@@ -78,14 +78,14 @@ def kind_of(spatial: Any) -> str:
 
 
 def _odd(value: float) -> int:
-    """Return the smallest odd number that is not below a value."""
+    """Return the smallest odd number not below a value."""
     return 2 * math.ceil((value - 1) / 2 - 1e-9) + 1 if value > 1 else 1
 
 
 def _template_samples(spatial: TemplateSpatialModel, pixel: float) -> int:
     if spatial.geom is None:
         raise InputError(
-            "the template model has no geometry; make it by TemplateSpatialModel.from_map."
+            "the template model has no geometry; make it with TemplateSpatialModel.from_map."
         )
     own = middle_shape(spatial.geom).least
     return int(np.clip(math.ceil(pixel / own - 1e-9), 1, _MAX_SUBSAMPLING))
@@ -136,7 +136,7 @@ def _check_size(spatial: Any, pixel: float, choice: Sampling) -> None:
     if size < least * (1 - 1e-9):
         raise InputError(
             f"a {type(spatial).__name__} of {size:.3g} deg is too small to be integrated over "
-            f"pixels of {pixel:.3g} deg, which takes {least:.2g} deg or more; use a "
+            f"pixels of {pixel:.3g} deg, which needs {least:.2g} deg or more; use a "
             "PointSpatialModel, which looks the same."
         )
 

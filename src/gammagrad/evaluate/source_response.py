@@ -20,11 +20,11 @@ from gammagrad.maps import Map, PSFMap, WcsGeom, conversion
 
 @pytree
 class SourceResponse:
-    """What turns a source's model into the kernel and exposure of `gammagrad.ts_map`.
+    """Turns a source's model into the kernel and exposure of `gammagrad.ts_map`.
 
-    Made by `MapDataset.source_response`. It is a tree of arrays, to be passed to compiled
-    functions as an argument. `psf` and `edisp` may be replaced by others of their shapes, such as
-    those of `gammagrad.responses`, with `with_responses`.
+    Made by `MapDataset.source_response`. It is a tree of arrays, to be passed to compiled functions
+    as an argument. `with_responses` replaces `psf` and `edisp` by others of the same shape, such as
+    those of `gammagrad.responses`.
 
     Parameters
     ----------
@@ -36,21 +36,21 @@ class SourceResponse:
     exposure
         Exposure in cm2 s, shape (n_true, rows, cols).
     edisp_of_map
-        Energy dispersion that the exposure is sorted by, shape (n_true, n_reco).
+        Energy dispersion applied to the exposure, shape (n_true, n_reco).
     at_centre
         Exposure in the middle of the map, shape (n_true,).
     energy_edges
         Edges of the bins of true energy in TeV, shape (n_true + 1,).
     totals
-        Integral of the spatial model over the sky, shape (n_true,): 1 but for templates.
+        Integral of the spatial model over the sky, shape (n_true,): 1 except for templates.
     spatial
         An extended model in the middle of its grid; None for a point.
     window
-        Arrays that an extended model is folded with; None for a point.
+        Arrays for the fold of an extended model; None for a point.
     cut
         Rows and columns that are cut off either end of the grid; static.
     psf_after_edisp
-        Whether the PSF is one of reconstructed energy; static.
+        Whether the PSF is in reconstructed energy; static.
     """
 
     psf: Any
@@ -67,7 +67,7 @@ class SourceResponse:
 
     @property
     def oversampling(self) -> int:
-        """How many times finer than the map's the pixels of the PSF are."""
+        """Ratio of the map's pixel size to the pixel size of the PSF."""
         return 1 if self.window is None else self.window.oversampling
 
     def with_responses(self, psf: Any = None, edisp: Any = None) -> SourceResponse:
@@ -88,7 +88,7 @@ class SourceResponse:
         Raises
         ------
         ValueError
-            If a shape is another one.
+            If a shape differs.
         """
         changes = {}
         for name, value in (("psf", psf), ("edisp", edisp)):
@@ -112,13 +112,13 @@ class SourceResponse:
         Parameters
         ----------
         model
-            A `SkyModel` of the kind it was made for; its position does not matter. Its size may
-            change as long as the kernel holds it.
+            A `SkyModel` of the kind that the response was made for; its position does not matter.
+            Its size may change as long as the kernel contains it.
 
         Returns
         -------
         Array
-            Shape (n_reco, rows, cols); 0 in energy bins that expect nothing.
+            Shape (n_reco, rows, cols); 0 in energy bins without expected counts.
         """
         counts = self._counts(model)
         (rows, cols), (ny, nx) = self.cut, counts.shape[1:]
@@ -127,7 +127,7 @@ class SourceResponse:
         return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), 0)
 
     def reference_counts(self, model: Any) -> Array:
-        """Return the counts at norm 1, were all of them found in the pixel they come from.
+        """Return the counts at norm 1 if all fell in the pixel of the source.
 
         Parameters
         ----------

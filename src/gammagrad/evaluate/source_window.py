@@ -23,7 +23,7 @@ _SHRINK = 0.7
 
 @pytree
 class SourceWindow:
-    """What predicting the counts of one source takes, wherever its parameters go from here."""
+    """The data to predict the counts of one source while its parameters change."""
 
     # arrays of the window without the exposure, which is cut from the map, unless the source does
     # not want it; None if the window lies outside the map
@@ -41,7 +41,7 @@ class SourceWindow:
     kind: tuple[Any, ...] = static_field()
 
     def check(self, model: Any) -> None:
-        """Raise if a source is of another kind than the one the window was made for."""
+        """Raise if a source differs in kind from the one that the window was made for."""
         if _kind(model) != self.kind:
             raise InputError(
                 f"model {model.name!r} has {_words(_kind(model))}, but the prediction was "
@@ -120,7 +120,7 @@ def _place(spatial: Any) -> Any:
 
 
 def _kind(model: Any) -> tuple[Any, ...]:
-    """Return what must not change about a source."""
+    """Return the properties of a source that must not change."""
     spatial = model.spatial_model
     geom = getattr(spatial, "opaque_geom", None)
     return type(spatial).__name__, getattr(spatial, "frame", None), model.irfs, geom

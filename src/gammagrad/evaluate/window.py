@@ -1,4 +1,4 @@
-"""The arrays that the prediction of one model needs, on the part of a map it reaches."""
+"""The arrays to predict one model, on the part of a map that it reaches."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CUTOUT_MARGIN = 0.1
 
 
 class Circle(NamedTuple):
-    """A part of the sky that a window holds, and as much around it as the PSF is wide."""
+    """A part of the sky covered by a window, with a margin for the PSF."""
 
     centre: SkyCoord  # its middle
     radius: float  # its radius in deg
@@ -72,10 +72,10 @@ def prepare(
     room: float = CUTOUT_MARGIN,
     around: Circle | None = None,
 ) -> Window | None:
-    """Collect what predicting the counts of a sky model on a map needs."""
+    """Collect the data to predict the counts of a sky model on a map."""
     # A model with an edge is evaluated on a window around it: the width of the PSF, plus twice (its
     # radius + `room`), odd numbers of pixels. Any other is evaluated on the whole map and, with
-    # "fine" sampling, half a PSF beyond its edges, whence counts come in.
+    # "fine" sampling, half a PSF beyond its edges, which contributes counts.
     check_sampling(sampling)
     geom = geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
@@ -114,7 +114,7 @@ def _compact_blocks(
     """Return the window around a source, and the part in its middle that the source may fill."""
     x, y = (float(c) for c in image.sky_to_pix(around.centre))
     if not (np.isfinite(x) and np.isfinite(y)):
-        return (Block(image, *image.shape_image, (1, 1)),) * 2  # behind the projection: outside
+        return (Block(image, *image.shape_image, (1, 1)),) * 2  # not on the projection: outside
     centre = math.floor(y + 0.5), math.floor(x + 0.5)
     reached = reach(image, nearest_place(image, around.centre), around.radius)
     psf_shape = (0, 0) if kernel is None else kernel.shape
@@ -128,7 +128,7 @@ def _compact_blocks(
         start, length = place - half, 2 * half + 1
         margin = n_psf // 2
         if length > n_map + 2 * margin and kind == "extended":
-            # what lies further from the map than the PSF reaches does not matter
+            # sources further from the map than the PSF reaches do not matter
             start, length, core = -margin, n_map + 2 * margin, n_map
         core = min(core, length // 2)
         spans.append((start, length, core))
@@ -156,7 +156,7 @@ def _overlap(window: Block) -> tuple[tuple[slice, slice], tuple[slice, slice]] |
 
 
 def exposure_of(model: Any, exposure: Map, window: Block) -> Floats:
-    """Return the exposure in a window, beyond the map that of the nearest pixel of the map."""
+    """Return the exposure in a window; beyond the map, that of the nearest pixel."""
     rows, columns = (
         np.clip(start + np.arange(n), 0, size - 1)
         for start, n, size in zip(

@@ -1,4 +1,4 @@
-"""The windows of sources that are alike, predicted one after the other by one piece of code."""
+"""The windows of similar sources, predicted one after the other by the same code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WindowGroup:
     names: tuple[str, ...] = static_field()  # names of the sources; static
 
     def check(self, models: Mapping[str, Any]) -> None:
-        """Raise if a source is of another kind than the one its window was made for."""
+        """Raise if a source differs in kind from the one that its window was made for."""
         for name in self.names:
             self.windows.check(models[name])
 
@@ -76,7 +76,7 @@ class WindowGroup:
 def group_windows(
     windows: Mapping[str, SourceWindow], models: Mapping[str, Any]
 ) -> tuple[WindowGroup, ...]:
-    """Put together the windows of sources that are alike."""
+    """Join the windows of similar sources."""
     groups: dict[Any, list[str]] = {}
     for name, window in windows.items():
         model = models[name]
@@ -93,18 +93,18 @@ def group_windows(
 
 
 def _structure(tree: Any) -> tuple[Any, ...]:
-    """Return what must be the same of two trees for one piece of code to do for both."""
+    """Return the properties that two trees must share to use the same code."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(np.shape(leaf) for leaf in leaves)
 
 
 def _in_front(leaves: tuple[Any, ...]) -> Any:
-    """Give arrays an axis in front, along which they are put together."""
+    """Stack arrays along a new leading axis."""
     return leaves[0][None] if len(leaves) == 1 else np.stack(leaves)
 
 
 def _stack(*leaves: Any) -> Array:
-    """Put numbers of several models together, in the precision of the most precise one."""
+    """Stack numbers of several models, in the highest of their precisions."""
     arrays = [jnp.asarray(leaf) for leaf in leaves]
     dtype = np.result_type(*(array.dtype for array in arrays))
     return jnp.stack([array.astype(dtype) for array in arrays])

@@ -1,4 +1,4 @@
-"""The fit of models to datasets: parameters, errors and what came of it."""
+"""The fit of models to datasets: parameters, errors and results."""
 
 from gammagrad.fitting.fit import fit
 from gammagrad.fitting.refine import refine_peaks

@@ -28,12 +28,12 @@ Floats = NDArray[np.float64]
 
 # Descents before giving up.
 _ROUNDS = 3
-# Change of the counts of its neighbours that calls for another fit of a source.
+# Change of the counts of its neighbours above which a source is fitted again.
 _NOTICEABLE = 0.05
 
 
 class Settings(NamedTuple):
-    """What is the same for all candidates."""
+    """Settings common to all candidates."""
 
     names: tuple[str, ...]  # full names of the free parameters
     scale_name: str  # full name of the parameter that fluxes are proportional to
@@ -44,17 +44,17 @@ class Settings(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What came of the fit of a candidate."""
+    """Result of the fit of a candidate."""
 
     result: FitResult  # the fit
-    ts: float  # statistic without the source less that with it
+    ts: float  # statistic without the source minus that with it
     # flux, flux_err: integral flux in the candidate's energies and its error, cm-2 s-1
     flux: float
     flux_err: float
 
 
 class Candidate:
-    """A candidate, its data, and what is known of it so far."""
+    """A candidate, its data, and its current fit."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Candidate:
         return list(zip(self.fields, self.cutouts, strict=True))
 
     def _run(self, background: Sequence[Floats]) -> Run:
-        """Return a fit with some background, not begun."""
+        """Return a fit with some background, not started."""
         s = self.settings
         likelihoods = [
             cut.likelihood.with_data(background=own)
@@ -99,7 +99,7 @@ class Candidate:
         return counts
 
     def refine(self) -> None:
-        """Fit the source, with all others where they are now; not if none has changed."""
+        """Fit the source with the current state of all others, unless none has changed."""
         background = [
             field.own_background(cut) + field.others(self.group, cut, signal)
             for (field, cut), signal in zip(self._places(), self._signal, strict=True)
@@ -123,7 +123,7 @@ class Candidate:
         self._signal = new
 
     def _ts(self, run: Run, found: Found) -> float:
-        """Return the statistic without the source less that with it."""
+        """Return the statistic without the source minus that with it."""
         values = found.point.values.copy()
         values[self.settings.names.index(self.settings.scale_name)] = 0.0
         without = run.evaluate(plain_frame(len(values)), values)
@@ -151,7 +151,7 @@ class Candidate:
         if moved.deg > limit or set(places) & set(result.at_bound):
             return f"it moved more than {limit:.3g} deg from its pixel: raise max_shift?"
         if not self.tried.ts > 0 or not result.models.parameters[self.settings.scale_name] > 0:
-            return "there is no excess where the fit ended."
+            return "there is no excess at the fitted position."
         return ""
 
     @staticmethod
@@ -162,7 +162,7 @@ class Candidate:
 
 
 def _minimise(run: Run, values: Floats) -> Found:
-    """Go down from a start to the minimum."""
+    """Descend from a start to the minimum."""
     for _ in range(_ROUNDS):
         point = run.evaluate(plain_frame(len(values)), values)
         if not point.is_finite:

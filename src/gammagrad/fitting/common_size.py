@@ -1,4 +1,4 @@
-"""Datasets filled up to maps of common sizes, so that fits of other maps compile nothing new."""
+"""Datasets padded to common map sizes, so that fits of other maps need no new compilation."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Covariance(NamedTuple):
 
 
 def covariance_of(bowl: Bowl, fixed: Bools) -> Covariance:
-    """Invert the curvature of the statistic, as far as that makes sense."""
+    """Invert the curvature of the statistic, where it is invertible."""
     part = bowl.without(fixed)
     if not np.all(np.isfinite(part.values)):
         matrix = np.full((len(fixed), len(fixed)), np.nan)

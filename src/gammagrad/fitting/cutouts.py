@@ -1,4 +1,4 @@
-"""Cutouts of equal shape around candidates, so that compiled code serves all of them."""
+"""Cutouts of equal shape around candidates, so that all use the same compiled code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 # Half widths of a cutout in pixels, whatever the PSF.
 _LEAST, _MOST = 3, 60
-# Part of the PSF, and sigmas of a source, that lie within a cutout.
+# Fraction of the PSF, and sigmas of a source, within a cutout.
 _CONTAINED, _SIGMAS = 0.95, 3.0
 
 
@@ -32,7 +32,7 @@ class Cutout(NamedTuple):
 
 
 def typical_psf(dataset: MapDataset, position: SkyCoord) -> float:
-    """Return the sigma of a Gaussian about as wide as the PSF of a dataset."""
+    """Return the sigma of a Gaussian about as wide as a dataset's PSF."""
     if dataset.psf is None:
         return 0.0
     widths = dataset.psf.half_widths(dataset.psf.valid_position(position))
@@ -41,7 +41,7 @@ def typical_psf(dataset: MapDataset, position: SkyCoord) -> float:
 
 
 class Field:
-    """A dataset as arrays to be cut out of, and what has been found in it."""
+    """A dataset as arrays for cutouts, and the sources found in it."""
 
     def __init__(
         self, dataset: MapDataset, sampling: str, position: SkyCoord, reach: float
@@ -77,7 +77,7 @@ class Field:
         return rows, cols
 
     def _pick(self, data: Floats, row: int, column: int) -> Floats:
-        """Cut an array; beyond the map, what is at its edge."""
+        """Cut an array; beyond the map, repeat its edge."""
         ny, nx = self.image.shape_image
         rows = np.clip(row + np.arange(2 * self.half[0] + 1), 0, ny - 1)
         cols = np.clip(column + np.arange(2 * self.half[1] + 1), 0, nx - 1)

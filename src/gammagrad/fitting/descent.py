@@ -18,14 +18,14 @@ from gammagrad.fitting.run import Point, Run
 
 Floats = NDArray[np.float64]
 
-# Armijo's and the curvature condition of the line search, and how often it may try.
+# Armijo's and the curvature condition of the line search, and its maximum number of trials.
 _DECREASE, _SLOPE, _TRIES = 1e-4, 0.9, 25
 # Distance from the minimum, in the statistic, at which Newton's steps take over.
 _NEAR = 1e-2
 
 
 def descend(run: Run, frame: Frame, optimiser: Any = None) -> Point:
-    """Go down from the origin of a frame until close to the minimum."""
+    """Descend from the origin of a frame until close to the minimum."""
     best = run.evaluate(frame, np.zeros(len(frame.origin)))
     if not best.is_finite:
         return best
@@ -56,7 +56,7 @@ def _line_searched(run: Run, frame: Frame, point: Point, lbfgs: Any) -> Point:
         direction = np.asarray(step)
         slope = float(direction @ point.gradient)
         if not slope < 0:
-            # the memory misleads: start anew with the steepest descent
+            # the memory misleads: restart with the steepest descent
             state, direction = lbfgs.init(point.z), -point.gradient
             slope = float(direction @ point.gradient)
         # half the slope is the decrease a parabola has left
@@ -121,7 +121,7 @@ def _update(
 
 
 def _as_given(run: Run, frame: Frame, point: Point, optimiser: Any) -> Point:
-    """Take the steps of an optimiser; keep the best point, wherever they lead."""
+    """Take the steps of an optimiser, and keep the best point."""
     state, best = optimiser.init(point.z), point
     while run.may_go_on:
         # the coordinates are such that this is the distance in a bowl of unit curvature

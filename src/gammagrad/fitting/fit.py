@@ -34,7 +34,8 @@ Floats = NDArray[np.float64]
 
 # Descents before the fit gives up: with new data where sources went far, or a new scaling.
 _MAX_ROUNDS = 8
-# How often the data are prepared anew at the end, where sources moved by this part of their error.
+# How often the data are prepared again at the end, if sources moved by this fraction of their
+# error.
 _MAX_REFRESHES, _STILL = 3, 0.01
 
 
@@ -52,31 +53,30 @@ def fit(
     """Fit models to one or several datasets by maximum likelihood.
 
     The sum of the Cash statistics of all datasets is minimised over the free parameters of the
-    models: by L-BFGS in coordinates in which it is expected to be a round bowl, so that any units
-    and correlations will do, and then by Newton's method with the exact second derivatives. These
-    also give the errors. Everything is computed in float64.
+    models: by L-BFGS in coordinates in which it is close to a round bowl, whatever the units and
+    correlations, and then by Newton's method with exact second derivatives. These also give the
+    errors. Everything is computed in float64.
 
     Parameters
     ----------
     datasets
         One dataset or several; their counts, masks, weights and instrument responses are used.
     models
-        The models and where to start; by default those of the datasets. `Models` says which
-        parameters are free, and their bounds. A model that names datasets is used for these only;
-        one for none of them is left alone.
+        The models, with their start values; by default those of the datasets. `Models` has the free
+        parameters and their bounds. A model that names datasets applies to these only; a model for
+        none of the datasets is not fitted.
     optimiser
-        An ``optax.GradientTransformation`` to be used in place of L-BFGS, in coordinates in which
-        a step of 1 is of the order of the errors. Newton's steps take what it leaves of
-        `max_iterations`.
+        An ``optax.GradientTransformation`` to use instead of L-BFGS, in coordinates in which a step
+        of 1 is of the order of the errors. Newton's method has the rest of `max_iterations`.
     max_iterations
-        Most steps to make.
+        Maximum number of steps.
     tolerance
         Estimated distance to the minimum, in the statistic, at which the fit is done.
     covariance
-        Whether to compute the covariance at the end; it costs nothing more.
+        Whether to compute the covariance at the end, at no extra cost.
     sampling
-        "fine" integrates models over pixels accurately; "gammapy" takes the samples that gammapy
-        2.1 does, for comparison.
+        "fine" integrates models over pixels accurately; "gammapy" samples them
+        as gammapy 2.1 does, for comparison.
     progress
         Whether to show a progress bar; None shows it where the standard error stream is a
         terminal.
@@ -84,16 +84,16 @@ def fit(
     Returns
     -------
     FitResult
-        Best models, errors, and how the fit went. A fit that goes wrong is not an exception: see
-        its ``success`` and ``message``.
+        Best-fit models, errors, and convergence. A failed fit does not raise: see ``success`` and
+        ``message``.
 
     Raises
     ------
     ValueError
-        If there is nothing to fit, a parameter starts outside of its bounds, the datasets and
-        models do not go together, or an option is not a number of its kind.
+        If there is nothing to fit, a parameter starts outside its bounds, the datasets and models
+        are incompatible, or an option is not a valid number.
     TypeError
-        If something is no dataset, no model or no optimiser.
+        If an argument is not a dataset, a model or an optimiser.
 
     References
     ----------
@@ -137,7 +137,7 @@ def fit(
 
 
 def _check_optimiser(optimiser: Any) -> None:
-    """Raise if something is no optimiser of optax."""
+    """Raise if an argument is not an optax optimiser."""
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
         raise InputTypeError(
             f"optimiser is {optimiser!r}; expected an optax.GradientTransformation such as "
@@ -185,7 +185,7 @@ class _Data:
 
 
 def _minimise(run: Run, data: _Data, optimiser: Any) -> Found:
-    """Go down and finish; anew where sources left their windows or the first end was no minimum."""
+    """Descend to the minimum; again if sources left their windows or it was not a minimum."""
     values = data.start()
     for _ in range(_MAX_ROUNDS):
         point = run.evaluate(plain_frame(len(values)), values)
@@ -210,7 +210,7 @@ def _minimise(run: Run, data: _Data, optimiser: Any) -> Found:
 
 
 def _settle(run: Run, data: _Data, found: Found, scale: Floats) -> Found:
-    """Prepare the data where the sources are now, so that the result is that of this place."""
+    """Prepare the data at the current positions of the sources, for the final result."""
     for _ in range(_MAX_REFRESHES):
         values = found.point.values
         if not data.moved(values, found.bowl.scale if found.bowl else scale):

@@ -18,7 +18,7 @@ Bools = NDArray[np.bool_]
 _NULL = 1e-9
 # Curvatures, with expected errors as scales, below which the statistic is flat.
 _FLAT = 1e-10
-# A step that leaves more than this part of the distance calls for a new matrix.
+# A step that leaves more than this fraction of the distance needs a new matrix.
 _SLOW = 0.1
 # How far, in the statistic, the curvature may be from where it was taken.
 _FRESH = 1e-5
@@ -48,7 +48,7 @@ class Bowl(NamedTuple):
 
     @property
     def is_null(self) -> Bools:
-        """Which eigenvalues are zero but for rounding."""
+        """Which eigenvalues are zero up to rounding."""
         # with these scales a parameter's own curvature is 2
         return np.abs(self.values) <= _NULL * 2.0
 
@@ -106,7 +106,7 @@ class Found(NamedTuple):
 
 
 def polish(run: Run, values: Floats, scale: Floats) -> Found:
-    """Go the rest of the way to the minimum, or to where the prediction is not good any more."""
+    """Go on to the minimum, or until the prediction is no longer accurate."""
     point = run.evaluate(plain_frame(len(values)), values)
     while point.is_finite:
         bowl = Bowl.of(run.curvature(point), scale)
@@ -115,7 +115,7 @@ def polish(run: Run, values: Floats, scale: Floats) -> Found:
         if not run.holds(point.values):
             return Found(point, bowl, edm)
         moved = (point.values - origin) / bowl.scale
-        # nothing gained although the matrix is that of this very place, or no need of another
+        # no gain with the matrix of this point, or no need of another
         if 0.5 * float(moved @ moved) < _FRESH:
             return Found(point, bowl, edm)
         if not run.may_go_on:

@@ -1,4 +1,4 @@
-"""What is minimised: the statistic of several datasets as a function of the free parameters."""
+"""The objective: the statistic of several datasets as a function of the free parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Problem:
         return with_values(self.models, self.places, values)
 
     def stat(self, values: Array) -> tuple[Array, tuple[Array, ...]]:
-        """Return the statistic, less that of a perfect prediction, and the prediction."""
+        """Return the statistic relative to a perfect prediction, and the prediction."""
         models = self.models_at(values)
         total, predicted = jnp.zeros(()), []
         for likelihood, reference in zip(self.likelihoods, self.references, strict=True):
@@ -80,7 +80,7 @@ def parameter_indices(models: Models, names: Iterable[str]) -> tuple[tuple[int, 
 
 
 def make_problem(likelihoods: Sequence[Any], models: Models, names: Sequence[str]) -> Problem:
-    """Collect what the compiled functions need."""
+    """Collect the inputs of the compiled functions."""
     plain = jax.tree.map(lambda leaf: np.asarray(leaf, dtype=float), models)
     return Problem(
         likelihoods=tuple(likelihoods),
@@ -91,7 +91,7 @@ def make_problem(likelihoods: Sequence[Any], models: Models, names: Sequence[str
 
 
 def _perfect(likelihood: Any) -> Floats:
-    """Return the statistic of each bin, were the counts predicted."""
+    """Return the statistic of each bin for a perfect prediction."""
     weights = np.asarray(likelihood.weights, dtype=float)
     counts = np.where(weights > 0, np.asarray(likelihood.counts, dtype=float), 0.0)
     logarithm = np.log(counts, where=counts > 0, out=np.zeros_like(counts))
@@ -99,7 +99,7 @@ def _perfect(likelihood: Any) -> Floats:
 
 
 class Evaluated(NamedTuple):
-    """The statistic at a place, and what goes with it."""
+    """The statistic at a point, with gradient and prediction."""
 
     stat: Any  # statistic as of `Problem.stat`
     gradient: Any  # its gradient with respect to the coordinates, shape (n,)

@@ -31,13 +31,13 @@ from gammagrad.progress import progress_bar
 _SOURCE = "source"
 _INDEX = ("index", "alpha")
 _SCALE = ("amplitude", "norm")
-# Least distance that a source may move, in pixels.
+# Minimum of the distance that a source may move, in pixels.
 _PIXELS = 3.0
 # Radius of a circle with 68 % of a Gaussian, in its sigma.
 _CIRCLE = 1.51
 # Sizes that can be told from a point and fitted, in widths of the PSF.
 _SMALLEST, _LARGEST = 0.3, 4.0
-# Samples for one size will do down to this part of it.
+# Samples for one size are good down to this fraction of it.
 _SHRINK = 0.71
 
 
@@ -56,12 +56,12 @@ def refine_peaks(
 ) -> QTable:
     """Fit position, flux, index and size of candidate sources, each to the data around it.
 
-    A candidate starts at its pixel with the flux found there. L-BFGS and Newton's method with
-    exact second derivatives, in float64, lead to the maximum of the likelihood, whose curvature
-    gives errors and error ellipses. The models of the datasets, with their parameters as they are,
-    and all other candidates of the same energies are part of the background. All candidates have
-    cutouts of one shape, so that code is compiled for the first one only, unless the PSF's kernels
-    change their size across the map.
+    A candidate starts at its pixel with the flux found there. L-BFGS and Newton's method with exact
+    second derivatives, in float64, find the maximum of the likelihood; its curvature gives errors
+    and error ellipses. The models of the datasets, with their parameters as they are, and all other
+    candidates of the same energies are part of the background. All candidates have cutouts of one
+    shape, so that code is compiled for the first one only, unless the PSF's kernels change their
+    size across the map.
 
     Parameters
     ----------
@@ -71,20 +71,21 @@ def refine_peaks(
     datasets
         The data: one dataset or several, which are fitted together.
     model
-        Shape and spectrum to start from, those that the peaks were searched with: it is the model
-        that ``norm`` is a factor on; several are one for each peak. By default a point source with
-        a power law of index 2 and the ``flux`` at the pixel.
+        Shape and spectrum to start from, as in the search for the peaks: ``norm`` is a factor on
+        this model. A list has one for each peak. By default a point source with a power law of
+        index 2 and the ``flux`` at the pixel.
     free
-        What to fit besides the flux: any of "position", "index" and "size". By default position,
-        and index where there are several energies. With "size" a point source becomes a Gaussian.
+        Parameters to fit besides the flux: any of "position", "index" and "size". By default
+        position, and index if there are several energies. With "size" a point source becomes a
+        Gaussian.
     passes
-        How often to go through the list. After the first time, only those are fitted again whose
-        neighbours have changed.
+        Number of passes through the list. After the first pass, only sources whose neighbours have
+        changed are fitted again.
     max_shift
         How far a source may move from its pixel: a quantity, or deg. By default three pixels, or
-        the 68 % radius of the PSF and the source where that is more.
+        the 68 % radius of the PSF and the source if that is larger.
     max_iterations
-        Most steps for one source.
+        Maximum number of steps for one source.
     tolerance
         As in `gammagrad.fit`.
     sampling
@@ -97,24 +98,23 @@ def refine_peaks(
     -------
     astropy.table.QTable
         A copy of the peaks, where ``refined`` is True with fitted ``name``, ``ra``, ``dec``,
-        ``glon``, ``glat``, ``ts`` (the statistic without the source less that with it),
-        ``sqrt_ts``, ``flux`` and ``flux_err``. New are ``ra_err``, ``dec_err``, ``glon_err``,
-        ``glat_err`` (on the sky: errors of longitude times the cosine of latitude),
+        ``glon``, ``glat``, ``ts`` (the statistic without the source minus that with it),
+        ``sqrt_ts``, ``flux`` and ``flux_err``. New columns are ``ra_err``, ``dec_err``,
+        ``glon_err``, ``glat_err`` (on the sky: errors of longitude times the cosine of latitude),
         ``ellipse_major_68``, ``ellipse_minor_68``, ``ellipse_major_95``, ``ellipse_minor_95``
-        (semi-axes of the ellipses that hold the source with that probability),
-        ``ellipse_angle`` (of the major axis, from north to east, ICRS), ``shift`` (from the
-        pixel), ``index``, ``index_err``, ``sigma`` and ``sigma_err`` where these are free, and
-        ``message``, which says what was found or what went wrong. All other columns are those of
-        the pixel, and so is the whole row where ``refined`` is False. A size at its bound has no
-        error.
+        (semi-axes of the ellipses that contain the source with that probability), ``ellipse_angle``
+        (of the major axis, from north to east, ICRS), ``shift`` (from the pixel), ``index``,
+        ``index_err``, ``sigma`` and ``sigma_err`` if free, and ``message``, with the result or the
+        problem. All other columns, and rows with ``refined`` False, are from the pixel. A size at
+        its bound has no error.
 
     Raises
     ------
     ValueError
-        If columns are missing, the datasets or the model cannot be used, `free` names something
-        else, or an option is not a number of its kind.
+        If columns are missing, the datasets or the model cannot be used, `free` has an unknown
+        name, or an option is not a valid number.
     TypeError
-        If something is no dataset or no model.
+        If an argument is not a dataset or a model.
 
     References
     ----------
@@ -151,7 +151,7 @@ class _Sizes(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """What is the same for all candidates of one model."""
+    """Settings common to all candidates of one model."""
 
     model: SkyModel
     settings: Settings
@@ -159,7 +159,7 @@ class _Kind(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What is decided for all candidates before the first is fitted; a kind and norm for each."""
+    """Settings for all candidates before the first fit; a kind and norm for each."""
 
     fields: tuple[Field, ...]
     positions: SkyCoord
@@ -291,7 +291,7 @@ def _checked_peaks(peaks: Any, need_flux: bool) -> QTable:
 
 
 def _names(model: SkyModel, free: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """Return full names of the free parameters, and that of the one that scales the flux."""
+    """Return full names of the free parameters, and of the amplitude."""
     chosen = {free} if isinstance(free, str) else set(free)
     unknown = sorted(chosen - {"position", "index", "size"})
     if unknown:
@@ -355,7 +355,7 @@ def _candidate(plan: _Plan, i: int) -> Candidate | str:
     models, room = _placed(kind, position, norm), settings.max_shift
     prepared = models
     if kind.sizes is not None:
-        # samples for a small size will do for all
+        # samples for a small size are good for all
         prepared = models.with_parameters({f"{_SOURCE}.sigma": kind.sizes.sampled})
         largest = models.with_parameters({f"{_SOURCE}.sigma": kind.sizes.largest})
         room += float(largest[0].evaluation_radius) - float(prepared[0].evaluation_radius)
@@ -364,7 +364,7 @@ def _candidate(plan: _Plan, i: int) -> Candidate | str:
 
 
 def _placed(kind: _Kind, position: SkyCoord, norm: float) -> Models:
-    """Return the source at its pixel, with what is free and its bounds."""
+    """Return the source at its pixel, with free parameters and bounds."""
     model, settings = kind.model, kind.settings
     there = position.transform_to(model.spatial_model.frame).spherical
     lon, lat = float(there.lon.deg), float(there.lat.deg)

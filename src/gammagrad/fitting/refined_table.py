@@ -25,16 +25,16 @@ _DEGREES = {
     "dec_err": "Error of dec",
     "glon_err": "Error of glon times cos(glat)",
     "glat_err": "Error of glat",
-    "ellipse_major_68": "Major semi-axis of the ellipse that holds the source with 68 %",
+    "ellipse_major_68": "Major semi-axis of the ellipse that contains the source with 68 %",
     "ellipse_minor_68": "Minor semi-axis of it",
-    "ellipse_major_95": "Major semi-axis of the ellipse that holds the source with 95 %",
+    "ellipse_major_95": "Major semi-axis of the ellipse that contains the source with 95 %",
     "ellipse_minor_95": "Minor semi-axis of it",
     "ellipse_angle": "Direction of the major axes, from north to east (ICRS)",
     "shift": "Distance of the source from its pixel",
 }
 _SIZES = {"sigma": "Size of the Gaussian", "sigma_err": "Error of sigma"}
 _NUMBERS = {"index": "Spectral index", "index_err": "Error of index"}
-# Columns that are the fit's where there is one.
+# Columns taken from the fit if there is one.
 _REPLACED = ("ra", "dec", "glon", "glat", "ts", "sqrt_ts", "flux", "flux_err")
 
 
@@ -61,7 +61,7 @@ def error_ellipse(covariance: Floats) -> Ellipse:
 def refined_table(
     peaks: QTable, candidates: Sequence[Candidate | str], names: Sequence[str]
 ) -> QTable:
-    """Write what was fitted into a copy of a table of peaks."""
+    """Write the fit results into a copy of a table of peaks."""
     table, free = peaks.copy(), {name.split(".")[-1] for name in names}
     n = len(peaks)
     for name, unit in {"ts": None, "sqrt_ts": None, "flux": _FLUX, "flux_err": _FLUX}.items():

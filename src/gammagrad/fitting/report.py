@@ -1,4 +1,4 @@
-"""What came of a fit, in numbers and in a sentence."""
+"""The result of a fit, in numbers and in a sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gammagrad.models import Models
 def make_result(
     run: Run, found: Found, names: Sequence[str], models: Models, covariance: bool
 ) -> FitResult:
-    """Put the result of a fit together."""
+    """Assemble the result of a fit."""
     values, n = found.point.values, len(names)
     fixed = found.fixed(run)
     unknown = np.full((n, n), np.nan)
@@ -53,7 +53,7 @@ def _verdict(
     fixed: NDArray[np.bool_],
     errors: Covariance | None,
 ) -> tuple[bool, str]:
-    """Return whether the fit can be trusted, and what came of it in a sentence."""
+    """Return whether the fit can be trusted, and its result in a sentence."""
     if errors is None or not np.isfinite(found.edm):
         where = "at the start" if run.niter == 0 else f"after {run.niter} steps"
         return False, (

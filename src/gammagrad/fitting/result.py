@@ -1,4 +1,4 @@
-"""What a fit found."""
+"""The result of a fit."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """The best models, their errors, and how the fit went.
+    """The best-fit models, their errors, and convergence.
 
     Parameters
     ----------
     models : Models
-        The models at the minimum, frozen and bounded as they were.
+        The models at the minimum, with the same frozen parameters and bounds.
     names : tuple of str
         Full names of the free parameters, in the order of `covariance`.
     covariance : ndarray
         Covariance of the free parameters, shape (n, n), from the exact second derivatives of the
-        statistic. 0 for parameters at a bound, which count as known; NaN for those that the data
-        do not determine, and if it was not asked for.
+        statistic. 0 for parameters at a bound, which count as known; NaN for parameters that the
+        data do not determine, or if not requested.
     stat : float
         Cash statistic at the minimum, the sum over all datasets.
     stat_start : float
@@ -40,13 +40,13 @@ class FitResult:
     success : bool
         Whether a minimum was found and the data determine all free parameters.
     message : str
-        What was found, or what went wrong, in a sentence.
+        The result, or the problem, in a sentence.
     niter : int
-        Steps made.
+        Number of steps.
     n_evaluations : int
-        How often the statistic and its gradient were computed.
+        Number of evaluations of the statistic and its gradient.
     edm : float
-        Estimated distance to the minimum: what the statistic could still fall.
+        Estimated distance to the minimum, in the statistic.
     history : ndarray
         Statistic at the start and after each step.
     at_bound : tuple of str
@@ -124,7 +124,7 @@ class FitResult:
         Returns
         -------
         ndarray
-            Matrix, in the order of `names` if they are no patterns.
+            Matrix, in the order of `names` if they are not patterns.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class FitResult:
         return self.covariance[np.ix_(index, index)]
 
     def propagate(self, function: Callable[[Models], Any]) -> tuple[Any, Any]:
-        """Return a function of the models with its error, to first order.
+        """Return the value of a function of the models and its error, to first order.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What the steps of a fit share: calls of the compiled functions, what was found, the progress."""
+"""The state of a running fit: compiled functions, points found, progress."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Floats = NDArray[np.float64]
 
 
 class Point(NamedTuple):
-    """A place and what the statistic is there."""
+    """A point and the statistic there."""
 
     z: Floats  # coordinates in some frame, shape (n,)
     values: Floats  # values of the free parameters, shape (n,)
-    stat: float  # statistic, less that of a perfect prediction
+    stat: float  # statistic relative to a perfect prediction
     gradient: Floats  # its gradient in the frame's coordinates, shape (n,)
     npred: tuple[Any, ...]  # predicted counts of each dataset, wherever JAX keeps them
 
@@ -31,7 +31,7 @@ class Point(NamedTuple):
 
 
 class Run:
-    """One fit under way: its data, its bounds, and the record of what it did."""
+    """A running fit: its data, its bounds, and its history."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Run:
         return np.asarray(curvature(self.problem, point.values))
 
     def information(self, point: Point) -> Floats:
-        """Return the second derivatives expected on average, were the models true."""
+        """Return the expected second derivatives, if the models were true."""
         return np.asarray(curvature(self.problem.observing(point.npred), point.values))
 
     def step_done(self, point: Point) -> None:
-        """Take down that a step led to a better point."""
+        """Record a step to a better point."""
         self.niter += 1
         stat = point.stat + self.problem.offset()
         self.history.append(stat)
@@ -84,5 +84,5 @@ class Run:
         return self.niter < self.max_iterations
 
     def noise(self, stat: float) -> float:
-        """Return how far two values of the statistic may differ by rounding alone."""
+        """Return how much two values of the statistic may differ by rounding."""
         return 1e-11 * (1.0 + abs(stat))

@@ -1,4 +1,4 @@
-"""What is checked and collected before a fit starts."""
+"""Checks and preparation before a fit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gammagrad.models import Component, Models
 
 Floats = NDArray[np.float64]
 
-# Part of the way from the start to a bound that a model does not allow itself.
+# Fraction of the way from the start to a bound that the model excludes.
 _OPEN = 1e-4
 # Sizes in pixels that cannot be told from smaller ones, and can still be sampled.
 _LEAST = {"sigma": 0.02, "r_0": 0.1, "width": 0.1}
 
 
 def check_datasets(datasets: Any) -> list[MapDataset]:
-    """Return datasets as a list, or say what is wrong with them."""
+    """Return datasets as a list, or raise an error."""
     if not isinstance(datasets, MapDataset | Iterable):
         raise InputTypeError(f"a fit takes MapDatasets; got {type(datasets).__name__}.")
     found = [datasets] if isinstance(datasets, MapDataset) else list(datasets)
@@ -44,7 +44,7 @@ def check_datasets(datasets: Any) -> list[MapDataset]:
 
 
 def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:
-    """Raise if an option of a fit is not of its kind."""
+    """Raise if an option of a fit is invalid."""
     check_sampling(sampling)
     whole = isinstance(max_iterations, int | np.integer) and not isinstance(max_iterations, bool)
     if not whole or max_iterations < 0:
@@ -58,7 +58,7 @@ def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:
 
 
 def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
-    """Return the models to fit: those given, or those of all datasets."""
+    """Return the models to fit: the given ones, or those of all datasets."""
     if models is not None:
         if not isinstance(models, Iterable | Component):
             raise InputTypeError(
@@ -73,8 +73,8 @@ def check_models(models: Any, datasets: Sequence[MapDataset]) -> Models:
             for model in own:
                 if model.name in collected and not _equal(model, collected[model.name]):
                     raise InputError(
-                        f"dataset {dataset.name!r} has another model {model.name!r} than a dataset "
-                        "before it; pass `models`, or give models different names."
+                        f"dataset {dataset.name!r} has a model {model.name!r} that differs from "
+                        "an earlier dataset's; pass `models`, or give models different names."
                     )
             for i, model in enumerate(own):
                 if model.name not in collected:
@@ -104,7 +104,7 @@ def free_names(models: Models, datasets: Iterable[MapDataset]) -> tuple[str, ...
             own = {f"{model.name}.{key}" for key in model.parameters}
             names += [name for name in models.free if name in own]
     if not names:
-        raise InputError("all parameters are frozen; thaw some by models.thaw(name).")
+        raise InputError("all parameters are frozen; thaw some with models.thaw(name).")
     return tuple(names)
 
 
@@ -116,7 +116,7 @@ def fit_bounds(models: Models, names: Sequence[str], pixel: float = 0.0) -> tupl
         value, (low, high), limits = float(values[name]), bounds[name], places[name].limits
         if not low <= value <= high:
             raise InputError(
-                f"{name} is {value:g} at the start, outside of its bounds {low:g} and {high:g}; "
+                f"{name} is {value:g} at the start, outside its bounds {low:g} and {high:g}; "
                 "change the value by models.with_parameters or the bounds by models.bound."
             )
         if np.isfinite(low) and low == limits.above:

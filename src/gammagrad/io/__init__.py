@@ -1,4 +1,4 @@
-"""Reading and writing of files."""
+"""Reading and writing files."""
 
 from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
 from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus

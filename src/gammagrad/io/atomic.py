@@ -1,4 +1,4 @@
-"""Writing of files: whole or not at all, and several of them together."""
+"""Atomic writing of one or several files."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
 
 
 Content = Callable[[BinaryIO], object]
-"""Writes what is to be in a file."""
+"""Writes the content of a file."""
 
 _SUFFIX = ".tmp"
 _DAY = 86400.0
-_own: set[Path] = set()  # the temporary files that this process writes just now
+_own: set[Path] = set()  # the temporary files that this process is writing
 
 
 def write_files(
     files: Sequence[tuple[str | os.PathLike[str], Content]], overwrite: bool = False
 ) -> None:
-    """Write files, all of them whole or none at all."""
-    # All are written beside their places first, then moved there. A file that is replaced keeps its
-    # mode; where a link stands, the file that it points to is replaced.
+    """Write files, all completely or none."""
+    # All are written under temporary names first, then moved. A replaced file keeps its mode; for a
+    # link, its target is replaced.
     targets = check_targets([path for path, _ in files], overwrite)
     with contextlib.ExitStack() as stack:
         written = []
@@ -47,7 +47,7 @@ def write_files(
 
 
 def check_targets(paths: Sequence[str | os.PathLike[str]], overwrite: bool) -> list[Path]:
-    """Return where files are to be written, links followed, or say why they cannot be."""
+    """Return the targets of files, with links followed, or raise an error."""
     targets = []
     for name in paths:
         path = expand_path(name)
@@ -59,18 +59,18 @@ def check_targets(paths: Sequence[str | os.PathLike[str]], overwrite: bool) -> l
         if not target.parent.is_dir():
             raise FileMissingError(f"no folder {str(path.parent)!r} to write {path.name!r} into.")
         if target in targets:
-            raise FileAccessError(f"{str(path)!r}: two contents for one file; name them apart.")
+            raise FileAccessError(f"{str(path)!r}: two contents for one file; use different names.")
         targets.append(target)
     return targets
 
 
 def _is_there(path: Path) -> FileIsThereError:
-    return FileIsThereError(f"{str(path)!r} is there already; use overwrite=True to replace it.")
+    return FileIsThereError(f"{str(path)!r} already exists; use overwrite=True to replace it.")
 
 
 @contextlib.contextmanager
 def _explained(target: Path) -> Iterator[None]:
-    """Name the file in an error of the system."""
+    """Name the file in an operating system error."""
     try:
         yield
     except FileAccessError:
@@ -84,7 +84,7 @@ def _explained(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _written(target: Path, content: Content) -> Iterator[Path]:
-    """Write a file beside its place, and remove it in the end unless it was moved."""
+    """Write a temporary file, and remove it in the end unless it was moved."""
     _remove_leftovers(target)
     path = _beside(target)
     _own.add(path)
@@ -106,7 +106,7 @@ def _written(target: Path, content: Content) -> Iterator[Path]:
 
 
 def _beside(target: Path) -> Path:
-    """Return the name of a temporary file, which says whose it is."""
+    """Return the name of a temporary file, which identifies its owner."""
     unique = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return target.with_name(f".{target.name[-100:]}.{unique}{_SUFFIX}")
 
@@ -124,7 +124,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _is_left(path: Path, owner: int) -> bool:
-    """Return whether nobody writes a temporary file any more."""
+    """Return whether no process is writing a temporary file any more."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         if not _lock(file):
             return False
@@ -139,13 +139,13 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it does, and is somebody else's
+    except OSError:  # it exists, and belongs to another user
         return True
     return True
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a file, and return whether that could be done."""
+    """Lock a file, and return whether this worked."""
     if fcntl is None:
         return True
     try:
@@ -158,7 +158,7 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def _move_all(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
-    """Move files to their places; if one cannot be moved, the others are as before."""
+    """Move files to their places; if one fails, restore the others."""
     kept: list[tuple[Path, Path | None]] = []
     try:
         for temporary, target in moves:
@@ -180,7 +180,7 @@ def _move_all(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
 
 
 def _copy_of(target: Path) -> Path | None:
-    """Return a second name of a file, to have it back; None if there is no file."""
+    """Return a second name of a file, to restore it; None if there is no file."""
     if not target.exists():
         return None
     copy = _beside(target)
@@ -209,10 +209,10 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
 
 
 def text_content(text: str) -> Content:
-    """Return what writes a text, as UTF-8."""
+    """Return a writer of a text, as UTF-8."""
     return lambda file: file.write(text.encode())
 
 
 def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     write_files([(filename, text_content(text))], overwrite)

@@ -23,7 +23,7 @@ def _columns(axis: MapAxis) -> tuple[str, str, str]:
 
 
 def axes_to_header(axes: MapAxes) -> dict[str, str]:
-    """Return the header cards that say which columns belong to which axis."""
+    """Return the header cards with the columns of each axis."""
     cards: dict[str, str] = {}
     for i, axis in enumerate(axes, start=1):
         centre, low, high = _columns(axis)
@@ -78,18 +78,18 @@ def axes_from_hdus(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...] | None) 
 
 
 def check_bands(hdus: fits.HDUList, by_name: bool = False) -> None:
-    """Check that every table of bins still has its map, which a damaged header hides."""
+    """Check that every table of bins has its map, which a damaged header can hide."""
     names = [name for hdu in hdus if (name := hdu.name)]
     owned = set() if by_name else {hdu.header.get("BANDSHDU") for hdu in hdus}
     for name in names:
         owner = name.removesuffix("_BANDS")
         if owner != name and owner not in names and name not in owned:
             raise InputError(
-                f"there is a table {name!r}, and no map {owner!r} that it belongs to; the file is "
+                f"there is a table {name!r} without its map {owner!r}; the file is "
                 "damaged, or an HDU was removed without its table."
             )
         if names.count(name) > 1:
-            raise InputError(f"there are several HDUs {name!r}; expected one of each name.")
+            raise InputError(f"there are several HDUs {name!r}; expected unique names.")
 
 
 def _table(hdus: fits.HDUList, name: str) -> Any:
@@ -118,7 +118,7 @@ def _column(table: Any, name: str) -> tuple[Floats, Any]:
 
 
 def _edges(table: Any, low: str, high: str) -> tuple[Floats, Any, list[Floats]]:
-    """Join lower and upper edges, in any number of repetitions; return the columns as well."""
+    """Join lower and upper edges, with any repetitions; also return the columns."""
     (all_lows, unit), (all_highs, other) = _column(table, low), _column(table, high)
     if unit != other:
         raise InputError(f"table {table.name!r}: {low} is in {unit} and {high} in {other}.")
@@ -178,7 +178,7 @@ def _from_bands(table: Any) -> MapAxes:
 
 
 def _from_fermi(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...]) -> MapAxes:
-    """Read energies the way the Fermi tools write them: no axis but energy."""
+    """Read energies as the Fermi tools write them: energy is the only axis."""
     if len(shape) == 1:
         if "EBOUNDS" in hdus and len(_table(hdus, "EBOUNDS").data) == shape[0]:
             edges, unit, columns = _edges(hdus["EBOUNDS"], "E_MIN", "E_MAX")
@@ -195,7 +195,7 @@ def _from_fermi(hdus: fits.HDUList, hdu: Any, shape: tuple[int, ...]) -> MapAxes
     if shape == (1,):
         return MapAxes()
     raise InputError(
-        f"HDU {hdu.name!r} has {len(shape) + 2} axes, but nothing says what bins they have; "
+        f"HDU {hdu.name!r} has {len(shape) + 2} axes, but no definition of their bins; "
         f"expected a table {hdu.name}_BANDS, EBOUNDS or ENERGIES, or CTYPE3 = 'Energy' with a unit."
     )
 
@@ -208,7 +208,7 @@ _LOGARITHMS = {
 
 
 def _from_third_axis(header: Mapping[str, Any], nbin: int) -> MapAxis | None:
-    """Read energies from the coordinates of an image; None if they are of something else."""
+    """Read energies from the coordinates of an image; None for other coordinates."""
     kind = card_text(header, "CTYPE3").upper()
     unit = card_text(header, "CUNIT3")
     if "ENER" not in kind:
@@ -229,7 +229,7 @@ def _from_third_axis(header: Mapping[str, Any], nbin: int) -> MapAxis | None:
         )
     if kind.startswith("ENER-") or "LOG" in kind or "LN" in kind:
         known = ", ".join(("ENER", "ENER-LOG", *_LOGARITHMS))
-        raise InputError(f"CTYPE3 is {kind!r}, an axis that is not known; expected one of {known}.")
+        raise InputError(f"CTYPE3 is {kind!r}, an unknown axis; expected one of {known}.")
     if not unit:
         return None
     return MapAxis.from_edges(start + at * step, "energy", parse_unit(unit, "CUNIT3"), "lin")

@@ -43,11 +43,11 @@ def read_ds9(filename: str | PathLike[str]) -> list[Any]:
         warnings.simplefilter("always")
         try:
             found = list(regions.Regions.parse(path.read_text(encoding="utf-8"), format="ds9"))
-        except Exception as error:  # of many kinds, Python's own among them
+        except Exception as error:  # of many kinds, including Python's own
             raise InputError(
                 f"{path}: cannot be read as a region file of DS9 ({short(str(error))})."
             ) from error
-    # a line that is left out would exclude nothing
+    # a skipped line would exclude nothing
     said = [str(w.message) for w in caught if issubclass(w.category, AstropyUserWarning)]
     if said:
         raise InputError(f"{path}: a line cannot be read ({short(said[0])}).")

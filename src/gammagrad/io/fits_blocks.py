@@ -1,7 +1,7 @@
-"""The structure of a FITS file, looked at before anything is made of it.
+"""The structure of a FITS file, checked before its use.
 
-A damaged header hides its HDU and all that follow, and declared sizes may be any. So the blocks of
-a file are walked first: each header to its end, each size against what the file has.
+A damaged header hides its HDU and all that follow, and declared sizes may be wrong. So the blocks
+of a file are checked first: each header up to its end, each size against the file.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _TEXT = re.compile(r"\s*'((?:[^']|'')*)'")
 
 
 class Block(NamedTuple):
-    """Where an HDU lies in a file, and the cards of its header as they are written."""
+    """The place of an HDU in a file, and its header cards as written."""
 
-    label: str  # what to call it: its name, or its number
+    label: str  # its label: name, or number
     # start, data, stop: where its header, its data and the next HDU begin
     start: int
     data: int
@@ -86,8 +86,8 @@ def _check_start(first: bytes, number: int, blocks: list[Block]) -> None:
             raise InputError("cannot be read as FITS: expected SIMPLE = T at its start.")
     elif first[:10] != b"XTENSION= ":
         raise InputError(
-            f"after HDU {blocks[-1].label!r} there are bytes that are no HDU: the header before or "
-            "behind them is damaged; get the file again."
+            f"after HDU {blocks[-1].label!r} there are bytes outside any HDU: the header before "
+            "or after them is damaged; get the file again."
         )
 
 
@@ -99,7 +99,7 @@ def _end_of_header(content: bytes, start: int, label: str) -> int:
         for at in range(block, block + _BLOCK, _CARD):
             if content[at : at + 8] == _END:
                 if content[at + 8 : block + _BLOCK].strip(b" \0"):
-                    raise InputError(f"HDU {label}: its header goes on after END; it is damaged.")
+                    raise InputError(f"HDU {label}: its header continues after END; it is damaged.")
                 return block + _BLOCK
     raise InputError(f"HDU {label}: no END in the first {_MOST_HEADER} blocks of its header.")
 
@@ -129,7 +129,7 @@ def _cards(header: bytes, label: str) -> dict[str, str]:
 
 
 def _check_texts(cards: Mapping[str, str], label: str) -> None:
-    """Check that the cards that must be texts are."""
+    """Check that text cards are texts."""
     for keyword, value in cards.items():
         if _TEXT_CARDS.fullmatch(keyword) and not _TEXT.match(value):
             found = short(value.partition("/")[0].strip())
@@ -146,7 +146,7 @@ def text_of(cards: Mapping[str, str], keyword: str) -> str:
 
 
 def _whole(cards: Mapping[str, str], keyword: str, label: str, low: int, default: int) -> int:
-    """Return a whole number of a header, or say what is wrong with it."""
+    """Return a whole number from a header, or raise an error."""
     if keyword not in cards:
         if default < low:
             raise InputError(f"HDU {label!r}: no {keyword} in its header; it is damaged.")
@@ -162,7 +162,7 @@ def _whole(cards: Mapping[str, str], keyword: str, label: str, low: int, default
 
 
 def _data_size(cards: Mapping[str, str], label: str, number: int) -> int:
-    """Return the number of bytes that a header declares, without what fills the last block."""
+    """Return the number of bytes that a header declares, without padding."""
     kind = text_of(cards, "XTENSION")
     if number and kind not in _KINDS:
         raise InputError(f"HDU {label!r}: XTENSION is {kind!r}; expected IMAGE or BINTABLE.")
@@ -199,7 +199,7 @@ def _check_columns(cards: Mapping[str, str], label: str) -> None:
         form = _FORM.match(cards.get(f"TFORM{i}", "").strip())
         if form is None:
             value = cards.get(f"TFORM{i}", "missing").partition("/")[0].strip()[:40]
-            raise InputError(f"HDU {label!r}: TFORM{i} is {value}; expected one such as '1D'.")
+            raise InputError(f"HDU {label!r}: TFORM{i} is {value}; expected a format such as '1D'.")
         many = int(form[1] or 1)
         width += -(-many // 8) if form[2] == "X" else many * _WIDTHS[form[2]]
     row = _whole(cards, "NAXIS1", label, 0, -1)
@@ -231,7 +231,7 @@ def most_unpacked(size: int) -> int:
 
 
 def _check_memory(label: str, total: int, size: int, packed: bool) -> None:
-    """Check that what a file unpacks to is not more than memory should be given to."""
+    """Check that the unpacked size of a file is acceptable."""
     if packed and total > (most := most_unpacked(size)):
         raise InputError(
             f"HDU {label!r} takes the file to {total / 1e6:.4g} MB, from {size / 1e6:.3g} MB "
@@ -248,7 +248,7 @@ def _cut_off(label: str, declared: int, found: int) -> str:
 
 
 def missing_extensions(blocks: list[Block]) -> int:
-    """Return how many extensions a file lacks of those that its card NEXTEND says."""
+    """Return how many of the extensions counted by NEXTEND are missing."""
     wanted = _whole(blocks[0].cards, "NEXTEND", blocks[0].label, 0, 0)
     return max(wanted - (len(blocks) - 1), 0)
 

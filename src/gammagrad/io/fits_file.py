@@ -1,4 +1,4 @@
-"""Opening and writing of FITS files: the one place where it is done."""
+"""The only place where FITS files are opened and written."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _content(path: Path) -> tuple[bytes, list[Block]]:
         raise InputError(
             f"{path}: the compressed file is cut off or damaged; get it again."
         ) from error
-    # of one that is too large there is enough to say so, unless its HDUs end before
+    # a file that is too large is reported below, unless its HDUs end before
     blocks = read_blocks(unpacked, len(content), packed=True)
     if len(unpacked) > most:
         raise InputError(
@@ -86,7 +86,7 @@ def _content(path: Path) -> tuple[bytes, list[Block]]:
 
 
 def _unpacked(packed: bytes, most: int) -> bytes:
-    """Return what a file of gzip holds, up to one byte more than it should."""
+    """Return the content of a gzip file, up to one byte above the limit."""
     pieces: list[bytes] = []
     total = 0
     while packed and total <= most:
@@ -124,12 +124,12 @@ def _hdus(labels: Sequence[str]) -> str:
 def write_hdus(
     hdus: Sequence[Any], filename: Filename, overwrite: bool = False, checksum: bool = False
 ) -> None:
-    """Write HDUs to a FITS file, whole or not at all."""
+    """Write HDUs to a FITS file atomically."""
     write_files([(filename, fits_content(hdus, filename, checksum))], overwrite)
 
 
 def fits_content(hdus: Sequence[Any], filename: Filename, checksum: bool = False) -> Content:
-    """Return what writes HDUs, compressed if the name of the file ends in ".gz"."""
+    """Return a writer of HDUs, compressed if the file name ends in ".gz"."""
     hdus = list(hdus)
     if not hdus or not isinstance(hdus[0], fits.PrimaryHDU):
         hdus.insert(0, fits.PrimaryHDU())

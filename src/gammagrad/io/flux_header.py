@@ -1,4 +1,4 @@
-"""The primary header of a file of flux maps: what made it, and how."""
+"""The primary header of flux maps: program, settings and input."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NUMBERS = (*_POSITIVE, "norm_min", "sqrt_ts_threshold_ul")
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as something JSON has: numbers, texts, lists, dicts."""
+    """Return a value as JSON types: numbers, texts, lists, dicts."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):
@@ -67,7 +67,7 @@ def to_yaml(value: Any) -> str:
 
 
 def creator() -> str:
-    """Return what writes the files: the name of the library and its version."""
+    """Return the creator of the files: library name and version."""
     try:
         return f"gammagrad {version('gammagrad')}"
     except PackageNotFoundError:
@@ -77,7 +77,7 @@ def creator() -> str:
 def primary_hdu(
     meta: Mapping[str, Any], model: Any, model_path: Path, sed_type: str
 ) -> fits.PrimaryHDU:
-    """Return the primary extension, with all that is not a map in its header."""
+    """Return the primary extension, with everything but the maps in its header."""
     hdu = fits.PrimaryHDU()
     header = hdu.header
     header["CREATOR"] = (creator(), "what wrote this file")
@@ -121,7 +121,7 @@ def meta_of_header(header: fits.Header) -> dict[str, Any]:
 
 
 def _number(name: str, card: str, value: Any) -> Any:
-    """Return the value of a card, if it is of the kind that it must be."""
+    """Return the value of a card, if it has the right type."""
     if name not in _NUMBERS:
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,9 +2,9 @@
 
 Every map is an image with its name in upper case and a table of its energy groups. ``TS`` is
 written without the sign that it has in this library, as gammapy does, and ``SQRT_TS`` with it. The
-primary header says what made the file and how (`CARDS`, and the rest of the metadata as JSON in
-``META``), and holds the reference model as JSON in ``REFMODEL``; the same text goes to a file
-beside it, since gammapy follows the path in ``MODEL``. Reading back needs the one file only.
+primary header has the metadata (`CARDS`, and the rest as JSON in ``META``) and the reference model
+as JSON in ``REFMODEL``. The model is also written to a file next to it, since gammapy follows the
+path in ``MODEL``. Reading back needs only the one file.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ HYPOTHESES = "HYPOTHES"
 """Card of the primary header that files of several models have, see `io.hypothesis_maps`."""
 
 SED_TYPES = ("likelihood", "dnde", "flux", "eflux", "e2dnde")
-"""What the maps of a file may be."""
+"""The kinds of maps in a file."""
 
 
 class FluxMapsContent(NamedTuple):
-    """What is in a file of flux maps."""
+    """The content of a file of flux maps."""
 
     maps: dict[str, Map]  # maps by name in lower case; ``ts`` has its sign
     sed_type: str  # ``"likelihood"`` if there are norms, else the kind of flux
@@ -53,7 +53,7 @@ class FluxMapsContent(NamedTuple):
 
 
 def _for_file(name: str, m: Map, signed: bool) -> Map:
-    """Return a map as it is written: test statistics without sign, integers of a type FITS has."""
+    """Return a map as written: test statistics without sign, integers of a FITS type."""
     if m.data.dtype == np.int8:
         return Map.from_geom(m.geom, data=m.data.astype(np.int16), unit=m.unit)
     if name == "ts" and not signed:
@@ -90,7 +90,7 @@ def _typed(name: str, m: Map) -> Map:
 
 
 def model_filename(filename: str | PathLike[str]) -> Path:
-    """Return the name of the file beside a file of flux maps that holds the reference model."""
+    """Return the name of the reference model's file next to a file of flux maps."""
     path = Path(os.path.abspath(expand_path(filename)))
     name = path.name
     for suffix in (".gz", ".fits", ".fit", ".fts"):
@@ -110,7 +110,7 @@ def write_flux_maps(
     filename_model: str | PathLike[str] | None = None,
     checksum: bool = False,
 ) -> None:
-    """Write flux maps, and their reference model beside them: both or neither."""
+    """Write flux maps and the file of their reference model: both or neither."""
     model_path = model_filename(filename)
     if filename_model is not None:
         model_path = Path(os.path.abspath(expand_path(filename_model)))
@@ -146,7 +146,7 @@ def _read_model(header: fits.Header, filename: str | PathLike[str]) -> dict[str,
     content, origin = card_json(header, "REFMODEL"), "REFMODEL"
     named = card_text(header, "MODEL")
     if content is None and named:
-        # the file may have been moved along with this one
+        # the file may have been moved with this one
         beside = expand_path(filename).parent / Path(named).name
         for path in (Path(named), beside) if Path(named).is_absolute() else (beside,):
             if path.is_file():

@@ -1,9 +1,9 @@
 """Flux maps of several models in one FITS file.
 
-As in a file of flux maps every map is an image and a table of its energy groups; their names have
-the number of the model behind them: ``TS_0``, ``NORM_0``, ..., ``TS_1``. Test statistics keep their
-sign, since gammapy does not read these files anyway. The card ``HYPOTHES`` of
-the primary header has names, models and metadata as JSON.
+As in a file of flux maps every map is an image and a table of its energy groups; their names end in
+the number of the model: ``TS_0``, ``NORM_0``, ..., ``TS_1``. Test statistics keep their sign, since
+gammapy does not read these files. The card ``HYPOTHES`` of the primary header has names, models and
+metadata as JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gammagrad.maps import Map
 
 
 class Hypothesis(NamedTuple):
-    """What a file has of one model."""
+    """The content of a file for one model."""
 
     maps: Mapping[str, Map]  # maps by name in lower case; ``ts`` has its sign
     model: Mapping[str, Any] | None  # the model as a dict in gammapy's layout, or None
@@ -63,7 +63,7 @@ def read_hypotheses(
     if HYPOTHESES not in hdus[0].header:
         raise InputError(
             f"{filename}: no maps of several models; expected the card {HYPOTHESES} in the primary "
-            "header. FluxMaps.read reads those of one."
+            "header. FluxMaps.read reads maps of one model."
         )
     check_bands(hdus)
     entries = card_json(hdus[0].header, HYPOTHESES)
@@ -81,7 +81,7 @@ def read_hypotheses(
 
 
 def _is_entry(entry: Any) -> bool:
-    """Return whether this is what a file says of one model."""
+    """Return whether this is the entry of one model."""
     return (
         isinstance(entry, Mapping)
         and {"name", "model", "meta"} <= set(entry)

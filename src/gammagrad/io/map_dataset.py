@@ -53,7 +53,7 @@ def read_map_dataset(filename: str | PathLike[str], checksum: bool = True) -> di
 
 
 def _warn_of_others(hdus: fits.HDUList, filename: str | PathLike[str]) -> None:
-    """Warn of what is no part of a dataset: a damaged name, or something that is not supported."""
+    """Warn of HDUs that are not part of a dataset: a damaged name, or an unsupported part."""
     known = {name.upper() for name in (*_MAPS, *_TABLES, *_RESPONSES)}
     names = (hdu.name.removesuffix("_BANDS") for hdu in hdus[1:])
     others = sorted({name or "(no name)" for name in names} - known)
@@ -104,7 +104,7 @@ def read_table(hdu: fits.BinTableHDU) -> Table:
     if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
         raise InputError(f"HDU {hdu.name!r}: expected a table, got an image.")
     with warnings.catch_warnings():
-        # units such as "MJD" are kept as text and matter to nobody here
+        # units such as "MJD" are kept as text and not used here
         warnings.simplefilter("ignore", UnitsWarning)
         table = Table.read(hdu, format="fits")
     for key in ("comments", "COMMENT", "HISTORY", "CHECKSUM", "DATASUM"):
@@ -145,7 +145,7 @@ def _map_hdus(m: Map | None, name: str) -> list[Any]:
 
 
 def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:
-    """Return a table as an HDU, with what FITS can hold of its meta data."""
+    """Return a table as an HDU, with the meta data that FITS can hold."""
     plain = table.copy()
     keep = (bool, int, float, str, np.number, np.bool_)
     plain.meta = {

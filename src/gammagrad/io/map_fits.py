@@ -43,7 +43,7 @@ def map_to_hdus(m: Map, name: str) -> list[Any]:
 
 
 def _storable(data: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy of the data in a type that FITS has."""
+    """Return a copy of the data in a FITS type."""
     kinds = {"bool": np.int64, "float16": np.float32}
     return data.astype(kinds.get(data.dtype.name, data.dtype))
 
@@ -61,14 +61,14 @@ def _values_table(data: NDArray[Any], m: Map, name: str) -> fits.BinTableHDU:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what JSON does not know (numpy numbers, quantities, paths) into what it does."""
+    """Turn numpy numbers, quantities and paths into JSON types."""
     if isinstance(value, np.ndarray | np.generic) and not hasattr(value, "unit"):
         return value.tolist()
     return str(value)
 
 
 def map_from_hdus(hdus: fits.HDUList, name: str | int | None = None, dtype: Any = None) -> Map:
-    """Make a map of an image, or of a table of values, and what belongs to it."""
+    """Make a map from an image or a table of values."""
     hdu = _first_map(hdus) if name is None else get_hdu(hdus, name)
     label = f"HDU {hdu.name!r}"
     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
@@ -94,7 +94,7 @@ def _first_map(hdus: fits.HDUList) -> Any:
 
 
 def _meta(hdu: Any) -> dict[str, Any]:
-    """Return what is written along with a map; other programs may use the card for their own."""
+    """Return the meta data of a map; other programs may use the card differently."""
     text = hdu.header.get("META", "{}")
     try:
         meta = json.loads(text)

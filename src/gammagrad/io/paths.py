@@ -9,15 +9,15 @@ from pathlib import Path
 from gammagrad.errors import FileAccessError, FileMissingError, short
 
 FILE_VARIABLES = ("GAMMAPY_DATA",)
-"""Environment variables that a file may name in the path of another, as gammapy's models do."""
+"""Environment variables allowed in paths within files, as in gammapy's models."""
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^{}]+)\})")
 
 
 def expand_path(filename: str | os.PathLike[str]) -> Path:
-    """Return a path with its environment variables and the tilde of a home folder filled in."""
+    """Return a path with environment variables and tilde expanded."""
     # Every function that opens a file calls it, so that ``"$GAMMAPY_DATA/dataset.fits.gz"`` and
-    # ``"~/maps.fits"`` may stand wherever a file name does.
+    # ``"~/maps.fits"`` work wherever a file name does.
     path = Path(filename)
     if path.exists():
         return path
@@ -36,8 +36,8 @@ def expand_path(filename: str | os.PathLike[str]) -> Path:
 
 def path_in_file(name: str, folder: Path, outside: bool = False) -> Path:
     """Return the path of a file that another file names."""
-    # The other file may come from anywhere. So no variable is filled in but `FILE_VARIABLES`, no
-    # value of one is shown, and a relative path stays within the folder.
+    # The other file may come from anywhere. So only `FILE_VARIABLES` are expanded, their values are
+    # never shown, and a relative path must stay within the folder.
     named = [a or b for a, b in _VARIABLE.findall(name)]
     if others := sorted(set(named) - set(FILE_VARIABLES)):
         raise FileAccessError(

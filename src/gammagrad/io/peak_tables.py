@@ -65,7 +65,7 @@ _WRITERS: dict[str, Callable[[Table, Path, bool], None]] = {
 
 
 def _suffix(path: Path) -> str:
-    """Return the ending that says the format."""
+    """Return the file ending, which sets the format."""
     name = path.name.lower()
     for suffix in sorted(_WRITERS, key=len, reverse=True):
         if name.endswith(suffix):
@@ -74,7 +74,7 @@ def _suffix(path: Path) -> str:
 
 
 def write_peaks(table: Table, filename: str | PathLike[str], overwrite: bool = False) -> None:
-    """Write a table of sources, in the format that the name's ending says."""
+    """Write a table of sources, in the format of the file ending."""
     path = expand_path(filename)
     _WRITERS[_suffix(path)](table, path, overwrite)
 

@@ -19,7 +19,7 @@ _EXTENSION = re.compile(r"(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]")
 
 
 class PlainMap(NamedTuple):
-    """A map, and what else its file says."""
+    """A map, and further information from its file."""
 
     map: Map
     gti: Table | None

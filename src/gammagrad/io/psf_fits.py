@@ -31,7 +31,7 @@ def read_psf(filename: str | PathLike[str], checksum: bool = True) -> PSFMap:
 
 
 def _column(hdu: fits.BinTableHDU, name: str, unit: str) -> u.Quantity:
-    # gtpsf writes no units; they are fixed by its documentation
+    # gtpsf writes no units; its documentation defines them
     given = hdu.columns[name].unit or unit
     return u.Quantity(np.array(hdu.data[name], dtype=float), given).to(unit)
 

@@ -1,4 +1,4 @@
-"""What becomes of an error while a file is read: one kind of exception, which names the file."""
+"""Errors while a file is read become one kind of exception, which names the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 @contextmanager
 def reading(filename: str | PathLike[str]) -> Iterator[None]:
-    """Name the file in whatever goes wrong while it is read."""
+    """Name the file in any error while it is read."""
     name = fspath(filename)
     try:
         yield
@@ -32,7 +32,7 @@ def reading(filename: str | PathLike[str]) -> Iterator[None]:
         text = str(error)
         raise FileContentError(text if text.startswith(name) else f"{name}: {text}") from error
     except Exception as error:
-        # the libraries that parse a file fail in many ways at one that is damaged
+        # the parsing libraries fail in many ways on a damaged file
         why = f"{type(error).__name__}: {str(error)[:200]}".rstrip(": ")
         raise FileContentError(
             f"{name}: cannot be read ({why}). It is damaged, or not of the kind expected; "
@@ -41,7 +41,7 @@ def reading(filename: str | PathLike[str]) -> Iterator[None]:
 
 
 def reads_file(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function whose first argument is a file do so within `reading`."""
+    """Wrap a function whose first argument is a file in `reading`."""
     wrapped: Callable[..., R] = function
 
     @functools.wraps(function)

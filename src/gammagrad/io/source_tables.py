@@ -1,4 +1,4 @@
-"""Tables of sources that others made: FITS, ECSV and CSV."""
+"""Source tables from other programs: FITS, ECSV and CSV."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A look at a YAML text before it is made into objects: its size, depth and names.
+"""Checks of a YAML text before parsing: its size, depth and names.
 
-A few hundred bytes of aliases to aliases stand for billions of values, and the last of two equal
-names hides the first without a word.
+A few hundred bytes of aliases to aliases expand to billions of values, and the last of two equal
+names silently hides the first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gammagrad.errors import InputError, short
 
 _DEEPEST = 50
 _MOST = 200_000
-"""Values that a text may stand for, those of aliases counted each time."""
+"""Maximum number of values of a text, with aliases expanded."""
 
 
 class _Open:
@@ -31,7 +31,7 @@ class _Open:
         if self.is_mapping and self.number % 2 == 0 and name is not None:
             if name in self.names:
                 raise InputError(
-                    f"line {line}: {short(name)} stands there twice; expected each name once."
+                    f"line {line}: {short(name)} is there twice; expected unique names."
                 )
             self.names.add(name)
         self.number += 1
@@ -39,7 +39,7 @@ class _Open:
 
 
 def check_events(events: Iterable[Any], yaml: Any) -> None:
-    """Check that a text is neither nested too deeply nor unfolds to too much."""
+    """Check that a text is not nested too deeply and does not expand to too much."""
     sizes: dict[str, int] = {}
     stack: list[_Open] = []
     total = 0
@@ -52,7 +52,7 @@ def check_events(events: Iterable[Any], yaml: Any) -> None:
                 sizes[event.anchor] = 1
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in (part.anchor for part in stack):
-                raise InputError(f"line {line}: the alias *{event.anchor} stands for itself.")
+                raise InputError(f"line {line}: the alias *{event.anchor} refers to itself.")
             size = sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.CollectionStartEvent):
             stack.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
@@ -66,7 +66,7 @@ def check_events(events: Iterable[Any], yaml: Any) -> None:
         total += size if isinstance(event, yaml.AliasEvent | yaml.ScalarEvent) else 1
         if total > _MOST:
             raise InputError(
-                f"line {line}: more than {_MOST} values, those of aliases included; expected a "
+                f"line {line}: more than {_MOST} values, with aliases expanded; expected a "
                 "file of settings or models. Long tables can be written as JSON."
             )
         if size and stack:

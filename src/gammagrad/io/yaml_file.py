@@ -1,4 +1,4 @@
-"""Settings and models as YAML, or as JSON, which is YAML too and needs no further package."""
+"""Settings and models as YAML, or as JSON, which needs no further package."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def read_yaml(filename: str | PathLike[str]) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return names and values as a dict; a name that stands there twice would hide the first."""
+    """Return names and values as a dict; a duplicate name is an error."""
     found = dict(pairs)
     if len(found) < len(pairs):
         many = Counter(name for name, _ in pairs)
         twice = next(name for name in many if many[name] > 1)
-        raise InputError(f"{short(twice)} stands there twice; expected each name once.")
+        raise InputError(f"{short(twice)} is there twice; expected unique names.")
     return found
 
 

@@ -1,8 +1,8 @@
 """Models of sources and backgrounds: frozen pytrees whose parameters are traced numbers.
 
 Spectral models are functions of energy, spatial models of a position; a `SkyModel` is the product
-of one of each. Names and parameter names are those of gammapy. Units are checked when a model is
-made; from then on everything is a plain number in internal units (TeV, deg, cm, s, sr).
+of one of each. Class and parameter names follow gammapy. Units are checked when a model is made;
+from then on everything is a plain number in internal units (TeV, deg, cm, s, sr).
 """
 
 from gammagrad.models.background_models import FoVBackgroundModel, TemplateNPredModel

@@ -1,4 +1,4 @@
-"""Backgrounds: norms on what is there, and cubes of predicted counts."""
+"""Backgrounds: norms on existing backgrounds, and cubes of predicted counts."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class TemplateNPredModel(Component):
     datasets_names
         Datasets the model is for: None (all), a name, or several.
     filename
-        Where the map was read from, for writing the model.
+        File that the map was read from, for writing the model.
     """
 
     data: Any

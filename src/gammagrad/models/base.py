@@ -81,7 +81,7 @@ class Model:
         limits = cls._limits()[name]
         label = f"{cls.__name__}.{name}"
         number = as_number(to_internal(value, limits.unit, label), label)
-        # a traced value is not known, and may lie anywhere
+        # a traced value is unknown and not checked
         if isinstance(number, float | np.ndarray) and not limits.allows(number):
             raise InputError(
                 f"{label} is {number} {limits.unit}".rstrip()
@@ -90,7 +90,7 @@ class Model:
         return number
 
     def _check(self) -> None:
-        """Check what concerns several parameters at once; models that need it have their own."""
+        """Check several parameters together; models that need it override this."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Model:
         return {name: limits.unit for name, limits in self._limits().items()}
 
     def elements(self) -> dict[str, tuple[str, int]]:
-        """Return where the parameters are that stand in an array.
+        """Return the places of parameters stored in arrays.
 
         Returns
         -------
@@ -118,12 +118,12 @@ class Model:
         }
 
     def numbers(self) -> dict[str, Any]:
-        """Return what a fit could change, one number each.
+        """Return the parameters that a fit could change, one number each.
 
         Returns
         -------
         dict
-            Values by name. Arrays are taken apart; tables are left out.
+            Values by name. Arrays are split into numbers; tables are left out.
         """
         elements = self.elements()
         arrays = {name for name, _ in elements.values()}
@@ -137,13 +137,13 @@ class Model:
         Parameters
         ----------
         **values
-            New values by parameter name: numbers in internal units, strings or quantities. Of an
-            array also single numbers, as in ``norm_2=1.5``.
+            New values by parameter name: numbers in internal units, strings or quantities. Single
+            elements of an array are named as in ``norm_2=1.5``.
 
         Returns
         -------
         model
-            The changed copy; this one stays as it is.
+            The changed copy; this model does not change.
 
         Raises
         ------

@@ -24,20 +24,20 @@ from gammagrad.models.free_parameters import (
 
 @pytree
 class Models:
-    """Models in order, each with a name of its own.
+    """Models in order, with unique names.
 
-    The collection never changes: adding and replacing return a new one. It is a pytree, so that
-    one can take gradients with respect to all parameters of all models.
+    The collection is immutable: adding and replacing return a new one. It is a pytree, so gradients
+    can be taken with respect to all parameters of all models.
 
-    Which parameters a fit leaves alone, and their bounds, belong to the collection: see `freeze`,
-    `thaw` and `bound`. A parameter's full name is ``"<model>.<parameter>"``.
+    The collection also has the frozen parameters and the bounds: see `freeze`, `thaw` and `bound`.
+    A parameter's full name is ``"<model>.<parameter>"``.
 
     Parameters
     ----------
     models
-        Sky, background and template models: one, several, another collection (of which frozen
-        parameters and bounds are kept), or None. Models without a given name get numbers where
-        needed (``source``, ``source-2``, ...).
+        Sky, background and template models: one, several, another collection (keeping its frozen
+        parameters and bounds), or None. Models without a given name get numbers where needed
+        (``source``, ``source-2``, ...).
 
     Raises
     ------
@@ -141,7 +141,7 @@ class Models:
         return replace(self, settings=Settings.make(self.places(), dict(frozen), dict(bounds)))
 
     def _subset(self, members: Iterable[Component]) -> Models:
-        """Return a collection of models of this one, in their present or a new form."""
+        """Return a collection of some of these models, changed or not."""
         return Models(members)._with_settings(self.settings.frozen, self.settings.bounds)
 
     def replace(self, model: Component) -> Models:
@@ -177,12 +177,12 @@ class Models:
         Returns
         -------
         Models
-            Those whose ``datasets_names`` is None or has `name`.
+            Models whose ``datasets_names`` is None or contains `name`.
         """
         return self._subset(model for model in self.members if model.applies_to(name))
 
     def places(self) -> dict[str, Place]:
-        """Return where the parameters are among the leaves of the tree.
+        """Return the places of the parameters among the leaves of the tree.
 
         Returns
         -------
@@ -203,8 +203,8 @@ class Models:
     def with_parameters(self, values: Mapping[str, Any]) -> Models:
         """Return the collection with some parameters changed.
 
-        With a dictionary of traced numbers, this is how a function of the free parameters alone
-        comes about: its gradient is a dictionary as well.
+        With a dictionary of traced numbers this makes a function of the free parameters alone; its
+        gradient is also a dictionary.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Models:
         return replace(self, members=tuple(members))
 
     def freeze(self, *names: str) -> Models:
-        """Return the collection with some parameters that a fit leaves alone.
+        """Return the collection with some parameters frozen in fits.
 
         Parameters
         ----------
@@ -249,12 +249,12 @@ class Models:
         Raises
         ------
         ValueError
-            If a name or pattern fits no parameter.
+            If a name or pattern matches no parameter.
         """
         return self._set_frozen(names, True)
 
     def thaw(self, *names: str) -> Models:
-        """Return the collection with some parameters free that were frozen; see `freeze`.
+        """Return the collection with some frozen parameters freed; see `freeze`.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Models:
         Raises
         ------
         ValueError
-            If a name or pattern fits no parameter.
+            If a name or pattern matches no parameter.
         """
         return self._set_frozen(names, False)
 
@@ -279,15 +279,15 @@ class Models:
         return self._with_settings(frozen, self.settings.bounds)
 
     def bound(self, name: str, minimum: Any = None, maximum: Any = None) -> Models:
-        """Return the collection with bounds on a parameter, in place of those it had.
+        """Return the collection with new bounds on a parameter.
 
         Parameters
         ----------
         name
             Full name, or a pattern.
         minimum, maximum
-            The bounds: numbers in internal units, strings or quantities; None for no bound but
-            what the model allows.
+            The bounds: numbers in internal units, strings or quantities; None for the model's own
+            limit.
 
         Returns
         -------
@@ -297,7 +297,7 @@ class Models:
         Raises
         ------
         ValueError
-            If nothing has that name, or no allowed value lies between the bounds.
+            If no parameter has that name, or no allowed value lies between the bounds.
         """
         places = self.places()
         own = {
@@ -318,7 +318,7 @@ class Models:
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """Bounds of every parameter by full name: those set, within what the model allows."""
+        """Bounds of every parameter by full name: as set, within the model limits."""
         given = dict(self.settings.bounds)
         found = {}
         for name, place in self.places().items():
@@ -329,9 +329,9 @@ class Models:
 
     @property
     def frozen_mask(self) -> Models:
-        """The same tree with True for every leaf that a fit leaves alone, else False.
+        """The same tree with True for every frozen leaf, else False.
 
-        A leaf that is an array of parameters in different states has an array of both.
+        For an array with some frozen parameters the leaf is an array of both.
         """
         leaves, tree = jax.tree.flatten(self)
         mask: list[Any] = [np.ones(np.shape(leaf), bool) for leaf in leaves]
@@ -350,7 +350,7 @@ class Models:
 
 
 def _with_unique_names(models: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the models, numbered where nobody named them; refuse equal given names."""
+    """Return the models, with numbers for missing names; refuse equal given names."""
     taken: set[str] = set()
     for model in models:
         if not model.auto_named and model.name in taken:

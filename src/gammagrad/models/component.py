@@ -1,4 +1,4 @@
-"""What sources and backgrounds share: a name, the datasets they are for, and sub-models."""
+"""The base of sources and backgrounds: a name, datasets, and sub-models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gammagrad.models.base import format_table
 
 
 class Component:
-    """Base of what a dataset's models are made of: a name, datasets, and sub-models."""
+    """Base of the models of a dataset: a name, datasets, and sub-models."""
 
     name: str
     auto_named: bool
@@ -49,7 +49,7 @@ class Component:
         name
             Name of the copy; the same by default.
         **changes
-            Parameters of the sub-models by name, in any unit that fits, whole sub-models as
+            Parameters of the sub-models by name, in any compatible unit, whole sub-models as
             ``spectral_model`` and ``spatial_model``, or ``datasets_names``.
 
         Returns

@@ -1,4 +1,4 @@
-"""What a fit may do with the parameters of models: which ones it leaves alone, and their bounds."""
+"""Frozen parameters of models, and bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gammagrad.models.base import Limits
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What differs from the defaults, by the full names of parameters; hashable."""
+    """Settings other than the defaults, by full parameter names; hashable."""
 
     frozen: tuple[tuple[str, bool], ...] = ()  # pairs of name and whether the parameter is frozen
     bounds: tuple[tuple[str, tuple[float, float]], ...] = ()  # pairs of name and the two bounds
@@ -30,7 +30,7 @@ class Settings:
         frozen: Mapping[str, bool],
         bounds: Mapping[str, tuple[float, float]],
     ) -> Settings:
-        """Return settings in the one form that equal settings have."""
+        """Return settings in a canonical form, so that equal settings compare equal."""
         no_bounds = (-math.inf, math.inf)
         return cls(
             tuple(
@@ -47,7 +47,7 @@ class Settings:
 
 
 class Place(NamedTuple):
-    """Where in a collection of models a parameter is."""
+    """Place of a parameter in a collection of models."""
 
     leaf: int  # its position among the leaves of the tree
     # its position in the array that the leaf is; None for a leaf that is one number
@@ -77,13 +77,13 @@ def parameter_places(members: Iterable[Any]) -> dict[str, Place]:
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Return the names that patterns choose."""
+    """Return the names that match patterns."""
     names = list(names)
     chosen: set[str] = set()
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise InputTypeError(
-                f"{pattern!r} is no name of a parameter; pass names or patterns one by one, as in "
+                f"{pattern!r} is not a parameter name; pass names or patterns one by one, as in "
                 "freeze('a.index', 'b.*')."
             )
         own = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
@@ -107,7 +107,7 @@ def merge_bounds(name: str, limits: Limits, low: Any, high: Any) -> tuple[float,
     lowest, highest = limits.interval
     if not max(ends[0], lowest) < min(ends[1], highest):
         raise InputError(
-            f"{name}: the bounds {ends[0]:g} and {ends[1]:g} leave no room within what the model "
+            f"{name}: the bounds {ends[0]:g} and {ends[1]:g} allow no value within what the model "
             f"allows ({limits.describe()}). Freeze a parameter to keep its value."
         )
     return ends[0], ends[1]

@@ -13,7 +13,7 @@ from gammagrad.models.base import Model, parameter, promote
 from gammagrad.models.spatial_base import SpatialModel, check_frame
 from gammagrad.models.sphere import haversine, offsets
 
-# pixels from the grid's nearest pixel: further out there is no weight, nor a trustworthy position
+# pixels from the grid's nearest pixel: beyond, weights are 0 and positions unreliable
 _REACH = 4.0
 _N_STEPS = 5
 
@@ -24,7 +24,8 @@ class PointSpatialModel(SpatialModel):
 
     .. math:: \phi = \delta(\mathrm{lon} - \mathrm{lon}_0) \, \delta(\mathrm{lat} - \mathrm{lat}_0)
 
-    It has no brightness at a point; `integrate` shares its flux among the four pixels around it.
+    Its surface brightness is not defined; `integrate` divides its flux among the four nearest
+    pixels.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ class PointSpatialModel(SpatialModel):
         """Return the bilinear weights of the source on a pixel grid.
 
         The position in pixels comes from interpolating the grid, in the tangent plane, around the
-        pixel nearest to the source; so any projection will do, and the weights follow the
-        position, gradients included (on a pixel's centre, those of one side).
+        pixel nearest to the source. So any projection works, and the weights are differentiable in
+        the position (one-sided at a pixel centre).
 
         Parameters
         ----------
@@ -66,9 +67,9 @@ class PointSpatialModel(SpatialModel):
         Returns
         -------
         array
-            Weights, shape (ny, nx). Their centroid is the source. They sum to 1 where the source
-            lies between pixel centres, less in the outer half of a border pixel and beyond, and
-            are 0 from one pixel outside the outermost centres on.
+            Weights, shape (ny, nx). Their centroid is the source position. They sum to 1 where the
+            source lies between pixel centres, less in the outer half of a border pixel and beyond,
+            and are 0 from one pixel outside the outermost centres on.
 
         Raises
         ------
@@ -87,14 +88,14 @@ class PointSpatialModel(SpatialModel):
         return jnp.where(near, weights, jnp.zeros_like(weights))
 
     def integrate(self, lon: Any, lat: Any, solid_angle: Any = None) -> jax.Array:
-        """Return the part of the source's flux in each pixel; see `weights`.
+        """Return the fraction of the source's flux in each pixel; see `weights`.
 
         Parameters
         ----------
         lon, lat
             Pixel centres, deg, shape (ny, nx).
         solid_angle
-            Not needed; other models have it.
+            Not used; for consistency with other models.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Models to and from dictionaries in the layout of gammapy's YAML files.
 
-Reading and writing the YAML text itself, and the maps of templates, is left to the caller.
+The caller reads and writes the YAML text and the maps of templates.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _COMPONENTS = _by_tag(SkyModel, FoVBackgroundModel, TemplateNPredModel)
 
 
 def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
-    """Make models from what a YAML file of gammapy holds.
+    """Make models from the content of a gammapy YAML file.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
     Returns
     -------
     Models
-        The models, with the frozen state and the bounds of their parameters. Errors of parameters
-        are not kept, nor are links between parameters: these have their values, but a fit would
-        change each on its own.
+        The models, with the frozen state and the bounds of their parameters. Parameter errors and
+        links are dropped: linked parameters keep their values, but a fit changes each
+        independently.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
 
 
 def _with_settings(models: Models, model: Component, items: Any) -> Models:
-    """Freeze and bound the parameters of one sub-model as the list of its parameters says."""
+    """Freeze and bound the parameters of one sub-model according to its parameter list."""
     for item in items:
         key, unit = item["name"], item.get("unit")
         if key not in model.parameters:
@@ -157,8 +157,8 @@ def models_to_dict(models: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain lists, texts and numbers under the key ``components``. Frozen states and bounds
-        stand where they differ from the defaults, which are those of gammapy.
+        Plain lists, texts and numbers under the key ``components``. Frozen states and bounds are
+        given where they differ from gammapy's defaults.
     """
     models = Models(models)
     frozen, bounds = dict(models.settings.frozen), dict(models.settings.bounds)
@@ -224,8 +224,8 @@ def model_to_dict(model: Component) -> dict[str, Any]:
     Parameters
     ----------
     model
-        A sky, background or template model, with values that are known (not traced). What is
-        frozen and bounded is known to `Models` only, see `models_to_dict`.
+        A sky, background or template model, with values that are known (not traced). Frozen states
+        and bounds belong to `Models`, see `models_to_dict`.
 
     Returns
     -------

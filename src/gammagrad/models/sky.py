@@ -29,7 +29,7 @@ class SkyModel(Component):
     Parameters
     ----------
     spectral_model
-        Spectrum; a norm model only with a template that is a spectrum at each point.
+        Spectrum; a norm model for a template with a spectrum at each position.
     spatial_model
         Shape, or None for a spectrum alone.
     name
@@ -153,7 +153,7 @@ class SkyModel(Component):
         Raises
         ------
         TypeError
-            If the spatial model is a point, which has no brightness.
+            If the spatial model is a point, which has no surface brightness.
         """
         spectrum = self.spectral_model.evaluate(energy)
         shape = self.spatial_model
@@ -183,7 +183,7 @@ def _check_irfs(apply_irf: Mapping[str, bool] | None) -> tuple[str, ...]:
 
 
 def default_kernel_model() -> SkyModel:
-    """Return the source that estimators look for by default.
+    """Return the default source model of the estimators.
 
     Returns
     -------

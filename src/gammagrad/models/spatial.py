@@ -154,7 +154,7 @@ class DiskSpatialModel(ExtendedSpatialModel):
     phi
         Angle of the major axis, deg from north through east.
     edge_width
-        :math:`w`, the part of the radius over which the edge falls from 95 to 5 %, from 0 to 1.
+        :math:`w`, the fraction of the radius over which the edge falls from 95 to 5 %, from 0 to 1.
     frame
         ``"icrs"`` or ``"galactic"``.
     """
@@ -235,7 +235,7 @@ class ShellSpatialModel(ExtendedSpatialModel):
     .. math:: \phi = \frac{3}{2 \pi (R^3 - r^3)} \left[ \sqrt{R^2 - \theta^2} -
               \sqrt{r^2 - \theta^2} \right], \qquad R = r + w
 
-    where a root of a negative number counts as zero; angles are small.
+    where the root of a negative number counts as zero. Angles must be small.
 
     Parameters
     ----------
@@ -280,8 +280,8 @@ class ShellSpatialModel(ExtendedSpatialModel):
         Returns
         -------
         array
-            Surface brightness, sr-1. Its derivative grows without bound towards the two edges
-            from inside; on them it is taken to be that of the outside.
+            Surface brightness, sr-1. Its derivative diverges towards the two edges from inside; on
+            an edge the outside derivative is used.
         """
         radius, width = promote(self.radius, self.width)
         inner, outer = jnp.deg2rad(radius), jnp.deg2rad(radius + width)
@@ -308,7 +308,7 @@ def _safe_sqrt(x: jax.Array) -> jax.Array:
 
 @pytree
 class ConstantSpatialModel(ExtendedSpatialModel):
-    r"""The same brightness everywhere.
+    r"""Uniform surface brightness.
 
     .. math:: \phi = v
 
@@ -317,7 +317,7 @@ class ConstantSpatialModel(ExtendedSpatialModel):
     value
         :math:`v`, sr-1.
     frame
-        ``"icrs"`` or ``"galactic"``; makes no difference.
+        ``"icrs"`` or ``"galactic"``; has no effect.
     """
 
     frame: str = static_field()

@@ -1,4 +1,4 @@
-"""What every spatial model answers."""
+"""Base classes of the spatial models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_frame(frame: str, model: str) -> str:
 
 
 class SpatialModel(Model, ABC):
-    """Base of the spatial models: what they all answer."""
+    """Base of the spatial models."""
 
     frame: str
 
@@ -48,7 +48,7 @@ class SpatialModel(Model, ABC):
 
     @abstractmethod
     def integrate(self, lon: Any, lat: Any, solid_angle: Any) -> jax.Array:
-        """Return the part of the model's flux in each pixel.
+        """Return the fraction of the model's flux in each pixel.
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class SpatialModel(Model, ABC):
         Returns
         -------
         array
-            The parts, of the same shape.
+            The fractions, of the same shape.
         """
 
     def with_position(self, lon: Any, lat: Any) -> Self:
@@ -133,7 +133,7 @@ class ExtendedSpatialModel(SpatialModel):
         return self.evaluate(lon, lat)
 
     def integrate(self, lon: Any, lat: Any, solid_angle: Any) -> jax.Array:
-        """Return the part of the model's flux in each pixel, by the rectangle rule.
+        """Return the fraction of the model's flux in each pixel, by the rectangle rule.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 r"""Spectral models: functions of energy with one closed form each, and their bin integrals.
 
 Energies are in TeV, differential fluxes in cm-2 s-1 TeV-1, integral fluxes in cm-2 s-1 and energy
-fluxes in TeV cm-2 s-1. Models that scale another spectrum are plain numbers (``is_norm``), and
+fluxes in TeV cm-2 s-1. Models that scale another spectrum are dimensionless (``is_norm``), and
 their integral is in TeV.
 """
 
@@ -19,7 +19,7 @@ from gammagrad.models.integrals import integrate_log_energy, power_law_integral
 
 
 class SpectralModel(Model, ABC):
-    """Base of the spectral models: what they all answer."""
+    """Base of the spectral models."""
 
     is_norm: ClassVar[bool] = False
 
@@ -108,8 +108,8 @@ class PowerLawSpectralModel(SpectralModel):
 
     .. math:: \phi(E) = \phi_0 \left( \frac{E}{E_0} \right)^{-\Gamma}
 
-    Bin integrals are closed forms that hold, with all derivatives, at and near index 1 (and 2
-    for the energy flux).
+    Bin integrals are closed forms, with derivatives, also at and near index 1 (and 2 for the energy
+    flux).
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class BrokenPowerLawSpectralModel(SpectralModel):
     .. math:: \phi(E) = \phi_0 \left( \frac{E}{E_b} \right)^{-\Gamma}, \qquad
               \Gamma = \Gamma_1 \text{ for } E < E_b, \text{ else } \Gamma_2
 
-    Bin integrals are closed forms, also for bins that hold the break.
+    Bin integrals are closed forms, also for bins that contain the break.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def _check_table(model: str, energy: Any, values: Any, name: str) -> None:
 
 
 def _cast(energy: jax.Array, *tables: Any) -> tuple[jax.Array, ...]:
-    """Return tables in the precision of the energies, if those are more than a Python number."""
+    """Return tables in the precision of the energies, unless these are Python numbers."""
     arrays = [jnp.asarray(table) for table in tables]
     dtype = jnp.result_type(energy, *arrays) if energy.weak_type else energy.dtype
     return tuple(array.astype(dtype) for array in arrays)

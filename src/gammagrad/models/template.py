@@ -13,12 +13,12 @@ from gammagrad.errors import InputError
 from gammagrad.models.base import SURFACE_DNDE, Model, as_number, format_value, promote
 from gammagrad.models.spatial_base import FRAMES, SpatialModel
 
-# a map evaluated on its own pixels and energies must not lose its border to rounding
+# rounding must not cut off the border of a map evaluated on its own pixels and energies
 _NOISE = 1e-6
 
 
 class Opaque:
-    """Holder of an object that traced code passes along and never looks into."""
+    """Holder of an object that traced code passes along without using."""
 
     # It compares and hashes by the identity of what it holds, so that it can be part of a tree's
     # structure whatever the object is.
@@ -38,7 +38,7 @@ class Opaque:
 
 @pytree
 class TemplateSpatialModel(SpatialModel):
-    r"""Map of surface brightness, of any energy or one for each of several energies.
+    r"""Map of surface brightness: one image for all energies, or one for each energy.
 
     Between pixels the map is bilinear in pixel coordinates, and a power law between energies
     (a straight line in energy where either value is zero). It is zero outside: more than half a
@@ -54,18 +54,18 @@ class TemplateSpatialModel(SpatialModel):
         Divide each image by its integral over the sky, so that the unit becomes sr-1. Needs
         `solid_angle`.
     geom
-        The geometry of the map, kept for whoever turns sky into pixel coordinates.
+        The geometry of the map, to turn sky coordinates into pixel coordinates.
     solid_angle
         Pixel solid angles, sr, shape (ny, nx) or a number.
     frame
         Frame of the geometry: ``"icrs"``, ``"galactic"``, ``"fk5"`` or ``"fk4"``.
     unit
-        ``"sr-1"``, or ``"cm-2 s-1 TeV-1 sr-1"`` for a map that is a spectrum at each point and
-        takes a norm model as spectral model. By default that of a quantity, else sr-1.
+        ``"sr-1"``, or ``"cm-2 s-1 TeV-1 sr-1"`` for a map with a spectrum at each position, used
+        with a norm model as spectral model. By default the unit of a quantity, else sr-1.
     filename
         Where the map was read from, for writing the model.
     evaluation_radius
-        Radius in deg around the map's centre that holds the map, if known.
+        Radius in deg around the map's centre that contains the map, if known.
     """
 
     frame: str = static_field()
@@ -134,7 +134,7 @@ class TemplateSpatialModel(SpatialModel):
         Raises
         ------
         ValueError
-            If the map has another axis than energy, or a unit that is not one of brightness.
+            If the map has an axis other than energy, or its unit is not a surface brightness.
         """
         geom, axes = template.geom, list(template.geom.axes)
         if len(axes) > 1 or (axes and "energy" not in axes[0].name):
@@ -233,7 +233,7 @@ class TemplateSpatialModel(SpatialModel):
         return self.evaluate(x, y, energy)
 
     def integrate(self, lon: Any, lat: Any, solid_angle: Any, energy: Any = None) -> jax.Array:
-        """Return the part of the model's flux in each pixel, by the rectangle rule.
+        """Return the fraction of the model's flux in each pixel, by the rectangle rule.
 
         Parameters
         ----------
@@ -258,7 +258,7 @@ class TemplateSpatialModel(SpatialModel):
 
 
 def _frame(frame: str) -> str:
-    """Return a frame's name; other than of models with coordinates it is only passed on."""
+    """Return a frame's name, which is only passed on."""
     known = (*FRAMES, "fk5", "fk4")
     if frame not in known:
         raise InputError(
@@ -284,7 +284,7 @@ def _brightness(data: Any, unit: str | None) -> tuple[Any, str]:
 
 
 def _check_cube(values: Any, energy: Any) -> tuple[Any, Any]:
-    """Return values and energies that fit together; one energy only is none."""
+    """Return values and energies of matching shapes; a single energy counts as none."""
     n_energies = 1 if energy is None else np.size(energy)
     if np.ndim(values) == 3 and values.shape[0] == 1 == n_energies:
         values = values[0]
@@ -316,7 +316,7 @@ def _normalise(values: Any, solid_angle: Any) -> Any:
 def _corners(
     x: jax.Array, y: jax.Array, shape: tuple[int, ...]
 ) -> tuple[jax.Array, tuple[Any, Any], tuple[jax.Array, jax.Array]]:
-    """Return what is inside, and for rows and columns the two pixels around and the way between."""
+    """Return a mask of inside points, and neighbours and fractions for rows and columns."""
     inside = jnp.ones(x.shape, bool)
     corners, fractions = [], []
     for position, size in ((y, shape[0]), (x, shape[1])):
@@ -341,7 +341,7 @@ def _bilinear(
     total = jnp.zeros((), f_row.dtype)
     for row, w_row in zip(rows, (1.0 - f_row, f_row), strict=True):
         for col, w_col in zip(cols, (1.0 - f_col, f_col), strict=True):
-            # gather first, convert after: the map may be far larger than what is asked for
+            # gather first, then convert: the map may be far larger than the request
             total = total + w_row * w_col * data[(*plane, row, col)].astype(f_row.dtype)
     return total
 

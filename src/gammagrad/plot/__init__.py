@@ -1,4 +1,4 @@
-"""Pictures of maps: the one place that draws with matplotlib, which is an extra.
+"""Plots of maps: the only package that uses matplotlib, an extra.
 
 `sky` draws maps with coordinates, colour bars and sources; `significance` draws distributions;
 `background` draws exclusion masks; `profile` draws likelihood profiles; `scales` chooses colours.

@@ -1,4 +1,4 @@
-"""Pictures of the iterative background: what is excluded, and how it came to be."""
+"""Plots of the iterative background: the exclusion mask and its iterations."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def plot_exclusion(
     color: str = _EDGE,
     **kwargs: Any,
 ) -> Any:
-    """Draw what an exclusion mask excludes over the smoothed counts.
+    """Draw an exclusion mask over the smoothed counts.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ def plot_exclusion(
     ax : WCSAxes, optional
         Where to draw, such as ``plt.subplot(projection=counts.geom.wcs)``.
     smooth : str or Quantity, optional
-        Sigma of the Gaussian that smooths the counts, a number being in deg; 2 pixels by default,
-        and with 0 the counts are as they are. Smoothed counts are still counts per pixel, and true
-        to the edge of the map.
+        Sigma of the Gaussian that smooths the counts, an angle or a number in deg; 2 pixels by
+        default, 0 for no smoothing. Smoothed counts are counts per pixel, corrected at the edge of
+        the map.
     color : str
         Colour of the border of the excluded regions, and of the tint inside.
     **kwargs
@@ -129,7 +129,7 @@ def plot_exclusion(
     Raises
     ------
     ValueError
-        If the mask does not fit the map, or `smooth` is no angle.
+        If the mask does not fit the map, or `smooth` is not an angle.
     """
     image = _image(counts)
     excluded = _excluded(exclusion, image.geom)
@@ -149,10 +149,10 @@ def plot_exclusion(
 def plot_iterations(
     images_stack: Sequence[Mapping[str, Map]], quantity: str = "significance", **kwargs: Any
 ) -> Any:
-    """Draw the iterations of a background side by side, with what each excludes.
+    """Draw the iterations of a background side by side, with their masks.
 
-    The border of the excluded region is drawn black. Pixels that an iteration excludes and the one
-    before kept are red, and those that it gives back are blue.
+    The border of the excluded region is drawn black. Newly excluded pixels are red, pixels kept
+    again are blue.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def plot_iterations(
 
 
 def _largest(images: list[Map]) -> float | None:
-    """Return the end of a colour scale for all images: the largest finite value."""
+    """Return the maximum of a common colour scale: the largest finite value."""
     finite = [np.abs(image.data[np.isfinite(image.data)]) for image in images]
     return max((float(values.max()) for values in finite if values.size), default=None)
 
@@ -221,7 +221,7 @@ def _panels(geom: WcsGeom, number: int) -> Any:
 
 
 def _tidy(ax: Any, number: int, of: int) -> None:
-    """Keep coordinates at the left and lower side of a figure only: panels are small."""
+    """Keep coordinates only at the left and lower side of a figure: panels are small."""
     place = ax.get_subplotspec()
     is_lowest = number + place.get_gridspec().ncols >= of
     for coord, at_edge in zip(ax.coords, (is_lowest, place.is_first_col()), strict=False):

@@ -37,7 +37,7 @@ _LABELLED = 12  # names of more sources than this would cover the map
 
 
 def picture_names(selection: Iterable[str]) -> tuple[str, ...]:
-    """Return the pictures that suit what was computed.
+    """Return the pictures for the computed maps.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def picture_names(selection: Iterable[str]) -> tuple[str, ...]:
 
 
 def draw_to_files() -> None:
-    """Choose the part of matplotlib that needs no screen, unless one is in use already.
+    """Choose a matplotlib backend that needs no screen, unless one is already in use.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def plot_overview(
         Known sources, with columns ``ra``, ``dec`` and ``name``: marked by crosses, and named in
         place of the peaks.
     exclusion : Map, ndarray or Table, optional
-        What to leave out of the distribution instead of `peaks`.
+        Regions to leave out of the distribution instead of `peaks`.
     title : str
         Text above the figure.
 
@@ -131,7 +131,7 @@ def plot_overview(
 
 
 def _layout(geom: WcsGeom) -> tuple[Any, Any]:
-    """Return a figure, and the places of two maps and a histogram that suit the maps' shape."""
+    """Return a figure with places for two maps and a histogram that suit the maps' shape."""
     if _is_wide(geom):
         width, height = _wide_size(geom)
         heights = [height, height, 3.6]
@@ -188,7 +188,7 @@ def save_figure(
     figure : matplotlib.figure.Figure
         The figure.
     filename : str or path
-        File to write; its ending says the format.
+        File to write; its ending sets the format.
     overwrite : bool
         Replace an existing file.
     dpi : int
@@ -202,13 +202,13 @@ def save_figure(
     Raises
     ------
     FileExistsError
-        If the file is there and `overwrite` is false.
+        If the file exists and `overwrite` is false.
     FileNotFoundError
         If its folder does not exist.
     """
     path = expand_path(filename)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{str(path)!r} is there already; use overwrite=True to replace it.")
+        raise FileExistsError(f"{str(path)!r} already exists; use overwrite=True to replace it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into.")
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name[-100:]}")
@@ -260,7 +260,7 @@ def write_pictures(
     Raises
     ------
     FileExistsError
-        If a file is there and `overwrite` is false.
+        If a file exists and `overwrite` is false.
     ImportError
         If matplotlib is not installed.
     """

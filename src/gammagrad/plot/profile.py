@@ -1,4 +1,4 @@
-"""The likelihood profile of one pixel: how the fit statistic rises about the best fit."""
+"""The likelihood profile of one pixel: the rise of the fit statistic around the best fit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ProfileCurve(NamedTuple):
     # norms, increasing, shape (n,): those of the scan where the statistic is finite, the best fit,
     # and the ends of the errors and the limit
     norm: Floats
-    rise: Floats  # fit statistic less that of the best fit, shape (n,)
+    rise: Floats  # fit statistic minus its value at the best fit, shape (n,)
     scanned: NDArray[np.bool_]  # true for the values of the scan, false for the others
 
     def _roots(self) -> Floats:
@@ -88,7 +88,7 @@ def profile_curve(maps: FluxMaps, group: int, row: int, col: int) -> ProfileCurv
 
 
 def _known(maps: FluxMaps, pixel: tuple[int, int, int]) -> list[tuple[float, float]]:
-    """Return what is known of the statistic besides the scan, with that at norm 0 as zero."""
+    """Return further points of the statistic besides the scan, relative to norm 0."""
     # That is the best fit, and where the status says so the ends of the errors and the limit, which
     # are where the statistic has risen by the square of their standard deviations.
     best, lowest = _value(maps, "norm", pixel), -abs(_value(maps, "ts", pixel))
@@ -130,7 +130,7 @@ def _value(maps: FluxMaps, name: str, pixel: tuple[int, int, int]) -> float:
 
 
 def _draw_errors(ax: Any, maps: FluxMaps, pixel: tuple[int, int, int], factor: float) -> None:
-    """Draw the interval of the errors, and the height that defines it."""
+    """Draw the interval of the errors, and the rise that defines it."""
     best = _value(maps, "norm", pixel)
     symmetric = _value(maps, "norm_err", pixel)
     down, up = (_value(maps, f"norm_err{side}", pixel) for side in "np")
@@ -183,26 +183,26 @@ def plot_profile(
 ) -> Any:
     """Draw the likelihood profile of one pixel, with its best fit, errors and limit.
 
-    The statistic is drawn less that of the best fit, so that errors and limits are where it has
-    risen by the square of their number of standard deviations. Points are the values of the scan;
-    the line between them, the best fit, errors and limit is interpolated.
+    The statistic is drawn relative to the best fit. Errors and limits are where it has risen by the
+    square of their number of standard deviations. Points are the values of the scan; the line
+    between them, the best fit, errors and limit is interpolated.
 
     Parameters
     ----------
     maps : FluxMaps
         Maps made with ``selection_optional="stat_scan"``, better ``"all"``.
     position : SkyCoord or tuple of int
-        A position, whose pixel is taken, or the pixel as (row, column).
+        A position, or the pixel as (row, column).
     ax : matplotlib.axes.Axes, optional
         Where to draw; new axes by default.
     energy : int
         Energy group.
     quantity : str
-        What the horizontal axis is: ``"norm"``, or a flux: ``"dnde"``, ``"e2dnde"``, ``"flux"`` or
+        The horizontal axis: ``"norm"``, or a flux: ``"dnde"``, ``"e2dnde"``, ``"flux"`` or
         ``"eflux"``.
     xlim : tuple of float, optional
-        Ends of the horizontal axis, in the units of `quantity`; by default a few errors about the
-        best fit, as far as the scan goes.
+        Ends of the horizontal axis, in the units of `quantity`; by default a few errors around the
+        best fit, within the scan.
     title : str, optional
         Title; by default position, energies and significance.
 

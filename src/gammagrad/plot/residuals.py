@@ -1,4 +1,4 @@
-"""What the counts have over the predicted ones, as a significance."""
+"""The significance of the counts over the predicted counts."""
 
 from __future__ import annotations
 
@@ -57,35 +57,35 @@ def residual_map(
 ) -> Map:
     """Return the significance of counts over predicted counts, summed in a disc.
 
-    Counts ``n`` and predicted counts ``mu`` are summed over the energies that the mask leaves and
-    over a disc about every pixel; the value is ``sign(n - mu) sqrt(2 (n log(n / mu) - n + mu))``.
-    Where the model is right its distribution is close to a standard normal.
+    Counts ``n`` and predicted counts ``mu`` are summed over the unmasked energies and over a disc
+    around every pixel; the value is ``sign(n - mu) sqrt(2 (n log(n / mu) - n + mu))``. Where the
+    model is right its distribution is close to a standard normal.
 
     Parameters
     ----------
     dataset : MapDataset
         The data; ``mu`` is their background and models.
     maps : FluxMaps, optional
-        Maps made of the data, for the norms and the shape of the peaks.
+        Maps of the same data, for the norms and the shape of the peaks.
     peaks : astropy.table.Table, optional
-        Sources found in the maps (`find_peaks`) to add to ``mu``. Each was fitted as if it were
-        alone: where several overlap their common flux is counted more than once.
+        Sources found in the maps (`find_peaks`) to add to ``mu``. Each was fitted alone: the flux
+        of overlapping sources is counted more than once.
     radius : str or Quantity
         Radius of the disc; less than a pixel means no smoothing.
 
     Returns
     -------
     Map
-        The significance on the dataset's image geometry, NaN where nothing is left by the mask.
+        The significance on the dataset's image geometry, NaN where all bins are masked.
 
     Raises
     ------
     ValueError
-        If peaks are given without maps that know their reference model.
+        If peaks are given without maps that have a reference model.
 
     References
     ----------
-    Li and Ma (1983), ApJ 272, 317, equation 17, for a background known exactly.
+    Li and Ma (1983), ApJ 272, 317, equation 17, for an exactly known background.
     """
     if peaks is not None and (maps is None or maps.reference_model is None):
         raise InputError("peaks: to take them out, pass the maps they were found in as well.")
@@ -123,13 +123,13 @@ def plot_residuals(
     Parameters
     ----------
     maps : FluxMaps
-        Maps made of the data.
+        Maps of the same data.
     dataset : MapDataset
         The data.
     peaks : astropy.table.Table, optional
         Sources found in the maps, to be taken out and circled.
     radius : str or Quantity
-        Radius of the disc that counts are summed in.
+        Radius of the disc in which counts are summed.
     ax : WCSAxes, optional
         Where to draw.
     **kwargs

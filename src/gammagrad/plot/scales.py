@@ -1,4 +1,4 @@
-"""Colour scales that suit what a map shows."""
+"""Colour scales for maps of each kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATUS_COLOURS = {
     Status.LOWER_ERROR_AT_BOUND: "#cfe3ef",
     Status.OUT_OF_RANGE: "#67000d",
 }
-_DECADES = 1e6  # what lies deeper below the maximum is all of one colour
+_DECADES = 1e6  # values further below the maximum share one colour
 _BLANK = "0.82"  # grey of pixels without a value
 
 

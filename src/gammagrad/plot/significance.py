@@ -1,4 +1,4 @@
-"""The distribution of significances: the first thing to look at after a fit."""
+"""The distribution of significances: the first check after a fit."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ class SignificanceFit:
     width : float
         Its standard deviation.
     number : int
-        Number of pixels fitted. Neighbouring ones share counts, so that they tell less than
-        independent ones.
+        Number of pixels fitted. Neighbouring pixels share counts, and are not independent.
     ax : object
         The axes drawn on.
     mean_err, width_err : float
-        Errors of mean and width; NaN if no kernel was given, without which they are not known.
+        Errors of mean and width; NaN without a kernel.
     """
 
     mean: float
@@ -130,16 +129,16 @@ def plot_significance_histogram(
     """Draw the distribution of significances over a standard normal, and fit it.
 
     Without sources, and away from the physical bound, significances follow a standard normal
-    distribution. A width above 1 means that the background model misses something; a tail to the
-    right is sources.
+    distribution. A width above 1 means that the background model is incomplete; a tail to the right
+    means sources.
 
     Parameters
     ----------
     maps : FluxMaps or Map
         The maps, or a map of significances, as a `KernelBackgroundEstimator` makes it.
     exclusion : Map, ndarray or Table, optional
-        Where not to look: a mask that is false (or zero) where there are sources, or a table of
-        sources with columns ``ra`` and ``dec``.
+        Regions to leave out: a mask that is false (or zero) at sources, or a table of sources with
+        columns ``ra`` and ``dec``.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
     energy : int or sequence of int, optional
@@ -147,20 +146,20 @@ def plot_significance_histogram(
     radius : str or Quantity
         Radius to exclude about each source of a table.
     kernel : astropy kernel or ndarray, optional
-        Kernel that counts were summed under, for the errors; see
+        Kernel that the counts were summed with, for the errors; see
         `gammagrad.distribution.significance_distribution`.
 
     Returns
     -------
     SignificanceFit
-        Mean and standard deviation of the pixels left (the maximum-likelihood fit of a normal
+        Mean and standard deviation of the remaining pixels (the maximum-likelihood fit of a normal
         distribution), their errors and number, and the axes.
 
     Raises
     ------
     ValueError
-        If the exclusion does not fit the maps, or leaves fewer than two pixels, or energies are
-        chosen of an image.
+        If the exclusion does not fit the maps or leaves fewer than two pixels, or an energy is
+        given for an image.
     """
     drawn = maps if isinstance(maps, Map) else maps["sqrt_ts"]
     keep = _keep(drawn.geom, exclusion, radius)

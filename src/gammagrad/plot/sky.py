@@ -1,4 +1,4 @@
-"""Pictures of maps on the sky, with coordinates, colour bars and sources."""
+"""Plots of maps on the sky, with coordinates, colour bars and sources."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _label_axes(ax: Any, geom: WcsGeom) -> None:
 
 
 def _align(bar: Any, parent: Any) -> None:
-    """Give a colour bar the height of its picture, whatever the shape of that is."""
+    """Give a colour bar the height of its image."""
     from matplotlib.transforms import Bbox
 
     def locate(ax: Any, renderer: Any) -> Bbox:
@@ -188,7 +188,7 @@ def _draw(ax: Any, geom: WcsGeom, data: NDArray[Any], norm: Any, cmap: Any) -> A
 
 
 def _contour(ax: Any, data: NDArray[Any], levels: Sequence[float], color: str) -> None:
-    """Draw the contours that there are."""
+    """Draw the contours that lie in the image."""
     values = np.ma.masked_invalid(np.asarray(data, dtype=float))
     inside = [level for level in sorted(levels) if values.min() < level < values.max()]
     if inside:
@@ -224,7 +224,7 @@ def plot_map(
         Where to draw a single image, such as ``plt.subplot(projection=m.geom.wcs)``; a figure
         made with ``layout="constrained"`` leaves room for the colour bars.
     energy : int or sequence of int, optional
-        Which energy bins to draw; all by default.
+        Energy bins to draw; all by default.
     stretch : str
         ``"linear"``, ``"sqrt"``, ``"log"``, ``"asinh"``, ``"diverging"``, or ``"auto"`` to choose
         by the quantity and its values.
@@ -235,7 +235,7 @@ def plot_map(
     colorbar : bool
         Draw a colour bar.
     label : str, optional
-        Text of the colour bar; the unit is added.
+        Label of the colour bar; the unit is appended.
     title : str, optional
         Title; by default the energy range.
     contours : sequence of float, optional
@@ -248,9 +248,9 @@ def plot_map(
     peak_names : bool
         Write their names.
     name : str
-        Name of the quantity, from which stretch and label follow.
+        Name of the quantity, which sets stretch and label.
     words : sequence of str, optional
-        What the values 0, 1, 2 ... stand for, if they are codes.
+        Meanings of the values 0, 1, 2 ..., if they are codes.
 
     Returns
     -------
@@ -268,7 +268,7 @@ def plot_map(
     if stretch == "auto":
         stretch = auto_stretch(name, together)
     text = _bar_text(m, name, label)
-    # significances are to be compared between the panels; fluxes fall too steeply with energy
+    # significances share one scale over the panels; fluxes fall too steeply with energy
     codes = categories(name, words)
     words = None if codes is None else codes[2]
     shared = stretch == "diverging" or codes is not None
@@ -291,7 +291,7 @@ def plot_map(
 
 
 def _bar_text(m: Map, name: str, label: str | None) -> str:
-    """Return the text of the colour bar: what it is, and its unit."""
+    """Return the text of the colour bar: the quantity and its unit."""
     if label is None:
         label = QUANTITIES[name].label if name in QUANTITIES else name.replace("_", " ")
     if m.unit == u.dimensionless_unscaled:
@@ -316,15 +316,14 @@ def _checked(ax: Any, number: int) -> Any:
 def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
     """Draw one of the flux maps.
 
-    What is given at a number of standard deviations, such as an upper limit, says so at its colour
-    bar.
+    The colour bar gives the number of standard deviations of upper limits and similar maps.
 
     Parameters
     ----------
     maps : FluxMaps
         The maps.
     quantity : str
-        Name of the one to draw.
+        Name of the map to draw.
     ax : WCSAxes, optional
         Where to draw a single energy group.
     **kwargs
@@ -338,7 +337,7 @@ def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **
     Raises
     ------
     ValueError
-        If it is a likelihood scan, which `plot_profile` draws at a position, or as in `plot_map`.
+        If it is a likelihood scan (use `plot_profile`), or as in `plot_map`.
     """
     m = maps[quantity]
     if quantity in ("stat_scan", "dnde_scan_values"):
