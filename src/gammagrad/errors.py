@@ -48,15 +48,45 @@ class _ArgumentError(GammagradError):
 
 
 class InputError(_ArgumentError, ValueError):
-    """An invalid value."""
+    """An invalid value.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong. It follows the name of the argument, if there is one.
+    argument : str
+        Name of the argument at fault.
+    where : str
+        What stands before the name, such as a file.
+    """
 
 
 class InputTypeError(_ArgumentError, TypeError):
-    """A value of a wrong type."""
+    """A value of a wrong type.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong. It follows the name of the argument, if there is one.
+    argument : str
+        Name of the argument at fault.
+    where : str
+        What stands before the name, such as a file.
+    """
 
 
 class FileContentError(InputError):
-    """A file that is damaged or has unexpected content."""
+    """A file that is damaged or has unexpected content.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong. It follows the name of the argument, if there is one.
+    argument : str
+        Name of the argument at fault.
+    where : str
+        What stands before the name, such as a file.
+    """
 
 
 class FileAccessError(GammagradError, OSError):

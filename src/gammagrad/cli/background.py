@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ _MAX_PANELS = 12
 _DESCRIPTION = """\
 Estimate the background of counts by iteration: compute the significance of the counts in a disc,
 exclude what is significant, average the rest over a ring, and begin again with that background,
-until the mask stands still. Written into a folder:
+until the mask converges. Written into a folder:
 
   background.fits                                 background, counts per pixel (and energy bin)
   exclusion.fits, exclusion.reg                   the mask (1 where kept), and as regions for DS9
@@ -96,12 +94,9 @@ def run(args: argparse.Namespace) -> None:
     images = _images(args, data)
     pixels = int(np.prod(data.counts.geom.shape_image))
     start = time.perf_counter()
-    try:
-        keep_record = args.record or pixels <= _RECORDED_PIXELS
-        estimator = make_background_estimator(args, data.counts.geom, keep_record)
-        result = _run(estimator, images, data, (args.niter_min, args.niter_max))
-    except ValueError as error:
-        raise InputError(_in_options(str(error))) from error
+    keep_record = args.record or pixels <= _RECORDED_PIXELS
+    estimator = make_background_estimator(args, data.counts.geom, keep_record)
+    result = estimator.run(images, args.niter_min, args.niter_max)
     spent = time.perf_counter() - start
     for name in MAPS:
         result[name].meta |= data.meta
@@ -134,6 +129,8 @@ def _file_names(args: argparse.Namespace, draw: bool) -> list[str]:
 def _images(args: argparse.Namespace, data: CountsInput) -> dict[str, Map]:
     """Return the maps that the loop starts from."""
     images = {"counts": data.counts}
+    if data.mask is not None:
+        images["mask"] = data.mask
     if args.background is not None:
         images["background"] = load_map(args.background, data.counts, "--background")
     if args.acceptance is not None:
@@ -158,44 +155,6 @@ def _acceptance(what: str, data: CountsInput) -> Map:
         return dataset.require("background")
     spectrum = PowerLawSpectralModel(index=2)
     return reco_exposure(spectrum, dataset.require("exposure"), dataset.edisp, dataset.energy_axis)
-
-
-def _run(
-    estimator: KernelBackgroundEstimator,
-    images: dict[str, Map],
-    data: CountsInput,
-    bounds: tuple[int, int],
-) -> dict[str, Map]:
-    """Run the loop; bins that the dataset's masks leave out have no weight."""
-    mask = None if data.mask is None else np.broadcast_to(data.mask.data, data.counts.data.shape)
-    if mask is None or mask.all():
-        return estimator.run(images, *bounds)
-    # A pixel that is used at some energies takes part in the sum with these.
-    used = np.broadcast_to(mask.any(axis=tuple(range(mask.ndim - 2))), mask.shape)
-    if "acceptance" not in images and not np.array_equal(mask, used):
-        warnings.warn(
-            "the dataset's masks leave out some energies of some pixels only, whose sums have "
-            "fewer counts for that; --acceptance background takes it into account.",
-            UserWarning,
-            stacklevel=2,
-        )
-    counts = np.where(mask, data.counts.data, np.where(used, 0.0, np.nan))
-    summed = {**images, "counts": Map(data.counts.geom, counts)}
-    if "acceptance" in images:
-        acceptance = np.broadcast_to(images["acceptance"].data, mask.shape)
-        unit = images["acceptance"].unit
-        summed["acceptance"] = Map(data.counts.geom, np.where(mask, acceptance, 0.0), unit)
-    result = estimator.run(summed, *bounds)
-    if np.array_equal(mask, used):
-        return result
-    # ... but in its own energy bins only where it is used.
-    stack, report = estimator.images_stack, estimator.report
-    counts = np.where(mask, data.counts.data, np.nan)
-    again = {**images, "counts": Map(data.counts.geom, counts), "exclusion": result["exclusion"]}
-    again.pop("background", None)
-    result["background"].data = estimator.run(again, 0, 0)["background"].data
-    estimator.images_stack, estimator.report = stack, report
-    return result
 
 
 def _kernel_text(estimator: KernelBackgroundEstimator) -> str:
@@ -294,20 +253,3 @@ def _draw(
         fit = plot_significance_histogram(significance, kept, kernel=estimator.kernel_src)
         save(fit.ax.figure, PICTURES[2])
     return drawn
-
-
-def _in_options(message: str) -> str:
-    """Return an error of the estimator with options in place of its arguments."""
-    options = {
-        "significance_threshold": "--threshold",
-        "threshold_low": "--threshold-low",
-        "mask_dilation_radius": "--dilation",
-        "mask_update": "--mask-update",
-        "niter_min": "--niter-min",
-        "niter_max": "--niter-max",
-        "kernel_src": "--source-radius",
-        "kernel_bkg": "--ring-radius, --ring-width",
-    }
-    for name, option in options.items():
-        message = re.sub(rf"(?<![\w.\-]){name}\b", option, message)
-    return message

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from gammagrad.cli.exclude_option import add_exclude_options
-from gammagrad.cli.parser import angle, finite
-from gammagrad.core.background import MASK_UPDATES, SIGNIFICANCES
+from gammagrad.cli.parser import angle
+from gammagrad.cli.setting_options import add_setting_options, given_settings
 from gammagrad.errors import InputError
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
 from gammagrad.maps import WcsGeom, disc_kernel, middle_shape
@@ -16,7 +16,16 @@ from gammagrad.maps import WcsGeom, disc_kernel, middle_shape
 def add_background_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how a background is estimated."""
     _add_kernels(parser.add_argument_group("kernels"))
-    _add_mask(parser.add_argument_group("mask and iterations"))
+    mask = parser.add_argument_group("mask and iterations")
+    for name, default, text in (
+        ("niter-min", 2, "iterations before the mask is tested for convergence (default: 2)"),
+        ("niter-max", 10, "largest number of iterations (default: 10)"),
+    ):
+        mask.add_argument(f"--{name}", type=_whole, default=default, metavar="N", help=text)
+    add_setting_options(parser, KernelBackgroundEstimator, {"mask and iterations": mask})
+    parser.set_defaults(
+        flags={"kernel_src": "--source-radius", "kernel_bkg": "--ring-radius, --ring-width"}
+    )
     start = parser.add_argument_group("acceptance and start")
     start.add_argument(
         "--acceptance",
@@ -62,64 +71,6 @@ def _add_kernels(group: Any) -> None:
     )
 
 
-def _add_mask(group: Any) -> None:
-    group.add_argument(
-        "--threshold",
-        type=finite,
-        default=5.0,
-        metavar="SIGMA",
-        help="significance from which on pixels are excluded (default: 5)",
-    )
-    group.add_argument(
-        "--threshold-low",
-        type=finite,
-        metavar="SIGMA",
-        help="second, lower threshold for pixels connected to some above the first (default: none)",
-    )
-    group.add_argument(
-        "--dilation",
-        type=_dilation,
-        default=0.02,
-        metavar="ANGLE",
-        help="radius of the disc by which the excluded region grows (default: 0.02 deg; below a "
-        "pixel it does not grow)",
-    )
-    group.add_argument(
-        "--niter-min",
-        type=_whole,
-        default=2,
-        metavar="N",
-        help="iterations before the mask is tested for standing still (default: 2)",
-    )
-    group.add_argument(
-        "--niter-max",
-        type=_whole,
-        default=10,
-        metavar="N",
-        help="largest number of iterations (default: 10)",
-    )
-    group.add_argument(
-        "--mask-update",
-        choices=MASK_UPDATES,
-        default="replace",
-        help="replace: make the mask anew in each iteration (default); grow: never take a pixel "
-        "back, which always ends",
-    )
-    group.add_argument(
-        "--significance",
-        choices=SIGNIFICANCES,
-        default="lima",
-        help="lima: Li and Ma (default); cash: fit of a norm",
-    )
-
-
-def _dilation(text: str) -> float:
-    try:
-        return 0.0 if float(text.removesuffix("deg")) == 0 else angle(text)
-    except ValueError:
-        return angle(text)
-
-
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of at least 0")
@@ -146,13 +97,5 @@ def make_background_estimator(
                 f"--{name}: no pixel lies in the ring; pixels are "
                 f"{middle_shape(geom).size:.3g} deg wide, make it wider."
             )
-    return KernelBackgroundEstimator(
-        disc,
-        ring,
-        significance_threshold=args.threshold,
-        mask_dilation_radius=f"{args.dilation} deg",
-        keep_record=keep_record,
-        threshold_low=args.threshold_low,
-        mask_update=args.mask_update,
-        significance=args.significance,
-    )
+    given = given_settings(args, KernelBackgroundEstimator)
+    return KernelBackgroundEstimator(disc, ring, keep_record=keep_record, **given)

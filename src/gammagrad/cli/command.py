@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,7 +18,7 @@ from gammagrad.cli.info import add_parser as add_info
 from gammagrad.cli.lima import add_parser as add_lima
 from gammagrad.cli.parser import Parser
 from gammagrad.cli.ts_map import add_parser as add_ts_map
-from gammagrad.cli.words import option_words
+from gammagrad.parallel import WorkerError
 
 _EXAMPLES = """\
 examples:
@@ -81,8 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.parser.error(f"unknown: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
-    words = option_words if args.command == "ts-map" else str
-    with _reports(args.verbose, args.quiet, words):
+    with _reports(args.verbose, args.quiet):
         if argv is None and not args.no_cache:
             keep_compiled_code()
         try:
@@ -90,9 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             # whoever read the output has closed it; Python would complain when it flushes
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError, ImportError, WorkerError) as error:
             log.debug("where the error came from", exc_info=True)
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = " ".join(args.parser.told(error).split()) or type(error).__name__
             print(f"gammagrad {args.command}: error: {text}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
@@ -101,31 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Lines(logging.Formatter):
-    """One line for a message, in words; with details it says where the message comes from."""
-
-    def __init__(self, words: Callable[[str], str], details: bool) -> None:
-        place = "%(name)s: %(levelname)s" if details else "gammagrad: warning"
-        super().__init__(f"{place}: %(message)s")
-        self.words = words
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        return self.words(super().format(record))
-
-
 @contextmanager
-def _reports(verbose: int, quiet: bool, words: Callable[[str], str]) -> Iterator[None]:
-    """Send log messages and warnings to the standard error stream, one line each, in words."""
+def _reports(verbose: int, quiet: bool) -> Iterator[None]:
+    """Send log messages and warnings to the standard error stream, one line each."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         # what libraries say to programmers is nothing that a user can act on
         if not quiet and not issubclass(category, DeprecationWarning | PendingDeprecationWarning):
-            text = words(" ".join(str(message).split()))
+            text = " ".join(str(message).split())
             print(f"gammagrad: warning: {text}", file=sys.stderr)
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines(words, details=verbose > 0))
+    place = "%(name)s: %(levelname)s" if verbose else "gammagrad: warning"
+    handler.setFormatter(logging.Formatter(f"{place}: %(message)s"))
     logger = logging.getLogger("gammagrad")
     before = logger.level
     levels = [logging.ERROR if quiet else logging.WARNING, logging.INFO, logging.DEBUG]

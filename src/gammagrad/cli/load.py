@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from gammagrad.cli.parser import angle, texts
-from gammagrad.cli.words import speaking_of_options
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import FileAccessError, InputError
 from gammagrad.io import expand_path, file_sha256
@@ -63,15 +62,20 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
                 f"{_option(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
-        with speaking_of_options():
-            return [MapDataset.read(name) for name in args.files]
+        return [MapDataset.read(name) for name in args.files]
     if "counts" not in given:
         raise InputError("no data: give a FILE, or --counts with --background and --exposure.")
     if "exposure" not in given:
         raise InputError("--counts alone will not do: give --exposure, and --background.")
     given["energy_edges"] = given.pop("energy_bins", None)
-    with speaking_of_options(plain=True):
+    try:
         return [MapDataset.from_files(**given, name=_stem(given["counts"]))]
+    except InputError as error:
+        if error.argument != "energy_edges":
+            raise
+        # --energy-edges are the groups of the result
+        message, _, where = error.args
+        raise InputError(message, "energy_bins", where) from error
 
 
 def input_meta(args: argparse.Namespace) -> dict[str, Any]:

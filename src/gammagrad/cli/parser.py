@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gammagrad.cli.words import option_words
-from gammagrad.estimators.ts_map import check_settings
+from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import to_value
 
 
@@ -21,28 +19,20 @@ class Parser(argparse.ArgumentParser):
         kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs}
         super().__init__(allow_abbrev=False, **kwargs)
 
+    def told(self, error: Exception) -> str:
+        """Return an error of the library with the option in place of its argument."""
+        if not isinstance(error, InputError | InputTypeError):
+            return str(error)
+        names = {action.dest: action.option_strings[-1:] for action in self._actions}
+        # several options may make up one argument
+        names |= {name: [flags] for name, flags in (self.get_default("flags") or {}).items()}
+        return error.called("".join(names.get(error.argument) or [error.argument]))
+
     def error(self, message: str) -> NoReturn:
         """Print an error and leave."""
         text = " ".join(message.split())
         print(f"{self.prog}: error: {text}; see `{self.prog} --help`.", file=sys.stderr)
         raise SystemExit(2)
-
-
-def setting(name: str, example: str, kind: Callable[[str], Any] = str) -> Callable[[str], Any]:
-    """Return the type of an option that is a setting of the estimator."""
-
-    def convert(text: str) -> Any:
-        try:
-            return check_settings(name, kind(text))
-        except (TypeError, ValueError, OverflowError) as error:
-            # Python's and astropy's errors, about texts that are no numbers or quantities, do not
-            # name the setting
-            own = option_words(str(error).rstrip(".")) if str(error).startswith(name) else ""
-            raise argparse.ArgumentTypeError(
-                own or f"cannot read {text!r}; expected such as {example}"
-            ) from error
-
-    return convert
 
 
 def angle(text: str) -> float:

@@ -18,7 +18,6 @@ from gammagrad.cli.load import add_input_options, input_meta, load_datasets, out
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.parser import finite, number_or_angle
 from gammagrad.cli.report import energy_groups, print_lines, seconds, source_table, status_line
-from gammagrad.cli.words import speaking_of_options
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError
 from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_norm
@@ -124,8 +123,7 @@ def run(args: argparse.Namespace) -> None:
     titles = ", ".join(dataset.name for dataset in datasets)
     log.info("read %s in %s; fitting with\n%s", titles, seconds(read), estimator)
     start = time.perf_counter()
-    with speaking_of_options(plain=not args.files):
-        found = estimator.run(datasets, positions=box)
+    found = estimator.run(datasets, positions=box)
     found = found if box is None else found.cutout(*box)
     maps = found.best() if isinstance(found, HypothesisMaps) else found
     fitted = time.perf_counter() - start

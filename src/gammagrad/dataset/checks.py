@@ -33,13 +33,15 @@ def check_map(value: Any, name: str) -> Map:
     """Return a map as a dataset holds it: counts without unit, masks true or false."""
     if not isinstance(value, Map):
         raise InputTypeError(
-            f"{name}: expected a gammagrad Map or None, got {type(value).__name__}; "
-            "make one with Map.from_geom(geom, data) or Map.read(filename)."
+            f": expected a gammagrad Map or None, got {type(value).__name__}; "
+            "make one with Map.from_geom(geom, data) or Map.read(filename).",
+            name,
         )
     if isinstance(value.geom, RegionGeom):
         raise InputError(
-            f"{name}: it has a region and no sky pixels (a spectrum, not a map); "
-            "a MapDataset needs maps with a WCS."
+            ": it has a region and no sky pixels (a spectrum, not a map); "
+            "a MapDataset needs maps with a WCS.",
+            name,
         )
     _check_axes(value.geom, name)
     if name.startswith("mask"):
@@ -50,8 +52,9 @@ def check_map(value: Any, name: str) -> Map:
     unit = without_count_units(value.unit)
     if unit != u.dimensionless_unscaled:
         raise InputError(
-            f"{name}: unit {value.unit.to_string()!r}; expected counts per pixel and energy bin, "
-            "without a unit. Multiply by the missing factors (time, solid angle, ...) first."
+            f": unit {value.unit.to_string()!r}; expected counts per pixel and energy bin, "
+            "without a unit. Multiply by the missing factors (time, solid angle, ...) first.",
+            name,
         )
     if value.unit == u.dimensionless_unscaled:
         return value
@@ -65,14 +68,15 @@ def _check_axes(geom: WcsGeom, name: str) -> None:
         return
     if not names:
         raise InputError(
-            f"{name}: an image without energy axis; expected one axis named {wanted!r}. "
-            "MapDataset.from_maps(..., energy_edges=...) accepts images."
+            f": an image without energy axis; expected one axis named {wanted!r}. "
+            "MapDataset.from_maps(..., energy_edges=...) accepts images.",
+            name,
         )
     hint = ""
     if wanted == "energy_true" and names == ["energy"]:
         hint = " MapDataset.from_maps accepts an exposure in reconstructed energy."
     raise InputError(
-        f"{name}: axes {', '.join(names)}; expected one axis besides the sky, {wanted!r}.{hint}"
+        f": axes {', '.join(names)}; expected one axis besides the sky, {wanted!r}.{hint}", name
     )
 
 
@@ -82,13 +86,15 @@ def _check_exposure_unit(unit: u.UnitBase) -> None:
         return
     if unit == u.dimensionless_unscaled:
         raise InputError(
-            f"exposure: it has no unit; expected area times time, such as {wanted!r}. "
+            f": it has no unit; expected area times time, such as {wanted!r}. "
             "Set it: Map(exposure.geom, exposure.data, unit='cm2 s'), or exposure_unit='cm2 s' "
-            "in MapDataset.from_maps and from_files."
+            "in MapDataset.from_maps and from_files.",
+            "exposure",
         )
     raise InputError(
-        f"exposure: unit {unit.to_string()!r} cannot be converted to {wanted!r}; "
-        "expected effective area times observation time."
+        f": unit {unit.to_string()!r} cannot be converted to {wanted!r}; "
+        "expected effective area times observation time.",
+        "exposure",
     )
 
 
@@ -177,8 +183,9 @@ def _check_exposure(values: NDArray[Any]) -> None:
     advice = "Set the exposure to 0 where nothing was observed."
     _check_bins("exposure", values, faults, values.size, advice)
     raise InputError(
-        "exposure: zero everywhere, so no flux can be fitted; "
-        "expected area times time > 0 where the sky was observed."
+        ": zero everywhere, so no flux can be fitted; "
+        "expected area times time > 0 where the sky was observed.",
+        "exposure",
     )
 
 
@@ -191,7 +198,8 @@ def _check_bins(
             where = first_index(bad)
             value = f" ({values[where]:.4g})" if fault == "negative" else ""
             raise InputError(
-                f"{name}: {fault} in {int(bad.sum())} of {size} bins, the first at "
+                f": {fault} in {int(bad.sum())} of {size} bins, the first at "
                 f"({_AXIS.get(name, 'energy')}, row, col) {where}{value}; "
-                f"expected finite values >= 0. {advice}"
+                f"expected finite values >= 0. {advice}",
+                name,
             )

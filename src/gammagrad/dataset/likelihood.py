@@ -214,7 +214,7 @@ class DatasetLikelihood:
                 )
             wanted = np.shape(self.background if name == "counts" else getattr(self, name))
             if np.shape(value) != wanted:
-                raise InputError(f"{name} has shape {np.shape(value)}; expected {wanted}.")
+                raise InputError(f" has shape {np.shape(value)}; expected {wanted}.", name)
         return replace(self, **arrays)
 
     def _select(self, models: Any) -> dict[str, Any]:

@@ -21,9 +21,10 @@ def as_mask(value: Map, name: str) -> Map:
     if data.dtype.kind != "f":
         bad = (data != 0) & (data != 1)
         raise InputError(
-            f"{name}: {_first(data, bad)}; expected booleans, or 0 (excluded) and 1 (used). "
+            f": {_first(data, bad)}; expected booleans, or 0 (excluded) and 1 (used). "
             "Compare with a number for a mask (data > 0), or convert to float for weights of the "
-            "likelihood."
+            "likelihood.",
+            name,
         )
     check_weights(name, data)
     return (
@@ -36,8 +37,9 @@ def check_weights(name: str, data: NDArray[Any]) -> None:
     bad = ~(np.isfinite(data) & (data >= 0))
     if np.any(bad):
         raise InputError(
-            f"{name}: {_first(data, bad)}; expected booleans, or finite weights of the likelihood "
-            "that are not negative. Set excluded bins to 0."
+            f": {_first(data, bad)}; expected booleans, or finite weights of the likelihood "
+            "that are not negative. Set excluded bins to 0.",
+            name,
         )
 
 

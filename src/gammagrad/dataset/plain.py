@@ -43,16 +43,18 @@ def naming_files(files: Mapping[str, str | PathLike[str] | None]) -> Iterator[No
     try:
         yield
     except InputError as error:
-        part = next((part for part in files if f"{part}:" in str(error)), "counts")
+        # "exposure_unit" is about the exposure
+        part = next((part for part in files if error.argument.startswith(part)), "counts")
         name = fspath(files[part] or files["counts"] or "")
-        raise FileContentError(f"{name}: {error}") from error
+        raise FileContentError(error.args[0], error.argument, f"{name}: ") from error
 
 
 def _check_map(m: Any, name: str) -> None:
     if not isinstance(m, Map):
         raise InputTypeError(
-            f"{name}: expected a gammagrad Map, got {type(m).__name__}; "
-            "read files with Map.read(filename) or MapDataset.from_files(...)."
+            f": expected a gammagrad Map, got {type(m).__name__}; "
+            "read files with Map.read(filename) or MapDataset.from_files(...).",
+            name,
         )
 
 
@@ -64,13 +66,15 @@ def energy_axis_of(counts: Map, energy_edges: Any) -> MapAxis:
     axis = given if own is None else own
     if axis is None:
         raise InputError(
-            "counts: it has no energy axis; pass the edges of its energy bins, "
-            "such as energy_edges=['1 TeV', '10 TeV'] for one image."
+            ": the counts have no energies; pass the edges of their energy bins, such as "
+            "'1 TeV, 10 TeV' for one image.",
+            "energy_edges",
         )
     if given is not None and not same_bins(axis, given):
         raise InputError(
-            f"energy_edges: {given!r}, but the counts have {own!r}; "
-            "leave energy_edges out, or slice the dataset afterwards with slice_by_energy."
+            f": {given!r}, but the counts have {own!r}; "
+            "leave energy_edges out, or slice the dataset afterwards with slice_by_energy.",
+            "energy_edges",
         )
     return axis.rename("energy")
 
@@ -79,7 +83,7 @@ def _own_axis(m: Map, name: str) -> MapAxis | None:
     """Return the energy axis of a map; None for a map without energies."""
     if len(m.geom.axes) > 1:
         raise InputError(
-            f"{name}: axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis."
+            f": axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis.", name
         )
     for axis in m.geom.axes:
         if axis.unit.is_equivalent("TeV"):
@@ -92,11 +96,12 @@ def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
     own = _own_axis(m, name)
     planes = m.data.reshape(-1, *m.geom.shape_image)
     if own is not None and not same_bins(own, axis):
-        raise InputError(f"{name}: energy bins {own!r}; expected the bins of the counts, {axis!r}.")
+        raise InputError(f": energy bins {own!r}; expected the bins of the counts, {axis!r}.", name)
     if len(planes) != axis.nbin:
         raise InputError(
-            f"{name}: {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
-            f"{axis!r}."
+            f": {len(planes)} energy plane(s), but the energy axis has {axis.nbin} bin(s), "
+            f"{axis!r}.",
+            name,
         )
     return Map(m.geom.to_image().to_cube([axis]), planes, unit=m.unit, meta=m.meta)
 
@@ -107,6 +112,11 @@ def exposure_on_axis(exposure: Map, unit: Any, axis: MapAxis, interpolate: bool)
     if unit is not None and exposure.unit == u.dimensionless_unscaled:
         unit = parse_unit(unit, "exposure_unit")
         exposure = Map(exposure.geom, exposure.data, unit=unit, meta=exposure.meta)
+    if unit is None and exposure.unit == u.dimensionless_unscaled:
+        raise InputError(
+            ": the exposure has no unit; expected area times time, such as 'cm2 s'.",
+            "exposure_unit",
+        )
     own = _own_axis(exposure, "exposure")
     target = axis.rename("energy_true")
     if own is None or (own.node_type == "edges" and same_bins(own, axis)):
@@ -123,8 +133,9 @@ def exposure_on_axis(exposure: Map, unit: Any, axis: MapAxis, interpolate: bool)
         )
     if own.nbin == 1:
         raise InputError(
-            f"exposure: one energy plane for {axis.nbin} energy bins of the counts; "
-            "expected an exposure for each bin, or at several energies."
+            f": one energy plane for {axis.nbin} energy bins of the counts; "
+            "expected an exposure for each bin, or at several energies.",
+            "exposure",
         )
     data = _at_bin_centres(exposure.data, kept, target)
     return Map(exposure.geom.to_image().to_cube([target]), data, exposure.unit, exposure.meta)
@@ -144,9 +155,10 @@ def _at_bin_centres(values: NDArray[Any], own: MapAxis, target: MapAxis) -> NDAr
     ends = np.log((own.center if own.node_type == "center" else own.edges).to_value("TeV"))
     if wanted[0] < ends[0] - 1e-6 or wanted[-1] > ends[-1] + 1e-6:
         raise InputError(
-            f"exposure: known from {np.exp(ends[0]):.4g} to {np.exp(ends[-1]):.4g} TeV, but the "
+            f": known from {np.exp(ends[0]):.4g} to {np.exp(ends[-1]):.4g} TeV, but the "
             f"counts reach from {edges[0]:.4g} to {edges[-1]:.4g} TeV; pass an exposure that "
-            "covers the energies of the counts, or slice the counts."
+            "covers the energies of the counts, or slice the counts.",
+            "exposure",
         )
     below = np.clip(np.searchsorted(nodes, wanted, side="right") - 1, 0, len(nodes) - 2)
     part = np.clip((wanted - nodes[below]) / (nodes[below + 1] - nodes[below]), 0, 1)
@@ -170,8 +182,9 @@ def psf_from(axis: MapAxis, **descriptions: Any) -> PSFMap | None:
     table = given["psf_table"]
     if not isinstance(table, list | tuple) or len(table) not in (2, 3):
         raise InputError(
-            "psf_table: expected (rad, values) or (rad, energy, values), with values of shape "
-            "(rad,) or (energy, rad)."
+            ": expected (rad, values) or (rad, energy, values), with values of shape "
+            "(rad,) or (energy, rad).",
+            "psf_table",
         )
     energy: Any = axis if len(table) == 2 else to_value(table[1], "TeV", "psf_table, energy")
     rad = to_value(table[0], "deg", "psf_table, rad")

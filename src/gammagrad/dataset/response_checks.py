@@ -25,8 +25,9 @@ def check_psf(psf: Any, energy_axis: MapAxis | None) -> PSFMap | None:
         return None
     if not isinstance(psf, PSFMap):
         raise InputTypeError(
-            f"psf: expected a PSFMap or None, got {type(psf).__name__}; PSFMap.from_gauss makes "
-            "one from a width, and MapDataset.from_maps accepts psf_sigma or psf_table."
+            f": expected a PSFMap or None, got {type(psf).__name__}; PSFMap.from_gauss makes "
+            "one from a width, and MapDataset.from_maps accepts psf_sigma or psf_table.",
+            "psf",
         )
     if psf.energy_name == "energy" and energy_axis is not None:
         axis = psf.psf_map.geom.axes["energy"]
@@ -44,8 +45,9 @@ def check_psf(psf: Any, energy_axis: MapAxis | None) -> PSFMap | None:
     totals = np.minimum(totals, np.trapezoid(density, np.deg2rad(centres), axis=-1))
     if totals.max() > _MOST:
         raise InputError(
-            f"psf: its integral over the sky is {totals.max():.6g}; expected at most 1 (to one per "
-            "cent), a probability per solid angle. Divide it by its integral."
+            f": its integral over the sky is {totals.max():.6g}; expected at most 1 (to one per "
+            "cent), a probability per solid angle. Divide it by its integral.",
+            "psf",
         )
     return psf
 
@@ -58,7 +60,8 @@ def check_edisp(
         return None
     if not isinstance(edisp, EDispKernelMap | EDispMap):
         raise InputTypeError(
-            f"edisp: expected an EDispKernelMap, an EDispMap or None, got {type(edisp).__name__}."
+            f": expected an EDispKernelMap, an EDispMap or None, got {type(edisp).__name__}.",
+            "edisp",
         )
     m = edisp.edisp_map
     axes = m.geom.axes
@@ -77,8 +80,9 @@ def check_edisp(
         index = int(np.argmax(totals.max(axis=(1, 2))))
         energy = edisp.energy_axis_true.center[index]
         raise InputError(
-            f"edisp: the probabilities of true energy {energy:.4g} sum up to {totals.max():.6g}; "
-            "expected at most 1 (to one per cent). Divide each row by its sum."
+            f": the probabilities of true energy {energy:.4g} sum up to {totals.max():.6g}; "
+            "expected at most 1 (to one per cent). Divide each row by its sum.",
+            "edisp",
         )
     # the first and the last true energy with a response may have an incomplete one
     inner = np.zeros(totals.shape, dtype=bool)
@@ -107,6 +111,6 @@ def _check_sign(name: str, values: NDArray[np.float64]) -> None:
     """Check that no value is negative beyond rounding."""
     if values.min(initial=0) < -1e-6 * values.max(initial=0):
         raise InputError(
-            f"{name}: values down to {values.min():.4g}; expected probabilities, which are not "
-            "negative."
+            f": values down to {values.min():.4g}; expected probabilities, which are not negative.",
+            name,
         )

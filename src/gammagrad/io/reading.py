@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Any, ParamSpec, TypeVar, cast
 
-from gammagrad.errors import FileAccessError, FileContentError, FileMissingError, GammagradError
+from gammagrad.errors import (
+    FileAccessError,
+    FileContentError,
+    FileMissingError,
+    GammagradError,
+    InputError,
+    InputTypeError,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +35,10 @@ def reading(filename: str | PathLike[str]) -> Iterator[None]:
         raise FileAccessError(f"{name}: cannot be read ({error.strerror or error}).") from error
     except (MemoryError, RecursionError) as error:
         raise FileContentError(f"{name}: it is too large, or nested too deeply.") from error
+    except (InputError, InputTypeError) as error:
+        message, argument, where = error.args
+        where = where if str(error).startswith(name) else f"{name}: {where}"
+        raise FileContentError(message, argument, where) from error
     except (GammagradError, ValueError, TypeError) as error:
         text = str(error)
         raise FileContentError(text if text.startswith(name) else f"{name}: {text}") from error

@@ -107,9 +107,9 @@ def test_settings_are_checked_when_set(estimator, bright):
         ({"mask_dilation_radius": 3 * u.pix}, r"multiply by their size, 3 \* counts.geom.pixel"),
         ({"threshold_low": 6}, "threshold_low: expected at most significance_threshold.* 5, got 6"),
         ({"threshold_low": np.nan}, "threshold_low: expected a number"),
-        ({"mask_update": "shrink"}, "mask_update: 'shrink' is not known; there are replace, grow"),
-        ({"significance": "Lima"}, "significance: 'Lima' is not known; did you mean 'lima'"),
-        ({"keep_record": "yes"}, "keep_record: expected True or False"),
+        ({"mask_update": "shrink"}, "mask_update is 'shrink'; there are replace, grow"),
+        ({"significance": "Lima"}, "significance is 'Lima'; did you mean 'lima'"),
+        ({"keep_record": "yes"}, "keep_record is 'yes'; expected True or False"),
     ],
 )
 def test_bad_settings(change, words):

@@ -16,10 +16,11 @@ from datasets import make_dataset
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator, parallel
 from gammagrad.errors import GammagradError
 from gammagrad.estimators.config import read_config, write_config
-from gammagrad.estimators.ts_map import CONFIG_PARAMETERS
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 
 POINT = SkyModel(PowerLawSpectralModel(index=2.0, amplitude=1e-12), PointSpatialModel())
+
+CONFIG_PARAMETERS = [name for name, row in TSMapEstimator.table.items() if row.in_files]
 
 # every setting with a value that is not its default
 CHANGES: dict[str, Any] = {

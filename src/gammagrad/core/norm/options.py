@@ -63,7 +63,7 @@ def _check_number(name: str, number: ArrayLike) -> None:
     else:
         expected, fine = "one number of at least 0", 0 <= amount < np.inf
     if not fine:
-        raise InputError(f"{name} is {short(number)}; expected {expected}.")
+        raise InputError(f" is {short(number)}; expected {expected}.", name)
 
 
 def check_sweeps(n_sweeps: object) -> None:
@@ -84,7 +84,8 @@ def parse_selection(value: str | Iterable[str] | None) -> tuple[str, ...]:
             near = difflib.get_close_matches(str(name), OPTIONAL, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InputError(
-                f"selection_optional has {name!r}, which is no optional output: choose from "
-                f"{', '.join(map(repr, OPTIONAL))}, or 'all', or None{hint}"
+                f" has {name!r}, which is not an optional output: choose from "
+                f"{', '.join(map(repr, OPTIONAL))}, or 'all', or None{hint}",
+                "selection_optional",
             )
     return tuple(name for name in OPTIONAL if name in names)

@@ -207,7 +207,8 @@ class KernelBackgroundEstimator(Estimator):
             The loop ends after the iteration with zero-based number ``idx`` if that left the mask
             exactly as it was and ``idx >= niter_min``.
         niter_max
-            Largest number of iterations; takes precedence over `niter_min`. With 0 the result is the start.
+            Largest number of iterations; takes precedence over `niter_min`. With 0 the result is
+            the start.
 
         Returns
         -------

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gammagrad.errors import InputError, InputWarning
+from gammagrad.errors import InputError, InputTypeError, InputWarning
 from gammagrad.maps import Map
 
 
@@ -22,11 +22,17 @@ class Masked(NamedTuple):
 
 def without_masked(images: Mapping[str, Map]) -> Masked:
     """Take the bins out that the map "mask" leaves out, if there is one."""
+    if not isinstance(images, Mapping) or "mask" not in images:
+        return Masked(images, None)
     rest = {name: image for name, image in images.items() if name != "mask"}
-    if "mask" not in images or "counts" not in images:
-        return Masked(images if "mask" not in images else rest, None)
-    counts = images["counts"]
-    mask = _broadcast(images["mask"], counts)
+    counts, mask = images.get("counts"), images["mask"]
+    if not isinstance(mask, Map):
+        raise InputTypeError(
+            f" is a {type(mask).__name__}; expected a Map, true where used.", "mask"
+        )
+    if not isinstance(counts, Map):
+        return Masked(rest, None)
+    mask = _broadcast(mask, counts)
     if mask.all():
         return Masked(rest, None)
     # a pixel that is used at some energies takes part in the sum with these

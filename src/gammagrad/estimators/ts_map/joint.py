@@ -77,10 +77,10 @@ class JointInputs:
         if not cut:
             return
         effect = (
-            "norm and flux come out low by the rest; a wider kernel_width avoids that, and "
-            "renormalise=False corrects it"
+            "norm and flux are low by the rest; a wider kernel avoids that, and a kernel that is "
+            "not renormalised corrects it"
             if renormalised
-            else "the counts outside are not used; a wider kernel_width uses them"
+            else "the counts outside are not used; a wider kernel uses them"
         )
         where = "; ".join(cut)
         log.warning("kernels hold less than 95 %% of %s (%s): %s", model, where, effect)
