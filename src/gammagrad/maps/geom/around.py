@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.maps.geom.kept import kept
 from gammagrad.maps.geom.pixels import middle, middle_shape, odd_shape, pixel_shape, reach
 from gammagrad.maps.geom.sphere import quadrilateral_areas, unit_vectors
 from gammagrad.maps.geom.wcs_geom import WcsGeom
@@ -23,20 +24,17 @@ _FLAT = 0.05
 
 def grid_around(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
     """Return the pixels around a place, moved so that it is the middle of their rectangle."""
-    # It is the grid that a kernel is made on: with pixels as they are there, all around.
-    kept: dict[Any, WcsGeom] = geom.derived.setdefault("grids", {})
+    # A kernel is made on this grid: its pixels are as they are at the place, all around.
+    store: dict[Any, WcsGeom] = geom.derived.setdefault("grids", {})
     key = (round(place[0], 4), round(place[1], 4), *shape)
-    found = kept.get(key)
-    if found is None:
-        found = _even_grid(geom, place, shape)
-        if found is None:
-            bent = geom.wcs.has_distortion
-            found = _flat_grid(geom, place, shape) if bent else geom.moved(place, shape)
-        # other threads may change it meanwhile
-        for old in list(kept)[: 1 - _KEPT]:
-            kept.pop(old, None)
-        kept[key] = found
-    return found
+    return kept(store, key, lambda: _grid_around(geom, place, shape), _KEPT)
+
+
+def _grid_around(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
+    """Return the pixels around a place, made anew."""
+    if even := _even_grid(geom, place, shape):
+        return even
+    return _flat_grid(geom, place, shape) if geom.wcs.has_distortion else geom.moved(place, shape)
 
 
 def _even_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom | None:

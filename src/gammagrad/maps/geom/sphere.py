@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 
-def angular_distance(lon: Floats, lat: Floats, lon_0: float, lat_0: float) -> Floats:
+def angular_distance(lon: Any, lat: Any, lon_0: float, lat_0: float) -> Any:
     """Return the angular distances of points from one."""
-    # Vincenty (1975), Survey Review 23, 88, equation 16, which keeps its digits at all distances.
-    phi, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
-    sin, cos, sin_0, cos_0 = np.sin(theta), np.cos(theta), np.sin(theta_0), np.cos(theta_0)
-    towards = cos * np.cos(phi)
-    along, across = cos_0 * sin - sin_0 * towards, cos * np.sin(phi)
-    distance = np.arctan2(np.hypot(across, along), sin_0 * sin + cos_0 * towards)
-    return np.rad2deg(distance)
+    # the difference of longitudes is taken first, in degrees: it is exact for near points
+    apart, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
+    return np.rad2deg(angular_separation(0.0, theta_0, apart, theta))
 
 
 def unit_vectors(lon: Floats, lat: Floats) -> Floats:

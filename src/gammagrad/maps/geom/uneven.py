@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gammagrad.maps.geom.base import Geom
-from gammagrad.maps.geom.pixels import middle_shape, pixel_matrices
+from gammagrad.maps.geom.derivative import pixel_matrices
+from gammagrad.maps.geom.kept import kept
+from gammagrad.maps.geom.pixels import middle_shape
 from gammagrad.maps.geom.wcs_geom import WcsGeom
 
 # Places along each side of a map that are looked at.
@@ -37,16 +39,13 @@ def unevenness(geom: WcsGeom) -> Unevenness:
     # :math:`S \propto (J^T J)^{-1}`. Of a source with :math:`S` a matched filter with :math:`S_0`,
     # which is what a fit is on a bright background, finds
     # \sqrt{\det 2 S_0 / \det (S_0 + S)}
-    if "unevenness" not in geom.derived:
-        geom.derived["unevenness"] = _unevenness(geom)
-    found: Unevenness = geom.derived["unevenness"]
-    return found
+    return kept(geom.derived, "unevenness", lambda: _unevenness(geom))
 
 
 def _unevenness(geom: WcsGeom) -> Unevenness:
     rows, cols = (np.linspace(0, n - 1, min(_PLACES, n)) for n in geom.shape_image)
     y, x = (c.ravel() for c in np.meshgrid(rows, cols, indexing="ij"))
-    matrices = pixel_matrices(geom, y, x)
+    matrices = pixel_matrices(geom.wcs, y, x)
     lon, lat = geom.pix_to_lonlat(x, y)
     seen = np.isfinite(matrices).all(axis=(1, 2))
     matrices, places = matrices[seen], np.stack([lon, lat], axis=1)[seen]
