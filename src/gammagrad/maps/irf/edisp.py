@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom
-from gammagrad.maps.irf.irf_map import IRFMap
+from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.map import Map
 
 Floats = NDArray[np.float64]
@@ -41,10 +41,9 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
             f"energy dispersion: its energy edges {axis.edges} do not include the edges "
             f"{wanted.edges} asked for; use the same energy axis for counts and dispersion."
         )
-    cumulative = np.concatenate([np.zeros((len(matrix), 1)), np.cumsum(matrix, axis=1)], axis=1)
     if wanted.nbin == len(have) - 1:
         return matrix
-    return np.diff(cumulative[:, nearest], axis=1)
+    return np.diff(cumulative(matrix)[:, nearest], axis=1)
 
 
 class EDispKernelMap(IRFMap):
@@ -204,13 +203,8 @@ class EDispMap(IRFMap):
         true = self.energy_axis_true
         reco = true if energy_axis is None else energy_axis
         edges = migra.edges_in("")
-        probability = density * np.diff(edges)[None, :]
-        cumulative = np.concatenate(
-            [np.zeros((len(density), 1)), np.cumsum(probability, axis=1)], axis=1
-        )
+        below = cumulative(density * np.diff(edges))
         ratio = reco.edges_in("TeV")[None, :] / true.center_in("TeV")[:, None]
-        at_edges = np.stack(
-            [np.interp(x, edges, row) for x, row in zip(ratio, cumulative, strict=True)]
-        )
+        at_edges = [np.interp(x, edges, row) for x, row in zip(ratio, below, strict=True)]
         matrix = np.clip(np.diff(at_edges, axis=1), 0.0, None)
         return np.where(matrix < _NOISE, 0.0, matrix)

@@ -17,10 +17,11 @@ from gammagrad.maps.geom import (
     common_place,
     fine_areas,
     is_centred,
+    kept,
     middle,
     nearest_place,
 )
-from gammagrad.maps.irf.irf_map import IRFMap
+from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.irf.psf_grid import kernel_grid, square_grid
 from gammagrad.maps.irf.psf_kernel import PSFKernel, RadialProfiles, integrate_pixels
 from gammagrad.maps.map import Map
@@ -52,7 +53,7 @@ class PSFMap(IRFMap):
 
     Examples
     --------
-    >>> from gammagrad.maps.axes.axes import MapAxis
+    >>> from gammagrad.maps import MapAxis
     >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2, name="energy_true")
     >>> psf = PSFMap.from_gauss(axis, sigma="0.1 deg")
     >>> psf.containment_radius(0.393).round(2)
@@ -116,9 +117,9 @@ class PSFMap(IRFMap):
         ndarray
             One fraction per energy of the table.
         """
-        edges, cumulative = self._cumulative(self.profile(position))
+        edges, below = self._cumulative(self.profile(position))
         value = float(to_value(rad, "deg", "rad"))
-        return np.array([np.interp(value, edges, row) for row in cumulative])
+        return np.array([np.interp(value, edges, row) for row in below])
 
     def containment_radius(
         self, fraction: float, position: Any = None, energy_axis: MapAxis | None = None
@@ -148,17 +149,16 @@ class PSFMap(IRFMap):
     def _radii(self, profile: Floats, fraction: float) -> Floats:
         if not 0 < fraction <= 1:
             raise InputError(f"containment is {fraction!r}; expected a number between 0 and 1.")
-        edges, cumulative = self._cumulative(profile)
+        edges, below = self._cumulative(profile)
         steps = self._irf_map.geom.axes["rad"].upsample(_STEPS_PER_BIN).center_in("deg")
-        found = [np.argmin(np.abs(np.interp(steps, edges, row) - fraction)) for row in cumulative]
+        found = [np.argmin(np.abs(np.interp(steps, edges, row) - fraction)) for row in below]
         return np.maximum(steps[found], 0.0)
 
     def _cumulative(self, profile: Floats) -> tuple[Floats, Floats]:
         rad = self._irf_map.geom.axes["rad"]
         edges, centres = rad.edges_in("deg"), rad.center_in("deg")
         ring = 2 * np.pi * centres * np.diff(edges) * np.deg2rad(1.0) ** 2
-        cumulative = np.cumsum(profile * ring, axis=1)
-        return edges, np.concatenate([np.zeros((len(profile), 1)), cumulative], axis=1)
+        return edges, cumulative(profile * ring)
 
     def half_widths(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
         """Return the half widths at half maximum.
@@ -244,23 +244,19 @@ class PSFMap(IRFMap):
         if own is None:
             place = common_place(geom, nearest_place(geom, position))
         # the same table gives the same kernels on the same pixels, which keep the last few
-        kept: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
+        store: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
         rad = self._irf_map.geom.axes["rad"]
         tables = [profile, rad.edges_in("deg"), rad.center_in("deg"), *([] if own is None else own)]
         where = tuple(round(c, 4) for c in place)
         texts = (table.tobytes() for table in tables)
         key = rad.interp, limit, containment, oversampling, where, *texts
-        kernel = kept.get(key)
-        if kernel is None:
+        if (kernel := store.get(key)) is None:
             kernel = self._integrated(
                 profile, own, axis, (geom.to_image(), place), limit, containment, oversampling
             )
             if kernel.data.size > _MAX_KEPT:
                 return kernel
-            # other threads may change it meanwhile
-            for old in list(kept)[: 1 - _KEPT]:
-                kept.pop(old, None)
-            kept[key] = kernel
+            kept(store, key, lambda: kernel, _KEPT)
         return dataclasses.replace(kernel, data=kernel.data.copy(), energy_axis=axis)
 
     def _integrated(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom, is_centred, middle_shape
+from gammagrad.maps.geom import WcsGeom, is_centred, kept, middle_shape
 
 Floats = NDArray[np.float64]
 
@@ -100,7 +100,10 @@ def integrate_pixels(
 ) -> Floats:
     """Integrate profiles around the middle of a grid over its pixels."""
     fine_shape = [n * oversampling for n in grid.shape_image]
-    middle, mirrored = [n // 2 for n in fine_shape], _symmetry(grid).mirrored
+    middle, mirrored = (
+        [n // 2 for n in fine_shape],
+        kept(grid.derived, "symmetry", lambda: _symmetry(grid)).mirrored,
+    )
     data = np.empty((len(profiles.table), *fine_shape))
 
     def average(chosen: Any, nodes: tuple[Floats, Floats], half: list[int]) -> None:
@@ -148,21 +151,18 @@ class _Symmetry(NamedTuple):
 
 
 def _symmetry(grid: WcsGeom) -> _Symmetry:
-    """Return the symmetry of a grid, which keeps it."""
-    if "symmetry" not in grid.derived:
-        rows, cols = (np.linspace(0, n - 1, 7) for n in grid.shape_image)
-        offset, shape = grid.distance_from_center(cols[None, :], rows[:, None]), middle_shape(grid)
-        # around a reference point symmetries are exact
-        noise = _ROUNDING * (1 + offset) if is_centred(grid) else _SYMMETRIC * shape.least
+    """Return the symmetry of a grid."""
+    rows, cols = (np.linspace(0, n - 1, 7) for n in grid.shape_image)
+    offset, shape = grid.distance_from_center(cols[None, :], rows[:, None]), middle_shape(grid)
+    # around a reference point symmetries are exact
+    noise = _ROUNDING * (1 + offset) if is_centred(grid) else _SYMMETRIC * shape.least
 
-        def is_same(other: Floats) -> bool:
-            return bool(np.all(np.abs(offset - other) <= noise))
+    def is_same(other: Floats) -> bool:
+        return bool(np.all(np.abs(offset - other) <= noise))
 
-        mirrored = is_same(np.flip(offset, 0)), is_same(np.flip(offset, 1))
-        square = grid.npix[0] == grid.npix[1]
-        grid.derived["symmetry"] = _Symmetry(mirrored, square and is_same(offset.T))
-    found: _Symmetry = grid.derived["symmetry"]
-    return found
+    mirrored = is_same(np.flip(offset, 0)), is_same(np.flip(offset, 1))
+    square = grid.npix[0] == grid.npix[1]
+    return _Symmetry(mirrored, square and is_same(offset.T))
 
 
 def _averages(
@@ -178,7 +178,8 @@ def _averages(
     # finer pixel i covers (i ... i + 1) / oversampling - 1/2 in pixels of the grid
     y, x = ((which[:, None] + 0.5 + points) / oversampling - 0.5 for which in (rows, columns))
     result = np.empty((len(profiles.table), len(y), len(x)))
-    transposed = _symmetry(grid).transposed and np.array_equal(rows, columns)
+    symmetry = kept(grid.derived, "symmetry", lambda: _symmetry(grid))
+    transposed = symmetry.transposed and np.array_equal(rows, columns)
     step = max(_MAX_SAMPLES // (len(x) * max(len(points) ** 2, len(profiles.nodes))), 1)
     for first in range(0, len(y), step):
         some = y[first : first + step]
