@@ -15,26 +15,9 @@ from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis, check_factor
+from gammagrad.maps.geom import coordinates, cutting
 from gammagrad.maps.geom.alignment import coincide, sky_sample
 from gammagrad.maps.geom.base import Geom
-from gammagrad.maps.geom.coordinates import (
-    angle_pair,
-    degrees,
-    lonlat,
-    make_wcs,
-    position_in,
-    read_wcs,
-    skycoord,
-    wcs_header,
-)
-from gammagrad.maps.geom.cutting import (
-    next_odd,
-    rescaled,
-    row_col_pair,
-    shifted,
-    sides,
-    sizes_in_pixels,
-)
 from gammagrad.maps.geom.derivative import place_on_map, shape_at
 from gammagrad.maps.geom.kept import kept
 from gammagrad.maps.geom.sphere import angular_distance, quadrilateral_areas, unit_vectors
@@ -132,7 +115,7 @@ class WcsGeom(Geom):
         ValueError
             If an angle cannot be read, or frame or projection are not known.
         """
-        wcs, npix = make_wcs(npix, binsz, width, skydir, proj, frame)
+        wcs, npix = coordinates.make_wcs(npix, binsz, width, skydir, proj, frame)
         return cls(wcs, npix, axes or ())
 
     @classmethod
@@ -160,7 +143,7 @@ class WcsGeom(Geom):
         ValueError
             If the header has no celestial coordinates.
         """
-        wcs = read_wcs(header)
+        wcs = coordinates.read_wcs(header)
         return cls(wcs, (header["NAXIS1"], header["NAXIS2"]) if npix is None else npix, axes)
 
     def to_header(self) -> Any:
@@ -171,7 +154,7 @@ class WcsGeom(Geom):
         astropy.io.fits.Header
             A header of two axes, with every digit of the reference point.
         """
-        return wcs_header(self._wcs)
+        return coordinates.wcs_header(self._wcs)
 
     @property
     def wcs(self) -> Any:
@@ -235,7 +218,7 @@ class WcsGeom(Geom):
     @cached_property
     def center_skydir(self) -> SkyCoord:
         """Position of the middle of the map."""
-        return skycoord(self._frame, *self.center_lonlat)
+        return coordinates.skycoord(self._frame, *self.center_lonlat)
 
     @cached_property
     def center_lonlat(self) -> tuple[float, float]:
@@ -256,7 +239,7 @@ class WcsGeom(Geom):
         (ndarray, ndarray)
             Degrees, NaN where there is no sky.
         """
-        return lonlat(self._wcs, x, y)
+        return coordinates.lonlat(self._wcs, x, y)
 
     def pix_to_sky(self, x: Any, y: Any) -> SkyCoord:
         """Return the positions of pixel coordinates.
@@ -271,7 +254,7 @@ class WcsGeom(Geom):
         SkyCoord
             Positions in the frame of the map, NaN where there is no sky.
         """
-        return skycoord(self._frame, *lonlat(self._wcs, x, y))
+        return coordinates.skycoord(self._frame, *coordinates.lonlat(self._wcs, x, y))
 
     def position(self, value: Any) -> SkyCoord:
         """Return a position as a `SkyCoord`.
@@ -292,7 +275,7 @@ class WcsGeom(Geom):
         TypeError
             If it is neither.
         """
-        return position_in(self._frame, value)
+        return coordinates.position_in(self._frame, value)
 
     def sky_to_pix(self, skycoord: Any) -> tuple[Floats, Floats]:
         """Return the pixel coordinates of positions.
@@ -307,7 +290,7 @@ class WcsGeom(Geom):
         (ndarray, ndarray)
             Column and row, NaN where the projection does not reach.
         """
-        return self.lonlat_to_pix(*degrees(self.position(skycoord), self._frame))
+        return self.lonlat_to_pix(*coordinates.degrees(self.position(skycoord), self._frame))
 
     def lonlat_to_pix(self, lon: Any, lat: Any) -> tuple[Floats, Floats]:
         """Return the pixel coordinates (x, y) of degrees in the frame of the map."""
@@ -354,11 +337,11 @@ class WcsGeom(Geom):
         """
         if frame is None or frame == self.frame:
             return self._lonlat
-        return degrees(self.get_skycoord().transform_to(frame))
+        return coordinates.degrees(self.get_skycoord().transform_to(frame))
 
     def get_skycoord(self) -> SkyCoord:
         """Return the positions of the pixel centres, shape (ny, nx)."""
-        return skycoord(self._frame, *self._lonlat)
+        return coordinates.skycoord(self._frame, *self._lonlat)
 
     def separation(self, skycoord: Any) -> u.Quantity:
         """Return the angular distance of the pixel centres from a position.
@@ -373,7 +356,7 @@ class WcsGeom(Geom):
         Quantity
             Degrees, shape (ny, nx).
         """
-        lon, lat = (float(c) for c in degrees(self.position(skycoord), self._frame))
+        lon, lat = (float(c) for c in coordinates.degrees(self.position(skycoord), self._frame))
         return u.Quantity(angular_distance(*self._lonlat, lon, lat), "deg", copy=False)
 
     @cached_property
@@ -493,7 +476,7 @@ class WcsGeom(Geom):
         )
 
     def _shifted(self, x: float, y: float, npix: tuple[int, int]) -> WcsGeom:
-        return WcsGeom(shifted(self._wcs, x, y), npix, self.axes)
+        return WcsGeom(cutting.shifted(self._wcs, x, y), npix, self.axes)
 
     def cutout_slices(
         self, position: Any, width: Any, mode: str = "trim", odd_npix: bool = False
@@ -526,10 +509,10 @@ class WcsGeom(Geom):
         """
         if mode not in ("trim", "strict"):
             raise InputError(f"mode is {mode!r}; expected 'trim' or 'strict'.")
-        extent, npix = angle_pair(width, "width"), self._npix
+        extent, npix = coordinates.angle_pair(width, "width"), self._npix
         pixel = [float(c) for c in self.sky_to_pix(position)]
-        sizes = sizes_in_pixels(self._wcs, place_on_map(self._wcs, npix, *pixel), extent)
-        sizes = next_odd(sizes) if odd_npix else np.round(sizes)
+        sizes = cutting.sizes_in_pixels(self._wcs, place_on_map(self._wcs, npix, *pixel), extent)
+        sizes = cutting.next_odd(sizes) if odd_npix else np.round(sizes)
         low = np.ceil(pixel - sizes / 2)
         high = low + sizes
         if not np.all((high > 0) & (low < npix)):
@@ -608,7 +591,7 @@ class WcsGeom(Geom):
         WcsGeom
             The larger geometry.
         """
-        rows, cols = sides(pad_width, "pad_width")
+        rows, cols = cutting.sides(pad_width, "pad_width")
         nx, ny = self._npix
         return self._shifted(-cols[0], -rows[0], (nx + sum(cols), ny + sum(rows)))
 
@@ -630,7 +613,7 @@ class WcsGeom(Geom):
         ValueError
             If no pixel would be left.
         """
-        rows, cols = row_col_pair(crop_width, "crop_width")
+        rows, cols = cutting.row_col_pair(crop_width, "crop_width")
         nx, ny = self._npix
         if 2 * cols >= nx or 2 * rows >= ny:
             raise InputError(
@@ -662,7 +645,7 @@ class WcsGeom(Geom):
             raise InputError(
                 f"{nx} x {ny} pixels cannot be merged by {factor}; pad or crop the map first."
             )
-        return WcsGeom(rescaled(self._wcs, factor), (nx // factor, ny // factor), self.axes)
+        return WcsGeom(cutting.rescaled(self._wcs, factor), (nx // factor, ny // factor), self.axes)
 
     def upsample(self, factor: int) -> WcsGeom:
         """Return the geometry with each pixel cut into factor x factor.
@@ -679,7 +662,9 @@ class WcsGeom(Geom):
         """
         check_factor(factor, "the map")
         nx, ny = self._npix
-        return WcsGeom(rescaled(self._wcs, 1 / factor), (nx * factor, ny * factor), self.axes)
+        return WcsGeom(
+            cutting.rescaled(self._wcs, 1 / factor), (nx * factor, ny * factor), self.axes
+        )
 
     def odd_npix(self, radius: Any) -> NDArray[np.int64]:
         """Return the odd numbers of pixels, of the largest size here, that cover some radii.
@@ -694,7 +679,7 @@ class WcsGeom(Geom):
         ndarray
             Pixels along the side of the square that `to_odd_npix` makes; 1 for a radius of 0.
         """
-        return next_odd(2 * np.asarray(radius, dtype=float) / self.pixel_size)
+        return cutting.next_odd(2 * np.asarray(radius, dtype=float) / self.pixel_size)
 
     def to_odd_npix(self, max_radius: Any = None) -> WcsGeom:
         """Return a square geometry of an odd number of pixels around the same middle.
@@ -721,7 +706,7 @@ class WcsGeom(Geom):
         if max_radius is None:
             radius = 0.5 * float(np.max(self.width.to_value("deg")))
         else:
-            radius = angle_pair(max_radius, "max_radius")[0]
+            radius = coordinates.angle_pair(max_radius, "max_radius")[0]
         if radius <= 0:
             raise InputError(f"max_radius is {max_radius!r}; expected a positive angle.")
         return self.centred_square(int(self.odd_npix(radius)))._with_axes(self.axes)

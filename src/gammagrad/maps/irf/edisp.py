@@ -46,7 +46,24 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
     return np.diff(cumulative(matrix)[:, nearest], axis=1)
 
 
-class EDispKernelMap(IRFMap):
+class _EDisp(IRFMap):
+    """An energy dispersion by position."""
+
+    def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
+        super().__init__(edisp_map, exposure_map)
+
+    @property
+    def edisp_map(self) -> Map:
+        """The probabilities, or probability densities."""
+        return self._irf_map
+
+    @property
+    def energy_axis_true(self) -> MapAxis:
+        """True energies."""
+        return self._irf_map.geom.axes["energy_true"]
+
+
+class EDispKernelMap(_EDisp):
     """Energy dispersion matrices by position.
 
     Parameters
@@ -63,19 +80,6 @@ class EDispKernelMap(IRFMap):
     """
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "energy_true"),)
-
-    def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
-        super().__init__(edisp_map, exposure_map)
-
-    @property
-    def edisp_map(self) -> Map:
-        """The probabilities."""
-        return self._irf_map
-
-    @property
-    def energy_axis_true(self) -> MapAxis:
-        """True energies."""
-        return self._irf_map.geom.axes["energy_true"]
 
     def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
         """Return the matrix at a position.
@@ -151,7 +155,7 @@ class EDispKernelMap(IRFMap):
         return cls.from_matrix(matrix, energy_axis_true, energy_axis)
 
 
-class EDispMap(IRFMap):
+class EDispMap(_EDisp):
     """Energy dispersion by migration, the ratio of reconstructed to true energy.
 
     Parameters
@@ -168,19 +172,6 @@ class EDispMap(IRFMap):
     """
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("migra", "energy_true"),)
-
-    def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
-        super().__init__(edisp_map, exposure_map)
-
-    @property
-    def edisp_map(self) -> Map:
-        """The probability densities."""
-        return self._irf_map
-
-    @property
-    def energy_axis_true(self) -> MapAxis:
-        """True energies."""
-        return self._irf_map.geom.axes["energy_true"]
 
     def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
         """Return the matrix at a position.

@@ -16,13 +16,15 @@ from gammagrad.maps.geom import (
     WcsGeom,
     common_place,
     fine_areas,
+    grid_around,
     is_centred,
     kept,
     middle,
     nearest_place,
+    odd_shape,
+    reach,
 )
 from gammagrad.maps.irf.irf_map import IRFMap, cumulative
-from gammagrad.maps.irf.psf_grid import kernel_grid, square_grid
 from gammagrad.maps.irf.psf_kernel import PSFKernel, RadialProfiles, integrate_pixels
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import to_value
@@ -276,7 +278,7 @@ class PSFMap(IRFMap):
             profile = profile.copy()
             radii[: len(sized)], profile[len(sized) :] = sized, 0.0
         radii = np.minimum(radii, limit)
-        grid, sizes = kernel_grid(*there, radii) if own is None else square_grid(there[0], radii)
+        grid, sizes = _kernel_grid(*there, radii) if own is None else _square_grid(there[0], radii)
         sizes.flags.writeable = False  # kernels share them
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")
@@ -375,6 +377,23 @@ class PSFMap(IRFMap):
             raise InputError("values: a point spread function is finite and not negative.")
         geom = RegionGeom([axis, energy])
         return cls(Map(geom, table[:, :, None, None], "sr-1"))
+
+
+def _kernel_grid(
+    image: WcsGeom, place: tuple[float, float], radii: Floats
+) -> tuple[WcsGeom, NDArray[np.int64]]:
+    """Return the pixels around a place for circles, and rows and columns that each one needs."""
+    # where the sky is squeezed, as at a pole, the map is the limit
+    most = np.maximum(2 * np.array(image.shape_image) + 1, image.odd_npix(radii)[:, None])
+    sizes = np.minimum(odd_shape(reach(image, place, radii)), most)
+    rows, cols = (int(n) for n in sizes.max(axis=0))
+    return grid_around(image, place, (rows, cols)), sizes
+
+
+def _square_grid(image: WcsGeom, radii: Floats) -> tuple[WcsGeom, NDArray[np.int64]]:
+    """Return the square pixels that gammapy makes a kernel on, and how many each circle needs."""
+    sizes = image.odd_npix(radii)
+    return image.to_odd_npix(u.Quantity(radii.max(), "deg")), np.stack([sizes, sizes], axis=1)
 
 
 def _interpolate_energy(table: Floats, axis: MapAxis, wanted: MapAxis) -> Floats:

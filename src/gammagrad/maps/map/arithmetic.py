@@ -7,53 +7,45 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from numpy.typing import NDArray
 
 from gammagrad.errors import InputError, InputTypeError
 
 Operator = Callable[[Any, Any], Any]
-# Data and unit of a map, then values and unit of the other operand (None for plain numbers), which
-# an operator combines to data and a unit.
-Rule = Callable[[NDArray[Any], u.UnitBase, Any, u.UnitBase | None, Operator], tuple[Any, Any]]
+# Values and unit; the unit is None for plain numbers.
+Operand = tuple[Any, Any]
+Rule = Callable[[Operand, Operand, Operator], Operand]
 
 
-def added(
-    data: NDArray[Any], unit: u.UnitBase, values: Any, other: u.UnitBase | None, function: Operator
-) -> tuple[Any, Any]:
+def added(mine: Operand, other: Operand, function: Operator) -> Operand:
     """Combine values in the same unit; plain numbers are in the unit of the map."""
-    if other is not None and other != unit:
+    (data, unit), (values, other_unit) = mine, other
+    if other_unit is not None and other_unit != unit:
         try:
-            values = values * other.to(unit)
+            values = values * other_unit.to(unit)
         except u.UnitConversionError as error:
-            mine, theirs = (str(x) or "no unit" for x in (unit, other))
-            raise InputError(f"cannot combine a map in {mine} with {theirs}.") from error
+            ours, theirs = (str(x) or "no unit" for x in (unit, other_unit))
+            raise InputError(f"cannot combine a map in {ours} with {theirs}.") from error
     return function(data, values), unit
 
 
-def compared(
-    data: NDArray[Any], unit: u.UnitBase, values: Any, other: u.UnitBase | None, function: Operator
-) -> tuple[Any, Any]:
+def compared(mine: Operand, other: Operand, function: Operator) -> Operand:
     """Compare values in the same unit, bin by bin."""
-    return added(data, unit, values, other, function)[0], u.dimensionless_unscaled
+    return added(mine, other, function)[0], u.dimensionless_unscaled
 
 
-def multiplied(
-    data: NDArray[Any], unit: u.UnitBase, values: Any, other: u.UnitBase | None, function: Operator
-) -> tuple[Any, Any]:
-    """Multiply or divide values and units."""
+def multiplied(mine: Operand, other: Operand, function: Operator) -> Operand:
+    """Multiply or divide values and units; plain numbers have no unit."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        result = function(data, values)
-    unit = function(unit, u.dimensionless_unscaled if other is None else other)
+        data = function(mine[0], other[0])
+    unit = function(mine[1], u.dimensionless_unscaled if other[1] is None else other[1])
     if unit.is_equivalent(u.dimensionless_unscaled):
-        result, unit = result * unit.to(u.dimensionless_unscaled), u.dimensionless_unscaled
-    return result, unit
+        data, unit = data * unit.to(u.dimensionless_unscaled), u.dimensionless_unscaled
+    return data, unit
 
 
-def joined(
-    data: NDArray[Any], unit: u.UnitBase, values: Any, other: u.UnitBase | None, function: Operator
-) -> tuple[Any, Any]:
+def joined(mine: Operand, other: Operand, function: Operator) -> Operand:
     """Combine masks."""
-    values = np.asarray(values)
+    (data, unit), values = mine, np.asarray(other[0])
     if not (data.dtype == np.bool_ and values.dtype == np.bool_):
         raise InputTypeError(
             f"&, | and ^ need masks, got {data.dtype} and {values.dtype}; "

@@ -17,7 +17,15 @@ from gammagrad._upper import upper
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import Geom, WcsGeom, row_col_pair, sides
-from gammagrad.maps.map.arithmetic import Operator, Rule, added, compared, joined, multiplied
+from gammagrad.maps.map.arithmetic import (
+    Operand,
+    Operator,
+    Rule,
+    added,
+    compared,
+    joined,
+    multiplied,
+)
 from gammagrad.maps.map.data import as_data, without_unit
 from gammagrad.maps.map.lookup import bilinear, nearest, values_at
 from gammagrad.maps.map.rebin import add_part, merged, repeat_blocks, shared_out, zoom_bilinear
@@ -36,7 +44,7 @@ def _operation(rule: Rule, function: Operator) -> Callable[[Map, Any], Map]:
         operand = self._operand(other)
         if operand is None:
             return NotImplemented
-        data, unit = rule(self._data, self._unit, *operand, function)
+        data, unit = rule((self._data, self._unit), operand, function)
         return self._like(data, unit=unit)
 
     return method
@@ -633,7 +641,7 @@ class Map:
     # the unit of the map where the units must agree (+, -, <, ==), and pure numbers in products.
     # Comparisons give masks, bin by bin; so a map has no truth value of its own.
 
-    def _operand(self, other: Any) -> tuple[Any, u.UnitBase | None] | None:
+    def _operand(self, other: Any) -> Operand | None:
         if isinstance(other, Map):
             if difference := self._geom.difference(other._geom):
                 raise InputError(f"the maps have different geometries: {difference}.")
