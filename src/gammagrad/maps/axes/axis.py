@@ -33,11 +33,11 @@ class MapAxis:
     name
         Name of the axis, such as "energy", "energy_true", "rad" or "migra".
     unit
-        Unit of the axis; by default that of `nodes`.
+        Unit of the axis; by default the unit of `nodes`.
     interp
         "lin", "log" or "sqrt": the scale in which edges and centres lie half way.
     node_type
-        "edges" or "center": what `nodes` are. A single centre has a bin of no width.
+        "edges" or "center": the meaning of `nodes`. A single centre has a bin of no width.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class MapAxis:
 
     @property
     def node_type(self) -> str:
-        """What the axis was made from: "edges" or "center"."""
+        """Kind of the nodes that the axis was made from: "edges" or "center"."""
         return self._node_type
 
     @property
@@ -180,7 +180,7 @@ class MapAxis:
         return self._in_unit("center", unit)
 
     def _in_unit(self, what: str, unit: str) -> Floats:
-        """Return edges or centres in a unit, which are converted once."""
+        """Return edges or centres in a unit; they are converted only once."""
         if (what, unit) not in self._plain:
             converted = to_value(getattr(self, what), unit, f"axis {self._name!r}")
             self._plain[what, unit] = np.asarray(converted)
@@ -398,8 +398,8 @@ class MapAxis:
     def group(self, edges: Any) -> list[tuple[int, int]]:
         """Return the ranges of bins between requested edges.
 
-        Every requested edge is moved to the nearest edge of the axis, nearest in its scale; one
-        outside the axis goes to its end. Intervals left without a bin are dropped.
+        Every requested edge is moved to the nearest edge in the scale of the axis. An edge outside
+        the axis is moved to its end. Intervals without a bin are dropped.
 
         Parameters
         ----------

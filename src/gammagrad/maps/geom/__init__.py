@@ -1,4 +1,4 @@
-"""The geometry of a map: coordinates, pixels and what they are on the sky."""
+"""The geometry of a map: coordinates, pixels and their shapes on the sky."""
 
 from gammagrad.maps.geom.around import disc_around, fine_areas, grid_around, is_centred
 from gammagrad.maps.geom.base import Geom, RegionGeom

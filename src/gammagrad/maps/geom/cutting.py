@@ -46,12 +46,12 @@ def sizes_in_pixels(wcs: WCS, place: tuple[float, float], width: tuple[float, fl
     turned = abs(shape.matrix[0, 0]) < abs(shape.matrix[1, 0])
     along = np.array(width[::-1] if turned else width)
     sizes, typical = along / shape.sides, along / proj_plane_pixel_scales(wcs)
-    # pixels that differ by so little count the same wherever the part is
+    # with nearly equal pixels a part has the same size everywhere
     return np.maximum(np.where(np.abs(sizes - typical) < _ALIKE, typical, sizes), 1)
 
 
 def shifted(wcs: WCS, x: float, y: float) -> WCS:
-    """Return the coordinate system whose first pixel is (x, y) of the old one."""
+    """Return the coordinate system whose first pixel is the pixel (x, y) of the old system."""
     wcs = _copied(wcs)
     wcs.wcs.crpix = wcs.wcs.crpix - np.array([x, y])
     return wcs

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def kept(store: dict[Any, Any], key: Any, make: Callable[[], T], most: int = sys.maxsize) -> T:
-    """Return the value of a key, which is made if it is not there; the oldest of too many go."""
+    """Return the value of a key, or make it; of too many values the oldest are dropped."""
     found: T | None = store.get(key)
     if found is None:
         found = make()

@@ -20,11 +20,11 @@ _KEPT = 32  # results of `reach` that a geometry keeps
 _DIRECTIONS = 48
 # Pixels whose distances differ by less, in proportion, count as the same.
 _SAME = 1e-3
-# Steps of the lattices of places that others may stand for, in pixels.
+# Steps of the lattices of common places, in pixels.
 _STEPS = 2.0 ** np.arange(10, 1, -1)
-# A circle may reach so much further than the derivative says before the pixels count as uneven.
+# Pixels are uneven if a circle reaches further than the derivative says by this factor.
 _UNEVEN = 1.02
-# Parts of a circle that seem further than so many times that are on another side of the map.
+# Parts of a circle further away by this factor are on another side of the map.
 _JUMP = 4.0
 
 
@@ -57,7 +57,7 @@ def middle_shape(geom: WcsGeom) -> PixelShape:
 
 
 def nearest_place(geom: WcsGeom, position: Any) -> tuple[float, float]:
-    """Return the row and column of a position, or of the place of the map that is nearest to it."""
+    """Return the row and column of a position, or of the nearest place of the map."""
     if position is None:
         return middle(geom)
     return place_on_map(geom.wcs, geom.npix, *geom.sky_to_pix(position))
@@ -66,7 +66,7 @@ def nearest_place(geom: WcsGeom, position: Any) -> tuple[float, float]:
 def reach(geom: WcsGeom, place: tuple[float, float], radius: Any) -> Floats:
     """Return how many rows and columns circles on the sky reach from their middle."""
     radius = np.asarray(radius, dtype=float)
-    # a run asks several times, and the next run on the same pixels asks the same
+    # a run needs a result several times, and so does the next run on the same pixels
     store: dict[Any, Floats] = geom.derived.setdefault("reach", {})
     key = place, radius.shape, radius.tobytes()
     return kept(store, key, lambda: _reach(geom, place, radius), _KEPT).copy()
@@ -75,7 +75,7 @@ def reach(geom: WcsGeom, place: tuple[float, float], radius: Any) -> Floats:
 def _reach(geom: WcsGeom, place: tuple[float, float], radius: Floats) -> Floats:
     """Return how many rows and columns circles on the sky reach, computed anew."""
     per_degree, typical = pixel_shape(geom, place).per_degree, middle_shape(geom).per_degree
-    # of pixels that are nearly alike a circle takes the same number: less to compile
+    # a circle has the same number of pixels where they are nearly alike: less to compile
     alike = (per_degree < _UNEVEN * typical) & (typical < _UNEVEN * per_degree)
     straight = radius[..., None] * np.where(alike, typical, per_degree)
     row, column = place
@@ -93,12 +93,12 @@ def _reach(geom: WcsGeom, place: tuple[float, float], radius: Floats) -> Floats:
 
 def common_place(geom: WcsGeom, place: tuple[float, float]) -> tuple[float, float]:
     """Return one place for all places whose pixels agree to a part in a thousand."""
-    # What is made for the pixels of a place, such as a kernel, serves all of them.
+    # A kernel for the pixels of this place serves all of them.
     anchor, own = geom.wcs.wcs.crpix[::-1] - 1, np.array(place)
     knots = anchor + _STEPS[:, None] * np.round((own - anchor) / _STEPS[:, None])
     rows, columns = np.concatenate([own[None], knots]).T
     matrices = pixel_matrices(geom.wcs, rows, columns)
-    # the matrix of scalar products, of which distances are made: they go with its root
+    # the matrix of scalar products; distances are proportional to its root
     metric = np.swapaxes(matrices, -1, -2) @ matrices
     change = np.abs(metric[1:] - metric[0]).max(axis=(1, 2))
     serves = np.flatnonzero(change <= 2 * _SAME * np.abs(metric[0]).max())

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def angular_distance(lon: Any, lat: Any, lon_0: float, lat_0: float) -> Any:
-    """Return the angular distances of points from one."""
+    """Return the angular distances of points from one point, in degrees."""
     # the difference of longitudes is taken first, in degrees: it is exact for near points
     apart, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
     return np.rad2deg(angular_separation(0.0, theta_0, apart, theta))
@@ -44,7 +44,7 @@ def _triangle_areas(a: Floats, b: Floats, c: Floats) -> Floats:
 def quadrilateral_areas(corners: Floats) -> Floats:
     """Return the solid angles of the cells of a grid of points on the sphere."""
     # The sides of a cell are great circles, so cells that share sides add up to the whole exactly.
-    # Each is two spherical triangles.
+    # A cell is two spherical triangles.
     # Van Oosterom and Strackee (1983), IEEE Trans. Biomed. Eng. 30, 125, equation 8.
     low_left, low_right = corners[:-1, :-1], corners[:-1, 1:]
     up_left, up_right = corners[1:, :-1], corners[1:, 1:]

@@ -273,7 +273,7 @@ class WcsGeom(Geom):
         Raises
         ------
         TypeError
-            If it is neither.
+            If the value is neither.
         """
         return coordinates.position_in(self._frame, value)
 
@@ -328,7 +328,7 @@ class WcsGeom(Geom):
         Parameters
         ----------
         frame
-            Name of the frame; by default that of the map.
+            Name of the frame; by default the frame of the map.
 
         Returns
         -------
@@ -417,7 +417,8 @@ class WcsGeom(Geom):
         Returns
         -------
         str
-            A phrase, empty if pixel centres agree to a thousandth of a pixel and axes to 1e-6.
+            A phrase. It is empty if pixel centres agree to a thousandth of a pixel and axes to
+            1e-6.
         """
         phrase = super().difference(other)
         if phrase or not isinstance(other, WcsGeom) or self._wcs is other._wcs:
@@ -491,7 +492,7 @@ class WcsGeom(Geom):
             Extent on the sky at the position, one or (lon, lat): degrees, texts or quantities; at
             least a pixel.
         mode
-            "trim" cuts off what is outside the map, "strict" refuses it.
+            "trim" cuts off the area outside the map, "strict" raises an error.
         odd_npix
             Round the number of pixels up to an odd one.
 
@@ -548,7 +549,7 @@ class WcsGeom(Geom):
         Parameters
         ----------
         row, column
-            Its first pixel; may be negative.
+            The first pixel of the rectangle; may be negative.
         shape
             Rows and columns.
 
@@ -667,7 +668,7 @@ class WcsGeom(Geom):
         )
 
     def odd_npix(self, radius: Any) -> NDArray[np.int64]:
-        """Return the odd numbers of pixels, of the largest size here, that cover some radii.
+        """Return the odd numbers of pixels of the largest size of this geometry that cover radii.
 
         Parameters
         ----------
@@ -684,14 +685,14 @@ class WcsGeom(Geom):
     def to_odd_npix(self, max_radius: Any = None) -> WcsGeom:
         """Return a square geometry of an odd number of pixels around the same middle.
 
-        Its reference point is its middle, and its pixels are as large as the largest here: the
-        grid on which a kernel is made.
+        The reference point is the middle of the square. Its pixels have the largest size of this
+        geometry. Kernels are made on such a grid.
 
         Parameters
         ----------
         max_radius
-            Half the extent: degrees, text or quantity. The next odd number of pixels that covers
-            it is taken. By default half the larger width of this geometry.
+            Half the extent: degrees, text or quantity; by default half the larger width of this
+            geometry. It is rounded up to an odd number of pixels.
 
         Returns
         -------
@@ -722,7 +723,7 @@ class WcsGeom(Geom):
         Returns
         -------
         WcsGeom
-            The square; the last few are kept, with what is known of their pixels.
+            The square; the geometry keeps the last few squares.
         """
 
         def make() -> WcsGeom:

@@ -76,7 +76,7 @@ class EDispKernelMap(_EDisp):
     Raises
     ------
     ValueError
-        If the axes are others.
+        If the map has other axes.
     """
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "energy_true"),)
@@ -87,10 +87,10 @@ class EDispKernelMap(_EDisp):
         Parameters
         ----------
         position
-            A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. The pixel it falls
-            on is taken, or the nearest that has a response.
+            A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. The response of the
+            pixel at the position is taken, or of the nearest pixel that has a response.
         energy_axis
-            Reconstructed energies wanted: a part of those of the map, or wider bins made of them.
+            Reconstructed energies wanted: a part of the energies of the map, or wider bins of them.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class EDispMap(_EDisp):
     Raises
     ------
     ValueError
-        If the axes are others.
+        If the map has other axes.
     """
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("migra", "energy_true"),)
@@ -181,7 +181,7 @@ class EDispMap(_EDisp):
         position
             As in `EDispKernelMap.get_edisp_kernel`.
         energy_axis
-            Reconstructed energies; by default the true ones.
+            Reconstructed energies; by default the true energies.
 
         Returns
         -------

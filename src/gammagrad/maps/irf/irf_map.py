@@ -1,4 +1,4 @@
-"""What maps of instrument responses share: a response at a position on the sky."""
+"""The base of the maps of instrument responses: a response at a position on the sky."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class IRFMap:
         Returns
         -------
         SkyCoord or None
-            The position itself if the pixel it falls on has a response other than zero, else the
-            centre of the nearest pixel that has; None if the response is the same everywhere.
+            The position itself if the response of its pixel is not zero, else the centre of the
+            nearest pixel with a response. None if the response is the same everywhere.
 
         Raises
         ------

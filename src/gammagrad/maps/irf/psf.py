@@ -31,7 +31,7 @@ from gammagrad.maps.units import to_value
 
 Floats = NDArray[np.float64]
 
-# Kernels that a geometry keeps, and the most numbers of one.
+# Number of kernels that a geometry keeps, and the largest size of a kept kernel.
 _KEPT, _MAX_KEPT = 4, 500_000
 # Steps of the table of containment in a bin of offset.
 _STEPS_PER_BIN = 20
@@ -51,7 +51,7 @@ class PSFMap(IRFMap):
     Raises
     ------
     ValueError
-        If the axes are others.
+        If the map has other axes.
 
     Examples
     --------
@@ -89,10 +89,10 @@ class PSFMap(IRFMap):
         ----------
         position
             A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. Where there is no
-            response, that of the nearest position is taken.
+            response, the response at the nearest position is taken.
         energy_axis
-            Energies wanted; by default those of the table. Values are interpolated linearly in
-            log energy between bin centres and constant outside.
+            Energies wanted; by default the energies of the table. Values are interpolated
+            linearly in log energy between bin centres and constant outside.
 
         Returns
         -------
@@ -138,8 +138,8 @@ class PSFMap(IRFMap):
         Returns
         -------
         Quantity
-            Offset in deg per energy, to a twentieth of a bin of the "rad" axis: the smallest of
-            those whose containment comes nearest to `fraction`.
+            Offset in deg per energy, to a twentieth of a bin of the "rad" axis: the smallest
+            offset whose containment is nearest to `fraction`.
 
         Raises
         ------
@@ -200,27 +200,28 @@ class PSFMap(IRFMap):
         Parameters
         ----------
         geom
-            Geometry of the map: the kernel has its pixels as they are at the position, and if it
-            has an axis of the PSF's energy, the energies of that.
+            Geometry of the map. The kernel has the pixels of the map at the position. If the
+            geometry has an axis of the PSF's energy, the kernels are for its energies.
         position
-            Where on the sky, as in `profile`; for one beyond the map its nearest pixels count.
+            Position on the sky, as in `profile`. For a position outside the map the nearest pixels
+            of the map are taken.
         max_radius
             Largest half width of the kernel, a quantity or deg.
         containment
-            At each energy the kernel is a rectangle that holds the circle with this fraction of
-            the events; the largest sets the shape of all. It never reaches further than from one
-            edge of the map to the other.
+            At each energy the kernel is a rectangle around the circle that contains this fraction
+            of the events. The largest rectangle is the shape of all kernels. It never reaches
+            further than from one edge of the map to the other.
         oversampling
             Odd number of kernel pixels along the side of a pixel.
         sampling
             "fine" integrates each pixel by Gauss-Legendre quadrature, to 1e-4 of the peak for
-            PSFs as narrow as a tenth of a pixel. "gammapy" is for comparison with gammapy 2.1: it
-            takes square pixels, of the largest side at the map's reference point, for all; averages
-            as few equidistant samples (12 across the diameter of 68 % containment, 1 to
-            4 along the side of a pixel), which is off by up to 12 % of the peak for a PSF with a
-            narrow core; continues the table in straight lines beyond its end; and takes the
-            table's energies for those of `geom` one by one in choosing the size of each kernel,
-            so that energies beyond their number have none.
+            PSFs as narrow as a tenth of a pixel. "gammapy" is for comparison with gammapy 2.1. All
+            its pixels are squares with the largest side at the reference point of the map. It
+            averages as few equidistant samples as gammapy (12 across the diameter of 68 %
+            containment, 1 to 4 along the side of a pixel), with errors of up to 12 % of the
+            peak for a PSF with a narrow core. It continues the table in straight lines beyond
+            its end. The size of each kernel follows from the energy of the table with the same
+            index, so energies beyond the number of energies in the table have no kernel.
 
         Returns
         -------
@@ -245,7 +246,7 @@ class PSFMap(IRFMap):
         place = middle(geom)
         if own is None:
             place = common_place(geom, nearest_place(geom, position))
-        # the same table gives the same kernels on the same pixels, which keep the last few
+        # the pixels keep the last few kernels: the same table gives the same kernels on them
         store: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
         rad = self._irf_map.geom.axes["rad"]
         tables = [profile, rad.edges_in("deg"), rad.center_in("deg"), *([] if own is None else own)]
@@ -321,7 +322,7 @@ class PSFMap(IRFMap):
         Raises
         ------
         ValueError
-            If a width is not positive, or their number is not that of the energies.
+            If a width is not positive, or the number of widths is not the number of energies.
         """
         widths = np.atleast_1d(np.asarray(to_value(sigma, "deg", "sigma"), dtype=float))
         if widths.shape not in ((1,), (energy_axis_true.nbin,)) or not np.all(widths > 0):

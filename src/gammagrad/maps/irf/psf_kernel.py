@@ -58,8 +58,8 @@ class PSFKernel:
 class RadialProfiles:
     """Tabulated profiles as functions of the offset from the source."""
 
-    # Linear between the nodes and on below the first and to the edge of the table, zero beyond;
-    # never negative.
+    # Profiles are linear between the nodes, below the first node and up to the edge of the table,
+    # zero beyond, and never negative.
 
     nodes: Floats  # offsets in deg, increasing, shape (n_rad,)
     edge: float  # offset in deg where the table ends
@@ -73,14 +73,14 @@ class RadialProfiles:
         if len(nodes) == 1:
             return np.array([0.0, max(end, 1.0)]), np.maximum(table[:, [0, 0]], 0.0)
         first, last = ((table[:, i + 1] - table[:, i]) / (nodes[i + 1] - nodes[i]) for i in (0, -2))
-        # on from the outermost nodes in straight lines, to the source and to the end
+        # straight lines continue the profile from the outermost nodes to the source and to the end
         if nodes[0] > 0:
             table = np.column_stack([table[:, 0] - first * nodes[0], table])
             nodes = np.concatenate([[0.0], nodes])
         if nodes[-1] < end:
             table = np.column_stack([table, table[:, -1] + last * (end - nodes[-1])])
             nodes = np.concatenate([nodes, [end]])
-        # where a line goes below zero it ends there
+        # a line ends where it goes below zero
         row, piece = np.nonzero(table[:, :-1] * table[:, 1:] < 0)
         if row.size:
             value = table[row, piece]
@@ -109,7 +109,7 @@ def integrate_pixels(
     def average(chosen: Any, nodes: tuple[Floats, Floats], half: list[int]) -> None:
         """Average some profiles over the pixels up to so many from the middle."""
         parts = [slice(m - h, m + h + 1) for m, h in zip(middle, half, strict=True)]
-        # of rows or columns that mirror each other one half is enough
+        # rows or columns that mirror each other are computed once
         firsts = zip(middle, parts, mirrored, strict=True)
         lines = [np.arange(m if twice else p.start, p.stop) for m, p, twice in firsts]
         table = dataclasses.replace(profiles, table=profiles.table[chosen])
@@ -185,7 +185,7 @@ def _averages(
         some = y[first : first + step]
         row, column = np.indices((len(some), len(x))).reshape(2, -1)
         if transposed:
-            # of two pixels with rows and columns exchanged one is enough
+            # two pixels with rows and columns exchanged are computed once
             row, column = row[column >= first + row], column[column >= first + row]
         key = y.tobytes(), x.tobytes(), first, len(some)
         offset = _offsets(grid, key, x[column], some[row])
@@ -211,8 +211,8 @@ def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
 
 def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) -> Floats:
     """Sum profiles over samples of pixels, shape (pixel, sample); 0 for pixels off the sky."""
-    # All profiles have the same nodes, so that a sum is that of the values at the nodes, with
-    # weights that do not depend on the profile.
+    # All profiles have the same nodes, so a sum over samples is a sum over the nodes with weights
+    # that do not depend on the profile.
     nodes, values = profiles.pieces(min(profiles.edge, np.nanmax(offset, initial=0.0)))
     place = np.interp(offset, nodes, np.arange(len(nodes)))
     if not (offset <= profiles.edge).all():
@@ -227,5 +227,5 @@ def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) ->
     size = len(nodes) * len(offset)
     share = np.bincount(low.ravel(), lower.ravel(), size)
     share += np.bincount(low.ravel() + 1, upper.ravel(), size)
-    # no BLAS, whose threads would wait in the way of those of the fit
+    # no BLAS: its threads would compete with the threads of the fit
     return np.einsum("ek,pk->ep", values, share.reshape(len(offset), len(nodes)))

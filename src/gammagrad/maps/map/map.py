@@ -34,7 +34,7 @@ from gammagrad.maps.units import parse_unit
 
 def _check_format(name: str) -> None:
     if name != "fits":
-        raise InputError(f"format is {name!r}; expected 'fits', the one there is.")
+        raise InputError(f"format is {name!r}; expected 'fits'.")
 
 
 def _operation(rule: Rule, function: Operator) -> Callable[[Map, Any], Map]:
@@ -56,18 +56,18 @@ class Map:
     Parameters
     ----------
     geom
-        Geometry: a `WcsGeom`, or a `RegionGeom` for what does not depend on the position.
+        Geometry: a `WcsGeom`, or a `RegionGeom` for data that do not depend on the position.
     data
-        Array of shape (axes, rows, columns), or one number for all pixels; zeros by default. It is
-        copied; ``map.data`` may then be written to.
+        Array of shape (axes, rows, columns), or one number for all pixels; zeros by default. The
+        array is copied, and ``map.data`` may be written to.
     unit
-        Unit of the data; if these are a quantity, they are converted to it.
+        Unit of the data. If the data are a quantity, they are converted to it.
     meta
-        Anything worth writing along, by name.
+        Further information that is written with the map, by name.
     dtype
-        Type of the data; by default float64, or that of the array given.
+        Type of the data; by default float64, or the type of the array given.
     copy
-        False makes the map of the array itself, where its type allows that, instead of a copy.
+        False uses the array itself instead of a copy, if its type allows it.
 
     Raises
     ------
@@ -182,7 +182,7 @@ class Map:
         format
             Name of the format, "fits".
         checksum
-            Compare what has a checksum with it.
+            Verify the checksums in the file.
 
         Returns
         -------
@@ -215,18 +215,18 @@ class Map:
         filename
             Path of the file; one ending in ".gz" is compressed.
         overwrite
-            Replace a file that is there.
+            Replace an existing file.
         hdu
             Name of the extension; by default the primary one.
         format
             Name of the format, "fits".
         checksum
-            Give each extension its checksum, by which damage is noticed.
+            Write a checksum for each extension, to detect damage.
 
         Raises
         ------
         FileExistsError
-            If the file is there and is not to be replaced.
+            If the file exists and `overwrite` is false.
         """
         _check_format(format)
         upper("write_map")(self, Path(filename), overwrite, hdu, checksum)
@@ -294,7 +294,7 @@ class Map:
         return self._like(self._data)
 
     def _like(self, data: Any, geom: Geom | None = None, unit: Any = None) -> Self:
-        """Return a map with other data, copied if they are still those of this map."""
+        """Return a map with other data, which are copied if they share memory with this map."""
         new = copy.copy(self)
         new._geom = self._geom if geom is None else geom
         new._unit = self._unit if unit is None else unit
@@ -343,7 +343,7 @@ class Map:
         width
             Extent, one or (lon, lat): degrees, texts or quantities.
         mode
-            "trim" cuts off what is outside the map, "strict" refuses it.
+            "trim" cuts off the area outside the map, "strict" raises an error.
         odd_npix
             Round the number of pixels up to an odd one.
 
@@ -420,13 +420,13 @@ class Map:
             Sum a block (counts) instead of averaging it (exposure, flux per solid angle). A mask
             is true where any of its pixels was.
         weights
-            Map, or array that broadcasts to the data: pixels count by their weight in sum and mean.
+            Map, or array that broadcasts to the data: weights of the pixels in sum and mean.
 
         Returns
         -------
         Map
-            The coarser map. NaN pixels are left out; a block of them is NaN. A mean with zero total
-            weight is 0.
+            The coarser map. NaN pixels are left out. A block of only NaN is NaN. A mean with zero
+            total weight is 0.
 
         Raises
         ------
@@ -485,7 +485,7 @@ class Map:
         axes_names
             Names of the axes, all by default.
         keepdims
-            Keep each of them with one bin over its range, instead of dropping it.
+            Keep each axis with one bin over its range, instead of dropping it.
 
         Returns
         -------
@@ -509,7 +509,7 @@ class Map:
         axes_names
             Names of the axes, all by default.
         keepdims
-            Keep each of them with one bin over its range, instead of dropping it.
+            Keep each axis with one bin over its range, instead of dropping it.
 
         Returns
         -------
@@ -526,7 +526,7 @@ class Map:
         Parameters
         ----------
         slices
-            Slice of bins by name of the axis; a number takes that bin and drops the axis.
+            Slice of bins by name of the axis. A number selects one bin and drops the axis.
 
         Returns
         -------
@@ -608,7 +608,8 @@ class Map:
         -------
         ndarray
             Values in the unit of the map, of shape axes (the last first) + positions. Between the
-            outermost centres and the edge, the value at the nearest point between centres.
+            outermost centres and the edge, the value is the value at the nearest point between
+            centres.
         """
         return values_at(self._data, self._geom, skycoord, bilinear, fill_value)
 
@@ -637,9 +638,9 @@ class Map:
             data = data * getattr(weights, "data", weights)
         add_part(self._data, data, shift)
 
-    # The other operand is a map of the same geometry, a quantity, or plain numbers: these are in
-    # the unit of the map where the units must agree (+, -, <, ==), and pure numbers in products.
-    # Comparisons give masks, bin by bin; so a map has no truth value of its own.
+    # The other operand is a map of the same geometry, a quantity, or plain numbers. Plain numbers
+    # are in the unit of the map where the units must agree (+, -, <, ==), and dimensionless in
+    # products. Comparisons give masks, bin by bin, so a map has no truth value of its own.
 
     def _operand(self, other: Any) -> Operand | None:
         if isinstance(other, Map):
