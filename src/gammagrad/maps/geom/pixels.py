@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from astropy.coordinates import offset_by
 from numpy.typing import NDArray
 
 from gammagrad.maps.geom.cutting import next_odd
 from gammagrad.maps.geom.derivative import PixelShape, pixel_matrices, place_on_map, shape_at
 from gammagrad.maps.geom.kept import kept
+from gammagrad.maps.geom.sphere import tangents, unit_vectors
 from gammagrad.maps.geom.wcs_geom import WcsGeom
 
 Floats = NDArray[np.float64]
@@ -79,12 +79,16 @@ def _reach(geom: WcsGeom, place: tuple[float, float], radius: Floats) -> Floats:
     alike = (per_degree < _UNEVEN * typical) & (typical < _UNEVEN * per_degree)
     straight = radius[..., None] * np.where(alike, typical, per_degree)
     row, column = place
-    lon, lat = np.deg2rad(geom.pix_to_lonlat(column, row))
+    lon, lat = geom.pix_to_lonlat(column, row)
     if not np.isfinite(lon):
         return straight
+    # `astropy.coordinates.offset_by` loses digits near the poles
     angle = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False)
-    around = offset_by(lon, lat, angle, np.deg2rad(np.minimum(radius, 179.0))[..., None])
-    x, y = geom.lonlat_to_pix(*(c.deg for c in around))
+    ways = np.stack([np.sin(angle), np.cos(angle)], axis=1) @ tangents(lon, lat)
+    r = np.deg2rad(np.minimum(radius, 179.0))[..., None, None]
+    vx, vy, vz = np.moveaxis(np.cos(r) * unit_vectors(lon, lat) + np.sin(r) * ways, -1, 0)
+    around = np.arctan2(vy, vx), np.arcsin(np.clip(vz, -1, 1))
+    x, y = geom.lonlat_to_pix(*np.rad2deg(around))
     apart = np.abs(np.stack([y - row, x - column], axis=-1))
     apart[~(apart <= _JUMP * straight[..., None, :])] = 0.0
     bent = apart.max(axis=-2)
