@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from gammagrad.maps.geom.coordinates import degrees, lonlat, skycoord
@@ -28,9 +29,10 @@ def sky_sample(
     return unit_vectors(*degrees(skycoord(frame, *lonlat(wcs, x[None, :], y[:, None])).icrs))
 
 
-def coincide(mine: Floats, theirs: Floats, pixel: float) -> bool:
-    """Return whether two samples agree to a small part of a pixel, given in rad."""
+def coincide(mine: Floats, theirs: Floats, wcs: WCS) -> bool:
+    """Return whether two samples agree to a small part of a pixel."""
     blank = np.isnan(mine)
     if not np.array_equal(blank, np.isnan(theirs)):
         return False
+    pixel = np.deg2rad(np.min(proj_plane_pixel_scales(wcs)))
     return bool(np.all(np.abs(mine - theirs)[~blank] < _TOLERANCE * pixel))

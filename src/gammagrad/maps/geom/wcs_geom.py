@@ -423,7 +423,7 @@ class WcsGeom(Geom):
         phrase = super().difference(other)
         if phrase or not isinstance(other, WcsGeom) or self._wcs is other._wcs:
             return phrase
-        if coincide(self._sample, other._sample, float(np.min(self.pixel_scales.to_value("rad")))):
+        if coincide(self._sample, other._sample, self._wcs):
             return ""
         return f"the pixels lie elsewhere on the sky: {other.summary()} instead of {self.summary()}"
 
@@ -461,11 +461,7 @@ class WcsGeom(Geom):
             return None
         shift = (int(np.round(x - x0)), int(np.round(y - y0)))
         mine = sky_sample(self._wcs, self._frame, other.npix, shift)
-        return (
-            shift
-            if coincide(mine, other._sample, float(np.min(self.pixel_scales.to_value("rad"))))
-            else None
-        )
+        return shift if coincide(mine, other._sample, self._wcs) else None
 
     def summary(self) -> str:
         """Return frame, projection, centre and size in one line."""
@@ -494,7 +490,7 @@ class WcsGeom(Geom):
         mode
             "trim" cuts off the area outside the map, "strict" raises an error.
         odd_npix
-            Round the number of pixels up to an odd one.
+            Round the number of pixels up to an odd number.
 
         Returns
         -------

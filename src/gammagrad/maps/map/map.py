@@ -345,7 +345,7 @@ class Map:
         mode
             "trim" cuts off the area outside the map, "strict" raises an error.
         odd_npix
-            Round the number of pixels up to an odd one.
+            Round the number of pixels up to an odd number.
 
         Returns
         -------
