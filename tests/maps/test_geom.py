@@ -22,7 +22,7 @@ from gammagrad.maps import (
     unit_vectors,
     warn_if_uneven,
 )
-from gammagrad.maps.geom.pixel_ops import next_odd
+from gammagrad.maps.geom.cutting import next_odd
 from gammagrad.maps.geom.uneven import unevenness
 from gammagrad.maps.irf import psf_kernel
 

@@ -1,4 +1,4 @@
-"""The table of internal units, and the doors through which units come in and go out."""
+"""The internal units, and the conversion of units on the way in and out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from astropy import units as u
 from gammagrad._arrays import unmasked
 from gammagrad.errors import InputError, short
 
-# Every number inside the package that has one of these meanings is in this unit.
+# Units of all numbers inside the package, by the meaning of the number.
 INTERNAL_UNITS: dict[str, str] = {
     "energy": "TeV",
     "angle": "deg",
@@ -31,7 +31,7 @@ INTERNAL_UNITS: dict[str, str] = {
     "psf": "sr-1",
 }
 
-# Spellings met in FITS headers that astropy does not read.
+# Spellings in FITS headers that astropy cannot read.
 _SPELLINGS = {
     "counts": "ct",
     "cts": "ct",
@@ -87,12 +87,12 @@ def _unit_name(unit: u.UnitBase) -> str:
 
 @functools.lru_cache(maxsize=64)
 def conversion(unit: u.UnitBase, wanted: str) -> float:
-    """Return the factor from a unit to another, which is looked up once."""
+    """Return the factor from a unit to another; the results are kept."""
     return float(unit.to(wanted))
 
 
 def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
-    """Return an astropy unit from a unit or a text, such as a FITS header has."""
+    """Return an astropy unit from a unit or a text, such as the text in a FITS header."""
     if unit is None:
         return u.dimensionless_unscaled
     if isinstance(unit, u.UnitBase):
@@ -107,7 +107,7 @@ def parse_unit(unit: Any, name: str = "unit") -> u.UnitBase:
 
 @functools.lru_cache(maxsize=256)
 def _unit_of_text(text: str) -> u.UnitBase | None:
-    """Return the unit that a text stands for, or None; every map asks, so it is looked up once."""
+    """Return the unit of a text, or None; the results are kept because every map needs them."""
     for candidate in (text, _respell(text)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", u.UnitsWarning)  # of several slashes, or old spellings

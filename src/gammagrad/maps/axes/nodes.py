@@ -1,4 +1,4 @@
-"""What an axis needs to know of its nodes: scales, checks, edges from centres."""
+"""The nodes of an axis: units, scales, checks, and edges from centres."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gammagrad.errors import InputError
 
 Floats = NDArray[np.float64]
 
-# Where bins are cut and edges put half way: in the value, its logarithm or its root.
+# Bins are divided, and edges lie half way, in the value, its logarithm or its root.
 SCALES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "lin": (lambda x: x, lambda x: x),
     "log": (np.log, np.exp),
@@ -22,7 +22,7 @@ SCALES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]]
 
 
 def unit_of(value: Any, label: str) -> u.UnitBase:
-    """Return the unit that comes with a value."""
+    """Return the unit of a value, dimensionless for plain numbers."""
     if isinstance(value, u.Quantity):
         return value.unit
     first = value[0] if isinstance(value, list | tuple) and len(value) else value
@@ -35,7 +35,7 @@ def unit_of(value: Any, label: str) -> u.UnitBase:
 
 
 def energy_unit(value: Any) -> u.UnitBase:
-    """Return the unit that comes with an energy."""
+    """Return the unit of an energy, TeV for plain numbers."""
     unit = unit_of(value, "energy")
     return u.Unit("TeV") if unit == u.dimensionless_unscaled else unit
 
@@ -60,7 +60,7 @@ def check_factor(factor: int, label: str) -> None:
 
 
 def edges_from_centres(centres: Floats, interp: str) -> Floats:
-    """Put edges half way between centres, and as far beyond the first and the last."""
+    """Return edges half way between centres, and equally far beyond the first and last centre."""
     if len(centres) == 1:
         return np.repeat(centres, 2)
     forward, back = SCALES[interp]

@@ -1,11 +1,13 @@
-"""The geometry of a map: coordinates, pixels and what they are on the sky."""
+"""The geometry of a map: coordinates, pixels and their shapes on the sky."""
 
 from gammagrad.maps.geom.around import disc_around, fine_areas, grid_around, is_centred
 from gammagrad.maps.geom.base import Geom, RegionGeom
+from gammagrad.maps.geom.coordinates import angle_pair
+from gammagrad.maps.geom.cutting import row_col_pair, sides
+from gammagrad.maps.geom.derivative import PixelShape
 from gammagrad.maps.geom.discs import disc_kernel
-from gammagrad.maps.geom.pixel_ops import row_col_pair, sides
+from gammagrad.maps.geom.kept import kept
 from gammagrad.maps.geom.pixels import (
-    PixelShape,
     common_place,
     middle,
     middle_shape,
@@ -15,7 +17,6 @@ from gammagrad.maps.geom.pixels import (
     pixel_shape,
     reach,
 )
-from gammagrad.maps.geom.sky_grid import angle_pair
 from gammagrad.maps.geom.sphere import angular_distance, quadrilateral_areas, unit_vectors
 from gammagrad.maps.geom.uneven import SolidAngleWarning, warn_if_uneven
 from gammagrad.maps.geom.wcs_geom import WcsGeom
@@ -34,6 +35,7 @@ __all__ = [
     "fine_areas",
     "grid_around",
     "is_centred",
+    "kept",
     "middle",
     "middle_shape",
     "nearest_place",

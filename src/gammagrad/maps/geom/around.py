@@ -1,4 +1,4 @@
-"""The pixels around a place of a map: the grid that a kernel is made on, and a disc counted on."""
+"""The pixels around a place of a map: the grid for a kernel or a disc."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad.maps.geom.kept import kept
 from gammagrad.maps.geom.pixels import middle, middle_shape, odd_shape, pixel_shape, reach
 from gammagrad.maps.geom.sphere import quadrilateral_areas, unit_vectors
 from gammagrad.maps.geom.wcs_geom import WcsGeom
@@ -22,25 +23,22 @@ _FLAT = 0.05
 
 
 def grid_around(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
-    """Return the pixels around a place, moved so that it is the middle of their rectangle."""
-    # It is the grid that a kernel is made on: with pixels as they are there, all around.
-    kept: dict[Any, WcsGeom] = geom.derived.setdefault("grids", {})
+    """Return the pixels around a place, moved so that the place is the middle of a rectangle."""
+    # A kernel is made on this grid. All its pixels have the shape of the pixel at the place.
+    store: dict[Any, WcsGeom] = geom.derived.setdefault("grids", {})
     key = (round(place[0], 4), round(place[1], 4), *shape)
-    found = kept.get(key)
-    if found is None:
-        found = _even_grid(geom, place, shape)
-        if found is None:
-            bent = geom.wcs.has_distortion
-            found = _flat_grid(geom, place, shape) if bent else geom.moved(place, shape)
-        # other threads may change it meanwhile
-        for old in list(kept)[: 1 - _KEPT]:
-            kept.pop(old, None)
-        kept[key] = found
-    return found
+    return kept(store, key, lambda: _grid_around(geom, place, shape), _KEPT)
+
+
+def _grid_around(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
+    """Return the pixels around a place, made anew."""
+    if even := _even_grid(geom, place, shape):
+        return even
+    return _flat_grid(geom, place, shape) if geom.wcs.has_distortion else geom.moved(place, shape)
 
 
 def _even_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom | None:
-    """Return a grid with its reference point in its middle, if its pixels are the ones there."""
+    """Return a grid with its reference point in its middle, if it has the pixels of the map."""
     if shape[0] != shape[1] or np.abs(np.subtract(place, middle(geom))).max() > _SAME:
         return None
     even = geom.centred_square(shape[0])
@@ -53,7 +51,7 @@ def _even_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]
 
 
 def _flat_grid(geom: WcsGeom, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
-    """Return pixels that all are as the one at a place, for a map with distortions."""
+    """Return equal pixels with the shape of the pixel at a place, for a map with distortions."""
     lon, lat = geom.pix_to_lonlat(place[1], place[0])
     if not np.isfinite(lon):
         return geom.centred_square(max(shape))
@@ -71,21 +69,21 @@ def is_centred(grid: WcsGeom) -> bool:
 
 
 def fine_areas(grid: WcsGeom, oversampling: int) -> Floats:
-    """Return the solid angles of pixels cut into finer ones, in units of their mean."""
+    """Return the solid angles of the parts of pixels, in units of their mean."""
     y, x = (np.arange(n * oversampling + 1) / oversampling - 0.5 for n in grid.shape_image)
     areas = quadrilateral_areas(unit_vectors(*grid.pix_to_lonlat(x[None, :], y[:, None])))
     return np.nan_to_num(areas / np.nanmean(areas))
 
 
 def disc_around(geom: WcsGeom, radius: float) -> tuple[Floats, float | None]:
-    """Return how far the pixels around the middle of a map are, as far as a disc may reach."""
+    """Return the distances of pixels from the middle of a map, up to a radius."""
     most = 2 * np.array(geom.shape_image) + 1
     rows, cols = np.minimum(odd_shape(reach(geom, middle(geom), radius)) + 2, most)
     return offsets_around(grid_around(geom.to_image(), middle(geom), (int(rows), int(cols))))
 
 
 def offsets_around(grid: WcsGeom) -> tuple[Floats, float | None]:
-    """Return how far the pixels of a grid are from its middle."""
+    """Return the distances of the pixels of a grid from its middle, and the side of even pixels."""
     (nx, ny), shape = grid.npix, middle_shape(grid)
     step = np.stack(
         np.broadcast_arrays(

@@ -1,40 +1,30 @@
-"""What every geometry has: axes besides the sky; and the geometry that has no sky at all."""
+"""The axes of a geometry, and the geometry without sky pixels."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import copy
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TypeVar
+from typing import Self
 
 from gammagrad.maps.axes import MapAxes, MapAxis
 
-G = TypeVar("G", bound="Geom")
 
-
-class Geom(ABC):
-    """The axes of a map and the shape of its data; the base of the geometries."""
+class Geom:
+    """The axes of a map and the shape of its data; the base of `WcsGeom` and `RegionGeom`."""
 
     def __init__(self, axes: Iterable[MapAxis] = ()) -> None:
         self._axes = axes if isinstance(axes, MapAxes) else MapAxes(axes or ())
 
     @property
-    @abstractmethod
     def shape_image(self) -> tuple[int, int]:
         """Rows and columns."""
+        return (1, 1)
 
     @property
-    @abstractmethod
     def is_region(self) -> bool:
         """Whether there are no sky pixels."""
-
-    @abstractmethod
-    def _with_axes(self: G, axes: Iterable[MapAxis]) -> G:
-        """Return the same sky pixels with exactly these axes."""
-
-    @abstractmethod
-    def difference(self, other: object) -> str:
-        """Say in words how another geometry differs from this one."""
+        return True
 
     @property
     def axes(self) -> MapAxes:
@@ -51,16 +41,21 @@ class Geom(ABC):
         """Whether there are no axes besides the sky."""
         return len(self._axes) == 0
 
-    def to_image(self: G) -> G:
+    def _with_axes(self, axes: Iterable[MapAxis]) -> Self:
+        geom = copy.copy(self)  # the copy has the derived numbers of the pixels too
+        geom._axes = MapAxes(axes)
+        return geom
+
+    def to_image(self) -> Self:
         """Return the same sky pixels without axes."""
         return self._image
 
     @cached_property
-    def _image(self: G) -> G:
+    def _image(self) -> Self:
         return self._with_axes(())
 
-    def to_cube(self: G, axes: Iterable[MapAxis]) -> G:
-        """Return the geometry with axes added after those it has.
+    def to_cube(self, axes: Iterable[MapAxis]) -> Self:
+        """Return the geometry with axes added after its own axes.
 
         Parameters
         ----------
@@ -74,7 +69,7 @@ class Geom(ABC):
         """
         return self._with_axes(self._axes + axes)
 
-    def squash(self: G, axis_name: str) -> G:
+    def squash(self, axis_name: str) -> Self:
         """Return the geometry with an axis made one bin.
 
         Parameters
@@ -89,7 +84,7 @@ class Geom(ABC):
         """
         return self.replace_axis(self._axes[axis_name].squash())
 
-    def drop(self: G, axis_name: str) -> G:
+    def drop(self, axis_name: str) -> Self:
         """Return the geometry without an axis.
 
         Parameters
@@ -104,7 +99,7 @@ class Geom(ABC):
         """
         return self._with_axes(self._axes.drop(axis_name))
 
-    def slice_axis(self: G, axis_name: str, slc: slice) -> G:
+    def slice_axis(self, axis_name: str, slc: slice) -> Self:
         """Return the geometry with some bins of an axis.
 
         Parameters
@@ -121,7 +116,7 @@ class Geom(ABC):
         """
         return self.replace_axis(self._axes[axis_name].slice(slc))
 
-    def replace_axis(self: G, axis: MapAxis, name: str | None = None) -> G:
+    def replace_axis(self, axis: MapAxis, name: str | None = None) -> Self:
         """Return the geometry with an axis replaced.
 
         Parameters
@@ -129,7 +124,7 @@ class Geom(ABC):
         axis
             The new axis.
         name
-            Name of the axis to replace; by default that of the new one.
+            Name of the axis to replace; by default the name of the new axis.
 
         Returns
         -------
@@ -137,6 +132,29 @@ class Geom(ABC):
             The new geometry.
         """
         return self._with_axes(self._axes.replace(axis, name))
+
+    def difference(self, other: object) -> str:
+        """Say in words how another geometry differs from this one.
+
+        Parameters
+        ----------
+        other
+            Another geometry.
+
+        Returns
+        -------
+        str
+            A phrase. It is empty if pixel centres agree to a thousandth of a pixel and axes to
+            1e-6.
+        """
+        if not isinstance(other, type(self)):
+            return f"a {type(other).__name__} instead of a {type(self).__name__}"
+        if self.data_shape != other.data_shape:
+            return f"the data have shape {other.data_shape} instead of {self.data_shape}"
+        for mine, theirs in zip(self._axes, other._axes, strict=False):
+            if mine != theirs:
+                return f"the axes differ: {theirs!r} instead of {mine!r}"
+        return ""
 
     def is_allclose(self, other: object) -> bool:
         """Return whether another geometry has the same pixels and axes.
@@ -161,41 +179,14 @@ class Geom(ABC):
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.shape_image, self._axes))
 
-    def _axes_difference(self, other: Geom) -> str:
-        if self.data_shape != other.data_shape:
-            return f"the data have shape {other.data_shape} instead of {self.data_shape}"
-        for mine, theirs in zip(self._axes, other._axes, strict=False):
-            if mine != theirs:
-                return f"the axes differ: {theirs!r} instead of {mine!r}"
-        return ""
-
 
 class RegionGeom(Geom):
     """A geometry without sky pixels, for tables that do not depend on the position."""
 
     @property
-    def shape_image(self) -> tuple[int, int]:
-        """Rows and columns: one of each."""
-        return (1, 1)
-
-    @property
-    def is_region(self) -> bool:
-        """True: there are no sky pixels."""
-        return True
-
-    @property
     def center_skydir(self) -> None:
         """None: there is no position."""
         return None
-
-    def _with_axes(self, axes: Iterable[MapAxis]) -> RegionGeom:
-        return RegionGeom(axes)
-
-    def difference(self, other: object) -> str:
-        """Say in words how another geometry differs from this one."""
-        if not isinstance(other, RegionGeom):
-            return f"a {type(other).__name__} instead of a RegionGeom"
-        return self._axes_difference(other)
 
     def __repr__(self) -> str:
         return f"RegionGeom({list(self.axes)!r})"

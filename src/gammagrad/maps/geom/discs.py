@@ -16,14 +16,14 @@ from gammagrad.maps.units import to_value
 
 Floats = NDArray[np.float64]
 
-# A centre that lies on the edge of the disc but for the rounding of a quotient is inside.
+# A centre on the edge of the disc is inside, in spite of rounding.
 _ROUNDING = 1e-9
 
 
 def disc_kernel(
     geom: WcsGeom, outer: Any, inner: Any = None, name: str = "correlation_radius"
 ) -> Floats:
-    """Return a disc or a ring as a kernel of zeros and ones."""
+    """Return a disc or a ring as a kernel with the values 0 and 1."""
     disc = _trimmed(_offsets(geom, outer, outer, name), outer, name)
     if inner is None:
         return disc
@@ -46,18 +46,18 @@ def _radius(radius: Any, name: str) -> tuple[float, bool]:
 
 
 def _in_pixels(radius: Any) -> float | None:
-    """Return a radius in pixels, None if it is none."""
+    """Return a radius as a number of pixels, None if it has another unit."""
     try:
         quantity = u.Quantity(radius)
     except (TypeError, ValueError, OverflowError):
-        return None  # whoever reads it as an angle says what is wrong
+        return None  # `to_value` raises the error, if the radius is not an angle either
     if quantity.unit != u.pix or quantity.ndim:
         return None
     return float(quantity.value)
 
 
 def _offsets(geom: WcsGeom, radius: Any, extent: Any, name: str) -> Floats:
-    """Return how far pixels are from the middle, in the unit of one radius, as far as another."""
+    """Return the distances of pixels from the middle up to an extent, in the unit of a radius."""
     most, extent_in_pixels = _radius(extent, name)
     if extent_in_pixels:
         ny, nx = (min(int(most * (1 + _ROUNDING)), n) for n in geom.shape_image)
@@ -74,7 +74,7 @@ def _offsets(geom: WcsGeom, radius: Any, extent: Any, name: str) -> Floats:
 
 
 def _trimmed(offsets: Floats, radius: Any, name: str) -> Floats:
-    """Return the disc within a radius without rows and columns that have none of it."""
+    """Return the disc within a radius, without empty rows and columns."""
     disc = offsets <= _radius(radius, name)[0] * (1 + _ROUNDING)
     halves = [n // 2 for n in disc.shape]
     disc[halves[0], halves[1]] = True

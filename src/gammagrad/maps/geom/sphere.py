@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 
-def angular_distance(lon: Floats, lat: Floats, lon_0: float, lat_0: float) -> Floats:
-    """Return the angular distances of points from one."""
-    # Vincenty (1975), Survey Review 23, 88, equation 16, which keeps its digits at all distances.
-    phi, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
-    sin, cos, sin_0, cos_0 = np.sin(theta), np.cos(theta), np.sin(theta_0), np.cos(theta_0)
-    towards = cos * np.cos(phi)
-    along, across = cos_0 * sin - sin_0 * towards, cos * np.sin(phi)
-    distance = np.arctan2(np.hypot(across, along), sin_0 * sin + cos_0 * towards)
-    return np.rad2deg(distance)
+def angular_distance(lon: Any, lat: Any, lon_0: float, lat_0: float) -> Any:
+    """Return the angular distances of points from one point, in degrees."""
+    # the difference of longitudes is taken first, in degrees: it is exact for near points
+    apart, theta, theta_0 = np.deg2rad(lon - lon_0), np.deg2rad(lat), np.deg2rad(lat_0)
+    return np.rad2deg(angular_separation(0.0, theta_0, apart, theta))
 
 
 def unit_vectors(lon: Floats, lat: Floats) -> Floats:
@@ -47,7 +44,7 @@ def _triangle_areas(a: Floats, b: Floats, c: Floats) -> Floats:
 def quadrilateral_areas(corners: Floats) -> Floats:
     """Return the solid angles of the cells of a grid of points on the sphere."""
     # The sides of a cell are great circles, so cells that share sides add up to the whole exactly.
-    # Each is two spherical triangles.
+    # A cell is two spherical triangles.
     # Van Oosterom and Strackee (1983), IEEE Trans. Biomed. Eng. 30, 125, equation 8.
     low_left, low_right = corners[:-1, :-1], corners[:-1, 1:]
     up_left, up_right = corners[1:, :-1], corners[1:, 1:]

@@ -1,4 +1,4 @@
-"""How wrong one kernel for a whole map is where the pixels are not those of its middle."""
+"""Errors of one kernel for a whole map, where the pixels differ from the pixels in the middle."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gammagrad.maps.geom.base import Geom
-from gammagrad.maps.geom.pixels import middle_shape, pixel_matrices
+from gammagrad.maps.geom.derivative import pixel_matrices
+from gammagrad.maps.geom.kept import kept
+from gammagrad.maps.geom.pixels import middle_shape
 from gammagrad.maps.geom.wcs_geom import WcsGeom
 
-# Places along each side of a map that are looked at.
+# Number of places along each side of a map.
 _PLACES = 13
 _LIMITS = {"norm": 0.01, "area": 0.02}
 
 
 class SolidAngleWarning(UserWarning):
-    """The pixels of a map are noticeably different parts of the sky."""
+    """The pixels of a map have noticeably different shapes on the sky."""
 
 
 class Unevenness(NamedTuple):
@@ -32,21 +34,18 @@ class Unevenness(NamedTuple):
 
 
 def unevenness(geom: WcsGeom) -> Unevenness:
-    """Return how wrong the kernel of the middle of a map is elsewhere."""
+    """Return the largest errors that the kernel of the middle of a map makes elsewhere."""
     # On pixels with the derivative :math:`J` of the sky a round Gaussian has the covariance
     # :math:`S \propto (J^T J)^{-1}`. Of a source with :math:`S` a matched filter with :math:`S_0`,
-    # which is what a fit is on a bright background, finds
+    # which is equal to a fit on a bright background, finds
     # \sqrt{\det 2 S_0 / \det (S_0 + S)}
-    if "unevenness" not in geom.derived:
-        geom.derived["unevenness"] = _unevenness(geom)
-    found: Unevenness = geom.derived["unevenness"]
-    return found
+    return kept(geom.derived, "unevenness", lambda: _unevenness(geom))
 
 
 def _unevenness(geom: WcsGeom) -> Unevenness:
     rows, cols = (np.linspace(0, n - 1, min(_PLACES, n)) for n in geom.shape_image)
     y, x = (c.ravel() for c in np.meshgrid(rows, cols, indexing="ij"))
-    matrices = pixel_matrices(geom, y, x)
+    matrices = pixel_matrices(geom.wcs, y, x)
     lon, lat = geom.pix_to_lonlat(x, y)
     seen = np.isfinite(matrices).all(axis=(1, 2))
     matrices, places = matrices[seen], np.stack([lon, lat], axis=1)[seen]
@@ -85,9 +84,9 @@ def warn_if_uneven(geom: Geom, of: str = "norm", limit: float | None = None) -> 
         )
     width = " x ".join(f"{side:.3g}" for side in geom.width.to_value("deg"))
     warnings.warn(
-        f"The pixels are other parts of the sky elsewhere than in the middle of the map "
-        f"({geom.projection} projection, {width} deg), and one kernel, that of the middle, is used "
-        f"for all: {what}, at ({lon:.2f}, {lat:.2f}) deg. Use a smaller map, or one "
+        f"The shape of the pixels on the sky is not the same everywhere on the map "
+        f"({geom.projection} projection, {width} deg), and the kernel of the middle is used "
+        f"everywhere: {what}, at ({lon:.2f}, {lat:.2f}) deg. Use a smaller map, or one "
         "whose reference point is in its middle.",
         SolidAngleWarning,
         stacklevel=3,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -11,25 +9,26 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS, FITSFixedWarning
-from astropy.wcs.utils import (
-    celestial_frame_to_wcs,
-    proj_plane_pixel_scales,
-    wcs_to_celestial_frame,
-)
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps.axes import MapAxes, MapAxis
-from gammagrad.maps.geom.pixel_ops import PixelOps, next_odd
-from gammagrad.maps.geom.pixels import middle_shape
-from gammagrad.maps.geom.sky_grid import angle_pair
+from gammagrad.maps.axes import MapAxis, check_factor
+from gammagrad.maps.geom import coordinates, cutting
+from gammagrad.maps.geom.alignment import coincide, sky_sample
+from gammagrad.maps.geom.base import Geom
+from gammagrad.maps.geom.derivative import place_on_map, shape_at
+from gammagrad.maps.geom.kept import kept
+from gammagrad.maps.geom.sphere import angular_distance, quadrilateral_areas, unit_vectors
+
+Floats = NDArray[np.float64]
 
 # squares for kernels that a geometry keeps
 _SQUARES = 8
 
 
-class WcsGeom(PixelOps):
+class WcsGeom(Geom):
     """Pixels on the sky and further axes; it does not change once made.
 
     Parameters
@@ -56,6 +55,7 @@ class WcsGeom(PixelOps):
     """
 
     def __init__(self, wcs: WCS, npix: tuple[int, int], axes: Iterable[MapAxis] = ()) -> None:
+        super().__init__(axes)
         if wcs.naxis != 2 or not wcs.has_celestial or wcs.wcs.lng != 0:
             raise InputError(
                 "wcs: expected two celestial axes, longitude then latitude, "
@@ -64,13 +64,16 @@ class WcsGeom(PixelOps):
         nx, ny = (int(n) for n in npix)
         if nx < 1 or ny < 1:
             raise InputError(f"npix is ({nx}, {ny}); expected at least one pixel each way.")
-        wcs = wcs.deepcopy()
-        wcs.array_shape = (ny, nx)
-        super().__init__(wcs, (nx, ny), axes)
+        self._npix = (nx, ny)
+        self._wcs = wcs.deepcopy()
+        self._wcs.array_shape = (ny, nx)
         try:
-            self._frame = wcs_to_celestial_frame(wcs)
+            self._frame = wcs_to_celestial_frame(self._wcs)
         except ValueError as error:
             raise InputError(f"wcs: unknown celestial frame, {list(wcs.wcs.ctype)}.") from error
+        # results that follow from the pixels alone, by name; all geometries with these pixels
+        # share them, whatever their axes
+        self.derived: dict[Any, Any] = {}
 
     @classmethod
     def create(
@@ -112,28 +115,8 @@ class WcsGeom(PixelOps):
         ValueError
             If an angle cannot be read, or frame or projection are not known.
         """
-        try:
-            frame_object = SkyCoord(0.0, 0.0, unit="deg", frame=frame).frame
-            wcs = celestial_frame_to_wcs(frame_object, projection=proj)
-        except ValueError as error:
-            raise InputError(
-                f"frame is {frame!r}; expected 'icrs', 'galactic' or 'fk5'."
-            ) from error
-        scale = angle_pair(binsz, "binsz")
-        if min(scale) <= 0:
-            raise InputError(f"binsz is {binsz!r}; expected positive pixel sizes.")
-        if npix is None:
-            extent = angle_pair((360.0, 180.0) if width is None else width, "width")
-            npix = [int(np.rint(w / s)) for w, s in zip(extent, scale, strict=True)]
-        nx, ny = (int(n) for n in np.broadcast_to(np.asarray(npix), 2))
-        wcs.wcs.crpix = ((nx + 1) / 2, (ny + 1) / 2)
-        wcs.wcs.crval = _reference_point(skydir, frame_object)
-        wcs.wcs.cdelt = (-scale[0], scale[1])
-        try:
-            wcs.wcs.set()
-        except ValueError as error:
-            raise InputError(f"proj is {proj!r}; expected a FITS projection code.") from error
-        return cls(wcs, (nx, ny), axes or ())
+        wcs, npix = coordinates.make_wcs(npix, binsz, width, skydir, proj, frame)
+        return cls(wcs, npix, axes or ())
 
     @classmethod
     def from_header(
@@ -160,22 +143,8 @@ class WcsGeom(PixelOps):
         ValueError
             If the header has no celestial coordinates.
         """
-        with warnings.catch_warnings():
-            # dates in other styles are put right by astropy, and do not matter here
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            wcs = WCS(header)
-        if not wcs.has_celestial:
-            raise InputError(
-                "the header has no celestial coordinates; expected CTYPE1 and CTYPE2 such as "
-                "'GLON-CAR' and 'GLAT-CAR'."
-            )
-        if (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
-            raise InputError(
-                "the first two axes must be longitude and latitude, "
-                f"got {list(wcs.wcs.ctype)}; reorder the axes of the image."
-            )
-        shape = (header["NAXIS1"], header["NAXIS2"]) if npix is None else npix
-        return cls(wcs.celestial, shape, axes)
+        wcs = coordinates.read_wcs(header)
+        return cls(wcs, (header["NAXIS1"], header["NAXIS2"]) if npix is None else npix, axes)
 
     def to_header(self) -> Any:
         """Return the celestial keywords of this geometry.
@@ -185,14 +154,27 @@ class WcsGeom(PixelOps):
         astropy.io.fits.Header
             A header of two axes, with every digit of the reference point.
         """
-        header = self._wcs.to_header(relax=True)
-        wcs = self._wcs.wcs
-        for i in range(2):
-            header[f"CRPIX{i + 1}"] = float(wcs.crpix[i])
-            header[f"CRVAL{i + 1}"] = float(wcs.crval[i])
-            if not wcs.has_cd():
-                header[f"CDELT{i + 1}"] = float(wcs.cdelt[i])
-        return header
+        return coordinates.wcs_header(self._wcs)
+
+    @property
+    def wcs(self) -> Any:
+        """The `astropy.wcs.WCS`."""
+        return self._wcs
+
+    @property
+    def npix(self) -> tuple[int, int]:
+        """Number of pixels (nx, ny)."""
+        return self._npix
+
+    @property
+    def shape_image(self) -> tuple[int, int]:
+        """Rows and columns (ny, nx)."""
+        return (self._npix[1], self._npix[0])
+
+    @property
+    def is_region(self) -> bool:
+        """False: there are sky pixels."""
+        return False
 
     @property
     def frame_object(self) -> Any:
@@ -200,19 +182,229 @@ class WcsGeom(PixelOps):
         return self._frame
 
     @property
-    def width(self) -> u.Quantity:
-        """Columns and rows times the size of a pixel in the middle of the map, quantity (2,)."""
-        return u.Quantity(np.multiply(middle_shape(self).sides, self.npix), "deg")
+    def frame(self) -> str:
+        """Name of the coordinate frame: "icrs", "galactic", "fk5", ..."""
+        return str(self._frame.name)
+
+    @property
+    def projection(self) -> str:
+        """Code of the projection, such as "CAR" or "TAN"."""
+        return str(self._wcs.wcs.ctype[0][5:8])
 
     @cached_property
     def pixel_scales(self) -> u.Quantity:
         """Pixel size at the reference point along longitude and latitude, quantity (2,)."""
         return u.Quantity(proj_plane_pixel_scales(self._wcs), "deg")
 
-    def _with_axes(self, axes: Iterable[MapAxis]) -> WcsGeom:
-        geom = copy.copy(self)  # with what is known of its pixels already
-        geom._axes = MapAxes(axes)
-        return geom
+    @cached_property
+    def pixel_size(self) -> float:
+        """The larger of the pixel sizes along longitude and latitude, degrees."""
+        return float(np.max(self.pixel_scales.to_value("deg")))
+
+    @property
+    def width(self) -> u.Quantity:
+        """Columns and rows times the size of a pixel in the middle of the map, quantity (2,)."""
+        return u.Quantity(np.multiply(self._middle_sides, self._npix), "deg")
+
+    @cached_property
+    def _middle_sides(self) -> tuple[float, float]:
+        return shape_at(self._wcs, self.center_pix[::-1]).sides
+
+    @property
+    def center_pix(self) -> tuple[float, float]:
+        """Pixel coordinates (x, y) of the middle of the map."""
+        return ((self._npix[0] - 1) / 2, (self._npix[1] - 1) / 2)
+
+    @cached_property
+    def center_skydir(self) -> SkyCoord:
+        """Position of the middle of the map."""
+        return coordinates.skycoord(self._frame, *self.center_lonlat)
+
+    @cached_property
+    def center_lonlat(self) -> tuple[float, float]:
+        """Longitude and latitude of the middle of the map, degrees in its own frame."""
+        lon, lat = self.pix_to_lonlat(*self.center_pix)
+        return float(lon), float(lat)
+
+    def pix_to_lonlat(self, x: Any, y: Any) -> tuple[Floats, Floats]:
+        """Return longitude and latitude of pixel coordinates, in the frame of the map.
+
+        Parameters
+        ----------
+        x, y
+            Column and row, 0 at the centre of the first pixel; broadcast together.
+
+        Returns
+        -------
+        (ndarray, ndarray)
+            Degrees, NaN where there is no sky.
+        """
+        return coordinates.lonlat(self._wcs, x, y)
+
+    def pix_to_sky(self, x: Any, y: Any) -> SkyCoord:
+        """Return the positions of pixel coordinates.
+
+        Parameters
+        ----------
+        x, y
+            Column and row, 0 at the centre of the first pixel; broadcast together.
+
+        Returns
+        -------
+        SkyCoord
+            Positions in the frame of the map, NaN where there is no sky.
+        """
+        return coordinates.skycoord(self._frame, *coordinates.lonlat(self._wcs, x, y))
+
+    def position(self, value: Any) -> SkyCoord:
+        """Return a position as a `SkyCoord`.
+
+        Parameters
+        ----------
+        value
+            A `SkyCoord`, or longitude and latitude in the frame of the map: numbers in degrees,
+            texts or quantities.
+
+        Returns
+        -------
+        SkyCoord
+            The position.
+
+        Raises
+        ------
+        TypeError
+            If the value is neither.
+        """
+        return coordinates.position_in(self._frame, value)
+
+    def sky_to_pix(self, skycoord: Any) -> tuple[Floats, Floats]:
+        """Return the pixel coordinates of positions.
+
+        Parameters
+        ----------
+        skycoord
+            Positions in any frame, or (lon, lat) in degrees in the frame of the map.
+
+        Returns
+        -------
+        (ndarray, ndarray)
+            Column and row, NaN where the projection does not reach.
+        """
+        return self.lonlat_to_pix(*coordinates.degrees(self.position(skycoord), self._frame))
+
+    def lonlat_to_pix(self, lon: Any, lat: Any) -> tuple[Floats, Floats]:
+        """Return the pixel coordinates (x, y) of degrees in the frame of the map."""
+        x, y = self._wcs.all_world2pix(lon, lat, 0)
+        return np.asarray(x), np.asarray(y)
+
+    def contains(self, skycoord: Any) -> NDArray[np.bool_]:
+        """Return whether positions fall on a pixel of the map.
+
+        Parameters
+        ----------
+        skycoord
+            Positions, as in `sky_to_pix`.
+
+        Returns
+        -------
+        ndarray of bool
+            One for each position.
+        """
+        x, y = self.sky_to_pix(skycoord)
+        nx, ny = self._npix
+        return np.asarray((x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5))
+
+    @cached_property
+    def _lonlat(self) -> tuple[Floats, Floats]:
+        nx, ny = self._npix
+        found = self.pix_to_lonlat(np.arange(nx)[None, :], np.arange(ny)[:, None])
+        for values in found:
+            values.flags.writeable = False
+        return found
+
+    def get_coord(self, frame: Any = None) -> tuple[Floats, Floats]:
+        """Return longitude and latitude of the pixel centres.
+
+        Parameters
+        ----------
+        frame
+            Name of the frame; by default the frame of the map.
+
+        Returns
+        -------
+        (ndarray, ndarray)
+            Degrees, shape (ny, nx) each, NaN where there is no sky.
+        """
+        if frame is None or frame == self.frame:
+            return self._lonlat
+        return coordinates.degrees(self.get_skycoord().transform_to(frame))
+
+    def get_skycoord(self) -> SkyCoord:
+        """Return the positions of the pixel centres, shape (ny, nx)."""
+        return coordinates.skycoord(self._frame, *self._lonlat)
+
+    def separation(self, skycoord: Any) -> u.Quantity:
+        """Return the angular distance of the pixel centres from a position.
+
+        Parameters
+        ----------
+        skycoord
+            One position, as in `sky_to_pix`.
+
+        Returns
+        -------
+        Quantity
+            Degrees, shape (ny, nx).
+        """
+        lon, lat = (float(c) for c in coordinates.degrees(self.position(skycoord), self._frame))
+        return u.Quantity(angular_distance(*self._lonlat, lon, lat), "deg", copy=False)
+
+    @cached_property
+    def center_distance(self) -> Floats:
+        """Angular distance of the pixel centres from the middle of the map, degrees, (ny, nx)."""
+        nx, ny = self._npix
+        distance = self.distance_from_center(np.arange(nx)[None, :], np.arange(ny)[:, None])
+        distance.flags.writeable = False
+        return distance
+
+    def distance_from_center(self, x: Any, y: Any) -> Floats:
+        """Return the angular distance of pixel coordinates from the middle of the map.
+
+        Parameters
+        ----------
+        x, y
+            Column and row, 0 at the centre of the first pixel; broadcast together.
+
+        Returns
+        -------
+        ndarray
+            Degrees, NaN where there is no sky.
+        """
+        return angular_distance(*self.pix_to_lonlat(x, y), *self.center_lonlat)
+
+    @cached_property
+    def _solid_angle(self) -> u.Quantity:
+        nx, ny = self._npix
+        x, y = np.arange(nx + 1) - 0.5, np.arange(ny + 1) - 0.5
+        corners = unit_vectors(*self.pix_to_lonlat(x[None, :], y[:, None]))
+        area = quadrilateral_areas(corners)
+        area[np.isnan(self._lonlat[0])] = np.nan
+        area.flags.writeable = False
+        return u.Quantity(area, "sr", copy=False)
+
+    def solid_angle(self) -> u.Quantity:
+        """Return the solid angle of every pixel.
+
+        Returns
+        -------
+        Quantity
+            Steradians, shape (ny, nx); NaN where a corner or the centre is not on the sky.
+        """
+        return self._solid_angle
+
+    @cached_property
+    def _sample(self) -> Floats:
+        return sky_sample(self._wcs, self._frame, self._npix)
 
     def difference(self, other: object) -> str:
         """Say in words how another geometry differs from this one.
@@ -225,31 +417,254 @@ class WcsGeom(PixelOps):
         Returns
         -------
         str
-            A phrase, empty if pixel centres agree to a thousandth of a pixel and axes to 1e-6.
+            A phrase. It is empty if pixel centres agree to a thousandth of a pixel and axes to
+            1e-6.
         """
-        if not isinstance(other, WcsGeom):
-            return f"a {type(other).__name__} instead of a WcsGeom"
-        phrase = self._axes_difference(other)
-        if phrase or self._wcs is other._wcs:
+        phrase = super().difference(other)
+        if phrase or not isinstance(other, WcsGeom) or self._wcs is other._wcs:
             return phrase
-        if self._coincides(self._own_sample, other._own_sample):
+        if coincide(self._sample, other._sample, self._wcs):
             return ""
         return f"the pixels lie elsewhere on the sky: {other.summary()} instead of {self.summary()}"
 
+    def is_aligned(self, other: WcsGeom) -> bool:
+        """Return whether two pixel grids are the same up to a shift by whole pixels.
+
+        Parameters
+        ----------
+        other
+            Another geometry, of any size.
+
+        Returns
+        -------
+        bool
+            True if they are aligned; axes are not compared.
+        """
+        return self.offset_of(other) is not None
+
+    def offset_of(self, other: WcsGeom) -> tuple[int, int] | None:
+        """Return where the first pixel of an aligned geometry lies in this one.
+
+        Parameters
+        ----------
+        other
+            Another geometry.
+
+        Returns
+        -------
+        (int, int) or None
+            Column and row of its first pixel in this geometry; None if they are not aligned.
+        """
+        x0, y0 = (np.round(c) for c in other.center_pix)
+        x, y = self.sky_to_pix(other.pix_to_sky(x0, y0))
+        if not (np.isfinite(x) and np.isfinite(y)):
+            return None
+        shift = (int(np.round(x - x0)), int(np.round(y - y0)))
+        mine = sky_sample(self._wcs, self._frame, other.npix, shift)
+        return shift if coincide(mine, other._sample, self._wcs) else None
+
     def summary(self) -> str:
         """Return frame, projection, centre and size in one line."""
-        lon, lat = self.pix_to_lonlat(*self.center_pix)
-        dx, dy = middle_shape(self).sides
+        lon, lat = self.center_lonlat
+        dx, dy = self._middle_sides
         return (
             f"{self.frame} {self.projection}, {self._npix[0]} x {self._npix[1]} pixels of "
-            f"{dx:.4g} x {dy:.4g} deg around ({float(lon):.4f}, {float(lat):.4f}) deg"
+            f"{dx:.4g} x {dy:.4g} deg around ({lon:.4f}, {lat:.4f}) deg"
         )
 
-    def _with_wcs(self, wcs: WCS, npix: tuple[int, int]) -> WcsGeom:
-        return WcsGeom(wcs, npix, self.axes)
+    def _shifted(self, x: float, y: float, npix: tuple[int, int]) -> WcsGeom:
+        return WcsGeom(cutting.shifted(self._wcs, x, y), npix, self.axes)
+
+    def cutout_slices(
+        self, position: Any, width: Any, mode: str = "trim", odd_npix: bool = False
+    ) -> tuple[WcsGeom, tuple[slice, slice]]:
+        """Return a part of the geometry and where it lies.
+
+        Parameters
+        ----------
+        position
+            Middle of the part: a `SkyCoord` or (lon, lat) in degrees in the frame of the map.
+        width
+            Extent on the sky at the position, one or (lon, lat): degrees, texts or quantities; at
+            least a pixel.
+        mode
+            "trim" cuts off the area outside the map, "strict" raises an error.
+        odd_npix
+            Round the number of pixels up to an odd number.
+
+        Returns
+        -------
+        geom : WcsGeom
+            The part.
+        slices : (slice, slice)
+            Its rows and columns in this geometry.
+
+        Raises
+        ------
+        ValueError
+            If the part is outside the map, or partly so with "strict".
+        """
+        if mode not in ("trim", "strict"):
+            raise InputError(f"mode is {mode!r}; expected 'trim' or 'strict'.")
+        extent, npix = coordinates.angle_pair(width, "width"), self._npix
+        pixel = [float(c) for c in self.sky_to_pix(position)]
+        sizes = cutting.sizes_in_pixels(self._wcs, place_on_map(self._wcs, npix, *pixel), extent)
+        sizes = cutting.next_odd(sizes) if odd_npix else np.round(sizes)
+        low = np.ceil(pixel - sizes / 2)
+        high = low + sizes
+        if not np.all((high > 0) & (low < npix)):
+            raise InputError(f"cutout: {position} is outside the map, {self.summary()}.")
+        if mode == "strict" and np.any((low < 0) | (high > npix)):
+            raise InputError(
+                f"cutout: {width} around {position} reaches beyond the map; use mode='trim'."
+            )
+        ends = zip(np.maximum(low, 0), np.minimum(high, npix), strict=True)
+        x, y = (slice(int(start), int(stop)) for start, stop in ends)
+        return self._shifted(x.start, y.start, (x.stop - x.start, y.stop - y.start)), (y, x)
+
+    def cutout(
+        self, position: Any, width: Any, mode: str = "trim", odd_npix: bool = False
+    ) -> WcsGeom:
+        """Return a part of the geometry.
+
+        Parameters
+        ----------
+        position, width, mode, odd_npix
+            As in `cutout_slices`.
+
+        Returns
+        -------
+        WcsGeom
+            The part.
+        """
+        return self.cutout_slices(position, width, mode, odd_npix)[0]
+
+    def window(self, row: int, column: int, shape: tuple[int, int]) -> WcsGeom:
+        """Return the geometry of a rectangle of pixels, which may reach beyond this one.
+
+        Parameters
+        ----------
+        row, column
+            The first pixel of the rectangle; may be negative.
+        shape
+            Rows and columns.
+
+        Returns
+        -------
+        WcsGeom
+            The rectangle.
+        """
+        return self._shifted(column, row, (shape[1], shape[0]))
+
+    def moved(self, place: tuple[float, float], shape: tuple[int, int]) -> WcsGeom:
+        """Return pixels moved by parts of a pixel, so that a place is the middle of a rectangle.
+
+        Parameters
+        ----------
+        place
+            Row and column, which need not be whole numbers nor within the map.
+        shape
+            Rows and columns of the rectangle.
+
+        Returns
+        -------
+        WcsGeom
+            The rectangle, without axes.
+        """
+        (row, column), (ny, nx) = place, shape
+        return self._shifted(column - (nx - 1) / 2, row - (ny - 1) / 2, (nx, ny)).to_image()
+
+    def pad(self, pad_width: Any) -> WcsGeom:
+        """Return the geometry with pixels added on all sides.
+
+        Parameters
+        ----------
+        pad_width
+            Pixels on each side: one number, (rows, columns), or two of each, before and after:
+            ((rows, rows), (columns, columns)).
+
+        Returns
+        -------
+        WcsGeom
+            The larger geometry.
+        """
+        rows, cols = cutting.sides(pad_width, "pad_width")
+        nx, ny = self._npix
+        return self._shifted(-cols[0], -rows[0], (nx + sum(cols), ny + sum(rows)))
+
+    def crop(self, crop_width: Any) -> WcsGeom:
+        """Return the geometry with pixels taken off all sides.
+
+        Parameters
+        ----------
+        crop_width
+            Pixels on each side, one number or (rows, columns).
+
+        Returns
+        -------
+        WcsGeom
+            The smaller geometry.
+
+        Raises
+        ------
+        ValueError
+            If no pixel would be left.
+        """
+        rows, cols = cutting.row_col_pair(crop_width, "crop_width")
+        nx, ny = self._npix
+        if 2 * cols >= nx or 2 * rows >= ny:
+            raise InputError(
+                f"crop_width is {crop_width!r}; nothing is left of {nx} x {ny} pixels."
+            )
+        return self._shifted(cols, rows, (nx - 2 * cols, ny - 2 * rows))
+
+    def downsample(self, factor: int) -> WcsGeom:
+        """Return the geometry with blocks of pixels merged.
+
+        Parameters
+        ----------
+        factor
+            Pixels along the side of a block.
+
+        Returns
+        -------
+        WcsGeom
+            The coarser geometry.
+
+        Raises
+        ------
+        ValueError
+            If the factor does not divide the number of rows and columns.
+        """
+        nx, ny = self._npix
+        check_factor(factor, "the map")
+        if nx % factor or ny % factor:
+            raise InputError(
+                f"{nx} x {ny} pixels cannot be merged by {factor}; pad or crop the map first."
+            )
+        return WcsGeom(cutting.rescaled(self._wcs, factor), (nx // factor, ny // factor), self.axes)
+
+    def upsample(self, factor: int) -> WcsGeom:
+        """Return the geometry with each pixel cut into factor x factor.
+
+        Parameters
+        ----------
+        factor
+            Parts along the side of a pixel.
+
+        Returns
+        -------
+        WcsGeom
+            The finer geometry.
+        """
+        check_factor(factor, "the map")
+        nx, ny = self._npix
+        return WcsGeom(
+            cutting.rescaled(self._wcs, 1 / factor), (nx * factor, ny * factor), self.axes
+        )
 
     def odd_npix(self, radius: Any) -> NDArray[np.int64]:
-        """Return the odd numbers of pixels, of the largest size here, that cover some radii.
+        """Return the odd numbers of pixels of the largest size of this geometry that cover radii.
 
         Parameters
         ----------
@@ -261,19 +676,19 @@ class WcsGeom(PixelOps):
         ndarray
             Pixels along the side of the square that `to_odd_npix` makes; 1 for a radius of 0.
         """
-        return next_odd(2 * np.asarray(radius, dtype=float) / self.pixel_size)
+        return cutting.next_odd(2 * np.asarray(radius, dtype=float) / self.pixel_size)
 
     def to_odd_npix(self, max_radius: Any = None) -> WcsGeom:
         """Return a square geometry of an odd number of pixels around the same middle.
 
-        Its reference point is its middle, and its pixels are as large as the largest here: the
-        grid on which a kernel is made.
+        The reference point is the middle of the square. Its pixels have the largest size of this
+        geometry. Kernels are made on such a grid.
 
         Parameters
         ----------
         max_radius
-            Half the extent: degrees, text or quantity. The next odd number of pixels that covers
-            it is taken. By default half the larger width of this geometry.
+            Half the extent: degrees, text or quantity; by default half the larger width of this
+            geometry. It is rounded up to an odd number of pixels.
 
         Returns
         -------
@@ -288,7 +703,7 @@ class WcsGeom(PixelOps):
         if max_radius is None:
             radius = 0.5 * float(np.max(self.width.to_value("deg")))
         else:
-            radius = angle_pair(max_radius, "max_radius")[0]
+            radius = coordinates.angle_pair(max_radius, "max_radius")[0]
         if radius <= 0:
             raise InputError(f"max_radius is {max_radius!r}; expected a positive angle.")
         return self.centred_square(int(self.odd_npix(radius)))._with_axes(self.axes)
@@ -304,31 +719,23 @@ class WcsGeom(PixelOps):
         Returns
         -------
         WcsGeom
-            The square; the last few are kept, with what is known of their pixels.
+            The square; the geometry keeps the last few squares.
         """
-        squares: dict[int, WcsGeom] = self.derived.setdefault("squares", {})
-        found = squares.get(npix)
-        if found is None:
-            found = WcsGeom.create(
-                npix=npix,
-                binsz=self.pixel_size,
-                skydir=self.center_lonlat,
-                proj=self.projection,
-                frame=self._frame,
+
+        def make() -> WcsGeom:
+            centre, frame = self.center_lonlat, self._frame
+            return WcsGeom.create(
+                npix=npix, binsz=self.pixel_size, skydir=centre, proj=self.projection, frame=frame
             )
-            # other threads may change it meanwhile
-            for old in list(squares)[: 1 - _SQUARES]:
-                squares.pop(old, None)
-            squares[npix] = found
-        return found
+
+        return kept(self.derived.setdefault("squares", {}), npix, make, _SQUARES)
 
     def __repr__(self) -> str:
         axes = "".join(f", {axis!r}" for axis in self.axes)
         return f"WcsGeom({self.summary()}{axes})"
 
     def __str__(self) -> str:
-        lon, lat = self.pix_to_lonlat(*self.center_pix)
-        lon_ref, lat_ref = self._wcs.wcs.crval
+        (lon, lat), (lon_ref, lat_ref) = self.center_lonlat, self._wcs.wcs.crval
         width = self.width.to_value("deg")
         return (
             "WcsGeom\n\n"
@@ -337,16 +744,7 @@ class WcsGeom(PixelOps):
             f"\tndim       : {len(self.data_shape)}\n"
             f"\tframe      : {self.frame}\n"
             f"\tprojection : {self.projection}\n"
-            f"\tcenter     : {float(lon):.1f} deg, {float(lat):.1f} deg\n"
+            f"\tcenter     : {lon:.1f} deg, {lat:.1f} deg\n"
             f"\twidth      : {width[0]:.1f} deg x {width[1]:.1f} deg\n"
             f"\twcs ref    : {lon_ref:.1f} deg, {lat_ref:.1f} deg\n"
         )
-
-
-def _reference_point(skydir: Any, frame: Any) -> tuple[float, float]:
-    if skydir is None:
-        return (0.0, 0.0)
-    if isinstance(skydir, SkyCoord):
-        data = skydir.transform_to(frame).represent_as("unitspherical")
-        return (float(data.lon.deg), float(data.lat.deg))
-    return angle_pair(skydir, "skydir")

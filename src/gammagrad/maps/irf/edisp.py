@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom
-from gammagrad.maps.irf.irf_map import IRFMap
+from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.map import Map
 
 Floats = NDArray[np.float64]
@@ -41,13 +41,29 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
             f"energy dispersion: its energy edges {axis.edges} do not include the edges "
             f"{wanted.edges} asked for; use the same energy axis for counts and dispersion."
         )
-    cumulative = np.concatenate([np.zeros((len(matrix), 1)), np.cumsum(matrix, axis=1)], axis=1)
     if wanted.nbin == len(have) - 1:
         return matrix
-    return np.diff(cumulative[:, nearest], axis=1)
+    return np.diff(cumulative(matrix)[:, nearest], axis=1)
 
 
-class EDispKernelMap(IRFMap):
+class _EDisp(IRFMap):
+    """An energy dispersion by position."""
+
+    def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
+        super().__init__(edisp_map, exposure_map)
+
+    @property
+    def edisp_map(self) -> Map:
+        """The probabilities, or probability densities."""
+        return self._irf_map
+
+    @property
+    def energy_axis_true(self) -> MapAxis:
+        """True energies."""
+        return self._irf_map.geom.axes["energy_true"]
+
+
+class EDispKernelMap(_EDisp):
     """Energy dispersion matrices by position.
 
     Parameters
@@ -60,23 +76,10 @@ class EDispKernelMap(IRFMap):
     Raises
     ------
     ValueError
-        If the axes are others.
+        If the map has other axes.
     """
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "energy_true"),)
-
-    def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
-        super().__init__(edisp_map, exposure_map)
-
-    @property
-    def edisp_map(self) -> Map:
-        """The probabilities."""
-        return self._irf_map
-
-    @property
-    def energy_axis_true(self) -> MapAxis:
-        """True energies."""
-        return self._irf_map.geom.axes["energy_true"]
 
     def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
         """Return the matrix at a position.
@@ -84,10 +87,10 @@ class EDispKernelMap(IRFMap):
         Parameters
         ----------
         position
-            A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. The pixel it falls
-            on is taken, or the nearest that has a response.
+            A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. The response of the
+            pixel at the position is taken, or of the nearest pixel that has a response.
         energy_axis
-            Reconstructed energies wanted: a part of those of the map, or wider bins made of them.
+            Reconstructed energies wanted: a part of the energies of the map, or wider bins of them.
 
         Returns
         -------
@@ -152,7 +155,7 @@ class EDispKernelMap(IRFMap):
         return cls.from_matrix(matrix, energy_axis_true, energy_axis)
 
 
-class EDispMap(IRFMap):
+class EDispMap(_EDisp):
     """Energy dispersion by migration, the ratio of reconstructed to true energy.
 
     Parameters
@@ -165,23 +168,10 @@ class EDispMap(IRFMap):
     Raises
     ------
     ValueError
-        If the axes are others.
+        If the map has other axes.
     """
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("migra", "energy_true"),)
-
-    def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
-        super().__init__(edisp_map, exposure_map)
-
-    @property
-    def edisp_map(self) -> Map:
-        """The probability densities."""
-        return self._irf_map
-
-    @property
-    def energy_axis_true(self) -> MapAxis:
-        """True energies."""
-        return self._irf_map.geom.axes["energy_true"]
 
     def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
         """Return the matrix at a position.
@@ -191,7 +181,7 @@ class EDispMap(IRFMap):
         position
             As in `EDispKernelMap.get_edisp_kernel`.
         energy_axis
-            Reconstructed energies; by default the true ones.
+            Reconstructed energies; by default the true energies.
 
         Returns
         -------
@@ -204,13 +194,8 @@ class EDispMap(IRFMap):
         true = self.energy_axis_true
         reco = true if energy_axis is None else energy_axis
         edges = migra.edges_in("")
-        probability = density * np.diff(edges)[None, :]
-        cumulative = np.concatenate(
-            [np.zeros((len(density), 1)), np.cumsum(probability, axis=1)], axis=1
-        )
+        below = cumulative(density * np.diff(edges))
         ratio = reco.edges_in("TeV")[None, :] / true.center_in("TeV")[:, None]
-        at_edges = np.stack(
-            [np.interp(x, edges, row) for x, row in zip(ratio, cumulative, strict=True)]
-        )
+        at_edges = [np.interp(x, edges, row) for x, row in zip(ratio, below, strict=True)]
         matrix = np.clip(np.diff(at_edges, axis=1), 0.0, None)
         return np.where(matrix < _NOISE, 0.0, matrix)

@@ -1,4 +1,4 @@
-"""What maps of instrument responses share: a response at a position on the sky."""
+"""The base of the maps of instrument responses: a response at a position on the sky."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps.geom import WcsGeom
+from gammagrad.maps.geom import WcsGeom, kept
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import conversion
 
@@ -19,6 +19,11 @@ Floats = NDArray[np.float64]
 def _nearest(coordinate: float, npix: int) -> int:
     """Return the pixel a coordinate falls in, of two the lower, kept inside the map."""
     return int(np.clip(np.ceil(coordinate - 0.5), 0, npix - 1))
+
+
+def cumulative(table: Floats) -> Floats:
+    """Return the sums of the first 0, 1, 2, ... columns of a table."""
+    return np.pad(np.cumsum(table, axis=1), ((0, 0), (1, 0)))
 
 
 def _is_response(data: NDArray[Any]) -> NDArray[np.bool_]:
@@ -63,8 +68,8 @@ class IRFMap:
         Returns
         -------
         SkyCoord or None
-            The position itself if the pixel it falls on has a response other than zero, else the
-            centre of the nearest pixel that has; None if the response is the same everywhere.
+            The position itself if the response of its pixel is not zero, else the centre of the
+            nearest pixel with a response. None if the response is the same everywhere.
 
         Raises
         ------
@@ -84,11 +89,10 @@ class IRFMap:
         (nx, ny), data = geom.npix, self._irf_map.data
         if position is None:
             position = geom.center_skydir
-            if "middle" not in geom.derived:
-                geom.derived["middle"] = tuple(float(c) for c in geom.sky_to_pix(position))
-            x, y = geom.derived["middle"]
+            pixel = kept(geom.derived, "middle", lambda: geom.sky_to_pix(position))
         else:
-            x, y = (float(c) for c in geom.sky_to_pix(position))
+            pixel = geom.sky_to_pix(position)
+        x, y = (float(c) for c in pixel)
         inside = -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5
         if inside and _is_response(data[:, :, _nearest(y, ny), _nearest(x, nx)]).any():
             return x, y

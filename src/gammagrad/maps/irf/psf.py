@@ -16,19 +16,22 @@ from gammagrad.maps.geom import (
     WcsGeom,
     common_place,
     fine_areas,
+    grid_around,
     is_centred,
+    kept,
     middle,
     nearest_place,
+    odd_shape,
+    reach,
 )
-from gammagrad.maps.irf.irf_map import IRFMap
-from gammagrad.maps.irf.psf_grid import kernel_grid, square_grid
+from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.irf.psf_kernel import PSFKernel, RadialProfiles, integrate_pixels
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import to_value
 
 Floats = NDArray[np.float64]
 
-# Kernels that a geometry keeps, and the most numbers of one.
+# Number of kernels that a geometry keeps, and the largest size of a kept kernel.
 _KEPT, _MAX_KEPT = 4, 500_000
 # Steps of the table of containment in a bin of offset.
 _STEPS_PER_BIN = 20
@@ -48,11 +51,11 @@ class PSFMap(IRFMap):
     Raises
     ------
     ValueError
-        If the axes are others.
+        If the map has other axes.
 
     Examples
     --------
-    >>> from gammagrad.maps.axes.axes import MapAxis
+    >>> from gammagrad.maps import MapAxis
     >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2, name="energy_true")
     >>> psf = PSFMap.from_gauss(axis, sigma="0.1 deg")
     >>> psf.containment_radius(0.393).round(2)
@@ -86,10 +89,10 @@ class PSFMap(IRFMap):
         ----------
         position
             A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. Where there is no
-            response, that of the nearest position is taken.
+            response, the response at the nearest position is taken.
         energy_axis
-            Energies wanted; by default those of the table. Values are interpolated linearly in
-            log energy between bin centres and constant outside.
+            Energies wanted; by default the energies of the table. Values are interpolated
+            linearly in log energy between bin centres and constant outside.
 
         Returns
         -------
@@ -116,9 +119,9 @@ class PSFMap(IRFMap):
         ndarray
             One fraction per energy of the table.
         """
-        edges, cumulative = self._cumulative(self.profile(position))
+        edges, below = self._cumulative(self.profile(position))
         value = float(to_value(rad, "deg", "rad"))
-        return np.array([np.interp(value, edges, row) for row in cumulative])
+        return np.array([np.interp(value, edges, row) for row in below])
 
     def containment_radius(
         self, fraction: float, position: Any = None, energy_axis: MapAxis | None = None
@@ -135,8 +138,8 @@ class PSFMap(IRFMap):
         Returns
         -------
         Quantity
-            Offset in deg per energy, to a twentieth of a bin of the "rad" axis: the smallest of
-            those whose containment comes nearest to `fraction`.
+            Offset in deg per energy, to a twentieth of a bin of the "rad" axis: the smallest
+            offset whose containment is nearest to `fraction`.
 
         Raises
         ------
@@ -148,17 +151,16 @@ class PSFMap(IRFMap):
     def _radii(self, profile: Floats, fraction: float) -> Floats:
         if not 0 < fraction <= 1:
             raise InputError(f"containment is {fraction!r}; expected a number between 0 and 1.")
-        edges, cumulative = self._cumulative(profile)
+        edges, below = self._cumulative(profile)
         steps = self._irf_map.geom.axes["rad"].upsample(_STEPS_PER_BIN).center_in("deg")
-        found = [np.argmin(np.abs(np.interp(steps, edges, row) - fraction)) for row in cumulative]
+        found = [np.argmin(np.abs(np.interp(steps, edges, row) - fraction)) for row in below]
         return np.maximum(steps[found], 0.0)
 
     def _cumulative(self, profile: Floats) -> tuple[Floats, Floats]:
         rad = self._irf_map.geom.axes["rad"]
         edges, centres = rad.edges_in("deg"), rad.center_in("deg")
         ring = 2 * np.pi * centres * np.diff(edges) * np.deg2rad(1.0) ** 2
-        cumulative = np.cumsum(profile * ring, axis=1)
-        return edges, np.concatenate([np.zeros((len(profile), 1)), cumulative], axis=1)
+        return edges, cumulative(profile * ring)
 
     def half_widths(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
         """Return the half widths at half maximum.
@@ -198,27 +200,28 @@ class PSFMap(IRFMap):
         Parameters
         ----------
         geom
-            Geometry of the map: the kernel has its pixels as they are at the position, and if it
-            has an axis of the PSF's energy, the energies of that.
+            Geometry of the map. The kernel has the pixels of the map at the position. If the
+            geometry has an axis of the PSF's energy, the kernels are for its energies.
         position
-            Where on the sky, as in `profile`; for one beyond the map its nearest pixels count.
+            Position on the sky, as in `profile`. For a position outside the map the nearest pixels
+            of the map are taken.
         max_radius
             Largest half width of the kernel, a quantity or deg.
         containment
-            At each energy the kernel is a rectangle that holds the circle with this fraction of
-            the events; the largest sets the shape of all. It never reaches further than from one
-            edge of the map to the other.
+            At each energy the kernel is a rectangle around the circle that contains this fraction
+            of the events. The largest rectangle is the shape of all kernels. It never reaches
+            further than from one edge of the map to the other.
         oversampling
             Odd number of kernel pixels along the side of a pixel.
         sampling
             "fine" integrates each pixel by Gauss-Legendre quadrature, to 1e-4 of the peak for
-            PSFs as narrow as a tenth of a pixel. "gammapy" is for comparison with gammapy 2.1: it
-            takes square pixels, of the largest side at the map's reference point, for all; averages
-            as few equidistant samples (12 across the diameter of 68 % containment, 1 to
-            4 along the side of a pixel), which is off by up to 12 % of the peak for a PSF with a
-            narrow core; continues the table in straight lines beyond its end; and takes the
-            table's energies for those of `geom` one by one in choosing the size of each kernel,
-            so that energies beyond their number have none.
+            PSFs as narrow as a tenth of a pixel. "gammapy" is for comparison with gammapy 2.1. All
+            its pixels are squares with the largest side at the reference point of the map. It
+            averages as few equidistant samples as gammapy (12 across the diameter of 68 %
+            containment, 1 to 4 along the side of a pixel), with errors of up to 12 % of the
+            peak for a PSF with a narrow core. It continues the table in straight lines beyond
+            its end. The size of each kernel follows from the energy of the table with the same
+            index, so energies beyond the number of energies in the table have no kernel.
 
         Returns
         -------
@@ -243,24 +246,20 @@ class PSFMap(IRFMap):
         place = middle(geom)
         if own is None:
             place = common_place(geom, nearest_place(geom, position))
-        # the same table gives the same kernels on the same pixels, which keep the last few
-        kept: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
+        # the pixels keep the last few kernels: the same table gives the same kernels on them
+        store: dict[Any, PSFKernel] = geom.derived.setdefault("psf kernels", {})
         rad = self._irf_map.geom.axes["rad"]
         tables = [profile, rad.edges_in("deg"), rad.center_in("deg"), *([] if own is None else own)]
         where = tuple(round(c, 4) for c in place)
         texts = (table.tobytes() for table in tables)
         key = rad.interp, limit, containment, oversampling, where, *texts
-        kernel = kept.get(key)
-        if kernel is None:
+        if (kernel := store.get(key)) is None:
             kernel = self._integrated(
                 profile, own, axis, (geom.to_image(), place), limit, containment, oversampling
             )
             if kernel.data.size > _MAX_KEPT:
                 return kernel
-            # other threads may change it meanwhile
-            for old in list(kept)[: 1 - _KEPT]:
-                kept.pop(old, None)
-            kept[key] = kernel
+            kept(store, key, lambda: kernel, _KEPT)
         return dataclasses.replace(kernel, data=kernel.data.copy(), energy_axis=axis)
 
     def _integrated(
@@ -280,7 +279,7 @@ class PSFMap(IRFMap):
             profile = profile.copy()
             radii[: len(sized)], profile[len(sized) :] = sized, 0.0
         radii = np.minimum(radii, limit)
-        grid, sizes = kernel_grid(*there, radii) if own is None else square_grid(there[0], radii)
+        grid, sizes = _kernel_grid(*there, radii) if own is None else _square_grid(there[0], radii)
         sizes.flags.writeable = False  # kernels share them
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")
@@ -323,7 +322,7 @@ class PSFMap(IRFMap):
         Raises
         ------
         ValueError
-            If a width is not positive, or their number is not that of the energies.
+            If a width is not positive, or the number of widths is not the number of energies.
         """
         widths = np.atleast_1d(np.asarray(to_value(sigma, "deg", "sigma"), dtype=float))
         if widths.shape not in ((1,), (energy_axis_true.nbin,)) or not np.all(widths > 0):
@@ -379,6 +378,23 @@ class PSFMap(IRFMap):
             raise InputError("values: a point spread function is finite and not negative.")
         geom = RegionGeom([axis, energy])
         return cls(Map(geom, table[:, :, None, None], "sr-1"))
+
+
+def _kernel_grid(
+    image: WcsGeom, place: tuple[float, float], radii: Floats
+) -> tuple[WcsGeom, NDArray[np.int64]]:
+    """Return the pixels around a place for circles, and rows and columns that each one needs."""
+    # where the sky is squeezed, as at a pole, the map is the limit
+    most = np.maximum(2 * np.array(image.shape_image) + 1, image.odd_npix(radii)[:, None])
+    sizes = np.minimum(odd_shape(reach(image, place, radii)), most)
+    rows, cols = (int(n) for n in sizes.max(axis=0))
+    return grid_around(image, place, (rows, cols)), sizes
+
+
+def _square_grid(image: WcsGeom, radii: Floats) -> tuple[WcsGeom, NDArray[np.int64]]:
+    """Return the square pixels that gammapy makes a kernel on, and how many each circle needs."""
+    sizes = image.odd_npix(radii)
+    return image.to_odd_npix(u.Quantity(radii.max(), "deg")), np.stack([sizes, sizes], axis=1)
 
 
 def _interpolate_energy(table: Floats, axis: MapAxis, wanted: MapAxis) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammagrad.maps.axes import MapAxis
-from gammagrad.maps.geom import WcsGeom, is_centred, middle_shape
+from gammagrad.maps.geom import WcsGeom, is_centred, kept, middle_shape
 
 Floats = NDArray[np.float64]
 
@@ -58,8 +58,8 @@ class PSFKernel:
 class RadialProfiles:
     """Tabulated profiles as functions of the offset from the source."""
 
-    # Linear between the nodes and on below the first and to the edge of the table, zero beyond;
-    # never negative.
+    # Profiles are linear between the nodes, below the first node and up to the edge of the table,
+    # zero beyond, and never negative.
 
     nodes: Floats  # offsets in deg, increasing, shape (n_rad,)
     edge: float  # offset in deg where the table ends
@@ -73,14 +73,14 @@ class RadialProfiles:
         if len(nodes) == 1:
             return np.array([0.0, max(end, 1.0)]), np.maximum(table[:, [0, 0]], 0.0)
         first, last = ((table[:, i + 1] - table[:, i]) / (nodes[i + 1] - nodes[i]) for i in (0, -2))
-        # on from the outermost nodes in straight lines, to the source and to the end
+        # straight lines continue the profile from the outermost nodes to the source and to the end
         if nodes[0] > 0:
             table = np.column_stack([table[:, 0] - first * nodes[0], table])
             nodes = np.concatenate([[0.0], nodes])
         if nodes[-1] < end:
             table = np.column_stack([table, table[:, -1] + last * (end - nodes[-1])])
             nodes = np.concatenate([nodes, [end]])
-        # where a line goes below zero it ends there
+        # a line ends where it goes below zero
         row, piece = np.nonzero(table[:, :-1] * table[:, 1:] < 0)
         if row.size:
             value = table[row, piece]
@@ -100,13 +100,16 @@ def integrate_pixels(
 ) -> Floats:
     """Integrate profiles around the middle of a grid over its pixels."""
     fine_shape = [n * oversampling for n in grid.shape_image]
-    middle, mirrored = [n // 2 for n in fine_shape], _symmetry(grid).mirrored
+    middle, mirrored = (
+        [n // 2 for n in fine_shape],
+        kept(grid.derived, "symmetry", lambda: _symmetry(grid)).mirrored,
+    )
     data = np.empty((len(profiles.table), *fine_shape))
 
     def average(chosen: Any, nodes: tuple[Floats, Floats], half: list[int]) -> None:
         """Average some profiles over the pixels up to so many from the middle."""
         parts = [slice(m - h, m + h + 1) for m, h in zip(middle, half, strict=True)]
-        # of rows or columns that mirror each other one half is enough
+        # rows or columns that mirror each other are computed once
         firsts = zip(middle, parts, mirrored, strict=True)
         lines = [np.arange(m if twice else p.start, p.stop) for m, p, twice in firsts]
         table = dataclasses.replace(profiles, table=profiles.table[chosen])
@@ -148,21 +151,18 @@ class _Symmetry(NamedTuple):
 
 
 def _symmetry(grid: WcsGeom) -> _Symmetry:
-    """Return the symmetry of a grid, which keeps it."""
-    if "symmetry" not in grid.derived:
-        rows, cols = (np.linspace(0, n - 1, 7) for n in grid.shape_image)
-        offset, shape = grid.distance_from_center(cols[None, :], rows[:, None]), middle_shape(grid)
-        # around a reference point symmetries are exact
-        noise = _ROUNDING * (1 + offset) if is_centred(grid) else _SYMMETRIC * shape.least
+    """Return the symmetry of a grid."""
+    rows, cols = (np.linspace(0, n - 1, 7) for n in grid.shape_image)
+    offset, shape = grid.distance_from_center(cols[None, :], rows[:, None]), middle_shape(grid)
+    # around a reference point symmetries are exact
+    noise = _ROUNDING * (1 + offset) if is_centred(grid) else _SYMMETRIC * shape.least
 
-        def is_same(other: Floats) -> bool:
-            return bool(np.all(np.abs(offset - other) <= noise))
+    def is_same(other: Floats) -> bool:
+        return bool(np.all(np.abs(offset - other) <= noise))
 
-        mirrored = is_same(np.flip(offset, 0)), is_same(np.flip(offset, 1))
-        square = grid.npix[0] == grid.npix[1]
-        grid.derived["symmetry"] = _Symmetry(mirrored, square and is_same(offset.T))
-    found: _Symmetry = grid.derived["symmetry"]
-    return found
+    mirrored = is_same(np.flip(offset, 0)), is_same(np.flip(offset, 1))
+    square = grid.npix[0] == grid.npix[1]
+    return _Symmetry(mirrored, square and is_same(offset.T))
 
 
 def _averages(
@@ -178,13 +178,14 @@ def _averages(
     # finer pixel i covers (i ... i + 1) / oversampling - 1/2 in pixels of the grid
     y, x = ((which[:, None] + 0.5 + points) / oversampling - 0.5 for which in (rows, columns))
     result = np.empty((len(profiles.table), len(y), len(x)))
-    transposed = _symmetry(grid).transposed and np.array_equal(rows, columns)
+    symmetry = kept(grid.derived, "symmetry", lambda: _symmetry(grid))
+    transposed = symmetry.transposed and np.array_equal(rows, columns)
     step = max(_MAX_SAMPLES // (len(x) * max(len(points) ** 2, len(profiles.nodes))), 1)
     for first in range(0, len(y), step):
         some = y[first : first + step]
         row, column = np.indices((len(some), len(x))).reshape(2, -1)
         if transposed:
-            # of two pixels with rows and columns exchanged one is enough
+            # two pixels with rows and columns exchanged are computed once
             row, column = row[column >= first + row], column[column >= first + row]
         key = y.tobytes(), x.tobytes(), first, len(some)
         offset = _offsets(grid, key, x[column], some[row])
@@ -210,8 +211,8 @@ def _offsets(grid: WcsGeom, key: Any, columns: Floats, rows: Floats) -> Floats:
 
 def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) -> Floats:
     """Sum profiles over samples of pixels, shape (pixel, sample); 0 for pixels off the sky."""
-    # All profiles have the same nodes, so that a sum is that of the values at the nodes, with
-    # weights that do not depend on the profile.
+    # All profiles have the same nodes, so a sum over samples is a sum over the nodes with weights
+    # that do not depend on the profile.
     nodes, values = profiles.pieces(min(profiles.edge, np.nanmax(offset, initial=0.0)))
     place = np.interp(offset, nodes, np.arange(len(nodes)))
     if not (offset <= profiles.edge).all():
@@ -226,5 +227,5 @@ def _weighted_sums(profiles: RadialProfiles, offset: Floats, weights: Floats) ->
     size = len(nodes) * len(offset)
     share = np.bincount(low.ravel(), lower.ravel(), size)
     share += np.bincount(low.ravel() + 1, upper.ravel(), size)
-    # no BLAS, whose threads would wait in the way of those of the fit
+    # no BLAS: its threads would compete with the threads of the fit
     return np.einsum("ek,pk->ep", values, share.reshape(len(offset), len(nodes)))

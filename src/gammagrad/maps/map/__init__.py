@@ -1,4 +1,4 @@
-"""Maps: data on a geometry, with a unit, and what can be done with them."""
+"""Maps: data on a geometry with a unit, and operations on them."""
 
 from gammagrad.maps.map.map import Map
 from gammagrad.maps.map.maxima import local_maxima, sky_maxima
