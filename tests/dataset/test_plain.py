@@ -29,7 +29,7 @@ def true_map(axis: MapAxis, values: Any, unit: str = "cm2 s") -> Map:
 
 
 def test_images_need_their_energies() -> None:
-    with pytest.raises(ValueError, match=r"counts: it has no energy axis; .* energy_edges="):
+    with pytest.raises(ValueError, match=r"energy_edges: the counts have no energies; .* such as"):
         MapDataset.from_maps(Map(IMAGE, 1.0))
 
 
@@ -71,7 +71,10 @@ def test_a_mask_image_goes_for_all_energies() -> None:
             r"background: energy bins .* expected the bins of the counts",
         ),
         ({"exposure": Map(IMAGE, 1.0, "m2 s")}, r"exposure: 1 energy plane\(s\), but"),
-        ({"exposure": Map(CUBE, 1.0)}, r"exposure: it has no unit; .* exposure_unit='cm2 s'"),
+        (
+            {"exposure": Map(CUBE, 1.0)},
+            r"exposure_unit: the exposure has no unit; .* such as 'cm2 s'",
+        ),
         ({"exposure": Map(CUBE, 1.0, "s")}, r"exposure: unit 's' cannot be converted"),
         ({"energy_edges": EDGES}, r"energy_edges: .* but the counts have .*3 bins"),
         ({"psf_sigma": -0.1}, r"sigma"),
@@ -321,7 +324,7 @@ def test_the_files_of_fermi(gammapy_data: Path) -> None:
 def test_the_images_of_a_file(gammapy_data: Path) -> None:
     path = gammapy_data / "tests/unbundled/poisson_stats_image/input_all.fits.gz"
     files = {name: f"{path}[{name}]" for name in ("background", "exposure")}
-    with pytest.raises(ValueError, match=r"exposure: it has no unit"):
+    with pytest.raises(ValueError, match=r"exposure_unit: the exposure has no unit"):
         MapDataset.from_files(f"{path}[counts]", **files, energy_edges=EDGES)
     dataset = MapDataset.from_files(
         f"{path}[counts]", **files, energy_edges=EDGES, exposure_unit="cm2 s"

@@ -270,8 +270,8 @@ class MapDataset:
             if self.background is None and not self.models:
                 raise InputError(
                     f"dataset {self.name!r} has neither a background nor models, so nothing says "
-                    "how many counts to expect without a source; set dataset.background or "
-                    "dataset.models."
+                    "how many counts to expect without a source; give it a background, or models "
+                    "that predict one."
                 )
         with named_errors(self.name):
             check_fit(self._maps, self.mask, for_fit)
