@@ -58,7 +58,7 @@ def finite(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number; expected such as 5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; expected such as 5")
     return value
 
 

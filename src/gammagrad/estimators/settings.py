@@ -140,7 +140,7 @@ class Estimator:
 
     tag: ClassVar[str] = ""
     table: ClassVar[dict[str, Setting[Any]]] = {}
-    # attributes that are no settings
+    # attributes beside the settings
     results: ClassVar[tuple[str, ...]] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
