@@ -10,8 +10,7 @@ from astropy import units as u
 from astropy.convolution import Gaussian2DKernel, Ring2DKernel, Tophat2DKernel
 
 from gammagrad.dataset import MapDataset
-from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-from gammagrad.estimators.kernel_background import BackgroundReport
+from gammagrad.estimators.kernel_background import BackgroundReport, KernelBackgroundEstimator
 from gammagrad.maps import Map, MapAxis
 
 SOURCE, RING = Tophat2DKernel(2), Ring2DKernel(8, 4)
@@ -45,7 +44,7 @@ def test_report_in_words():
     )
     assert str(report(period=2)).startswith("The masks repeat every 2 iterations and will not")
     assert "grow" in str(report(period=2))
-    assert str(report(niter=1)).startswith("Stopped after 1 iteration, before the mask was found")
+    assert str(report(niter=1)).startswith("Stopped after 1 iteration, before the mask had conv")
     assert str(report(niter=0)).startswith("No iteration was done, this is the start")
     kept = image(data=False)
     kept.data[3, 3] = True
