@@ -52,7 +52,7 @@ def test_one_setting_is_named_in_its_table_and_where_it_is_used_only() -> None:
             if re.search(rf'["\']{name}["\']|\b{name}: Setting', path.read_text())
         ]
         assert set(files) <= {
-            "estimators/ts_map/table.py",
+            "estimators/ts_map/settings.py",
             "estimators/ts_map/downsampling.py",  # an error of a run names it
             "cli/fit_options.py",  # kernel_width and kernel_containment take each other's place
         }, name

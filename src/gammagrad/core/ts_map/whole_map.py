@@ -14,7 +14,8 @@ import numpy as np
 
 from gammagrad.core.images import fast_length
 from gammagrad.core.ts_map.bins import BinImages
-from gammagrad.core.ts_map.blocks import BlockImages, BlockKernel, block_kernel, block_sums
+from gammagrad.core.ts_map.blocks import block_kernel, block_sums
+from gammagrad.core.ts_map.physical_bound import BlockImages, BlockKernel
 from gammagrad.core.ts_map.threads import in_threads
 
 # below this part of the largest, sums of the model are made without a transform

@@ -26,7 +26,7 @@ from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.estimators.ts_map.joint import JointInputs, as_datasets, share_groups
 from gammagrad.estimators.ts_map.positions import positions_mask
 from gammagrad.estimators.ts_map.scan_norms import scan_values
-from gammagrad.estimators.ts_map.table import TSMapSettings
+from gammagrad.estimators.ts_map.settings import TSMapSettings
 from gammagrad.evaluate import reference_model
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps import Map, warn_if_uneven
