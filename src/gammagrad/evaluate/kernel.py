@@ -85,16 +85,13 @@ def estimate_kernel(
     # has any; energies that are seen elsewhere only have the kernel of the nearest position that
     # sees them).
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
-
-    def estimated(there: Map) -> KernelEstimate:
-        return _estimated(
-            model, there, psf, edisp, geom, kernel_width, sampling, containment, renormalise
-        )
-
-    estimate = estimated(exposure)
+    rest = psf, edisp, geom, kernel_width, sampling, containment, renormalise
+    estimate = _estimated(model, exposure, *rest)
     empty = ~estimate.kernel.data.any(axis=(1, 2))
     elsewhere = exposure_elsewhere(exposure) if empty.any() and sampling == "fine" else None
-    return estimate if elsewhere is None else _filled(estimate, estimated(elsewhere), empty)
+    if elsewhere is None:
+        return estimate
+    return _filled(estimate, _estimated(model, elsewhere, *rest), empty)
 
 
 def _estimated(
