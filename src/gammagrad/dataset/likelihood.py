@@ -137,7 +137,7 @@ class DatasetLikelihood:
         -------
         Array
             ``2 w (npred - counts log npred)``, shape (energy, row, col); 0 where the weight is 0.
-            Below `gammagrad.core.stats.cash.BACKGROUND_FLOOR` predicted counts the logarithm is
+            Below `gammagrad.stats.BACKGROUND_FLOOR` predicted counts the logarithm is
             constant.
 
         References

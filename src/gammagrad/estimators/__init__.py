@@ -1,1 +1,1 @@
-"""Estimators: maps in, maps out. The maths of ``estimators/x.py`` is in ``core/x.py``."""
+"""Estimators: maps in, maps out. The maths of ``estimators/ts_map`` is in ``core/ts_map``."""

@@ -84,7 +84,7 @@ class Lists(NamedTuple):
     # starts, lengths: where a tile's bins are, shape (tiles,)
     starts: Any
     lengths: Any
-    # bins of the longest list, rounded up to a multiple of `gammagrad.core.ts_map.listed.ROWS`
+    # bins of the longest list, rounded up to a multiple of `ROWS`
     n_rows: Any
 
     def rows(self, first: Array, number: int) -> tuple[Array, Array]:

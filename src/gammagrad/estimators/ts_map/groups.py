@@ -49,7 +49,7 @@ class FitSettings(NamedTuple):
     """What the fit of an energy group depends on, frozen when a run begins."""
 
     sum_energies: bool  # whether the energies of a group are summed into one image
-    kernel_weighting: str  # how, as for `gammagrad.core.ts_map.bins.summed_bins`
+    kernel_weighting: str  # how, as for `gammagrad.core.ts_map.summed_bins`
     n_sweeps: int  # number of Newton sweeps
     options: FitOptions  # numbers that steer the fit
     selection: tuple[str, ...] = ()  # optional outputs
