@@ -136,9 +136,3 @@ def check_part(value: Any, kind: type, label: str) -> Any:
     if not isinstance(value, kind):
         raise InputTypeError(f"{label} must be a {kind.__name__}; got {type(value).__name__}.")
     return value
-
-
-def assign(model: Any, **fields: Any) -> None:
-    """Set fields of a frozen object; only for use in its ``__init__``."""
-    for name, value in fields.items():
-        object.__setattr__(model, name, value)
