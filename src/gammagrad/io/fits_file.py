@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from gammagrad.errors import FileMissingError, InputError, InputWarning, short
+from gammagrad.errors import InputError, InputWarning, short
 from gammagrad.io.atomic import Content, write_files
 from gammagrad.io.fits_blocks import (
     Block,
@@ -25,19 +25,16 @@ from gammagrad.io.fits_blocks import (
     most_unpacked,
     read_blocks,
 )
-from gammagrad.io.paths import expand_path
+from gammagrad.io.paths import Filename, existing_file, expand_path
 from gammagrad.io.reading import reads_file
 
-Filename = str | os.PathLike[str]
 _GZIP = b"\x1f\x8b"
 
 
 @reads_file
 def read_hdus(filename: Filename, checksum: bool = True) -> fits.HDUList:
     """Read a FITS file into memory."""
-    path = expand_path(filename)
-    if not path.is_file():
-        raise FileMissingError(f"no file {str(path)!r}.")
+    path = existing_file(filename)
     content, blocks = _content(path)
     if missing := missing_extensions(blocks):
         warnings.warn(

@@ -9,7 +9,6 @@ metadata as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike
 from typing import Any, NamedTuple
 
 from astropy.io import fits
@@ -21,6 +20,7 @@ from gammagrad.io.fits_file import card_json, read_hdus, write_hdus
 from gammagrad.io.flux_header import creator, to_json
 from gammagrad.io.flux_maps import HYPOTHESES, map_images, read_images
 from gammagrad.io.map_dataset import read_table, table_to_hdu
+from gammagrad.io.paths import Filename
 from gammagrad.io.reading import reads_file
 from gammagrad.maps import Map
 
@@ -34,7 +34,7 @@ class Hypothesis(NamedTuple):
 
 
 def write_hypotheses(
-    filename: str | PathLike[str],
+    filename: Filename,
     hypotheses: Mapping[str, Hypothesis],
     gti: Table | None = None,
     overwrite: bool = False,
@@ -56,7 +56,7 @@ def write_hypotheses(
 
 @reads_file
 def read_hypotheses(
-    filename: str | PathLike[str], checksum: bool = True
+    filename: Filename, checksum: bool = True
 ) -> tuple[dict[str, Hypothesis], Table | None]:
     """Read the maps of several models."""
     hdus = read_hdus(filename, checksum)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import PathLike, fspath
+from os import fspath
 from typing import Any, ParamSpec, TypeVar, cast
 
 from gammagrad.errors import (
@@ -16,13 +16,14 @@ from gammagrad.errors import (
     InputError,
     InputTypeError,
 )
+from gammagrad.io.paths import Filename
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @contextmanager
-def reading(filename: str | PathLike[str]) -> Iterator[None]:
+def reading(filename: Filename) -> Iterator[None]:
     """Name the file in any error while it is read."""
     name = fspath(filename)
     try:
@@ -56,7 +57,7 @@ def reads_file(function: Callable[P, R]) -> Callable[P, R]:
     wrapped: Callable[..., R] = function
 
     @functools.wraps(function)
-    def read(filename: str | PathLike[str], *args: Any, **kwargs: Any) -> R:
+    def read(filename: Filename, *args: Any, **kwargs: Any) -> R:
         with reading(filename):
             return wrapped(filename, *args, **kwargs)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import astropy.units as u
 import numpy as np
@@ -15,7 +14,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io import expand_path
+from gammagrad.io import expand_path, write_files
 from gammagrad.maps import WcsGeom
 from gammagrad.plot.profile import plot_profile
 from gammagrad.plot.scales import pyplot
@@ -207,16 +206,14 @@ def save_figure(
         If its folder does not exist.
     """
     path = expand_path(filename)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{str(path)!r} already exists; use overwrite=True to replace it.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into.")
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name[-100:]}")
+    kind = path.suffix.removeprefix(".") or None
+
+    def write(file: BinaryIO) -> None:
+        figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight")
+
     try:
-        figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
-        temporary.replace(path)
+        write_files([(path, write)], overwrite)
     finally:
-        temporary.unlink(missing_ok=True)
         pyplot().close(figure)
     return path
 
