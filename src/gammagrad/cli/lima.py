@@ -13,7 +13,7 @@ from gammagrad.cli.counts_input import CountsInput, add_counts_file, load_counts
 from gammagrad.cli.exclude_option import add_exclude_options, exclusion_of
 from gammagrad.cli.load import output_folder
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
-from gammagrad.cli.parser import radius_text
+from gammagrad.cli.parser import flag, radius_text
 from gammagrad.cli.report import position_text, print_lines, seconds
 from gammagrad.distribution import significance_distribution
 from gammagrad.errors import InputError
@@ -138,14 +138,12 @@ def _parts(args: argparse.Namespace, data: CountsInput) -> dict[str, Any]:
     off = ("counts_off", "acceptance", "acceptance_off")
     given = {name: getattr(args, name) for name in ("background", *off, "mask")}
     parts: dict[str, Any] = {
-        name: load_map(file, counts, "--" + name.replace("_", "-"))
-        for name, file in given.items()
-        if file is not None
+        name: load_map(file, counts, flag(name)) for name, file in given.items() if file is not None
     }
     parts.setdefault("mask", data.mask)
     wanted = [name for name in off if name in parts]
     if wanted and len(wanted) < len(off):
-        missing = ", ".join("--" + n.replace("_", "-") for n in off if n not in parts)
+        missing = ", ".join(flag(n) for n in off if n not in parts)
         raise InputError(f"{missing} missing: --counts-off, --acceptance and --acceptance-off go "
                          "together.")  # fmt: skip
     if wanted and "background" in parts:
