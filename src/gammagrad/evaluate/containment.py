@@ -30,7 +30,7 @@ def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
             "one number per energy bin of either."
         )
     if not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise InputError("counts: expected counts are finite and not negative.")
+        raise InputError(": expected counts are finite and not negative.", "counts")
     some = weights > 0
     return float(np.average(values[some], weights=weights[some])) if some.any() else math.nan
 

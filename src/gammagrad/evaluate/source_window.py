@@ -101,10 +101,8 @@ def source_window(
     inputs, target, source = window
     first = [on_map.start - here.start for on_map, here in zip(target, source, strict=True)]
     ny, nx = inputs.exposure.shape[1:]
-    rows, cols = (
-        start <= 0 and start + n >= n_map
-        for start, n, n_map in zip(first, (ny, nx), geom.shape_image, strict=True)
-    )
+    spans = zip(first, (ny, nx), geom.shape_image, strict=True)
+    rows, cols = (start <= 0 and start + n >= n_map for start, n, n_map in spans)
     inputs = prepare_psf(inputs)
     if model.apply_irf["exposure"]:
         inputs = replace(inputs, exposure=None)
@@ -114,9 +112,8 @@ def source_window(
 def _place(spatial: Any) -> Any:
     """Return longitude, latitude, radius and scale of a source with an edge."""
     scale = 0.0 if spatial.scale is None else float(spatial.scale)
-    return np.array(
-        [float(spatial.lon_0), float(spatial.lat_0), float(spatial.evaluation_radius), scale]
-    )
+    names = ("lon_0", "lat_0", "evaluation_radius")
+    return np.array([*(float(getattr(spatial, name)) for name in names), scale])
 
 
 def _kind(model: Any) -> tuple[Any, ...]:
