@@ -174,15 +174,15 @@ def check_maps(data: Mapping[str, Map]) -> None:
     first = next(iter(data))
     for name, m in data.items():
         if not isinstance(m, Map):
-            raise InputTypeError(f"{name}: expected a Map, got {type(m).__name__}.")
+            raise InputTypeError(f": expected a Map, got {type(m).__name__}.", name)
         names = m.geom.axes.names
         if "energy" not in names:
-            raise InputError(f"{name}: expected a map with an axis 'energy' (one bin will do).")
+            raise InputError(": expected a map with an axis 'energy' (one bin will do).", name)
         if names[-1] != "energy":
-            raise InputError(f"{name}: expected 'energy' as the last axis, got {names}.")
+            raise InputError(f": expected 'energy' as the last axis, got {names}.", name)
         same_sky = m.geom.to_image() == data[first].geom.to_image()
         if not same_sky or m.geom.axes["energy"] != data[first].geom.axes["energy"]:
-            raise InputError(f"{name}: its geometry differs from that of {first}.")
+            raise InputError(f": its geometry differs from that of {first}.", name)
 
 
 def model_to_content(model: Any) -> dict[str, Any] | None:

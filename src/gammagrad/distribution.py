@@ -113,15 +113,17 @@ def significance_distribution(
         mask = _values(exclusion, "exclusion").astype(bool)
         if mask.shape[-2:] != values.shape[-2:]:
             raise InputError(
-                f"exclusion: expected images of {values.shape[-2:]} pixels as in significance, got "
-                f"shape {mask.shape}."
+                f": expected images of {values.shape[-2:]} pixels as in significance, got "
+                f"shape {mask.shape}.",
+                "exclusion",
             )
         try:
             keep &= mask
         except ValueError as error:
             raise InputError(
-                f"exclusion: shape {mask.shape} does not fit significances of {values.shape}; "
-                "expected one image, or one for each of theirs."
+                f": shape {mask.shape} does not fit significances of {values.shape}; "
+                "expected one image, or one for each of theirs.",
+                "exclusion",
             ) from error
     return distribution_of(values, keep, kernel)
 
@@ -134,8 +136,9 @@ def distribution_of(
     number = len(kept)
     if number < 2:
         raise InputError(
-            "exclusion: fewer than two pixels with a significance are left; the mask must be true "
-            "(or 1) where pixels are kept."
+            ": fewer than two pixels with a significance are left; the mask must be true "
+            "(or 1) where pixels are kept.",
+            "exclusion",
         )
     pairs, squared = float(number), float(number)
     if kernel is not None:
@@ -154,7 +157,7 @@ def distribution_of(
 def _values(image: Any, name: str) -> NDArray[Any]:
     array = np.asarray(image.data if isinstance(image, Map) else image)
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: expected an array of numbers, got {array.dtype}.")
+        raise InputError(f": expected an array of numbers, got {array.dtype}.", name)
     return array
 
 

@@ -73,11 +73,11 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         first = next(iter(self._maps))
         for name, one in self._maps.items():
             if not isinstance(one, FluxMaps):
-                raise InputTypeError(f"{name}: expected FluxMaps, got {type(one).__name__}.")
+                raise InputTypeError(f": expected FluxMaps, got {type(one).__name__}.", name)
             if one.geom != self[first].geom:
-                raise InputError(f"{name}: its geometry differs from the geometry of {first}.")
+                raise InputError(f": its geometry differs from the geometry of {first}.", name)
             if one.computed.keys() != self[first].computed.keys():
-                raise InputError(f"{name}: it has other maps than {first}.")
+                raise InputError(f": it has other maps than {first}.", name)
 
     # -- the mapping -----------------------------------------------------------------------------
 
