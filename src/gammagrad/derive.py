@@ -170,7 +170,7 @@ def fluxes_from_norms(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict
 def check_maps(data: Mapping[str, Map]) -> None:
     """Check that maps lie on one geometry with an energy axis."""
     if not data:
-        raise InputError("data: expected at least one map, got none.")
+        raise InputError(": expected at least one map, got none.", "data")
     first = next(iter(data))
     for name, m in data.items():
         if not isinstance(m, Map):

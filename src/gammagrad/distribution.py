@@ -107,7 +107,9 @@ def significance_distribution(
     """
     values = _values(significance, "significance").astype(float)
     if values.ndim < 2:
-        raise InputError(f"significance: expected images, got an array of shape {values.shape}.")
+        raise InputError(
+            f": expected images, got an array of shape {values.shape}.", "significance"
+        )
     keep = np.isfinite(values)
     if exclusion is not None:
         mask = _values(exclusion, "exclusion").astype(bool)
@@ -166,7 +168,7 @@ def _pairs(keep: NDArray[np.bool_], kernel: Any) -> tuple[float, float]:
     k = np.asarray(getattr(kernel, "array", kernel), dtype=float)
     if k.ndim != 2 or not (np.all(np.isfinite(k)) and np.any(k)):
         raise InputError(
-            f"kernel: expected an image of finite numbers, not all 0, got shape {k.shape}."
+            f": expected an image of finite numbers, not all 0, got shape {k.shape}.", "kernel"
         )
     # shifted by up to its side minus one, the kernel overlaps with itself
     shape = tuple(max(n, s) + s - 1 for n, s in zip(keep.shape[-2:], k.shape, strict=True))

@@ -169,9 +169,8 @@ def _exposure_text(exposure: Map | None, info: Mapping[str, Any]) -> str:
         return "zero everywhere"
     values = f"{high:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
     zero = 100 * float(np.mean(~(exposure.data > 0)))
-    return f"{values} {exposure.unit.to_string()}" + (
-        f", zero in {zero:.3g} % of bins" * bool(zero)
-    )
+    text = f", zero in {zero:.3g} % of bins" if zero else ""
+    return f"{values} {exposure.unit.to_string()}{text}"
 
 
 def _psf_text(psf: Any) -> str:

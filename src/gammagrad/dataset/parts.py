@@ -31,9 +31,8 @@ def named_errors(name: str, part: str = "") -> Iterator[None]:
 def map_part(name: str, doc: str) -> Any:
     """Return a property of a dataset: a map, checked against the other maps when it is set."""
 
-    def get(dataset: Any) -> Map | None:
-        found: Map | None = dataset._maps.get(name)
-        return found
+    def get(dataset: Any) -> Any:
+        return dataset._maps.get(name)
 
     def put(dataset: Any, value: Map | None) -> None:
         if value is None:
@@ -70,9 +69,6 @@ def models_for(name: str, models: Any) -> Models:
         given = Models(models)
     chosen = given.for_dataset(name)
     if len(given) and not len(chosen):
-        log.warning(
-            "dataset %r: none of the models %s applies to it (datasets_names).",
-            name,
-            ", ".join(given.names),
-        )
+        text = "dataset %r: none of the models %s applies to it (datasets_names)."
+        log.warning(text, name, ", ".join(given.names))
     return chosen

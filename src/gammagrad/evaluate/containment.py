@@ -47,8 +47,9 @@ def check_containment(
     if containment is not None:
         if kernel_width is not None:
             raise InputError(
-                f"kernel_width is {kernel_width} and the kernel's containment {containment}; "
-                "expected only one of them: set the other to None."
+                f" is {kernel_width} and the kernel's containment {containment}; "
+                "expected only one of them: set the other to None.",
+                "kernel_width",
             )
         if not 0 < containment < 1:
             raise InputError(

@@ -65,7 +65,7 @@ class Sampling(NamedTuple):
 def check_sampling(sampling: str) -> None:
     """Raise if a sampling is unknown."""
     if sampling not in SAMPLINGS:
-        raise InputError(f"sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.")
+        raise InputError(f" is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.", "sampling")
 
 
 def kind_of(spatial: Any) -> str:

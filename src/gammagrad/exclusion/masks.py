@@ -89,7 +89,9 @@ def exclusion_mask(
     316
     """
     if not isinstance(geom, WcsGeom):
-        raise InputTypeError(f"geom: expected the geometry of a map, got a {type(geom).__name__}.")
+        raise InputTypeError(
+            f": expected the geometry of a map, got a {type(geom).__name__}.", "geom"
+        )
     if radius is not None and regions is None and table is None:
         raise InputError(": expected a table or regions that it belongs to; got neither.", "radius")
     excluded = np.zeros(geom.shape_image, bool)

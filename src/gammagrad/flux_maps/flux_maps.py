@@ -268,12 +268,13 @@ class FluxMaps(Mapping[str, Map]):
         parts: dict[str, slice | int] = {}
         for name, part in slices.items():
             if name not in axes:
-                raise InputError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
+                raise InputError(f": no axis {name!r}; there are: {', '.join(axes)}.", "slices")
             nbin = axes[name].nbin
             if not isinstance(part, slice):
                 if not -nbin <= part < nbin:
                     raise InputError(
-                        f"slices: axis {name!r} has {nbin} bins, there is none of number {part}."
+                        f": axis {name!r} has {nbin} bins, there is none of number {part}.",
+                        "slices",
                     )
                 part = slice(part % nbin, part % nbin + 1)
             parts[name] = part
@@ -398,7 +399,7 @@ class FluxMaps(Mapping[str, Map]):
         """
         if sed_type not in (None, "likelihood", *FLUXES):
             raise InputError(
-                f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
+                f" is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None.", "sed_type"
             )
         written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy needs the last two
         maps = {name: self[name] for name in self if name in written}

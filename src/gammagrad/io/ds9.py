@@ -35,16 +35,16 @@ def read_ds9(filename: Filename) -> list[Any]:
     regions = import_regions()
     path = existing_file(filename)
     if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path}: expected a region file of at most {_LARGEST / 1e6:.3g} MB.")
+        raise InputError(f"expected a region file of at most {_LARGEST / 1e6:.3g} MB.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = list(regions.Regions.parse(path.read_text(encoding="utf-8"), format="ds9"))
     # a skipped line would exclude nothing
     said = [str(w.message) for w in caught if issubclass(w.category, AstropyUserWarning)]
     if said:
-        raise InputError(f"{path}: a line cannot be read ({short(said[0])}).")
+        raise InputError(f"a line cannot be read ({short(said[0])}).")
     if not found:
-        raise InputError(f"{path}: no region in it; expected a region file of DS9.")
+        raise InputError("no region in it; expected a region file of DS9.")
     return found
 
 

@@ -159,10 +159,10 @@ def read_flux_maps(filename: Filename, checksum: bool = True) -> FluxMapsContent
     names = _image_names(hdus)
     sed_type = card_text(header, "SED_TYPE")
     if HYPOTHESES in header:
-        raise InputError(f"{filename}: maps of several models; HypothesisMaps.read reads them.")
+        raise InputError("maps of several models; HypothesisMaps.read reads them.")
     if not sed_type or not names:
         raise InputError(
-            f"{filename}: no flux maps; expected SED_TYPE in the primary header and images such "
+            f"no flux maps; expected SED_TYPE in the primary header and images such "
             f"as NORM and TS, found {', '.join(names) or 'no images'}."
         )
     if sed_type not in SED_TYPES:

@@ -62,7 +62,7 @@ def read_hypotheses(
     hdus = read_hdus(filename, checksum)
     if HYPOTHESES not in hdus[0].header:
         raise InputError(
-            f"{filename}: no maps of several models; expected the card {HYPOTHESES} in the primary "
+            f"no maps of several models; expected the card {HYPOTHESES} in the primary "
             "header. FluxMaps.read reads maps of one model."
         )
     check_bands(hdus)

@@ -41,7 +41,7 @@ def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any
         parts["psf"] = PSFMap(_read_map(hdus, "psf"), _read_optional(hdus, "psf_exposure"))
     if not parts:
         raise InputError(
-            f"{filename}: no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
+            f"no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
             f"and found {hdu_names(hdus)}. For plain images and cubes use MapDataset.from_files."
         )
     check_bands(hdus, by_name=True)

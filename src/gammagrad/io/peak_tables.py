@@ -84,7 +84,7 @@ def read_peaks(filename: Filename) -> QTable:
     path = expand_path(filename)
     suffix = _suffix(path)
     if suffix == ".reg":
-        raise InputError(f"{path}: regions hold no table; read the ECSV or FITS file instead.")
+        raise InputError("regions hold no table; read the ECSV or FITS file instead.")
     if suffix == ".ecsv":
         return QTable.read(existing_file(path), format="ascii.ecsv")
     return QTable(first_table(path))

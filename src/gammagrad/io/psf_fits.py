@@ -24,7 +24,7 @@ def read_psf(filename: Filename, checksum: bool = True) -> PSFMap:
         exposure = map_from_hdus(hdus, "PSF_EXPOSURE") if "PSF_EXPOSURE" in hdus else None
         return PSFMap(map_from_hdus(hdus, "PSF"), exposure)
     raise InputError(
-        f"{filename}: no point spread function; expected HDUs PSF and THETA (gtpsf) or PSF and "
+        f"no point spread function; expected HDUs PSF and THETA (gtpsf) or PSF and "
         f"PSF_BANDS (a PSF map), and found {hdu_names(hdus)}."
     )
 

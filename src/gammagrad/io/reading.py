@@ -12,7 +12,6 @@ from gammagrad.errors import (
     FileAccessError,
     FileContentError,
     FileMissingError,
-    GammagradError,
     InputError,
     InputTypeError,
 )
@@ -40,12 +39,10 @@ def reading(filename: Filename) -> Iterator[None]:
         message, argument, where = error.args
         where = where if str(error).startswith(name) else f"{name}: {where}"
         raise FileContentError(message, argument, where) from error
-    except (GammagradError, ValueError, TypeError) as error:
-        text = str(error)
-        raise FileContentError(text if text.startswith(name) else f"{name}: {text}") from error
     except Exception as error:
         # the parsing libraries fail in many ways on a damaged file
-        why = f"{type(error).__name__}: {str(error)[:200]}".rstrip(": ")
+        text = " ".join(str(error).split())
+        why = f"{type(error).__name__}: {text[:200]}".rstrip(": ")
         raise FileContentError(
             f"{name}: cannot be read ({why}). It is damaged, or not of the kind expected; "
             "get it again."

@@ -26,7 +26,7 @@ def read_source_table(filename: Filename) -> Table:
     path = expand_path(filename)
     name = path.name.lower()
     if not name.endswith(TABLE_SUFFIXES):
-        raise InputError(f"{path}: expected a table, with one of {', '.join(TABLE_SUFFIXES)}.")
+        raise InputError(f"expected a table, with one of {', '.join(TABLE_SUFFIXES)}.")
     if name.endswith(_FITS):
         return first_table(path)
     return Table.read(existing_file(path), format=_TEXT[path.suffix.lower()])
@@ -37,7 +37,7 @@ def first_table(path: Path) -> Table:
     hdus = read_hdus(path)
     found = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
     if found is None:
-        raise InputError(f"{path}: no table in it; found the HDUs {hdu_names(hdus)}.")
+        raise InputError(f"no table in it; found the HDUs {hdu_names(hdus)}.")
     table = read_table(found)
     table.convert_bytestring_to_unicode()
     return table

@@ -23,11 +23,11 @@ def read_yaml(filename: Filename) -> Any:
     path = existing_file(filename)
     size = path.stat().st_size
     if size > _LARGEST:
-        raise InputError(f"{path}: {size / 1e6:.4g} MB; expected at most {_LARGEST / 1e6:.4g} MB.")
+        raise InputError(f"{size / 1e6:.4g} MB; expected at most {_LARGEST / 1e6:.4g} MB.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{filename}: not a text file; expected YAML or JSON.") from error
+        raise InputError("not a text file; expected YAML or JSON.") from error
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError:

@@ -126,7 +126,7 @@ def check_datasets(names: Any) -> tuple[str, ...] | None:
     names = (names,) if isinstance(names, str) else tuple(names)
     if not all(isinstance(name, str) for name in names):
         raise InputTypeError(
-            f"datasets_names must be None, a name or a list of names; got {names!r}."
+            f" must be None, a name or a list of names; got {names!r}.", "datasets_names"
         )
     return names
 

@@ -177,7 +177,7 @@ def _check_irfs(apply_irf: Mapping[str, bool] | None) -> tuple[str, ...]:
     unknown = sorted(set(flags) - set(APPLY_IRF))
     if unknown:
         raise InputError(
-            f"apply_irf has no {', '.join(unknown)}; choose from {', '.join(APPLY_IRF)}."
+            f" has no {', '.join(unknown)}; choose from {', '.join(APPLY_IRF)}.", "apply_irf"
         )
     return tuple(key for key, on in flags.items() if on)
 

@@ -45,7 +45,7 @@ def _smoothed(image: Map, sigma: Any) -> Map:
 
     width = to_value(sigma, "deg", "smooth")
     if not (isinstance(width, float) and 0 <= width < np.inf):
-        raise InputError(f'smooth: expected an angle >= 0, such as "0.1 deg", got {sigma!r}.')
+        raise InputError(f': expected an angle >= 0, such as "0.1 deg", got {sigma!r}.', "smooth")
     sides = [width / scale for scale in middle_shape(image.geom).sides[::-1]]
     if max(sides) < 0.1:  # less than a hundredth of a percent would leave its pixel
         return image
@@ -170,12 +170,14 @@ def plot_iterations(
     """
     if not len(images_stack):
         raise InputError(
-            "images_stack is empty: it is filled by `run` of an estimator with keep_record=True."
+            " is empty: it is filled by `run` of an estimator with keep_record=True.",
+            "images_stack",
         )
     if missing := {quantity, "exclusion"} - set(images_stack[0]):
         raise InputError(
-            f"images_stack: {', '.join(sorted(missing))} not in its records, which have "
-            f"{', '.join(sorted(images_stack[0]))}."
+            f": {', '.join(sorted(missing))} not in its records, which have "
+            f"{', '.join(sorted(images_stack[0]))}.",
+            "images_stack",
         )
     shown = [_image(record[quantity]) for record in images_stack]
     masks = [_excluded(record["exclusion"], shown[0].geom) for record in images_stack]

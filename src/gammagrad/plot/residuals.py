@@ -88,7 +88,7 @@ def residual_map(
     Li and Ma (1983), ApJ 272, 317, equation 17, for an exactly known background.
     """
     if peaks is not None and (maps is None or maps.reference_model is None):
-        raise InputError("peaks: to take them out, pass the maps they were found in as well.")
+        raise InputError(": to take them out, pass the maps they were found in as well.", "peaks")
     mu = np.array(dataset.npred().data, dtype=float)
     if peaks is not None and maps is not None:
         mu += _npred_of_peaks(maps, dataset, peaks)

@@ -155,7 +155,7 @@ def plot_significance_histogram(
     significance = np.asarray(drawn.data, dtype=float)
     if energy is not None:
         if drawn.geom.is_image:
-            raise InputError("energy: the map is an image without energies; expected None.")
+            raise InputError(": the map is an image without energies; expected None.", "energy")
         chosen = np.atleast_1d(np.asarray(energy, dtype=int))
         significance, keep = significance[chosen], keep[chosen]
     finite = np.isfinite(significance)

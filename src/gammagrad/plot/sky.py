@@ -60,7 +60,7 @@ def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[An
     chosen = range(axis.nbin) if energy is None else np.atleast_1d(np.asarray(energy, dtype=int))
     for i in chosen:
         if not -axis.nbin <= i < axis.nbin:
-            raise InputError(f"energy is {i}, but axis '{axis.name}' has {axis.nbin} bins.")
+            raise InputError(f" is {i}, but axis '{axis.name}' has {axis.nbin} bins.", "energy")
     indices = [int(i) % axis.nbin for i in chosen]
     return [planes[i] for i in indices], [energy_text(axis, i) for i in indices]
 
@@ -139,8 +139,9 @@ def _mark_peaks(ax: Any, peaks: object, names: bool) -> None:
     """Circle the sources of a table and write their names beside them."""
     if not isinstance(peaks, Table) or not {"ra", "dec"} <= set(peaks.colnames):
         raise InputTypeError(
-            f"peaks is {short(peaks)}; expected a table with columns ra and dec, as find_peaks "
-            "returns it."
+            f" is {short(peaks)}; expected a table with columns ra and dec, as find_peaks "
+            "returns it.",
+            "peaks",
         )
     x, y = ax.wcs.celestial.world_to_pixel(positions(peaks))
     style = {"path_effects": halo(2.2)}
@@ -285,7 +286,7 @@ def _checked(ax: Any, number: int) -> Any:
         )
     if not hasattr(ax, "coords"):
         raise InputError(
-            "ax has no sky coordinates: make it with plt.subplot(projection=maps.geom.wcs)."
+            " has no sky coordinates: make it with plt.subplot(projection=maps.geom.wcs).", "ax"
         )
     return ax
 
