@@ -251,9 +251,7 @@ def _sky_model(source: _Source, geom: WcsGeom, brightness: float) -> SkyModel:
 
 
 def _npred(model: SkyModel, dataset: MapDataset) -> Floats:
-    axis = dataset.energy_axis
-    exposure = dataset.require("exposure")
-    return evaluate_npred(model, exposure, dataset.psf, None, axis, dataset.geom).data
+    return evaluate_npred(model, dataset.require("exposure"), dataset.psf, None, dataset.geom).data
 
 
 def _asimov_sqrt_ts(npred: Floats, background: Floats) -> float:

@@ -66,7 +66,6 @@ def prepare(
     exposure: Map,
     psf: PSFMap | None,
     edisp: Dispersion | None,
-    energy_axis: MapAxis,
     geom: WcsGeom,
     sampling: str = "fine",
     room: float = CUTOUT_MARGIN,
@@ -77,11 +76,10 @@ def prepare(
     # radius + `room`), odd numbers of pixels. Any other is evaluated on the whole map and, with
     # "fine" sampling, half a PSF beyond its edges, which contributes counts.
     check_sampling(sampling)
-    geom = geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
     spatial = model.spatial_model
     position = model_position(spatial, geom)
-    narrowest = narrowest_psf(model, psf, axis_true, energy_axis, position)
+    narrowest = narrowest_psf(model, psf, axis_true, geom.axes["energy"], position)
     pixel = pixel_shape(geom, nearest_place(geom, position)).size
     if sampling == "gammapy":
         pixel = geom.pixel_size
