@@ -33,7 +33,8 @@ PICTURES = ("exclusion.png", "iterations.png", "histogram.png")
 _RECORDED_PIXELS = 1_000_000
 _MAX_PANELS = 12
 
-_DESCRIPTION = """\
+NAME, HELP = "background", "estimate a background from counts, excluding the sources"
+DESCRIPTION = """\
 Estimate the background of counts by iteration: compute the significance of the counts in a disc,
 exclude what is significant, average the rest over a ring, and begin again with that background,
 until the mask converges. Written into a folder:
@@ -47,7 +48,7 @@ The background goes into `gammagrad ts-map --counts ... --background` or `gammag
 --background`, the mask into their --exclude.
 """
 
-_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   gammagrad background counts.fits -o kbe
   gammagrad background counts.fits --source-radius 0.3 --ring-radius 1 --ring-width "30 arcmin" -o kbe
@@ -58,14 +59,8 @@ examples:
 """  # noqa: E501
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "background",
-        help="estimate a background from counts, excluding the sources",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_counts_file(parser)
     add_background_options(parser)
     output = add_output_options(parser)
@@ -80,8 +75,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help=f"write the dataset with this background as {DATASET}, for `gammagrad ts-map`",
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

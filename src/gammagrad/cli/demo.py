@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -24,7 +23,12 @@ from gammagrad.demo import (
 )
 from gammagrad.errors import InputError
 
-_EXAMPLES = """\
+NAME, HELP = "demo", "simulate a field and find its sources"
+DESCRIPTION = (
+    "Simulate a field, make its maps, and compare the sources found with those "
+    "put in. It needs no data and no network."
+)
+EXAMPLES = """\
 examples:
   gammagrad demo                 simulate a field, find its sources, compare with the truth
   gammagrad demo -o first-maps   the same, into another folder
@@ -34,15 +38,8 @@ examples:
 OWN_FILE = 'gammagrad ts-map FILE.fits.gz --kernel-width "1 deg" -o maps'
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "demo",
-        help="simulate a field and find its sources",
-        description="Simulate a field, make its maps, and compare the sources found with those "
-        "put in. It needs no data and no network.",
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
         *("-o", "--output"),
         metavar="OUT",
@@ -62,8 +59,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="N",
         help="pixels along each side of the simulated field (default: 200, at least 40)",
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

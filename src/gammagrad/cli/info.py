@@ -24,7 +24,12 @@ _META = (
     *("n_sigma_sensitivity", "norm_min", "containment_per_group"),
 )
 
-_EXAMPLES = """\
+NAME, HELP = "info", "say what is in a file"
+DESCRIPTION = (
+    "Say what is in a map dataset, flux maps, a plain FITS map, a point spread "
+    "function or a table of sources."
+)
+EXAMPLES = """\
 examples:
   gammagrad info dataset.fits.gz          a map dataset
   gammagrad info maps/ts-map.fits         the result of `gammagrad ts-map`
@@ -34,18 +39,9 @@ examples:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "info",
-        help="say what is in a file",
-        description="Say what is in a map dataset, flux maps, a plain FITS map, a point spread "
-        "function or a table of sources.",
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("file", metavar="FILE", nargs="+", help="file to look into")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

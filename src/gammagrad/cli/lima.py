@@ -24,7 +24,8 @@ from gammagrad.plot import plot_map, plot_significance_histogram, save_figure
 
 MAPS, PICTURES = "lima.fits", ("sqrt_ts.png", "histogram.png")
 
-_DESCRIPTION = """\
+NAME, HELP = "lima", "make maps of excess and significance within a radius"
+DESCRIPTION = """\
 Sum counts and background over a disc around every pixel, and write the excess and its significance
 after Li and Ma into a folder:
 
@@ -34,7 +35,7 @@ after Li and Ma into a folder:
 The background is known (that of the dataset, or --background), or measured in OFF regions.
 """
 
-_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   gammagrad lima dataset.fits.gz --radius "0.1 deg" -o lima
   gammagrad lima dataset.fits.gz --radius 0.1 --background kbe/background.fits -o lima
@@ -45,14 +46,8 @@ examples:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "lima",
-        help="make maps of excess and significance within a radius",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_counts_file(parser)
     parser.add_argument(
         "--radius",
@@ -89,8 +84,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "leave an area out of the distribution of significances, not out of the maps",
     )
     add_output_options(parser)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:
