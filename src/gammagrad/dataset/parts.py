@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,20 @@ def map_part(name: str, doc: str) -> Any:
             return
         with named_errors(dataset.name):
             dataset._maps[name] = _checked(value, name, dataset._maps)
+
+    return property(get, put, doc=doc)
+
+
+def response_part(name: str, doc: str, check: Callable[..., Any], *axes: str) -> Any:
+    """Return a property of a dataset: a response, checked against axes of the maps."""
+
+    def get(dataset: Any) -> Any:
+        return getattr(dataset, f"_{name}")
+
+    def put(dataset: Any, value: Any) -> None:
+        known = (axis_of(dataset._maps, axis) for axis in axes)
+        with named_errors(dataset.name):
+            setattr(dataset, f"_{name}", check(value, *known))
 
     return property(get, put, doc=doc)
 

@@ -63,14 +63,10 @@ def check_containment(
         why, remedy = "is not normalised", "make the template with normalize=True"
     else:
         why, remedy = "has no edge", "take a model with an edge"
-    if containment is not None:
-        raise InputError(
-            f"{name} {why}, so that no part of its counts is known to be in a kernel: set "
-            f"kernel_width instead of a containment, or {remedy}."
-        )
+    how = "set kernel_width instead of a containment"
     raise InputError(
-        f"{name} {why}, so that no part of its counts is known to be in a kernel: leave "
-        f"renormalise=True, or {remedy}."
+        f"{name} {why}, so that no part of its counts is known to be in a kernel: "
+        f"{'leave renormalise=True' if containment is None else how}, or {remedy}."
     )
 
 

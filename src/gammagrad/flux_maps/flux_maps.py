@@ -278,11 +278,11 @@ class FluxMaps(Mapping[str, Map]):
                     )
                 part = slice(part % nbin, part % nbin + 1)
             parts[name] = part
-        data = {}
-        for key, m in self._data.items():
-            own = {name: part for name, part in parts.items() if name in m.geom.axes.names}
-            data[key] = m.slice_by_idx(own)
-        return self._with_maps(data)
+
+        def sliced(m: Map) -> Map:
+            return m.slice_by_idx({n: parts[n] for n in m.geom.axes.names if n in parts})
+
+        return self._with_maps({name: sliced(m) for name, m in self._data.items()})
 
     def cutout(self, position: Any, width: Any, mode: str = "trim") -> FluxMaps:
         """Return a cutout of the maps around a position.

@@ -82,10 +82,7 @@ def read_hypotheses(
 
 def _is_entry(entry: Any) -> bool:
     """Return whether this is the entry of one model."""
-    return (
-        isinstance(entry, Mapping)
-        and {"name", "model", "meta"} <= set(entry)
-        and isinstance(entry["name"], str)
-        and isinstance(entry["meta"], Mapping)
-        and isinstance(entry["model"], Mapping | None)
-    )
+    match entry:
+        case {"name": str(), "model": Mapping() | None, "meta": Mapping()}:
+            return True
+    return False

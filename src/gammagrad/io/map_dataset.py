@@ -29,10 +29,7 @@ _CREATOR = "gammagrad"
 def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any]:
     """Read the parts of a map dataset."""
     hdus = read_hdus(filename, checksum)
-    parts: dict[str, Any] = {}
-    for name in _MAPS:
-        if name.upper() in hdus:
-            parts[name] = _read_map(hdus, name)
+    parts: dict[str, Any] = {n: _read_map(hdus, n) for n in _MAPS if n.upper() in hdus}
     if "EDISP" in hdus:
         edisp_map = _read_map(hdus, "edisp")
         kind = EDispMap if "migra" in edisp_map.geom.axes.names else EDispKernelMap
@@ -46,9 +43,7 @@ def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any
         )
     check_bands(hdus, by_name=True)
     _warn_of_others(hdus, filename)
-    for name in _TABLES:
-        if name.upper() in hdus:
-            parts[name] = read_table(hdus[name.upper()])
+    parts |= {n: read_table(hdus[n.upper()]) for n in _TABLES if n.upper() in hdus}
     parts["name"] = card_text(hdus[0].header, "NAME") or stem(filename)
     return parts
 
