@@ -9,13 +9,14 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-import draw_layers
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+import gammagrad
 from gammagrad.cli import main
 from gammagrad.core.norm import STATUS
+from gammagrad.estimators.settings import REQUIRED
 from gammagrad.quantities import QUANTITIES
 
 SOURCE = Path(__file__).parent.parent / "src" / "gammagrad"
@@ -59,31 +60,51 @@ class QuantityTable(SphinxDirective):
         return [table(("name", "unit", "meaning"), rows)]
 
 
-class ModuleTable(SphinxDirective):
-    """The files of a package and the first line of each, in their groups if it has any."""
+class WingTable(SphinxDirective):
+    """The wings, the sentence of each, and its files with their first lines."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        found = []
+        for folder in sorted({path.parent for path in SOURCE.rglob("*.py")} - {SOURCE}):
+            wing = ".".join(folder.relative_to(SOURCE).parts)
+            files = nodes.bullet_list()
+            for path in sorted(folder.glob("[!_]*.py")):
+                item = nodes.paragraph("", "", nodes.literal(text=path.stem), nodes.Text(": "))
+                item += nodes.Text(self.line(path))
+                files += nodes.list_item("", item)
+            said = nodes.paragraph("", self.line(folder / "__init__.py"))
+            row = nodes.row("", nodes.entry("", nodes.paragraph("", "", nodes.literal(text=wing))))
+            row += nodes.entry("", said, *([files] if files.children else []))
+            found.append(row)
+        group = nodes.tgroup(cols=2)
+        group.extend((nodes.colspec(colwidth=1), nodes.colspec(colwidth=4)))
+        group += nodes.tbody("", *found)
+        return [nodes.table("", group)]
+
+    def line(self, path: Path) -> str:
+        """Return the first line of the docstring of a file."""
+        return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+class SettingTable(SphinxDirective):
+    """The settings of an estimator: name, default, unit, sentence, option of the command line."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        package = self.arguments[0]
-        groups = draw_layers.table().INSIDE.get(package)
-        head = ("group", "file", "what it is")
-        if groups is None:
-            names = sorted(path.stem for path in (SOURCE / package).glob("[!_]*.py"))
-            return [table(head[1:], [self.line(package, name) for name in names])]
-        rows = [
-            [nodes.Text(group if name == files[0] else ""), *self.line(package, name)]
-            for group, files in groups.items()
-            for name in files
-        ]
-        return [table(head, rows)]
-
-    def line(self, package: str, name: str) -> list[nodes.Node]:
-        """Return the file's name and the first line of its docstring."""
-        text = (SOURCE / package / f"{name}.py").read_text(encoding="utf-8")
-        first = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
-        return [nodes.literal(text=name), nodes.Text(first)]
+        rows = []
+        for name, row in getattr(gammagrad, self.arguments[0]).table.items():
+            default = "" if row.default is REQUIRED else repr(row.default)
+            option = row.option.flag if row.option else ""
+            texts = (name, default, row.unit, row.sentence, option)
+            code = (True, True, False, False, True)
+            rows.append(
+                nodes.literal(text=text) if is_code and text else nodes.Text(text)
+                for text, is_code in zip(texts, code, strict=True)
+            )
+        return [table(("setting", "default", "unit", "meaning", "option"), rows)]
 
 
 class CommandHelp(SphinxDirective):
@@ -103,6 +124,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("status-table", StatusTable)
     app.add_directive("quantity-table", QuantityTable)
-    app.add_directive("module-table", ModuleTable)
+    app.add_directive("wing-table", WingTable)
+    app.add_directive("setting-table", SettingTable)
     app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True}

@@ -83,7 +83,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
 FOLDERS = frozenset({"", "core", "estimators"})
 
 # Libraries that the traced code may use.
-TRACED_LIBRARIES = frozenset({"jax", "numpy", "optax"})
+TRACED_LIBRARIES = frozenset({"jax", "numpy", "optax", "scipy"})
 
 # Each outside library has one owner, which may be a part that is still to come. What is not named
 # here, and is not in LIBRARIES_FOR_ALL or Python's own, may not be imported at all.
@@ -95,12 +95,15 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "loky": ("parallel",),
     "concurrent.futures": ("parallel", "core.ts_map"),
     "ray": ("parallel",),
-    "scipy": ("maps", "plot"),
+    "scipy": ("maps", "core.images", "plot"),
     "tqdm": ("progress",),
     "argparse": ("cli",),
     "optax": ("fitting", "core", "models"),
 }
 LIBRARIES_FOR_ALL = frozenset({"astropy", "jax", "numpy"})
+
+# Imported inside functions, so that those who do not need them start sooner.
+LAZY = frozenset({"loky", "scipy"})
 
 # Optional packages: imported inside functions, so that the rest works without them.
 OPTIONAL = frozenset({"gammapy", "matplotlib", "ray", "regions", "yaml"})

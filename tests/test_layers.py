@@ -188,6 +188,8 @@ def library_breach(imp: Import) -> str | None:
         return f"{top} has no owner in tests/layers.py"
     if top in layers.OPTIONAL and not imp.in_function:
         return f"{top} is optional: import it in the function that needs it"
+    if top in layers.LAZY and not imp.in_function:
+        return f"{top} is slow to import: import it in the function that needs it"
     traced = _part(imp.importer) in layers.TRACED
     if traced and top not in layers.TRACED_LIBRARIES and top not in sys.stdlib_module_names:
         return f"traced code uses only {', '.join(sorted(layers.TRACED_LIBRARIES))}"
@@ -389,6 +391,7 @@ def make_package(folder: Path, **files: str) -> Path:
         ("dataset", "from gammagrad import Map", "not from a facade"),
         ("plot", "import matplotlib.pyplot as plt", "matplotlib is optional"),
         ("dataset", "import scipy", "scipy belongs to maps"),
+        ("maps__map", "from scipy import ndimage", "scipy is slow to import"),
         ("dataset", "import pandas", "pandas has no owner"),
         ("core__solve", "from jax._src import core", "a private name"),
         ("surprise", "import gammagrad.maps", "has no place"),

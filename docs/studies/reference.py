@@ -24,7 +24,7 @@ import yaml
 
 from gammagrad import MapDataset, TSMapEstimator
 from gammagrad.core.norm import Status
-from gammagrad.estimators.ts_map import run_parts
+from gammagrad.estimators.ts_map import collect
 from gammagrad.estimators.ts_map.downsampling import CoarseGrid
 from gammagrad.io.atomic import write_text
 from gammagrad.models import ConstantSpatialModel, SkyModel, models_from_dict
@@ -175,12 +175,12 @@ def _on_fit_grid(
             found.update(arrays)
             return super().upsampled(arrays)
 
-    original = run_parts.coarse_grid
-    run_parts.coarse_grid = lambda *given: Kept(*original(*given))
+    original = collect.coarse_grid
+    collect.coarse_grid = lambda *given: Kept(*original(*given))
     try:
         estimator.run(datasets)
     finally:
-        run_parts.coarse_grid = original
+        collect.coarse_grid = original
     start = "fitgrid_precise__g0__"
     expected = {k.removeprefix(start): stored[k] for k in stored.files if k.startswith(start)}
     return about | {"case": about["case"] + ", fit grid"}, found, expected

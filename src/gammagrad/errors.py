@@ -39,7 +39,18 @@ class _ArgumentError(GammagradError):
         return str(self.args[1])
 
     def called(self, name: str) -> str:
-        """Return the message with another name of the argument."""
+        """Return the message with another name of the argument.
+
+        Parameters
+        ----------
+        name
+            The name.
+
+        Returns
+        -------
+        str
+            The message.
+        """
         message, _, where = self.args
         return f"{where}{name}{message}"
 

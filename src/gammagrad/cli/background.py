@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     check_replaced(args.output, files, args.overwrite)
     data = load_counts(args.file)
     if args.write_dataset and data.dataset is None:
-        raise InputError(f"--write-dataset: {args.file} is no map dataset, only counts.")
+        raise InputError(f"--write-dataset: {args.file} has only counts, and is not a map dataset.")
     images = _images(args, data)
     pixels = int(np.prod(data.counts.geom.shape_image))
     start = time.perf_counter()

@@ -110,7 +110,7 @@ def _describe_psf(psf: PSFMap) -> list[str]:
 
 
 def _describe_flux_maps(name: str) -> list[str]:
-    """Return what flux maps are, how they came about, and the range of each."""
+    """Return what flux maps are, how they were made, and the range of each."""
     maps = FluxMaps.read(name)
     lines = [f"{name}: flux maps", *str(maps).rstrip().splitlines()]
     lines.append(f"  {'energy groups':<22} : {energy_groups(maps.energy_axis.edges)}")

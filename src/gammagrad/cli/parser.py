@@ -67,7 +67,7 @@ def angle(text: str) -> float:
 def finite(text: str) -> float:
     """Return a finite number."""
     if not math.isfinite(number(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number; expected such as 5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; expected such as 5")
     return number(text)
 
 

@@ -153,7 +153,7 @@ def check_fit(maps: Mapping[str, Map], mask: Map | None, for_fit: bool) -> None:
 
 def _check_counts(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
     """Check that counts or a background can be fitted: no negative values, no NaN counts."""
-    # a background that is NaN is no error: its bins have weight zero
+    # a background may be NaN: its bins have weight zero
     if _is_fine(values, below=LARGEST_COUNT):
         return
     used = np.ones(values.shape, dtype=bool) if mask is None else mask

@@ -232,7 +232,7 @@ class MapDataset:
     def check(self, for_fit: bool = True) -> None:
         """Check that the values of the maps can be used.
 
-        A background that is NaN is no error: its bins have weight zero in a fit.
+        A background may be NaN: its bins have weight zero in a fit.
 
         Parameters
         ----------

@@ -77,8 +77,7 @@ def lima_maps(
 ) -> dict[str, Map]:
     """Return counts, background, excess and significance within a radius of every pixel.
 
-    The background is either known, and its error neglected, or measured in OFF regions, and its
-    error counted.
+    The background is either known exactly, or measured in OFF regions with an error.
 
     Parameters
     ----------
@@ -87,29 +86,28 @@ def lima_maps(
     background
         Expected background counts per pixel.
     correlation_radius
-        Radius of the disc over which everything is summed: an angle (a number is in deg), or a
-        number of pixels as a quantity, such as ``"3 pix"``. Pixels whose centre is not farther away
-        belong to it, at the pixel size of the map's reference point.
+        Radius of the disc that maps are summed over: an angle (a number is in deg), or a number of
+        pixels as a quantity, such as ``"3 pix"``. The disc has the pixels whose centre is not
+        farther away.
     mask
-        Bins to use, true where they are good; an image holds for every energy. Bins that are not
-        used give neither counts nor background, and a pixel that is not used gets NaN, whatever is
-        around it. Bins with a value that is not finite are not used either. A mask that excludes
-        sources from a background must not be given here: it would hide them.
+        Bins to use, true where they are good; an image applies to every energy. Other bins, and
+        bins with values that are not finite, contribute neither counts nor background, and their
+        pixels get NaN. Do not pass an exclusion mask here: it would hide the sources.
     counts_off
-        In place of `background`, what was counted in OFF regions. Without `correlate_off` a pixel's
-        value is all that was counted in the OFF region *of that pixel*: the sum over a ring around
-        it, say. OFF regions of neighbouring pixels then share their counts, which must not be
-        summed over the disc once more: the value in the middle of the disc is taken for all of it.
+        Instead of `background`: counts in OFF regions. Without `correlate_off` the value of a pixel
+        is the counts in the OFF region *of that pixel*, such as a ring around it. OFF regions of
+        neighbouring pixels then share counts, which must not be summed over the disc again: the
+        value at the centre of the disc is used.
     acceptance, acceptance_off
         Expected background, on any scale, in the pixel and in its OFF region: maps or numbers. The
         background of a pixel is ``counts_off * acceptance / acceptance_off``.
     correlate_off
-        Whether `counts_off` of different pixels are different events (an observation of an empty
-        field, say), so that they are to be summed over the disc as the counts are. Pixels with an
-        `acceptance_off` of 0 are then not used.
+        Whether `counts_off` of different pixels are different events, such as in an observation of
+        an empty field, to be summed over the disc like the counts. Pixels with an `acceptance_off`
+        of 0 are then not used.
     sum_over_energy
-        Sum over energies before the significance is computed, which gives one image; by default
-        each energy bin has its own.
+        Sum over energies before the significance is computed; by default each energy bin has its
+        own image.
 
     Returns
     -------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import getattr_static
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transform, overload
 
 import astropy.units as u
@@ -78,8 +79,8 @@ class Setting(Generic[T]):
         value = self.checked(value)
         if value is not None and self.excludes and vars(obj).get(self.excludes) is not None:
             raise InputError(
-                f" and {self.excludes} both say how wide the kernel is; set {self.excludes} to "
-                "None first, or leave one of them out.",
+                f" and {self.excludes} exclude each other; set {self.excludes} to None first, or "
+                "leave one of them out.",
                 self.name,
             )
         vars(obj)[self.name] = value
@@ -128,7 +129,7 @@ def estimator(cls: Cls) -> Cls:
     """Make an estimator of a class whose body is a table of settings."""
     table = {name: row for name, row in vars(cls).items() if isinstance(row, Setting)}
     made: Any = dataclass(repr=False, eq=False)(cls)
-    made.table = table
+    made.table = MappingProxyType(table)
     # what a person reads in the signature is the type of the value
     types = made.__init__.__annotations__
     types |= {name: re.sub(r"^Setting\[(.*)\]$", r"\1", str(types[name])) for name in table}
@@ -139,8 +140,8 @@ class Estimator:
     """What estimators share: settings that are printed, copied and listed."""
 
     tag: ClassVar[str] = ""
-    table: ClassVar[dict[str, Setting[Any]]] = {}
-    # attributes that are no settings
+    table: ClassVar[Mapping[str, Setting[Any]]] = {}
+    # attributes beside the settings
     results: ClassVar[tuple[str, ...]] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -35,26 +35,26 @@ def exclusion_mask(
 ) -> Map:
     """Return a mask that excludes areas of the sky.
 
-    A pixel is excluded if its centre lies in any of the areas. Circles, ellipses and boxes are
-    compared with distances on the sphere, so that they are right near the poles and across the
-    edge of a map of the whole sky; the sides of polygons are straight on the map, as DS9 draws
-    them. Areas may lie outside of the map, in part or as a whole.
+    A pixel is excluded if its centre lies in any of the areas. Circles, ellipses and boxes use
+    distances on the sphere, and are right near the poles and across the edge of an all-sky map;
+    the sides of polygons are straight on the map, as DS9 draws them. Areas may lie outside the
+    map.
 
     Parameters
     ----------
     geom
-        Geometry of the mask. All bins of its axes get the same.
+        Geometry of the mask, which is the same in all bins of its axes.
     circles
         Circles: a sequence of (position, radius) with a `SkyCoord`, or (longitude, latitude,
         radius) in the frame of `geom`; angles are numbers in deg, texts or quantities.
     regions
-        Name of a region file of DS9, or regions of the package regions (either needs that package,
-        the extra ``regions``), or a list of both. Those marked as excluding in the file are taken
+        Name of a DS9 region file, or regions of the package regions (both need this package, the
+        extra ``regions``), or a list of both. Regions that the file marks as excluding are taken
         out of the others; texts and lines have no area, and points get `radius`.
     table
-        Table of sources, or the name of a FITS, ECSV or CSV file with one. Columns are found by
-        the usual names, such as ra and dec, RAJ2000 and DEJ2000, or glon and glat; lon and lat are
-        in the frame of `geom`.
+        Table of sources, or the name of a FITS, ECSV or CSV file. Columns are found by their usual
+        names, such as ra and dec, RAJ2000 and DEJ2000, or glon and glat; lon and lat are in the
+        frame of `geom`.
     radius
         Radius of the circles around the sources of `table`, and around points among `regions`: an
         angle, or the name of a column of the table. By default its column ``radius``.
@@ -71,9 +71,9 @@ def exclusion_mask(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If an area cannot be read, or a radius is missing, negative or given for nothing.
+        If an area cannot be read, or a radius is missing, negative or unused.
     TypeError
-        If `geom` has no sky, or something is no region.
+        If `geom` has no sky, or something is not a region.
 
     Warns
     -----

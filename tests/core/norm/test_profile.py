@@ -295,7 +295,7 @@ def test_other_numbers_compile_nothing() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("limit", "'limit', which is no optional output"),
+        ("limit", "'limit', which is not an optional output"),
         (["ul", "errn"], "did you mean 'errn-errp'"),
     ],
 )

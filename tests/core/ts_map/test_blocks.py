@@ -9,7 +9,8 @@ import scipy.ndimage
 
 from fields import random_field
 from gammagrad.core.ts_map import BinImages, cube_bins, summed_bins
-from gammagrad.core.ts_map.blocks import BlockImages, block_kernel, block_sums, local_max
+from gammagrad.core.ts_map.blocks import block_kernel, block_sums
+from gammagrad.core.ts_map.physical_bound import BlockImages, local_max
 from gammagrad.core.ts_map.whole_map import whole_map
 from oracles import windows_at
 

@@ -13,8 +13,8 @@ from scipy.ndimage import label
 
 from gammagrad import fit_norm
 from gammagrad.core.background.estimate import _compiled
-from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-from gammagrad.estimators.kernel_background.settings import SourceKernelWarning
+from gammagrad.errors import InputWarning
+from gammagrad.estimators.kernel_background import KernelBackgroundEstimator, SourceKernelWarning
 from gammagrad.maps import Map, MapAxis, WcsGeom
 
 
@@ -67,7 +67,7 @@ def test_documented_example():
             "converged": True,
             "period": 0,
             "n_kept": 0,
-            "status": "The mask stood still after 3 iterations; 29 of 10000 pixels are excluded.",
+            "status": "The mask converged after 3 iterations; 29 of 10000 pixels are excluded.",
         }
 
 
@@ -321,7 +321,7 @@ def test_cube_where_nothing_is_kept(cube):
     summed = Map(cube.geom.to_image(), cube.data.sum(axis=0))
     alone = estimator.run({"counts": summed, "exclusion": exclusion})
     assert estimator.report.n_kept > 0
-    assert "nothing under the background kernel is kept" in str(estimator.report)
+    assert "every pixel under the background kernel is excluded" in str(estimator.report)
     kept = estimator.report.kept.data
     result = estimator.run({"counts": cube, "exclusion": exclusion})["background"].data
     np.testing.assert_array_equal(estimator.report.kept.data, kept)
@@ -426,3 +426,40 @@ def test_report_of_a_run(estimator, bright):
     assert (estimator.report.niter, estimator.report.n_excluded) == (1, (11,))
     estimator.run({"counts": bright}, niter_max=0)
     assert (estimator.report.niter, estimator.report.converged) == (0, False)
+
+
+def test_a_mask_takes_bins_out_of_each_energy_and_of_the_sum():
+    axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=3)
+    rng = np.random.default_rng(4)
+    counts = Map.create(npix=30, binsz=0.1, axes=[axis])
+    counts.data += rng.poisson(3.0, counts.data.shape)
+    counts.data[:, 14:17, 14:17] += 30
+    acceptance = Map(counts.geom, rng.uniform(0.5, 2, counts.data.shape))
+    mask = Map(counts.geom, np.ones(counts.data.shape, bool))
+    mask.data[0, :6] = False  # at one energy only
+    mask.data[:, :, :3] = False
+    estimator = KernelBackgroundEstimator(np.ones((3, 3)), np.ones((9, 9)), keep_record=True)
+    found = estimator.run({"counts": counts, "acceptance": acceptance, "mask": mask})
+    assert estimator.report.converged
+    # the mean of the kept counts over the acceptance, energy by energy, in a slow loop
+    kept = found["exclusion"].data
+    for energy, row, col in ((0, 8, 10), (1, 2, 20), (2, 15, 5), (0, 20, 20)):
+        window = slice(max(row - 4, 0), row + 5), slice(max(col - 4, 0), col + 5)
+        use = kept[window] & mask.data[energy][window]
+        ratio = counts.data[energy][window][use].sum() / acceptance.data[energy][window][use].sum()
+        expected = ratio * acceptance.data[energy, row, col]
+        assert found["background"].data[energy, row, col] == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_array_equal(
+        estimator.images_stack[-1]["background"].data, found["background"].data
+    )
+    # a mask of all bins is none, and one that is partial wants an acceptance
+    everything = Map(counts.geom, np.ones(counts.data.shape, bool))
+    plain = estimator.run({"counts": counts})
+    again = estimator.run({"counts": counts, "mask": everything})
+    np.testing.assert_array_equal(again["background"].data, plain["background"].data)
+    with pytest.warns(InputWarning, match="leaves out some energies of some pixels only"):
+        estimator.run({"counts": counts, "mask": mask})
+    with pytest.raises(TypeError, match="mask is a ndarray; expected a Map"):
+        estimator.run({"counts": counts, "mask": mask.data})
+    with pytest.raises(ValueError, match="mask: expected the geometry of counts"):
+        estimator.run({"counts": counts, "mask": Map.create(npix=7)})

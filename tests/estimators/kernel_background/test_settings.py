@@ -10,8 +10,7 @@ from astropy import units as u
 from astropy.convolution import Gaussian2DKernel, Ring2DKernel, Tophat2DKernel
 
 from gammagrad.dataset import MapDataset
-from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-from gammagrad.estimators.kernel_background.loop import BackgroundReport
+from gammagrad.estimators.kernel_background import BackgroundReport, KernelBackgroundEstimator
 from gammagrad.maps import Map, MapAxis
 
 SOURCE, RING = Tophat2DKernel(2), Ring2DKernel(8, 4)
@@ -41,15 +40,15 @@ def report(**changes):
 
 def test_report_in_words():
     assert str(report(converged=True)) == (
-        "The mask stood still after 4 iterations; 7 of 100 pixels are excluded."
+        "The mask converged after 4 iterations; 7 of 100 pixels are excluded."
     )
     assert str(report(period=2)).startswith("The masks repeat every 2 iterations and will not")
     assert "grow" in str(report(period=2))
-    assert str(report(niter=1)).startswith("Stopped after 1 iteration, before the mask was found")
+    assert str(report(niter=1)).startswith("Stopped after 1 iteration, before the mask had conv")
     assert str(report(niter=0)).startswith("No iteration was done, this is the start")
     kept = image(data=False)
     kept.data[3, 3] = True
-    assert "At 1 pixel nothing under the background kernel is kept" in str(report(kept=kept))
+    assert "At 1 pixel every pixel under the background kernel" in str(report(kept=kept))
     assert report(kept=kept).n_kept == report(kept=kept).meta["n_kept"] == 1
 
 

@@ -16,11 +16,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from datasets import make_dataset
 from gammagrad import Map, MapDataset, TSMapEstimator
-from gammagrad.estimators.ts_map.downsampling import (
-    CoarseGrid,
-    check_downsampling_factor,
-    coarse_grid,
-)
+from gammagrad.estimators.ts_map.downsampling import CoarseGrid, coarse_grid
 from gammagrad.estimators.ts_map.inputs import fit_inputs
 from gammagrad.evaluate import estimate_kernel
 from gammagrad.models import default_kernel_model, models_from_dict
@@ -33,19 +29,15 @@ FACTOR = st.sampled_from([1, 2, 3, 4, 6, 8, 10, 16])
 
 @pytest.mark.parametrize("value", [2, 4, 6, np.int64(8)])
 def test_an_even_factor_is_kept(value: int) -> None:
-    assert check_downsampling_factor(value) == value
-    assert isinstance(check_downsampling_factor(value), int)
-
-
-@pytest.mark.parametrize("value", [None, 1])
-def test_a_factor_that_merges_nothing_is_none(value: int | None) -> None:
-    assert check_downsampling_factor(value) is None
+    found = TSMapEstimator(downsampling_factor=value).downsampling_factor
+    assert found == value
+    assert isinstance(found, int)
 
 
 @pytest.mark.parametrize("value", [3, 0, -2, 2.0, "2", True])
 def test_other_factors_are_refused(value: object) -> None:
-    with pytest.raises(ValueError, match=r"downsampling_factor is .*; expected an even number"):
-        check_downsampling_factor(value)
+    with pytest.raises(ValueError, match=r"downsampling_factor is .*expected an even number"):
+        TSMapEstimator(downsampling_factor=value)
 
 
 @given(shape=st.tuples(SIZE, SIZE), reach=st.tuples(REACH, REACH), factor=FACTOR)

@@ -208,7 +208,7 @@ def test_a_cut_kernel_is_warned_of_and_can_be_corrected(caplog) -> None:
     warned = [r.message for r in caplog.records if "less than 95 %" in r.message]
     assert len(warned) == 1
     assert "'simulated', 1 TeV to 10 TeV" in warned[0]
-    assert "renormalise=False" in warned[0]
+    assert "a kernel that is not renormalised corrects it" in warned[0]
     assert f"{100 * held:.3g} %" in warned[0]
     # low by about what the kernel leaves out
     assert low["norm"].data[0, 7, 7] == pytest.approx(held, rel=0.05)

@@ -101,22 +101,21 @@ def kernel_background(
     significance: str = "lima",
     n_record: int | None = None,
 ) -> KernelBackground:
-    """Estimate the background of an image, excluding the sources it finds until none is new.
+    """Estimate the background of an image and exclude its sources, by iteration.
 
-    One iteration computes the significance of the counts over the last background, excludes
+    One iteration computes the significance of the counts over the previous background, excludes
     pixels at or above the threshold and their surroundings, and takes the mean of the kept counts
-    under the background kernel as the new background. Every iteration starts from the result of
-    the one before. The loop ends after the iteration with zero-based number ``idx`` if that left
-    the mask exactly as it was and ``idx >= niter_min``, or else after `niter_max` iterations.
+    under the background kernel as the new background. The loop ends after the iteration with
+    zero-based number ``idx`` if it left the mask unchanged and ``idx >= niter_min``, or else after
+    `niter_max` iterations.
 
     Parameters
     ----------
     counts
         Counts per pixel, at least 0, shape (ny, nx). A pixel that is not finite has no weight.
     kernel_src
-        Shape of a source, not negative, odd numbers of rows and columns. It is scaled to a
-        maximum of 1; only with values 0 and 1 are the sums under it Poisson counts and the
-        significances true ones.
+        Shape of a source, not negative, odd numbers of rows and columns; scaled to a maximum of
+        1. Sums under it are Poisson counts only if its values are 0 and 1.
     kernel_bkg
         Kernel that averages the background, commonly a ring; not negative, any scale and shape.
     background
@@ -131,17 +130,18 @@ def kernel_background(
     niter_min
         Number of iterations before convergence is tested.
     niter_max
-        Largest number of iterations; goes before `niter_min`. With 0 the result is the start.
+        Largest number of iterations; takes precedence over `niter_min`. With 0 the result is the
+        start.
     acceptance
-        Background counts expected per pixel up to a factor, at least 0, shape (ny, nx). With it
-        the background is ``acceptance conv(counts exclusion) / conv(acceptance exclusion)``, and
-        zero where the acceptance is. None takes it to be the same everywhere.
+        Background expected per pixel up to a factor, at least 0, shape (ny, nx). The background
+        is ``acceptance conv(counts exclusion) / conv(acceptance exclusion)``, and zero where the
+        acceptance is zero. None: a flat acceptance.
     threshold_low
-        Second, lower threshold: pixels from it on are excluded, too, if a way through such
-        pixels, which may touch at corners, leads to one above `significance_threshold`.
+        Second, lower threshold: pixels at or above it are also excluded if they are connected,
+        corners included, to a pixel above `significance_threshold`.
     mask_update
-        ``"replace"``: every iteration makes the mask anew; ``"grow"``: what is excluded once stays
-        so, which always comes to an end. Static.
+        ``"replace"``: every iteration makes a new mask; ``"grow"``: excluded pixels stay excluded,
+        which always converges. Static.
     significance
         ``"lima"``, or ``"cash"`` for the signed root of the test statistic of a norm fitted with
         the source kernel, which is valid for kernels of any shape and takes longer. Static.

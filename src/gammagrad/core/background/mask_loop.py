@@ -1,4 +1,4 @@
-"""The loop over the exclusion mask: threshold, grow, smooth what is left, until it stands still."""
+"""The loop over the exclusion mask: threshold, grow, smooth what is left, until it converges."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def recognised(
 
 
 MASK_UPDATES = ("replace", "grow")
-"""Names of what an iteration does with the mask of before."""
+"""Names of what an iteration does with the previous mask."""
 
 
 @pytree
@@ -124,7 +124,7 @@ class Problem:
     rule: MaskRule  # how a mask follows from a significance
     background: Array | None  # background to start from where it is finite, or None
     mask: Array | None  # mask to start from, or None for all true
-    niter_min: Array  # number of iterations before the mask may stand still, int32
+    niter_min: Array  # number of iterations before the mask may converge, int32
     niter_max: Array  # largest number of iterations, int32
     n_record: int | None = static_field()  # number of iterations to record; None for none
 
@@ -136,12 +136,12 @@ class LoopEnd(NamedTuple):
     background: Array
     mask: Array
     significance: Array
-    kept: Array  # where the background is one of before
+    kept: Array  # where the previous background is kept
     # before, mask_before: background and mask of the iteration before
     before: Array
     mask_before: Array
     niter: Array  # number of iterations done
-    converged: Array  # whether the mask stands still
+    converged: Array  # whether the mask has converged
     period: Array  # length of the cycle found, or 0
     history: History | None  # the record, or None
 
@@ -155,7 +155,7 @@ class _State(NamedTuple):
 
 
 def solve(problem: Problem) -> LoopEnd:
-    """Iterate until the mask stands still."""
+    """Iterate until the mask converges."""
     # Nothing is differentiated. On CPUs the images of a batch are solved one after the other: each
     # then ends when it is done, stays in the processor's cache, and its sums under the ring are
     # updated where few pixels change. Elsewhere all of a batch run together until the last is done.
@@ -190,7 +190,7 @@ def solve(problem: Problem) -> LoopEnd:
 
 
 def run_loop(problem: Problem, updates: bool) -> LoopEnd:
-    """Iterate until the mask stands still, in one way."""
+    """Iterate until the mask converges, in one way."""
     n_record, niter_max = problem.n_record, problem.niter_max
     scene = problem.scene.ready()
     updates = updates and can_update(scene)
@@ -204,7 +204,7 @@ def run_loop(problem: Problem, updates: bool) -> LoopEnd:
         if problem.rule.grows:
             return _State(_recorded(end, n_record), memory, sums)
         memory, again = recognised(memory, end.niter, end.mask, end.kept, end.background)
-        # met after one iteration: it stands still
+        # met after one iteration: it has converged
         period = jnp.where((end.period == 0) & (again > 1), again, end.period)
         end = _recorded(end._replace(period=period), n_record)
         if n_record is None:

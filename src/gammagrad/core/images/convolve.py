@@ -38,15 +38,10 @@ def _as_floats(image: Array, kernel: Array) -> tuple[Array, Array]:
 
 
 def fast_length(n: int) -> int:
-    """Return a length that transforms are fast for: prime factors 2, 3 and 5 only."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1
+    """Return a length that transforms are fast for, at least as large as a number."""
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(n, real=True))
 
 
 def _is_direct(kernel: tuple[int, ...], method: str) -> bool:
@@ -81,15 +76,6 @@ def convolve(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array
     image, kernel = _as_floats(_image(image, "image"), _image(kernel, "kernel"))
     ky, kx = kernel.shape
     return _convolve_from(image, kernel, ((ky - 1) // 2, (kx - 1) // 2), method)
-
-
-def correlate(image: ArrayLike, kernel: ArrayLike, method: str = "auto") -> Array:
-    """Correlate an image with a kernel, zeros outside: the transpose of `convolve`."""
-    # ``result[p] = sum_q kernel[q] image[p + q - c]`` with the kernel's centre ``c = (k - 1) //
-    # 2``: for every `a` and `b`, ``sum(a * convolve(b, kernel)) == sum(b * correlate(a, kernel))``.
-    image, kernel = _as_floats(_image(image, "image"), _image(kernel, "kernel"))
-    ky, kx = kernel.shape
-    return _convolve_from(image, kernel[::-1, ::-1], (ky // 2, kx // 2), method)
 
 
 @pytree

@@ -1,4 +1,4 @@
-"""Masks in traced code: grown, shrunk, filled, and flooded from seeds."""
+"""Masks in traced code: grown, and flooded from seeds."""
 
 from __future__ import annotations
 
@@ -91,21 +91,6 @@ def prepare_footprint(structure: ArrayLike, shape: tuple[int, ...]) -> Footprint
     return Footprint(footprint, prepare_kernel(kernel, shape, "fft", (ky // 2, kx // 2)))
 
 
-def dilate(mask: ArrayLike, structure: ArrayLike, border: bool = False) -> Array:
-    """Grow the true region of a mask by a footprint."""
-    mask, structure = _mask(mask, "mask"), _mask(structure, "structure")
-    if not border:
-        return prepare_footprint(structure, mask.shape).dilate(mask)
-    (ny, nx), (ky, kx) = mask.shape, structure.shape
-    wide = jnp.pad(mask, ((ky, ky), (kx, kx)), constant_values=True)
-    return prepare_footprint(structure, wide.shape).dilate(wide)[ky : ky + ny, kx : kx + nx]
-
-
-def erode(mask: ArrayLike, structure: ArrayLike, border: bool = True) -> Array:
-    """Shrink the true region of a mask by a footprint."""
-    return ~dilate(~_mask(mask, "mask"), mirrored(structure), not border)
-
-
 def mirrored(structure: ArrayLike) -> Array:
     """Return a footprint turned by 180 degrees about its centre."""
     footprint = _mask(structure, "structure")
@@ -123,8 +108,8 @@ def _flood_along(reached: Array, open_: Array, axis: int, reverse: bool) -> Arra
     return lax.cummax(marks, axis=axis, reverse=reverse) % 2 == 1
 
 
-def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
-    """Return the parts of a region that are connected to a seed."""
+def flood(seeds: ArrayLike, region: ArrayLike) -> Array:
+    """Return the parts of a region that are connected to a seed, at corners too."""
     # First what is reached grows by one pixel in a step, which is quick for compact regions. After
     # 64 steps sweeps go along all rows and columns at once, and to the neighbours: their number is
     # that of the turns of the most crooked way.
@@ -134,7 +119,7 @@ def flood(seeds: ArrayLike, region: ArrayLike, diagonal: bool = True) -> Array:
             f"seeds and region must have one shape, got {seeds.shape} and {region.shape}."
         )
     open_ = region | seeds
-    neighbours = jnp.array([[diagonal, True, diagonal], [True] * 3, [diagonal, True, diagonal]])
+    neighbours = jnp.ones((3, 3), bool)
 
     def unsettled(state: tuple[Array, Array, Array]) -> Array:
         return state[2] & (state[0] < _STEPS)
@@ -164,14 +149,3 @@ def _swept(reached: Array, open_: Array, neighbours: Array, more: Array) -> Arra
         return reached, jnp.any(reached != before)
 
     return lax.while_loop(lambda state: state[1], sweep, (reached, more))[0]
-
-
-def fill_holes(mask: ArrayLike) -> Array:
-    """Set the false regions that do not touch the edge of the image."""
-    wall = _mask(mask, "mask")
-    (ny, nx) = wall.shape
-    inner = jnp.zeros((max(ny - 2, 0), max(nx - 2, 0)), bool)
-    edge = jnp.pad(inner, 1, mode="constant", constant_values=True)[:ny, :nx]
-    outside = edge & ~wall
-    cross = jnp.array([[False, True, False], [True] * 3, [False, True, False]])
-    return ~_swept(outside, ~wall, cross, jnp.any(outside))

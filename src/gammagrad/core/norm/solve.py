@@ -59,7 +59,7 @@ class Root(NamedTuple):
     """Where a Newton iteration ended, and how."""
 
     norm: Array  # the best fit
-    # sweeps after which the norm stood still to the requested tolerance (or all of them)
+    # sweeps after which the norm converged to the requested tolerance (or all of them)
     niter: Array
     last_step: Array  # size of the last step relative to the size of the error, ``|dx| sqrt(S2)``
 

@@ -175,7 +175,7 @@ class _Dataset(NamedTuple):
     plan: TilePlan
     first: np.ndarray  # of each pixel, among the listed bins
     bins: np.ndarray
-    places: np.ndarray  # less that of the tile's corner
+    places: np.ndarray  # minus the place of the tile's corner
 
 
 class ListedBins:

@@ -127,7 +127,8 @@ def fit_strip(
     strip: Strip, asked: Asked, memory: int, advance: Callable[[float], None]
 ) -> dict[str, np.ndarray]:
     """Fit the pixels of a strip; return the fields of a `NormFit` that are known."""
-    bins = _StripBins(strip, asked.window, memory // n_threads())
+    whole = whole_map(strip.datasets, strip.fitted)
+    bins = _StripBins(strip, whole, asked.window, memory // n_threads())
     bound, dtype = bins.whole.bound, bins.dtype
     guess = np.zeros_like(bound) if strip.guess is None else strip.guess
     tiles = TileInputs(to_tiles(bound, bins.plan), bins.model_sum, to_tiles(guess, bins.plan))
@@ -180,11 +181,12 @@ def fit_strip(
 class _StripBins:
     """The bins of a strip: sums over all of them, and chunks of tiles with theirs."""
 
-    def __init__(self, strip: Strip, window: tuple[int, int] | None, memory: int) -> None:
-        self.datasets, self.memory = strip.datasets, memory
+    def __init__(
+        self, strip: Strip, whole: WholeMap, window: tuple[int, int] | None, memory: int
+    ) -> None:
+        self.datasets, self.whole, self.memory = strip.datasets, whole, memory
         self.kernels = [d.kernel.shape for d in self.datasets]
         self.dtype = self.datasets[0].background.dtype
-        self.whole = whole_map(self.datasets, strip.fitted)
         self.window = common_window(self.kernels if window is None else [*self.kernels, window])
         self.plan = TilePlan.create(self.datasets[0].counts.shape, self.window)
         self.flat = flat_bins(self.datasets, self.window)

@@ -72,8 +72,8 @@ def ts_map(
     counts
         Observed counts, shape (energies, rows, cols) or (rows, cols).
     background
-        Expected counts of everything already modelled, same shape, >= 0. A value of it, or of
-        the counts, that is not finite gives its bin no weight.
+        Expected counts of everything already modelled, same shape, >= 0. Bins whose counts
+        or background are not finite have no weight.
     exposure
         Counts that the reference spectrum would give if all of its flux fell into the pixel
         (energy dispersion applied, point spread function not), same shape; or with an axis of
@@ -88,7 +88,8 @@ def ts_map(
     sum_over_energy
         Fit the image summed over energies instead of the cube.
     kernel_weighting
-        How the summed image's kernel comes about: "counts" (exact) or "equal" (gammapy's).
+        How energies are weighted in the kernel of the summed image: "counts" (exact) or "equal"
+        (as in gammapy).
     n_sigma, n_sigma_ul, n_sigma_sensitivity
         Standard deviations of errors, limits and sensitivity.
     selection_optional
@@ -98,7 +99,7 @@ def ts_map(
     scan_values
         Norms at which the statistic is scanned.
     gamma_min, bkg_syst_fraction
-        What else the sensitivity asks for, as in `gammagrad.fit_norm`.
+        Further conditions on the sensitivity, as in `gammagrad.fit_norm`.
     rtol
         Last step, in units of the error, above which the status is "not converged".
     n_sweeps
@@ -109,9 +110,9 @@ def ts_map(
     Returns
     -------
     NormFit
-        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis. Of a kernel with
-        hypotheses every map has their axis in front. The hypotheses are fitted one after the
-        other, in the memory of one.
+        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis. With hypotheses
+        every map has their axis in front. Hypotheses are fitted one after the other, in the
+        memory of one.
 
     Raises
     ------

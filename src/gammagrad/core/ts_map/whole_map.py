@@ -14,7 +14,8 @@ import numpy as np
 
 from gammagrad.core.images import fast_length
 from gammagrad.core.ts_map.bins import BinImages
-from gammagrad.core.ts_map.blocks import BlockImages, BlockKernel, block_kernel, block_sums
+from gammagrad.core.ts_map.blocks import block_kernel, block_sums
+from gammagrad.core.ts_map.physical_bound import BlockImages
 from gammagrad.core.ts_map.threads import in_threads
 
 # below this part of the largest, sums of the model are made without a transform
@@ -56,7 +57,34 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
     side = _side(fitted.shape, max(max(d.kernel.shape[-2:]) for d in datasets))
     kernels = [block_kernel(jax.device_put(d.kernel), side=side) for d in datasets]
     plain = [[np.asarray(a) for a in (d.counts, d.background, d.exposure)] for d in datasets]
-    sums = _over_blocks(plain, kernels, fitted, side)
+
+    def work(block: _Block, _: None) -> tuple[None, dict[str, Any]]:
+        """Sum over the datasets of a block."""
+        total: dict[str, Any] = {"steepest": np.zeros((side, side), plain[0][1].dtype)}
+        wanted = _cut(fitted, block, side, (0, 0))
+        for arrays, kernel in zip(plain, kernels, strict=True):
+            halo = kernel.kernel.shape[-2] // 2, kernel.kernel.shape[-1] // 2
+            images = BlockImages(*(_cut(a, block, side, halo) for a in arrays))
+            found = block_sums(images, kernel, wanted, total["steepest"])
+            # the largest ratio is carried on already, and marks are united
+            total = found if len(total) == 1 else {n: _joined(n, total[n], found[n]) for n in found}
+        return None, total
+
+    maps: dict[str, np.ndarray] = {}
+    for block, arrays in in_threads(work, _blocks(fitted.shape, side), kernels[0].kernel):
+        rows, cols = (min(side, n - first) for n, first in zip(fitted.shape, block, strict=True))
+        there = slice(block.row, block.row + rows), slice(block.col, block.col + cols)
+        for name, array in arrays.items():
+            if name not in maps:
+                maps[name] = np.zeros(fitted.shape, array.dtype)
+            maps[name][there] = array[:rows, :cols] if array.ndim else array
+    return _bounded(maps, datasets, fitted)
+
+
+def _bounded(
+    sums: dict[str, np.ndarray], datasets: Sequence[BinImages], fitted: np.ndarray
+) -> WholeMap:
+    """Mend small sums, and turn the largest ratios into bounds."""
     model_sum, reached = sums["model_sum"], sums["reached"] & fitted
     # what a transform leaves there is the rounding of the largest sums
     small = reached & (model_sum < _SMALL * sums["scale"])
@@ -84,37 +112,6 @@ def _side(shape: tuple[int, ...], width: int) -> int:
         return number * fast_length(side + width - 1) ** 2
 
     return min(sides, key=work)
-
-
-def _over_blocks(
-    datasets: Sequence[Sequence[np.ndarray]],
-    kernels: Sequence[BlockKernel],
-    fitted: np.ndarray,
-    side: int,
-) -> dict[str, np.ndarray]:
-    """Return the sums of all blocks, and the scale of each pixel's block, as maps."""
-
-    def work(block: _Block, _: None) -> tuple[None, dict[str, Any]]:
-        """Sum over the datasets of a block."""
-        total: dict[str, Any] = {"steepest": np.zeros((side, side), datasets[0][1].dtype)}
-        wanted = _cut(fitted, block, side, (0, 0))
-        for arrays, kernel in zip(datasets, kernels, strict=True):
-            halo = kernel.kernel.shape[-2] // 2, kernel.kernel.shape[-1] // 2
-            images = BlockImages(*(_cut(a, block, side, halo) for a in arrays))
-            found = block_sums(images, kernel, wanted, total["steepest"])
-            # the largest ratio is carried on already, and marks are united
-            total = found if len(total) == 1 else {n: _joined(n, total[n], found[n]) for n in found}
-        return None, total
-
-    maps: dict[str, np.ndarray] = {}
-    for block, arrays in in_threads(work, _blocks(fitted.shape, side), kernels[0].kernel):
-        rows, cols = (min(side, n - first) for n, first in zip(fitted.shape, block, strict=True))
-        there = slice(block.row, block.row + rows), slice(block.col, block.col + cols)
-        for name, array in arrays.items():
-            if name not in maps:
-                maps[name] = np.zeros(fitted.shape, array.dtype)
-            maps[name][there] = array[:rows, :cols] if array.ndim else array
-    return maps
 
 
 def _joined(name: str, one: Any, other: Any) -> Any:

@@ -37,7 +37,7 @@ _MASK = "mask and iterations"
 
 @estimator
 class KernelBackgroundEstimator(Estimator):
-    """Estimate the background of a counts image and exclude the sources in it, by iteration.
+    """Estimate the background of a counts image and exclude its sources, by iteration.
 
     One iteration
 
@@ -46,48 +46,45 @@ class KernelBackgroundEstimator(Estimator):
     2. excludes pixels at or above the threshold, and a disc around each;
     3. takes the mean of the kept counts under the background kernel as the new background.
 
-    Each iteration starts from the result of the one before, until the mask stands still. All of it
-    is computed in float64, and by `gammagrad.kernel_background`, whose notes on the edge of
-    the image and on places where every pixel of a ring is excluded hold here.
+    Iterations go on until the mask converges. They run in float64 in `gammagrad.kernel_background`,
+    whose notes on the edge of the image and on fully excluded rings apply here.
 
     Parameters
     ----------
     kernel_src : array or astropy kernel
-        Shape of a source, with odd numbers of rows and columns. It is scaled to a maximum of 1.
-        With values other than 0 and 1 the sums under it are not Poisson counts: see
-        `significance`.
+        Shape of a source, with odd numbers of rows and columns; scaled to a maximum of 1. Sums
+        under a kernel with values other than 0 and 1 are not Poisson counts: see `significance`.
     kernel_bkg : array or astropy kernel
         Kernel that averages the background, commonly a ring, of any scale.
     significance_threshold : float
         Significance from which on a pixel is excluded, in standard deviations.
     mask_dilation_radius : Quantity, str or float
-        Radius of the disc by which the excluded region grows: an angle, or a number in deg. It is
-        divided by the mean pixel size, and pixels whose centre is not farther away belong to the
-        disc: below one pixel nothing grows. The quotient is taken as it is, as gammapy did: 0.15
-        over 0.05 is a little less than 3.
+        Radius of the disc by which the excluded region grows: an angle, or a number in deg. The
+        disc has the pixels whose centre is not farther away; below one pixel nothing grows. The
+        radius in pixels is not rounded, as in gammapy: 0.15 over 0.05 is a little less than 3.
     keep_record : bool
         Whether `run` keeps the maps of every iteration in `images_stack`.
     threshold_low : float, optional
-        Second, lower threshold: pixels at or above it that are connected to one above the first
-        are excluded with it. It follows a source into its wings. None has no second threshold.
+        Second, lower threshold, which follows a source into its wings: pixels at or above it are
+        excluded if they are connected to a pixel above the first. None: no second threshold.
     mask_update : {"replace", "grow"}
-        "replace" makes the mask anew in each iteration, and pixels come back if the better
-        background asks for it; masks may then go round in a cycle, which `report` says. "grow"
-        never takes a pixel back, and always ends.
+        "replace" makes a new mask in each iteration, so pixels may be kept again; the masks may
+        then repeat in a cycle, which `report` tells. "grow" never keeps a pixel again, and always
+        converges.
     significance : {"lima", "cash"}
-        "lima" is that of Li and Ma for a known background, of the sums under the source kernel,
-        which must be 0 and 1 for that. "cash" fits the norm of the source kernel at each pixel,
-        for any kernel, and takes the signed root of its test statistic.
+        "lima": significance of Li and Ma for a known background, of the sums under a source
+        kernel of zeros and ones. "cash": signed root of the test statistic of a norm fit, for any
+        source kernel.
 
     Attributes
     ----------
     images_stack : list of dict
-        After a `run` with `keep_record`, the initial maps and those of each iteration, each a dict
-        as `run` returns; otherwise empty.
+        With `keep_record`, the maps at the start and after each iteration of the last `run`;
+        otherwise empty.
     report : BackgroundReport or None
         How the last `run` or `run_iteration` ended: `niter`, `converged`, `period` of a cycle,
-        `kept` (where nothing under the background kernel is kept), `n_excluded`; ``str(report)``
-        says it in words.
+        `kept` (where every pixel under the background kernel is excluded), `n_excluded`;
+        ``str(report)`` is a sentence.
 
     Raises
     ------
@@ -95,7 +92,7 @@ class KernelBackgroundEstimator(Estimator):
         If a kernel is not a two-dimensional array of finite numbers >= 0 with a positive sum, the
         source kernel has an even side, or another setting makes no sense.
     AttributeError
-        If an attribute is set that is no setting.
+        If an attribute that is set is not a setting.
 
     References
     ----------
@@ -114,7 +111,7 @@ class KernelBackgroundEstimator(Estimator):
     >>> print(sorted(result))
     ['background', 'counts', 'exclusion', 'significance']
     >>> print(estimator.report)
-    The mask stood still after 3 iterations; 29 of 10000 pixels are excluded.
+    The mask converged after 3 iterations; 29 of 10000 pixels are excluded.
     >>> print(f"{result['background'].data[50, 50]:.3f}")
     42.000
     """
@@ -180,32 +177,32 @@ class KernelBackgroundEstimator(Estimator):
     def run(
         self, images: Mapping[str, Map], niter_min: int = 2, niter_max: int = 10
     ) -> dict[str, Map]:
-        """Iterate until the mask stands still.
+        """Iterate until the mask converges.
 
         Parameters
         ----------
         images
             Maps by name; they are not changed.
 
-            - "counts", an image, or a cube with an axis of energies. Of a cube the mask is made
-              from the sum, and the background in each bin. Pixels whose counts are not finite have
+            - "counts", an image, or a cube with an energy axis. The mask is made from the sum over
+              energies, the background in each energy bin. Pixels whose counts are not finite have
               no weight.
             - "background" to start from, in counts, on the geometry of the counts, not finite
-              where unknown. By default the mean of the counts under the background kernel.
-            - "exclusion" to start from, one image, true or 1 where a pixel is kept. By default all
-              are.
-            - "acceptance": what the background is expected to be proportional to, in any unit:
-              a background model, or an exposure, on the geometry of the counts or an image. The
-              background is then the acceptance times the ratio of kept counts to kept acceptance
-              under the background kernel. Without it, it is their mean, which is biased where
-              the acceptance is curved.
-            - "mask": bins to use, an image or as the counts, true or 1 where used. A pixel that is
-              used at some energies only takes part in the sum with these; an acceptance then
-              compares like with like.
-            - "significance", as in a result, is not used.
+              where unknown. Default: the mean of the counts under the background kernel.
+            - "exclusion" to start from, one image, true or 1 where a pixel is kept. Default: all
+              pixels are kept.
+            - "acceptance", which the background is proportional to, in any unit: a background
+              model or an exposure, on the geometry of the counts or an image. The background is
+              the acceptance times the ratio of kept counts to kept acceptance under the
+              background kernel. Without an acceptance the background is the mean of the kept
+              counts, which is biased where the acceptance is curved.
+            - "mask": bins to use, on the geometry of the counts or an image, true or 1 where used.
+              A pixel that is used at some energies only enters the sum with these; give an
+              acceptance as well, so that counts and acceptance are summed over the same energies.
+            - "significance" of a previous result is ignored.
         niter_min
-            The loop ends after the iteration with zero-based number ``idx`` if that left the mask
-            exactly as it was and ``idx >= niter_min``.
+            The loop ends after the iteration with zero-based number ``idx`` if it left the mask
+            unchanged and ``idx >= niter_min``.
         niter_max
             Largest number of iterations; takes precedence over `niter_min`. With 0 the result is
             the start.
@@ -214,11 +211,10 @@ class KernelBackgroundEstimator(Estimator):
         -------
         dict of str to Map
             "counts"; "background" (counts); "exclusion" (bool, true where kept) and
-            "significance" (in standard deviations; the one from which the mask was made, so over
-            the background of the iteration before, which is the same once the mask stands still),
-            images if the counts have several energy bins; and "acceptance" if it was given. How
-            the loop ended is in `report`, and in the ``meta`` of the three maps made: niter,
-            converged, period, n_kept and, in a sentence, status.
+            "significance" (in standard deviations, over the previous background, which the mask
+            was made from), images if the counts have several energy bins; and "acceptance" if it
+            was given. How the loop ended is in `report`, and in the ``meta`` of the three new
+            maps: niter, converged, period, n_kept and, as a sentence, status.
 
         Raises
         ------

@@ -25,14 +25,14 @@ def without_masked(images: Mapping[str, Map]) -> Masked:
     if not isinstance(images, Mapping) or "mask" not in images:
         return Masked(images, None)
     rest = {name: image for name, image in images.items() if name != "mask"}
-    counts, mask = images.get("counts"), images["mask"]
-    if not isinstance(mask, Map):
+    counts, given = images.get("counts"), images["mask"]
+    if not isinstance(given, Map):
         raise InputTypeError(
-            f" is a {type(mask).__name__}; expected a Map, true where used.", "mask"
+            f" is a {type(given).__name__}; expected a Map, true where used.", "mask"
         )
     if not isinstance(counts, Map):
         return Masked(rest, None)
-    mask = _broadcast(mask, counts)
+    mask = _broadcast(given, counts)
     if mask.all():
         return Masked(rest, None)
     # a pixel that is used at some energies takes part in the sum with these

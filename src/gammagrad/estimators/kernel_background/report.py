@@ -17,21 +17,21 @@ class BackgroundReport:
     niter : int
         Number of iterations done.
     converged : bool
-        Whether the last one left the mask exactly as it was.
+        Whether the last iteration left the mask unchanged.
     period : int
-        Length of the cycle that the masks went into, in iterations; 0 if none was found.
+        Length in iterations of a cycle of masks; 0 if there is none.
     kept : Map
-        Image, true where no pixel under the background kernel is kept, so that the background has
-        the value it had before.
+        Image, true where every pixel under the background kernel is excluded, so that the
+        background keeps its previous value.
     n_excluded : tuple of int
-        Number of excluded pixels: of the start and after each iteration if a record was kept,
+        Number of excluded pixels, at the start and after each iteration if a record was kept,
         otherwise at the end only.
 
     Examples
     --------
     >>> kept = Map.create(npix=10, data=False)
     >>> print(BackgroundReport(3, True, 0, kept, (11,)))
-    The mask stood still after 3 iterations; 11 of 100 pixels are excluded.
+    The mask converged after 3 iterations; 11 of 100 pixels are excluded.
     """
 
     niter: int
@@ -42,12 +42,12 @@ class BackgroundReport:
 
     @property
     def n_kept(self) -> int:
-        """Number of pixels whose background is that of before."""
+        """Number of pixels that keep their previous background."""
         return int(self.kept.data.sum())
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the maps of a result say about it: niter, converged, period, n_kept and status."""
+        """Entries for the ``meta`` of maps: niter, converged, period, n_kept and status."""
         return {
             "niter": self.niter,
             "converged": self.converged,
@@ -62,8 +62,8 @@ class BackgroundReport:
         if n_kept := self.n_kept:
             pixels = "1 pixel" if n_kept == 1 else f"{n_kept} pixels"
             text += (
-                f" At {pixels} nothing under the background kernel is kept, and the "
-                "background is that of before."
+                f" At {pixels} every pixel under the background kernel is excluded, and the "
+                "previous background is kept."
             )
         return text
 
@@ -73,10 +73,10 @@ class BackgroundReport:
         if self.niter == 0:
             return "No iteration was done, this is the start"
         if self.converged:
-            return f"The mask stood still after {done}"
+            return f"The mask converged after {done}"
         if self.period:
             return (
-                f"The masks repeat every {self.period} iterations and will not stand still "
+                f"The masks repeat every {self.period} iterations and will not converge "
                 f'(mask_update="grow" always does); stopped after {done}'
             )
-        return f"Stopped after {done}, before the mask was found to stand still"
+        return f"Stopped after {done}, before the mask had converged"

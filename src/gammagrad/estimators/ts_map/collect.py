@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import astropy.units as u
 import numpy as np
@@ -46,7 +47,9 @@ class Collector:
     ) -> tuple[Iterator[list[FitInputs]], CoarseGrid | None]:
         """Collect the arrays of datasets for each model, merged as `downsampling_factor` says."""
         factor = self.downsampling_factor
-        fine = [[self.kernel(d, model) for d in datasets] for model in self.models]
+        fine = []
+        for model in self.models:
+            fine.append(list(map(self.kernel, datasets, repeat(model))))
         if factor in (None, 1):
             return self._by_model(datasets, fine, fine, None), None
         sides = np.array([k.kernel.data.shape[-2:] for kernels in fine for k in kernels])

@@ -26,7 +26,7 @@ from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.estimators.ts_map.joint import JointInputs, as_datasets, share_groups
 from gammagrad.estimators.ts_map.positions import positions_mask
 from gammagrad.estimators.ts_map.scan_norms import scan_values
-from gammagrad.estimators.ts_map.table import TSMapSettings
+from gammagrad.estimators.ts_map.settings import TSMapSettings
 from gammagrad.evaluate import reference_model
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps import Map, warn_if_uneven
@@ -38,56 +38,52 @@ from gammagrad.progress import progress_bar
 class TSMapEstimator(TSMapSettings):
     """Test-statistic map: is there a source, how bright, how sure, at every position.
 
-    At each pixel the norm of `model`, placed there, is fitted to the counts of one dataset, or of
-    several at once; everything already modelled on a dataset counts as background. So the TS of a
-    source is found by leaving it out of the dataset's models.
+    At each pixel the norm of `model`, placed there, is fitted to the counts of one dataset or of
+    several at once. The models of a dataset count as background, so leave a source out of them to
+    find its TS.
 
     Parameters
     ----------
     model : SkyModel, or a list of them, optional
         The source to test. Its position does not matter. Default: a point source with a power law
-        of index 2. A list, such as one of sizes, tests each of its models; `run` then returns
-        `HypothesisMaps`. Models without a name are called by what tells them apart. `kernel_model`
-        is another name.
+        of index 2. A list, such as several sizes, tests each of its models; `run` then returns
+        `HypothesisMaps`. Models without a name are named after their differences.
     kernel_width : str or Quantity, optional
-        Full width of the kernel, such as "1 deg". Default: as wide as the model with the point
-        spread function, 99.9 % of which it holds, but no wider than the map. See `renormalise`.
+        Full width of the kernel, such as "1 deg". Default: a kernel that contains 99.9 % of the
+        model folded with the point spread function, no wider than the map. See `renormalise`.
     downsampling_factor : int, optional
-        Fit the map in blocks of so many by so many pixels, and interpolate the results, which
-        saves time. An even number; maps of any size will do. None or 1 fits every pixel.
+        Fit blocks of so many by so many pixels, and interpolate the results, which saves time. An
+        even number; maps may have any size. None or 1 fits every pixel.
     n_sigma : float
         Standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
     n_sigma_ul : float
         Standard deviations of the upper limit, one-sided: 2 is a limit at 97.7 % confidence,
         1.645 one at 95 %.
     threshold : float, optional
-        Where the TS at a matched filter's guess of the norm is not above this, the guess is kept
-        (status "guess kept"), which saves time. None fits every pixel.
+        Keep the norm guessed by a matched filter where its TS is not above this (status "guess
+        kept"), which saves time. None fits every pixel.
     rtol : float
         Size of the last Newton step, in units of the error, above which the fit counts as not
-        converged. It decides status and niter only: the norm itself is solved to rounding.
+        converged. It affects status and niter only: the norm is solved to rounding.
     selection_optional : str or list of str, optional
         Maps to add: "errn-errp" (`norm_errp`, `norm_errn`: errors upwards and downwards, where
         the statistic has risen by n_sigma squared), "ul" (`norm_ul`: upper limit), "stat_scan"
-        (`stat_scan`, `dnde_scan_values`: statistic along the norms of `norm`, less that without a
-        source), "sensitivity" (`norm_sensitivity`: norm that the background would let us see at
+        (`stat_scan`, `dnde_scan_values`: statistic at the norms of `norm`, minus the statistic
+        without a source), "sensitivity" (`norm_sensitivity`: norm expected to be detected at
         `n_sigma_sensitivity`); or "all". None adds none. No other map changes.
     energy_edges : Quantity, list, str or None
-        Edges of the energy groups; each group gets a map. They snap to the edges of the (first)
-        dataset's energy axis, and the result's axis has the snapped ones. None: one group over
-        the whole axis. "all": one group per bin.
+        Edges of the energy groups, each of which gets a map. They snap to the edges of the energy
+        axis of the (first) dataset. None: one group over the whole axis. "all": one group per bin.
     sum_over_energy_groups : bool
-        True fits the image summed over each group, False the cube: the cube uses more of the
-        data.
+        True fits the image summed over each group, False the cube, which uses more information.
     n_jobs : int, optional
-        Number of processes that share the fit, each a strip of the map. One process uses every
-        core already, so that more are rarely faster on one machine, of whose physical cores no
-        more are used. None: `gammagrad.parallel.N_JOBS_DEFAULT`, which is 1; the attribute is the
-        number. Every result is the same to within 1e-9 of itself, or 1e-12 of the largest in its
-        map.
+        Number of processes that share the fit, at most one per physical core. One process uses
+        every core already, so more are rarely faster on one machine. Results agree to a relative
+        1e-9, or 1e-12 of the largest value in the map. None:
+        `gammagrad.parallel.N_JOBS_DEFAULT`, which is 1.
     parallel_backend : {"multiprocessing", "ray"}, optional
-        Where they run: on the processors of this machine, or on a cluster of ray. None:
-        `gammagrad.parallel.BACKEND_DEFAULT`, which is "multiprocessing"; the attribute is the name.
+        Where they run: on the processors of this machine, or on a ray cluster. None:
+        `gammagrad.parallel.BACKEND_DEFAULT`, which is "multiprocessing".
     norm : dict, sequence of float or object with scan_values, optional
         Norms at which "stat_scan" takes the statistic: the norms themselves, or any of scan_min,
         scan_max, scan_n_values, scan_values and interp ("lin" or "log"). Default: -100 to 100,
@@ -97,33 +93,34 @@ class TSMapEstimator(TSMapSettings):
     n_sigma_sensitivity : float
         Significance that the sensitivity is for.
     norm_min : {None, 0}
-        0 starts the likelihood profile of a limit at norm 0 where the fit is negative, so that no
-        limit is negative. None starts it at the fit, as gammapy does.
+        0 counts upper limits from norm 0 where the fit is negative, so that no limit is negative.
+        None counts them from the fit, as gammapy does.
     gamma_min : float
-        Least number of counts of a source at the sensitivity. 0 asks for none.
+        Minimum number of source counts for the sensitivity. 0: no minimum.
     bkg_syst_fraction : float
-        Part of the background that a source at the sensitivity must exceed. 0 asks for none.
+        Fraction of the background that a source must exceed for the sensitivity. 0: no condition.
     background_floor : float, optional
-        Least background of every bin that is fitted, in counts. It makes significances finite
-        where the background is zero. None leaves the background as it is.
+        Minimum background of every fitted bin, in counts. It makes significances finite where the
+        background is zero. None leaves the background unchanged.
     kernel_containment : float, optional
-        Instead of `kernel_width`: the smallest kernel that holds this part of the source in every
-        energy bin, such as 0.95.
+        Instead of `kernel_width`: the smallest kernel that contains this fraction of the source in
+        every energy bin, such as 0.95.
     renormalise : bool
-        True normalises the kernel after truncation, as gammapy does: norm and flux come out low
-        by the part of the source that it leaves out. False keeps the flux right. Either way
-        ``maps.meta`` has ``"containment"``, what the kernel holds in each energy bin, and
-        ``"containment_per_group"``; less than 0.95 is warned of.
+        True normalises the kernel after truncation, as gammapy does: norm and flux are low by the
+        fraction of the source outside the kernel. False keeps the flux right. Either way
+        ``maps.meta`` has the fraction inside, ``"containment"`` for each energy bin and
+        ``"containment_per_group"``; a warning is logged below 0.95.
     kernel_weighting : {"counts", "equal"}
-        How the kernel of a summed image comes about. "counts" weights each energy's kernel with
-        the counts expected there, which is exact. "equal" averages them plainly, as gammapy does,
-        and biases the norm where the kernel depends on energy.
+        How the kernels of the energies of a summed image are averaged. "counts" weights them with
+        the expected counts, which is exact. "equal" weights them equally, as gammapy does, and
+        biases the norm where the kernel depends on energy.
     kernel_sampling : {"fine", "gammapy"}
-        How models are integrated over pixels, and blocks made of pixels that are partly masked:
-        accurately, or as gammapy 2.1 does, to compare with its results.
+        How models are integrated over pixels, and partly masked blocks are downsampled:
+        accurately, or as in gammapy 2.1, for comparison.
     memory : int, str or Quantity, optional
-        Working memory of the fit to aim at, such as "500 MB" or a number of bytes: a large map is
-        fitted in strips of rows. Default: 256 MB on a processor, a quarter of another device's.
+        Approximate working memory of the fit, such as "500 MB" or a number of bytes: a large map
+        is fitted in strips of rows. Default: 256 MB on a processor, a quarter of the memory of
+        another device.
     kernel_model : SkyModel or list, optional
         Another name of `model`.
     show_progress : bool, optional
@@ -205,28 +202,28 @@ class TSMapEstimator(TSMapSettings):
         Parameters
         ----------
         datasets
-            A dataset, or several to fit jointly: one norm over all of them. They have the same
-            pixels; energy axes and responses may differ. Energy groups are those of the first;
-            the others give the bins that lie wholly inside, and one that has none in a group is
-            left out there, which is logged and stands in ``meta``. Nothing is changed.
+            A dataset, or several to fit jointly with one norm. They must have the same pixels;
+            energy axes and responses may differ. The energy groups are defined on the first
+            dataset; another dataset contributes the bins that lie wholly inside a group, and is
+            left out of a group without such bins, which is logged and recorded in ``meta``.
         positions
-            Pixels to fit; None fits all. A mask on the pixels of the map (a Map or an array; with
-            energies, any of them counts), or a sky box, ``(SkyCoord, width)`` as for a cutout.
-            The data around the pixels enter all the same.
+            Pixels to fit; None fits all. A mask on the pixels of the map (a Map or an array, true
+            at any energy), or a sky box, ``(SkyCoord, width)`` as for a cutout. Data around these
+            pixels are still used.
 
         Returns
         -------
         FluxMaps, or HypothesisMaps if `model` is a list
-            Maps with one plane per energy group. Those of a list are, for each model, the maps of
-            a run with it alone, on the blocks of the widest kernel where maps are downsampled.
-            What the models share is computed once, and all kernels run the same compiled code.
+            Maps with one plane per energy group. With a list, each model has the maps of a run
+            with it alone (downsampled maps use the blocks of the widest kernel), computed in less
+            time.
 
         Raises
         ------
         ValueError
             If a dataset lacks what a fit needs, their pixels differ, or no position can be fitted.
         TypeError
-            If something else than datasets is passed.
+            If an argument is not a dataset.
         """
         found = as_datasets(datasets)
         warn_if_uneven(found[0].geom)

@@ -461,7 +461,7 @@ class Map:
             If the order is neither 0 nor 1, or 1 for a mask.
         """
         if order not in (0, 1) or (order and self.is_mask):
-            raise InputError(f"order is {order!r}; expected 0 (1 too, if the map is no mask).")
+            raise InputError(f"order is {order!r}; expected 0 (or 1, unless the map is a mask).")
         geom = self._sky("upsample").upsample(factor)
         zoom = zoom_bilinear if order else repeat_blocks
         if self.is_mask or not preserve_counts:

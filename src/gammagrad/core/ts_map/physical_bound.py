@@ -1,0 +1,98 @@
+"""The physical bound of the norm: the largest model-to-background ratio, exact in few visits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+class BlockImages(NamedTuple):
+    """A block of a dataset's bins, with half a kernel around it, see `BinImages`."""
+
+    # counts, background: shape (images, rows, cols)
+    counts: Any
+    background: Any
+    exposure: Any  # shape (images, components, rows, cols)
+
+
+class BlockKernel(NamedTuple):
+    """A kernel, made ready for blocks of one size."""
+
+    kernel: Array  # shape (images, components, kernel rows, kernel cols)
+    # its transform, mirrored, shape (images times components, ...); None where sums are made
+    # without one
+    spectrum: Array | None
+    peak: Array  # its largest values, shape (images, components)
+    # largest value at each place over the components, relative to their peaks, shape (images,
+    # places)
+    envelope: Array
+    order: Array  # places from the largest value down, same shape
+
+
+def local_max(image: Array, window: tuple[int, ...]) -> Array:
+    """Return the maximum over the windows that lie inside an image."""
+    for axis, size in zip((-2, -1), window, strict=True):
+        reach = 1  # image[i] covers `reach` elements from i on
+        while reach < size:
+            shift = min(reach, size - reach)
+            total = image.shape[axis]
+            here = lax.slice_in_dim(image, 0, total - shift, axis=axis)
+            there = lax.slice_in_dim(image, shift, total, axis=axis)
+            image = jnp.maximum(here, there)
+            reach += shift
+    return image
+
+
+def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best: Array) -> Array:
+    """Return the largest model-to-background ratio among each pixel's bins with background."""
+    # The physical bound is minus its inverse. Kernel offsets are visited from the largest value
+    # down, and visiting stops once ``kernel x local maximum of exposure/background`` cannot beat
+    # what every pixel already has.
+    ky, kx = kernel.kernel.shape[-2:]
+    has_background = images.background > 0
+    safe = jnp.where(has_background, images.background, jnp.ones_like(images.background))
+    ratio = jnp.where(has_background[:, None], images.exposure / safe[:, None], 0)
+    ceiling = local_max((kernel.peak[..., None, None] * ratio).sum(axis=1), (ky, kx))
+    settled = jnp.where(fitted, jnp.zeros_like(best), jnp.full_like(best, jnp.inf))
+
+    def visit_image(best: Array, image: tuple[Array, ...]) -> tuple[Array, None]:
+        ratio, values, envelope, order, ceiling = image
+        flat = values.reshape(values.shape[0], -1)
+
+        def hopeful(state: tuple[Array, Array]) -> Array:
+            step, best = state
+            weight = envelope[order[jnp.minimum(step, ky * kx - 1)]]
+            open_ = (weight * ceiling > jnp.maximum(best, settled)).any()
+            return (step < ky * kx) & (weight > 0) & open_
+
+        def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            step, best = state
+            offset = order[step]
+            start = (jnp.zeros_like(offset), offset // kx, offset % kx)
+            there = lax.dynamic_slice(ratio, start, (ratio.shape[0], *best.shape))
+            value = (flat[:, offset][:, None, None] * there).sum(axis=0)
+            return step + 1, jnp.maximum(best, value)
+
+        _, best = lax.while_loop(hopeful, visit, (jnp.int32(0), best))
+        return best, None
+
+    of_images = ratio, kernel.kernel, kernel.envelope, kernel.order, ceiling
+    return lax.scan(visit_image, best, of_images)[0]
+
+
+def reached_by(special: Array, exposure: Array, kernel: Array) -> Array:
+    """Mark the pixels whose model has counts in a bin of a kind that most data do not have."""
+    bins = special[:, None] & (exposure > 0)
+    ky, kx = kernel.shape[-2:]
+    shape = (*bins.shape[:2], bins.shape[2] - ky + 1, bins.shape[3] - kx + 1)
+    support = (kernel > 0).reshape(*kernel.shape[:2], -1)
+
+    def visit(offset: Array, reached: Array) -> Array:
+        zero = jnp.zeros_like(offset)
+        there = lax.dynamic_slice(bins, (zero, zero, offset // kx, offset % kx), shape)
+        return reached | (there & support[:, :, offset][..., None, None]).any(axis=(0, 1))
+
+    number = jnp.where(bins.any(), ky * kx, 0).astype(jnp.int32)
+    return lax.fori_loop(jnp.int32(0), number, visit, jnp.zeros(shape[2:], bool))
