@@ -95,7 +95,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "loky": ("parallel",),
     "concurrent.futures": ("parallel", "core.ts_map"),
     "ray": ("parallel",),
-    "scipy": ("maps", "core.images"),
+    "scipy": ("maps", "core.images", "plot"),
     "tqdm": ("progress",),
     "argparse": ("cli",),
     "optax": ("fitting", "core", "models"),

@@ -25,7 +25,10 @@ def pytree(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass and a pytree."""
     # Rebuilding (by `jax.tree.map`, `jax.jit`, ...) does not run ``__init__``, so that constructors
     # may check and convert what a person passes without ever seeing a tracer's place-holder.
-    make = dataclasses.dataclass(frozen=True, eq=False, init="__init__" not in vars(cls))
+    own_repr = cls.__repr__ is not object.__repr__
+    make = dataclasses.dataclass(
+        frozen=True, eq=False, repr=not own_repr, init="__init__" not in vars(cls)
+    )
     cls = make(cls)
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cast(Any, cls))
     names = tuple(f.name for f in fields if not f.metadata.get(_STATIC))

@@ -183,24 +183,22 @@ def write_demo(demo: Demo, folder: str | os.PathLike[str], pictures: bool = True
     """Write maps, sources and a figure into a folder, replacing files of the same names."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: folder / name for name in ("ts-map.fits", "sources.ecsv", "sources.reg")}
-    demo.run.maps.write(files["ts-map.fits"], overwrite=True)
-    for name in ("sources.ecsv", "sources.reg"):
-        write_peaks(demo.peaks, files[name], overwrite=True)
+    files = [folder / name for name in ("ts-map.fits", "sources.ecsv", "sources.reg")]
+    demo.run.maps.write(files[0], overwrite=True)
+    for file in files[1:]:
+        write_peaks(demo.peaks, file, overwrite=True)
     if demo.field is not None:
-        files["dataset.fits.gz"] = folder / "dataset.fits.gz"
-        demo.dataset.write(files["dataset.fits.gz"], overwrite=True)
+        files.append(folder / "dataset.fits.gz")
+        demo.dataset.write(files[-1], overwrite=True)
     if pictures:
-        files["overview.png"] = folder / "overview.png"
-        save_figure(_figure(demo), files["overview.png"], overwrite=True)
-    return list(files.values())
+        files.append(save_figure(_figure(demo), folder / "overview.png", overwrite=True))
+    return files
 
 
 def _figure(demo: Demo) -> Any:
     if demo.field is None:
-        return plot_overview(
-            demo.run.maps, demo.peaks, title="Fermi-LAT, Galactic centre, above 10 GeV"
-        )
+        title = "Fermi-LAT, Galactic centre, above 10 GeV"
+        return plot_overview(demo.run.maps, demo.peaks, title=title)
     return plot_overview(
         demo.run.maps,
         demo.peaks,

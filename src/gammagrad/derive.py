@@ -170,19 +170,19 @@ def fluxes_from_norms(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict
 def check_maps(data: Mapping[str, Map]) -> None:
     """Check that maps lie on one geometry with an energy axis."""
     if not data:
-        raise InputError("data: expected at least one map, got none.")
+        raise InputError(": expected at least one map, got none.", "data")
     first = next(iter(data))
     for name, m in data.items():
         if not isinstance(m, Map):
-            raise InputTypeError(f"{name}: expected a Map, got {type(m).__name__}.")
+            raise InputTypeError(f": expected a Map, got {type(m).__name__}.", name)
         names = m.geom.axes.names
         if "energy" not in names:
-            raise InputError(f"{name}: expected a map with an axis 'energy' (one bin will do).")
+            raise InputError(": expected a map with an axis 'energy' (one bin will do).", name)
         if names[-1] != "energy":
-            raise InputError(f"{name}: expected 'energy' as the last axis, got {names}.")
+            raise InputError(f": expected 'energy' as the last axis, got {names}.", name)
         same_sky = m.geom.to_image() == data[first].geom.to_image()
         if not same_sky or m.geom.axes["energy"] != data[first].geom.axes["energy"]:
-            raise InputError(f"{name}: its geometry differs from that of {first}.")
+            raise InputError(f": its geometry differs from that of {first}.", name)
 
 
 def model_to_content(model: Any) -> dict[str, Any] | None:

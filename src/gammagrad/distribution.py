@@ -107,21 +107,25 @@ def significance_distribution(
     """
     values = _values(significance, "significance").astype(float)
     if values.ndim < 2:
-        raise InputError(f"significance: expected images, got an array of shape {values.shape}.")
+        raise InputError(
+            f": expected images, got an array of shape {values.shape}.", "significance"
+        )
     keep = np.isfinite(values)
     if exclusion is not None:
         mask = _values(exclusion, "exclusion").astype(bool)
         if mask.shape[-2:] != values.shape[-2:]:
             raise InputError(
-                f"exclusion: expected images of {values.shape[-2:]} pixels as in significance, got "
-                f"shape {mask.shape}."
+                f": expected images of {values.shape[-2:]} pixels as in significance, got "
+                f"shape {mask.shape}.",
+                "exclusion",
             )
         try:
             keep &= mask
         except ValueError as error:
             raise InputError(
-                f"exclusion: shape {mask.shape} does not fit significances of {values.shape}; "
-                "expected one image, or one for each of theirs."
+                f": shape {mask.shape} does not fit significances of {values.shape}; "
+                "expected one image, or one for each of theirs.",
+                "exclusion",
             ) from error
     return distribution_of(values, keep, kernel)
 
@@ -134,8 +138,9 @@ def distribution_of(
     number = len(kept)
     if number < 2:
         raise InputError(
-            "exclusion: fewer than two pixels with a significance are left; the mask must be true "
-            "(or 1) where pixels are kept."
+            ": fewer than two pixels with a significance are left; the mask must be true "
+            "(or 1) where pixels are kept.",
+            "exclusion",
         )
     pairs, squared = float(number), float(number)
     if kernel is not None:
@@ -154,7 +159,7 @@ def distribution_of(
 def _values(image: Any, name: str) -> NDArray[Any]:
     array = np.asarray(image.data if isinstance(image, Map) else image)
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: expected an array of numbers, got {array.dtype}.")
+        raise InputError(f": expected an array of numbers, got {array.dtype}.", name)
     return array
 
 
@@ -163,7 +168,7 @@ def _pairs(keep: NDArray[np.bool_], kernel: Any) -> tuple[float, float]:
     k = np.asarray(getattr(kernel, "array", kernel), dtype=float)
     if k.ndim != 2 or not (np.all(np.isfinite(k)) and np.any(k)):
         raise InputError(
-            f"kernel: expected an image of finite numbers, not all 0, got shape {k.shape}."
+            f": expected an image of finite numbers, not all 0, got shape {k.shape}.", "kernel"
         )
     # shifted by up to its side minus one, the kernel overlaps with itself
     shape = tuple(max(n, s) + s - 1 for n, s in zip(keep.shape[-2:], k.shape, strict=True))

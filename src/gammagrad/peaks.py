@@ -30,7 +30,9 @@ def _maxima(
             "min_distance",
         ) from error
     if distance.shape != () or not np.isfinite(distance.value) or distance.value < 0:
-        raise InputError(f"min_distance must be one number, not negative; got {min_distance!r}.")
+        raise InputError(
+            f" must be one number, not negative; got {min_distance!r}.", "min_distance"
+        )
     geom = searched.geom.to_image()
     planes = np.reshape(searched.data, (-1, *geom.shape_image))
     if distance.unit.is_equivalent(u.deg):
@@ -100,8 +102,9 @@ def find_peaks(
     codes = searched.is_mask or quantity in ("status", "hypothesis")
     if codes or set(searched.geom.axes.names) - {"energy"}:
         raise InputError(
-            f"quantity is {quantity!r}, which has no peaks; choose a map of one number per pixel, "
-            "such as 'sqrt_ts' or 'flux'."
+            f" is {quantity!r}, which has no peaks; choose a map of one number per pixel, "
+            "such as 'sqrt_ts' or 'flux'.",
+            "quantity",
         )
     geom = searched.geom
     cut = _cut(threshold, searched.unit)
@@ -148,7 +151,7 @@ def _cut(threshold: Any, unit: u.UnitBase) -> float:
         expected = f"a number in {unit}" if str(unit) else "a number, without a unit"
         raise InputError(f" is {short(threshold)}; expected {expected}.", "threshold") from error
     if np.isnan(cut):
-        raise InputError("threshold must be a number, got NaN.")
+        raise InputError(" must be a number, got NaN.", "threshold")
     return cut
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 FLUXES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
@@ -21,9 +21,9 @@ class OutputMap:
     """One output map."""
 
     name: str  # its key in `FluxMaps`
-    unit: str  # unit of its values; empty if dimensionless
-    dtype: str  # name of the numpy type of its values
     meaning: str  # its meaning, in one sentence
+    unit: str = ""  # unit of its values; empty if dimensionless
+    dtype: str = "float64"  # name of the numpy type of its values
     # its entry of ``selection_optional``; None if it is always computed
     option: str | None = None
     sources: tuple[str, ...] = ()  # for a derived map: the names of its inputs
@@ -52,104 +52,72 @@ class OutputMap:
 _STORED = (
     OutputMap(
         "ts",
-        "",
-        "float64",
         "Test statistic: Cash statistic without minus with the source, negative where norm is.",
         symbol="TS",
     ),
-    OutputMap("norm", "", "float64", "Best fit of the norm of the reference model."),
-    OutputMap("niter", "", "int32", "Number of iterations of the fit."),
-    OutputMap(
-        "norm_err",
-        "",
-        "float64",
-        "Symmetric error of the norm, n_sigma wide.",
-        sigma="n_sigma",
-    ),
+    OutputMap("norm", "Best fit of the norm of the reference model."),
+    OutputMap("niter", "Number of iterations of the fit.", dtype="int32"),
+    OutputMap("norm_err", "Symmetric error of the norm, n_sigma wide.", sigma="n_sigma"),
     OutputMap(
         "npred",
-        "",
-        "float64",
         "Predicted counts inside the kernel window, background and fitted source.",
         symbol="predicted counts",
     ),
     OutputMap(
         "npred_excess",
-        "",
-        "float64",
         "Predicted counts of the fitted source inside the kernel window.",
         symbol="predicted excess counts",
     ),
-    OutputMap("stat", "", "float64", "Fit statistic at the best fit.", symbol="fit statistic"),
+    OutputMap("stat", "Fit statistic at the best fit.", symbol="fit statistic"),
     OutputMap(
-        "stat_null",
-        "",
-        "float64",
-        "Fit statistic without the source.",
-        symbol="fit statistic without source",
+        "stat_null", "Fit statistic without the source.", symbol="fit statistic without source"
     ),
-    OutputMap("success", "", "bool", "True where the fit converged."),
+    OutputMap("success", "True where the fit converged.", dtype="bool"),
     OutputMap(
         "dnde_scan_values",
-        FLUXES["dnde"][0],
-        "float64",
         "Differential fluxes at which the statistic was scanned.",
-        "stat_scan",
+        FLUXES["dnde"][0],
+        option="stat_scan",
         sources=("stat_scan",),
         symbol="$dN/dE$ of the scan",
     ),
     OutputMap(
         "stat_scan",
-        "",
-        "float64",
         "Fit statistic along a scan of the norm, minus the statistic without the source.",
-        "stat_scan",
+        option="stat_scan",
         symbol=r"$C(x) - C(0)$",
     ),
     OutputMap(
         "norm_errp",
-        "",
-        "float64",
         "Error of the norm upwards, n_sigma wide.",
-        "errn-errp",
+        option="errn-errp",
         sigma="n_sigma",
     ),
     OutputMap(
         "norm_errn",
-        "",
-        "float64",
         "Error of the norm downwards, n_sigma wide; it ends at the physical bound.",
-        "errn-errp",
+        option="errn-errp",
         sigma="n_sigma",
     ),
     OutputMap(
-        "norm_ul",
-        "",
-        "float64",
-        "Upper limit of the norm, at n_sigma_ul.",
-        "ul",
-        sigma="n_sigma_ul",
+        "norm_ul", "Upper limit of the norm, at n_sigma_ul.", option="ul", sigma="n_sigma_ul"
     ),
     OutputMap(
         "norm_sensitivity",
-        "",
-        "float64",
         "Norm detectable above the background at n_sigma_sensitivity.",
-        "sensitivity",
+        option="sensitivity",
         sigma="n_sigma_sensitivity",
     ),
     OutputMap(
         "status",
-        "",
-        "int8",
         "Code of how the fit ended; `FluxMaps.status_table` has a sentence for each.",
+        dtype="int8",
         listed=False,
     ),
     OutputMap(
         "hypothesis",
-        "",
-        "int16",
         "Index (from 0) of the model with the largest test statistic; -1 where none was fitted.",
+        dtype="int16",
         symbol="best model",
         listed=False,
     ),
@@ -160,55 +128,48 @@ STORED: tuple[str, ...] = tuple(q.name for q in _STORED)
 
 
 _SYMBOLS = {"dnde": "$dN/dE$", "e2dnde": "$E^2\\,dN/dE$", "flux": "flux", "eflux": "energy flux"}
+_WORDS = {
+    "norm": ("", ""),
+    "norm_err": ("Symmetric error of the ", " error"),
+    "norm_errp": ("Error upwards of the ", " error upwards"),
+    "norm_errn": ("Error downwards of the ", " error downwards"),
+    "norm_ul": ("Upper limit of the ", " upper limit"),
+    "norm_sensitivity": ("Sensitivity as ", " sensitivity"),
+}
 
 
 def _conversion(flux: str, norm: OutputMap) -> OutputMap:
     """Return the entry of a flux that a norm-like map is converted to."""
     unit, meaning = FLUXES[flux]
-    suffix = norm.name.removeprefix("norm")
-    words, symbol = {
-        "": ("", ""),
-        "_err": ("Symmetric error of the ", " error"),
-        "_errp": ("Error upwards of the ", " error upwards"),
-        "_errn": ("Error downwards of the ", " error downwards"),
-        "_ul": ("Upper limit of the ", " upper limit"),
-        "_sensitivity": ("Sensitivity as ", " sensitivity"),
-    }[suffix]
+    words, symbol = _WORDS[norm.name]
     text = words + meaning + "."
-    return OutputMap(
-        name=flux + suffix,
-        unit=unit,
-        dtype="float64",
+    return replace(
+        norm,
+        name=norm.name.replace("norm", flux),
         meaning=text[0].upper() + text[1:],
-        option=norm.option,
+        unit=unit,
         sources=(norm.name,),
         reference=flux,
         symbol=_SYMBOLS[flux] + symbol,
-        sigma=norm.sigma,
     )
 
 
 _DERIVED = (
     OutputMap(
         "sqrt_ts",
-        "",
-        "float64",
         "Significance: square root of the test statistic, with the sign of norm.",
         sources=("ts",),
         symbol=r"significance $\sqrt{\mathrm{TS}}$",
     ),
     OutputMap(
         "is_ul",
-        "",
-        "bool",
         "True where the flux is a limit: the significance is below "
         "sqrt_ts_threshold_ul, or there is no norm if limits were not computed.",
+        dtype="bool",
         sources=("norm",),
     ),
     OutputMap(
         "npred_background",
-        "",
-        "float64",
         "Predicted counts of the background inside the kernel window.",
         sources=("npred", "npred_excess"),
         symbol="predicted background counts",
@@ -227,12 +188,3 @@ class MissingQuantityError(KeyError, AttributeError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
-
-
-def describe(name: str) -> OutputMap:
-    """Return the entry of a map in the table."""
-    if name not in QUANTITIES:
-        raise MissingQuantityError(
-            f"There is no quantity {name!r}; choose from {', '.join(QUANTITIES)}."
-        )
-    return QUANTITIES[name]

@@ -24,6 +24,7 @@ from gammagrad.models import (
     PointSpatialModel,
     PowerLawSpectralModel,
     SkyModel,
+    SpatialModel,
 )
 
 Floats = NDArray[np.float64]
@@ -242,18 +243,14 @@ def _sky_model(source: _Source, geom: WcsGeom, brightness: float) -> SkyModel:
     lon, lat = CENTRE[0] + source.lon * half, CENTRE[1] + source.lat * half
     unit = PowerLawSpectralModel(_INDEX, amplitude=1.0)
     amplitude = brightness * source.flux / flux_of_reference(unit, geom.axes["energy"]).sum()
-    spatial = (
-        GaussianSpatialModel(lon, lat, sigma=source.size * half, frame="galactic")
-        if source.size
-        else PointSpatialModel(lon, lat, frame="galactic")
-    )
+    spatial: SpatialModel = PointSpatialModel(lon, lat, frame="galactic")
+    if source.size:
+        spatial = GaussianSpatialModel(lon, lat, sigma=source.size * half, frame="galactic")
     return SkyModel(PowerLawSpectralModel(_INDEX, amplitude), spatial, name=source.name)
 
 
 def _npred(model: SkyModel, dataset: MapDataset) -> Floats:
-    axis = dataset.energy_axis
-    exposure = dataset.require("exposure")
-    return evaluate_npred(model, exposure, dataset.psf, None, axis, dataset.geom).data
+    return evaluate_npred(model, dataset.require("exposure"), dataset.psf, None, dataset.geom).data
 
 
 def _asimov_sqrt_ts(npred: Floats, background: Floats) -> float:
@@ -280,8 +277,7 @@ def _table(models: Models, npreds: dict[str, Floats], dataset: MapDataset) -> QT
     table["npred"] = [float(npreds[name].sum()) for name in models.names]
     table["sqrt_ts"] = [_asimov_sqrt_ts(npreds[name], background) for name in models.names]
     formats = {"sigma": ".2f", "flux": ".3g", "npred": ".1f", "sqrt_ts": ".2f"}
-    for name in ("ra", "dec", "glon", "glat"):
-        formats[name] = ".4f"
+    formats |= dict.fromkeys(("ra", "dec", "glon", "glat"), ".4f")
     for name, text in formats.items():
         table[name].info.format = text
     return table

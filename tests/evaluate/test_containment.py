@@ -219,7 +219,7 @@ def closure(model: SkyModel, dataset: MapDataset, width: Any) -> tuple[Floats, F
     """Return a source's counts around the map's middle, predicted and by kernel and exposure."""
     axis = dataset.geom.axes["energy"]
     arguments = (dataset.exposure, dataset.psf, dataset.edisp)
-    counts = evaluate_npred(model, *arguments, axis, dataset.geom).data
+    counts = evaluate_npred(model, *arguments, dataset.geom).data
     exposure = reco_exposure(
         model.spectral_model, dataset.exposure, dataset.edisp, axis, normalize=False
     ).data

@@ -60,10 +60,14 @@ def gaussian_image(geom: WcsGeom, sigma: float, x: float, y: float) -> Floats:
     return profiles[0][:, None] * profiles[1][None, :]
 
 
+def cube(geom: WcsGeom) -> WcsGeom:
+    return geom.to_image().to_cube([RECO])
+
+
 def npred(spatial: Any, geom: WcsGeom, psf: PSFMap | None = None, **kwargs: Any) -> Floats:
     model = SkyModel(SPECTRUM, spatial, apply_irf=kwargs.pop("apply_irf", None))
     exposure = kwargs.pop("exposure", flat_exposure(geom))
-    return evaluate_npred(model, exposure, psf, None, RECO, geom, **kwargs).data
+    return evaluate_npred(model, exposure, psf, None, cube(geom), **kwargs).data
 
 
 def test_a_point_without_psf_is_shared_by_four_pixels() -> None:
@@ -209,7 +213,7 @@ def test_responses_can_be_switched_off() -> None:
 
     def run(**apply_irf: bool) -> Floats:
         model = SkyModel(SPECTRUM, spatial, apply_irf=apply_irf)
-        return evaluate_npred(model, exposure, psf, edisp, RECO, geom).data
+        return evaluate_npred(model, exposure, psf, edisp, cube(geom)).data
 
     total = counts_per_bin()
     np.testing.assert_allclose(run().sum(axis=(1, 2)), [total.sum(), 0.0], rtol=1e-6)
@@ -248,7 +252,11 @@ def test_another_position_does_not_compile() -> None:
     exposure = flat_exposure(geom)
     windows = [
         prepare(
-            SkyModel(SPECTRUM, PointSpatialModel(**at(geom, x, y))), exposure, psf, None, RECO, geom
+            SkyModel(SPECTRUM, PointSpatialModel(**at(geom, x, y))),
+            exposure,
+            psf,
+            None,
+            cube(geom),
         )
         for x, y in ((15.0, 13.0), (3.2, 20.7), (29.9, 1.1))
     ]
@@ -266,7 +274,7 @@ def test_the_prediction_has_derivatives_in_all_parameters() -> None:
     psf = PSFMap.from_gauss(TRUE, 0.15)
     spatial = GaussianSpatialModel(sigma=0.2, e=0.3, phi=20.0, **at(geom, 15.3, 13.2))
     model = SkyModel(SPECTRUM, spatial)
-    window = prepare(model, flat_exposure(geom), psf, None, RECO, geom)
+    window = prepare(model, flat_exposure(geom), psf, None, cube(geom))
     assert window is not None
     weights = np.random.default_rng(0).random(window.inputs.exposure[:2].shape)
 
@@ -316,16 +324,16 @@ def test_errors_say_what_is_wrong() -> None:
     model = SkyModel(SPECTRUM, PointSpatialModel(**at(geom, 1, 1)))
     exposure = flat_exposure(geom)
     with pytest.raises(ValueError, match="needs an exposure"):
-        evaluate_npred(model, None, None, None, RECO, geom)
+        evaluate_npred(model, None, None, None, cube(geom))
     with pytest.raises(ValueError, match="axis 'energy_true'"):
-        evaluate_npred(model, Map(geom, unit="m2 s"), None, None, RECO, geom)
+        evaluate_npred(model, Map(geom, unit="m2 s"), None, None, cube(geom))
     with pytest.raises(ValueError, match="differ from those of the counts"):
-        evaluate_npred(model, flat_exposure(sky(5)), None, None, RECO, geom)
+        evaluate_npred(model, flat_exposure(sky(5)), None, None, cube(geom))
     edisp = EDispKernelMap.from_matrix(np.ones((2, 2)), TRUE.downsample(2), RECO)
     with pytest.raises(ValueError, match="true energies"):
-        evaluate_npred(model, exposure, None, edisp, RECO, geom)
+        evaluate_npred(model, exposure, None, edisp, cube(geom))
     with pytest.raises(ValueError, match="sampling is 'rough'"):
-        evaluate_npred(model, exposure, None, None, RECO, geom, sampling="rough")
+        evaluate_npred(model, exposure, None, None, cube(geom), sampling="rough")
 
 
 def test_exposure_that_is_not_finite_counts_as_none_and_changes_are_seen() -> None:

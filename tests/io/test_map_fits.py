@@ -248,7 +248,7 @@ def test_axes_that_do_not_fit():
         map_from_hdus(hdus, "X")
     labels = fits.BinTableHDU(Table({"DATASET": ["a", "b"]}), name="X_BANDS")
     labels.header["AXCOLS1"] = "DATASET"
-    with pytest.raises(ValueError, match="column DATASET has no numbers"):
+    with pytest.raises(ValueError, match="column DATASET of 'X_BANDS' has no numbers"):
         map_from_hdus(fits.HDUList([hdus["X"], labels]), "X")
     region = fits.HDUList(map_to_hdus(random_map(RegionGeom([energy])), "R"))
     with pytest.raises(ValueError, match="no HDU 'R_BANDS'"):

@@ -33,7 +33,8 @@ PICTURES = ("exclusion.png", "iterations.png", "histogram.png")
 _RECORDED_PIXELS = 1_000_000
 _MAX_PANELS = 12
 
-_DESCRIPTION = """\
+NAME, HELP = "background", "estimate a background from counts, excluding the sources"
+DESCRIPTION = """\
 Estimate the background of counts by iteration: compute the significance of the counts in a disc,
 exclude what is significant, average the rest over a ring, and begin again with that background,
 until the mask converges. Written into a folder:
@@ -47,7 +48,7 @@ The background goes into `gammagrad ts-map --counts ... --background` or `gammag
 --background`, the mask into their --exclude.
 """
 
-_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   gammagrad background counts.fits -o kbe
   gammagrad background counts.fits --source-radius 0.3 --ring-radius 1 --ring-width "30 arcmin" -o kbe
@@ -58,14 +59,8 @@ examples:
 """  # noqa: E501
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "background",
-        help="estimate a background from counts, excluding the sources",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_counts_file(parser)
     add_background_options(parser)
     output = add_output_options(parser)
@@ -80,14 +75,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help=f"write the dataset with this background as {DATASET}, for `gammagrad ts-map`",
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, iterate, write and print."""
     draw, note = can_draw(args.no_pictures)
-    check_replaced(args.output, _file_names(args, draw), args.overwrite)
+    files = [*(f"{name}.fits" for name in MAPS), REGIONS, *PICTURES * draw]
+    files += [RECORD] * args.record + [DATASET] * args.write_dataset
+    check_replaced(args.output, files, args.overwrite)
     data = load_counts(args.file)
     if args.write_dataset and data.dataset is None:
         raise InputError(f"--write-dataset: {args.file} has only counts, and is not a map dataset.")
@@ -120,12 +115,6 @@ def run(args: argparse.Namespace) -> None:
     print_lines(lines, args.quiet)
 
 
-def _file_names(args: argparse.Namespace, draw: bool) -> list[str]:
-    """Return all files that may be written."""
-    names = [*(f"{name}.fits" for name in MAPS), REGIONS, *(PICTURES if draw else ())]
-    return [*names, *([RECORD] if args.record else []), *([DATASET] if args.write_dataset else [])]
-
-
 def _images(args: argparse.Namespace, data: CountsInput) -> dict[str, Map]:
     """Return the maps that the loop starts from."""
     images = {"counts": data.counts}
@@ -135,8 +124,7 @@ def _images(args: argparse.Namespace, data: CountsInput) -> dict[str, Map]:
         images["background"] = load_map(args.background, data.counts, "--background")
     if args.acceptance is not None:
         images["acceptance"] = _acceptance(args.acceptance, data)
-    exclusion = exclusion_of(args, data.counts.geom)
-    if exclusion is not None:
+    if (exclusion := exclusion_of(args, data.counts.geom)) is not None:
         images["exclusion"] = exclusion
     return images
 
@@ -167,11 +155,10 @@ def _table(estimator: KernelBackgroundEstimator) -> list[str]:
     stack = estimator.images_stack
     if not stack:
         return ["(No record of the iterations of a map of this size; --record keeps one.)"]
-    rows, before = [], None
+    rows, before = [], np.zeros(stack[0]["exclusion"].data.shape, bool)
     for number, record in enumerate(stack):
         excluded = ~record["exclusion"].data
-        new = int(excluded.sum()) if before is None else int((excluded & ~before).sum())
-        freed = 0 if before is None else int((before & ~excluded).sum())
+        new, freed = int((excluded & ~before).sum()), int((before & ~excluded).sum())
         cells = [str(number) if number else "start", str(int(excluded.sum()))]
         cells += [f"+{new}", f"-{freed}", f"{np.nansum(record['background'].data):.6g}"]
         rows.append([*cells, f"{np.nanmax(record['significance'].data):.2f}"])
@@ -236,20 +223,15 @@ def _draw(
     estimator: KernelBackgroundEstimator, result: dict[str, Map], folder: Path, overwrite: bool
 ) -> list[str]:
     """Draw the mask, the iterations and the distribution of significances."""
-    drawn = []
-
-    def save(figure: Any, name: str) -> None:
-        drawn.append(save_figure(figure, folder / name, overwrite).name)
-
-    save(plot_exclusion(result["counts"], result["exclusion"]).figure, PICTURES[0])
+    axes = {PICTURES[0]: plot_exclusion(result["counts"], result["exclusion"])}
     (folder / PICTURES[1]).unlink(missing_ok=True)
     if len(estimator.images_stack) > 1:
         step = -(-len(estimator.images_stack) // _MAX_PANELS)
         shown = estimator.images_stack[::-step][::-1]  # with the last
-        save(plot_iterations(shown)[0].figure, PICTURES[1])
+        axes[PICTURES[1]] = plot_iterations(shown)[0]
     kept = result["exclusion"].data & _seen(result)
     if kept.sum() > 1:
         significance = result["significance"]
         fit = plot_significance_histogram(significance, kept, kernel=estimator.kernel_src)
-        save(fit.ax.figure, PICTURES[2])
-    return drawn
+        axes[PICTURES[2]] = fit.ax
+    return [save_figure(ax.figure, folder / name, overwrite).name for name, ax in axes.items()]

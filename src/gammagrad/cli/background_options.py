@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from gammagrad.cli.exclude_option import add_exclude_options
-from gammagrad.cli.parser import angle
+from gammagrad.cli.parser import angle, whole
 from gammagrad.cli.setting_options import add_setting_options, given_settings
 from gammagrad.errors import InputError
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
@@ -15,13 +14,20 @@ from gammagrad.maps import WcsGeom, disc_kernel, middle_shape
 
 def add_background_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how a background is estimated."""
-    _add_kernels(parser.add_argument_group("kernels"))
+    kernels = parser.add_argument_group("kernels")
+    for name, size, text in (
+        ("source-radius", 0.1, "radius of the disc that counts are summed in for the significance"),
+        ("ring-radius", 0.5, "inner radius of the ring that the background is averaged over"),
+        ("ring-width", 0.3, "width of the ring"),
+    ):
+        text = f"{text} (default: {size} deg)"
+        kernels.add_argument(f"--{name}", type=angle, default=size, metavar="ANGLE", help=text)
     mask = parser.add_argument_group("mask and iterations")
     for name, default, text in (
         ("niter-min", 2, "iterations before the mask is tested for convergence (default: 2)"),
         ("niter-max", 10, "largest number of iterations (default: 10)"),
     ):
-        mask.add_argument(f"--{name}", type=_whole, default=default, metavar="N", help=text)
+        mask.add_argument(f"--{name}", type=whole(), default=default, metavar="N", help=text)
     add_setting_options(parser, KernelBackgroundEstimator, {"mask and iterations": mask})
     parser.set_defaults(
         flags={"kernel_src": "--source-radius", "kernel_bkg": "--ring-radius, --ring-width"}
@@ -44,37 +50,6 @@ def add_background_options(parser: argparse.ArgumentParser) -> None:
         "start with an area excluded; the iterations find it again or not, and keep it for good "
         "with --mask-update grow",
     )
-
-
-def _add_kernels(group: Any) -> None:
-    group.add_argument(
-        "--source-radius",
-        type=angle,
-        default=0.1,
-        metavar="ANGLE",
-        help="radius of the disc in which counts are summed for the significance (default: 0.1 "
-        "deg)",
-    )
-    group.add_argument(
-        "--ring-radius",
-        type=angle,
-        default=0.5,
-        metavar="ANGLE",
-        help="inner radius of the ring that the background is averaged over (default: 0.5 deg)",
-    )
-    group.add_argument(
-        "--ring-width",
-        type=angle,
-        default=0.3,
-        metavar="ANGLE",
-        help="width of the ring (default: 0.3 deg)",
-    )
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of at least 0")
-    return int(text)
 
 
 def make_background_estimator(

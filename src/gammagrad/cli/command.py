@@ -11,13 +11,9 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gammagrad.cli.background import add_parser as add_background
+from gammagrad.cli import background, demo, info, lima, ts_map
 from gammagrad.cli.compile_cache import keep_compiled_code
-from gammagrad.cli.demo import add_parser as add_demo
-from gammagrad.cli.info import add_parser as add_info
-from gammagrad.cli.lima import add_parser as add_lima
 from gammagrad.cli.parser import Parser
-from gammagrad.cli.ts_map import add_parser as add_ts_map
 from gammagrad.parallel import WorkerError
 
 _EXAMPLES = """\
@@ -46,8 +42,11 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", parser_class=Parser
     )
-    for add_parser in (add_ts_map, add_background, add_lima, add_info, add_demo):
-        command = add_parser(commands)
+    for part in (ts_map, background, lima, info, demo):
+        command = commands.add_parser(
+            part.NAME, help=part.HELP, description=part.DESCRIPTION, epilog=part.EXAMPLES
+        )
+        part.add_options(command)
         loud = command.add_mutually_exclusive_group()
         loud.add_argument(
             *("-v", "--verbose"),
@@ -59,7 +58,7 @@ def make_parser() -> Parser:
         command.add_argument(
             "--no-cache", action="store_true", help="keep no compiled code for later commands"
         )
-        command.set_defaults(parser=command)
+        command.set_defaults(parser=command, run=part.run)
     return parser
 
 

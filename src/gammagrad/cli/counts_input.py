@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gammagrad.cli.load import file_meta
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError
-from gammagrad.io import expand_path, file_sha256, read_hdus, read_plain
+from gammagrad.io import read_hdus, read_plain
 from gammagrad.maps import Map
 
 _PARTS = {"EXPOSURE", "BACKGROUND", "MASK_SAFE", "MASK_FIT", "PSF", "EDISP"}
@@ -50,19 +50,14 @@ def add_counts_file(parser: argparse.ArgumentParser) -> None:
 def load_counts(name: str) -> CountsInput:
     """Read counts."""
     if name.endswith("]"):
-        return CountsInput(read_plain(name).map, None, _meta(name.partition("[")[0]))
+        return CountsInput(read_plain(name).map, None, file_meta([name]))
     names = {hdu.name.upper() for hdu in read_hdus(name)}
     if "COUNTS" in names and names & _PARTS:
         dataset = MapDataset.read(name)
-        return CountsInput(dataset.require("counts"), dataset, _meta(name))
+        return CountsInput(dataset.require("counts"), dataset, file_meta([name]))
     if names & _PARTS:
         raise InputError(f"{name}: a map dataset without counts; expected counts in it.")
-    return CountsInput(read_plain(name).map, None, _meta(name))
-
-
-def _meta(name: str) -> dict[str, Any]:
-    path = expand_path(name)
-    return {"input": Path(path).name, "input_sha256": file_sha256(path)}
+    return CountsInput(read_plain(name).map, None, file_meta([name]))
 
 
 def load_map(name: str, counts: Map, what: str) -> Map:

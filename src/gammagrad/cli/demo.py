@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from gammagrad.cli.load import output_folder
-from gammagrad.cli.report import align, print_lines, source_table
+from gammagrad.cli.output import can_draw
+from gammagrad.cli.parser import whole
+from gammagrad.cli.report import align, plain_number, print_lines, source_table
 from gammagrad.demo import (
     GALACTIC_CENTRE,
     THRESHOLD,
@@ -23,9 +22,13 @@ from gammagrad.demo import (
     write_demo,
 )
 from gammagrad.errors import InputError
-from gammagrad.plot import draw_to_files
 
-_EXAMPLES = """\
+NAME, HELP = "demo", "simulate a field and find its sources"
+DESCRIPTION = (
+    "Simulate a field, make its maps, and compare the sources found with those "
+    "put in. It needs no data and no network."
+)
+EXAMPLES = """\
 examples:
   gammagrad demo                 simulate a field, find its sources, compare with the truth
   gammagrad demo -o first-maps   the same, into another folder
@@ -35,15 +38,8 @@ examples:
 OWN_FILE = 'gammagrad ts-map FILE.fits.gz --kernel-width "1 deg" -o maps'
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "demo",
-        help="simulate a field and find its sources",
-        description="Simulate a field, make its maps, and compare the sources found with those "
-        "put in. It needs no data and no network.",
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
         *("-o", "--output"),
         metavar="OUT",
@@ -54,45 +50,29 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--fermi", action="store_true", help="use Fermi-LAT's data in $GAMMAPY_DATA instead"
     )
     parser.add_argument(
-        "--seed", type=_whole(0), default=0, metavar="N", help="seed of the simulation (default: 0)"
+        "--seed", type=whole(), default=0, metavar="N", help="seed of the simulation (default: 0)"
     )
     parser.add_argument(
         "--npix",
-        type=_whole(40),
+        type=whole(40),
         default=200,
         metavar="N",
         help="pixels along each side of the simulated field (default: 200, at least 40)",
     )
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    """Return the type of an option that is a whole number."""
-
-    def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"{text!r}; expected a whole number of at least {least}"
-            )
-        return int(text)
-
-    return convert
 
 
 def run(args: argparse.Namespace) -> None:
     """Make the maps, write and print."""
-    note, pictures = [], True
-    try:
-        draw_to_files()
-    except ImportError as error:
-        note, pictures = [f"No figure: {error}"], False
+    pictures, note = can_draw(unwanted=False)
     if args.fermi:
         fermi_file()  # which says where to get it, before a folder is made
     default = "gammagrad-demo-fermi" if args.fermi else "gammagrad-demo"
     folder = output_folder(args.output or default)
     show = False if args.quiet else None
-    say = partial(_say, args.quiet)
+
+    def say(text: str) -> None:
+        print_lines([text], args.quiet)
+
     if args.fermi:
         demo = fermi_demo(show, say)
         lines = _fermi_lines(demo)
@@ -104,10 +84,6 @@ def run(args: argparse.Namespace) -> None:
     names = ", ".join(file.name for file in files)
     closing = ["", f"Wrote {names} into {folder}.", *note, "", "With a file of your own:", OWN_FILE]
     print_lines(closing, args.quiet)
-
-
-def _say(quiet: bool, text: str) -> None:
-    print_lines([text], quiet)
 
 
 def _simulated_lines(demo: Demo) -> list[str]:
@@ -132,12 +108,9 @@ def _comparison(table: QTable) -> list[str]:
             "expected", "offset"]  # fmt: skip
     rows = []
     for i in range(len(table)):
-        values: dict[str, float] = {
-            name: float(getattr(table[name][i], "value", table[name][i]))
-            for name in table.colnames
-            if name not in ("name", "kind")
-        }
-        cells = [str(table["name"][i]), str(table["kind"][i])]
+        row = table[i]
+        values = {name: plain_number(row[name]) for name in table.colnames[2:]}
+        cells = [str(row["name"]), str(row["kind"])]
         cells += [f"{values[name]:.3f}" for name in ("glon", "glat")]
         cells += [f"{1e13 * values[name]:.2f}" for name in ("flux_true", "flux", "flux_err")]
         cells += [f"{values['pull']:+.2f}", f"{values['sqrt_ts']:.1f}", f"{values['expected']:.1f}"]

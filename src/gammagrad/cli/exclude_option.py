@@ -61,11 +61,8 @@ def _keep(text: str, image: WcsGeom, radius: float | None) -> Any:
     circle = _circle(text)
     if circle is not None:
         frame, lon, lat, size = circle
-        place: Any = (lon, lat)
-        if frame:
-            place = WcsGeom.create(npix=1, frame=frame).position(place)
-            return exclusion_mask(image, circles=[(place, size)]).data
-        return exclusion_mask(image, circles=[(lon, lat, size)]).data
+        place = WcsGeom.create(npix=1, frame=frame or image.frame).position((lon, lat))
+        return exclusion_mask(image, circles=[(place, size)]).data
     name = text.partition("[")[0].lower()
     if name.endswith(".reg"):
         return exclusion_mask(image, regions=text, radius=radius).data

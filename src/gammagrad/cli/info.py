@@ -10,11 +10,11 @@ import astropy.units as u
 import numpy as np
 
 from gammagrad.cli.report import align, energy_groups, print_lines, source_table
-from gammagrad.dataset import MapDataset, nice_energy
+from gammagrad.dataset import MapDataset, axis_text, nice_energy
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io import expand_path, hdu_names, read_hdus, read_peaks, read_plain, read_psf
-from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, middle_shape
+from gammagrad.io import hdu_names, read_hdus, read_peaks, read_plain, read_psf
+from gammagrad.maps import Map, PSFMap, WcsGeom, middle_shape
 
 _DATASET_PARTS = {"COUNTS", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
 
@@ -24,7 +24,12 @@ _META = (
     *("n_sigma_sensitivity", "norm_min", "containment_per_group"),
 )
 
-_EXAMPLES = """\
+NAME, HELP = "info", "say what is in a file"
+DESCRIPTION = (
+    "Say what is in a map dataset, flux maps, a plain FITS map, a point spread "
+    "function or a table of sources."
+)
+EXAMPLES = """\
 examples:
   gammagrad info dataset.fits.gz          a map dataset
   gammagrad info maps/ts-map.fits         the result of `gammagrad ts-map`
@@ -34,18 +39,9 @@ examples:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "info",
-        help="say what is in a file",
-        description="Say what is in a map dataset, flux maps, a plain FITS map, a point spread "
-        "function or a table of sources.",
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("file", metavar="FILE", nargs="+", help="file to look into")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:
@@ -58,8 +54,6 @@ def run(args: argparse.Namespace) -> None:
 def describe_file(name: str) -> list[str]:
     """Return what is in a file, as lines."""
     if name.lower().endswith(".ecsv"):
-        if not expand_path(name).is_file():
-            raise FileNotFoundError(f"{name}: no such file.")
         return [f"{name}: a table of sources", *source_table(read_peaks(name))]
     if name.endswith("]"):
         return [f"{name}: a map", *_describe_map(read_plain(name).map)]
@@ -98,18 +92,8 @@ def _describe_map(m: Map) -> list[str]:
             f"  pixels     : {nx} x {ny} of {scales[0]:.4g} x {scales[1]:.4g} deg",
             f"  projection : {geom.projection}, {geom.frame}, centre {lon:.4f}, {lat:.4f} deg",
         ]
-    lines += [f"  {axis.name:<10} : {_axis_text(axis)}" for axis in geom.axes]
+    lines += [f"  {axis.name:<10} : {axis_text(axis)}" for axis in geom.axes]
     return [*lines, f"  type       : {m.data.dtype}", "", *_values([("values", m)], total=True)]
-
-
-def _axis_text(axis: MapAxis) -> str:
-    edges = axis.edges if axis.node_type == "edges" else axis.center
-    kind = "bins" if axis.node_type == "edges" else "nodes"
-    if axis.unit.is_equivalent("TeV"):
-        low, high = nice_energy(edges[0]), nice_energy(edges[-1])
-    else:
-        low, high = f"{edges[0]:.4g}", f"{edges[-1]:.4g}"
-    return f"{axis.nbin} {kind}, {low} to {high}"
 
 
 def _describe_psf(psf: PSFMap) -> list[str]:

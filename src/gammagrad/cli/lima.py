@@ -13,7 +13,7 @@ from gammagrad.cli.counts_input import CountsInput, add_counts_file, load_counts
 from gammagrad.cli.exclude_option import add_exclude_options, exclusion_of
 from gammagrad.cli.load import output_folder
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
-from gammagrad.cli.parser import radius_text
+from gammagrad.cli.parser import flag, radius_text
 from gammagrad.cli.report import position_text, print_lines, seconds
 from gammagrad.distribution import significance_distribution
 from gammagrad.errors import InputError
@@ -24,7 +24,8 @@ from gammagrad.plot import plot_map, plot_significance_histogram, save_figure
 
 MAPS, PICTURES = "lima.fits", ("sqrt_ts.png", "histogram.png")
 
-_DESCRIPTION = """\
+NAME, HELP = "lima", "make maps of excess and significance within a radius"
+DESCRIPTION = """\
 Sum counts and background over a disc around every pixel, and write the excess and its significance
 after Li and Ma into a folder:
 
@@ -34,7 +35,7 @@ after Li and Ma into a folder:
 The background is known (that of the dataset, or --background), or measured in OFF regions.
 """
 
-_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   gammagrad lima dataset.fits.gz --radius "0.1 deg" -o lima
   gammagrad lima dataset.fits.gz --radius 0.1 --background kbe/background.fits -o lima
@@ -45,14 +46,8 @@ examples:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "lima",
-        help="make maps of excess and significance within a radius",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_counts_file(parser)
     parser.add_argument(
         "--radius",
@@ -89,8 +84,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "leave an area out of the distribution of significances, not out of the maps",
     )
     add_output_options(parser)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:
@@ -138,14 +131,12 @@ def _parts(args: argparse.Namespace, data: CountsInput) -> dict[str, Any]:
     off = ("counts_off", "acceptance", "acceptance_off")
     given = {name: getattr(args, name) for name in ("background", *off, "mask")}
     parts: dict[str, Any] = {
-        name: load_map(file, counts, "--" + name.replace("_", "-"))
-        for name, file in given.items()
-        if file is not None
+        name: load_map(file, counts, flag(name)) for name, file in given.items() if file is not None
     }
     parts.setdefault("mask", data.mask)
     wanted = [name for name in off if name in parts]
     if wanted and len(wanted) < len(off):
-        missing = ", ".join("--" + n.replace("_", "-") for n in off if n not in parts)
+        missing = ", ".join(flag(n) for n in off if n not in parts)
         raise InputError(f"{missing} missing: --counts-off, --acceptance and --acceptance-off go "
                          "together.")  # fmt: skip
     if wanted and "background" in parts:

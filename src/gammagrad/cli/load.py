@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gammagrad.cli.parser import angle, texts
+from gammagrad.cli.parser import angle, flag, texts
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import FileAccessError, InputError
-from gammagrad.io import expand_path, file_sha256
+from gammagrad.io import expand_path, file_sha256, stem
 
 _PLAIN_FILES = ("counts", "background", "exposure", "psf", "mask")
 _PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")
@@ -33,23 +34,12 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     }
     for name, text in texts_of.items():
         group.add_argument(f"--{name}", metavar="FILE", help=text)
-    group.add_argument(
-        "--psf-sigma",
-        type=angle,
-        metavar="ANGLE",
-        help='width of a Gaussian point spread function, such as "0.1 deg"',
-    )
-    group.add_argument(
-        "--energy-bins",
-        type=texts,
-        metavar="EDGES",
-        help='edges of the energy bins of maps that do not say them, such as "1 TeV, 10 TeV"',
-    )
-    group.add_argument(
-        "--exposure-unit",
-        metavar="UNIT",
-        help='unit of an exposure that does not say it, such as "cm2 s"',
-    )
+    width = 'width of a Gaussian point spread function, such as "0.1 deg"'
+    edges = 'edges of the energy bins of maps that do not say them, such as "1 TeV, 10 TeV"'
+    unit = 'unit of an exposure that does not say it, such as "cm2 s"'
+    group.add_argument("--psf-sigma", type=angle, metavar="ANGLE", help=width)
+    group.add_argument("--energy-bins", type=texts, metavar="EDGES", help=edges)
+    group.add_argument("--exposure-unit", metavar="UNIT", help=unit)
 
 
 def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
@@ -59,7 +49,7 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
     if args.files:
         if given:
             raise InputError(
-                f"{_option(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
+                f"{flag(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
         return [MapDataset.read(name) for name in args.files]
@@ -68,8 +58,9 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
     if "exposure" not in given:
         raise InputError("--counts alone will not do: give --exposure, and --background.")
     given["energy_edges"] = given.pop("energy_bins", None)
+    name = stem(given["counts"].partition("[")[0])
     try:
-        return [MapDataset.from_files(**given, name=_stem(given["counts"]))]
+        return [MapDataset.from_files(**given, name=name)]
     except InputError as error:
         if error.argument != "energy_edges":
             raise
@@ -79,20 +70,20 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
 
 
 def input_meta(args: argparse.Namespace) -> dict[str, Any]:
-    """Return names and checksums of the input, for the header of the result."""
-    names = list(args.files)
-    if not names:
-        given = [getattr(args, name) for name in _PLAIN_FILES]
-        names = [name for name in given if name is not None]
+    """Return names and checksums of the input."""
+    plain = (getattr(args, name) for name in _PLAIN_FILES)
+    return file_meta(args.files or [name for name in plain if name is not None])
+
+
+def file_meta(names: Sequence[str]) -> dict[str, Any]:
+    """Return names and checksums of files, for the header of a result."""
     names = [name.partition("[")[0] if name.endswith("]") else name for name in names]
-    paths = [expand_path(name) for name in names]
-    paths = [path for path in paths if path.is_file()]
+    paths = [path for path in map(expand_path, names) if path.is_file()]
     if not paths:
         return {}
-    files = [path.name for path in paths]
-    sums = [file_sha256(path) for path in paths]
-    one = len(paths) == 1
-    return {"input": files[0] if one else files, "input_sha256": sums[0] if one else sums}
+    if len(paths) == 1:
+        return {"input": paths[0].name, "input_sha256": file_sha256(paths[0])}
+    return {"input": [p.name for p in paths], "input_sha256": [file_sha256(p) for p in paths]}
 
 
 def output_folder(name: str | Path) -> Path:
@@ -107,14 +98,3 @@ def output_folder(name: str | Path) -> Path:
             f"cannot make the folder {str(folder)!r} ({error.strerror or error}); choose another."
         ) from error
     return folder
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _stem(name: str) -> str:
-    stem = Path(name).name.partition("[")[0]
-    for suffix in (".gz", ".fits", ".fit", ".fts"):
-        stem = stem.removesuffix(suffix)
-    return stem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gammagrad.errors import InputError, InputTypeError
@@ -35,11 +36,23 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+def flag(name: str) -> str:
+    """Return the option of an argument."""
+    return "--" + name.replace("_", "-")
+
+
+def number(text: str) -> float:
+    """Return the number that a text is, or NaN."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def angle(text: str) -> float:
     """Return an angle in deg; a bare number is one."""
-    try:
-        value = float(text)
-    except ValueError:
+    value = number(text)
+    if math.isnan(value):
         try:
             value = to_value(text, "deg", "angle")
         except ValueError as error:
@@ -53,43 +66,43 @@ def angle(text: str) -> float:
 
 def finite(text: str) -> float:
     """Return a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not math.isfinite(number(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number; expected such as 5")
-    return value
+    return number(text)
+
+
+def whole(least: int = 0) -> Callable[[str], int]:
+    """Return the type of an option that is a whole number."""
+
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; expected a whole number of at least {least}"
+            )
+        return int(text)
+
+    return convert
 
 
 def number_or_angle(text: str) -> float | str:
     """Return a number of pixels, or an angle as text."""
-    try:
-        value = float(text)
-    except ValueError:
+    value = number(text)
+    if math.isnan(value):
         return f"{angle(text)} deg"
-    if not (0 <= value < float("inf")):
+    if not (0 <= value < math.inf):
         raise argparse.ArgumentTypeError(f"{text!r} is no distance; expected a positive number")
     return value
 
 
 def radius_text(text: str) -> str:
     """Return the radius of a disc as text with its unit."""
-    number, _, unit = text.strip().partition(" ")
-    if unit.strip() in ("pix", "pixel", "pixels") or number.endswith("pix"):
-        try:
-            value = float(number.removesuffix("pix"))
-        except ValueError:
-            value = math.nan
+    size, _, unit = text.strip().partition(" ")
+    if unit.strip() in ("pix", "pixel", "pixels") or size.endswith("pix"):
+        value = number(size.removesuffix("pix"))
         if not (0 < value < math.inf):
             raise argparse.ArgumentTypeError(f"{text!r} is no radius; expected such as '5 pix'")
         return f"{value:g} pix"
     return f"{angle(text):.10g} deg"
-
-
-def numbers(text: str) -> list[float]:
-    """Return the numbers of a text between commas."""
-    return [float(part) for part in texts(text)]
 
 
 def texts(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import astropy.units as u
@@ -48,7 +49,7 @@ def align(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> 
     return [line(head), line(["-" * width for width in widths]), *map(line, rows)]
 
 
-def energy_groups(edges: u.Quantity) -> str:
+def energy_groups(edges: Iterable[u.Quantity]) -> str:
     """Return energy groups in words."""
     return " - ".join(nice_energy(edge) for edge in edges)
 
@@ -69,37 +70,34 @@ def seconds(time: float) -> str:
 def status_line(maps: FluxMaps) -> str:
     """Return how many pixels ended in which way."""
     table = maps.status_table()
-    numbers: dict[int, int] = {}
+    numbers: Counter[int] = Counter()
     for code, pixels in zip(table["code"], table["pixels"], strict=True):
-        numbers[int(code)] = numbers.get(int(code), 0) + int(pixels)
-    order = sorted(numbers, key=lambda code: -numbers[code])
-    return ", ".join(f"{numbers[code]} {_SHORT.get(code, f'of code {code}')}" for code in order)
+        numbers[int(code)] += int(pixels)
+    return ", ".join(f"{n} {_SHORT.get(c, f'of code {c}')}" for c, n in numbers.most_common())
 
 
 def source_table(peaks: Table) -> list[str]:
     """Return a table of sources as lines."""
     if not len(peaks):
         return ["No sources above the threshold."]
-    titles = ["", "name", "RA", "Dec", "l", "b", "sqrt(TS)", "flux", "error"]
+    head = ["", "name", "RA", "Dec", "l", "b", "sqrt(TS)", "flux", "error"]
     several = "energy_group" in peaks.colnames and len(set(peaks["energy_group"])) > 1
     modelled = "model" in peaks.colnames
     rows = []
     for i in range(len(peaks)):
-        cells = [str(peaks["number"][i]), str(peaks["name"][i])]
-        cells += [f"{_number(peaks, key, i):.3f}" for key in ("ra", "dec", "glon", "glat")]
-        cells.append(f"{_number(peaks, 'sqrt_ts', i):.2f}")
+        row = peaks[i]
+        cells = [str(row["number"]), str(row["name"])]
+        cells += [f"{plain_number(row[key]):.3f}" for key in ("ra", "dec", "glon", "glat")]
+        cells.append(f"{plain_number(row['sqrt_ts']):.2f}")
         for key in ("flux", "flux_err"):
-            cells.append(f"{_number(peaks, key, i):.3g}" if key in peaks.colnames else "-")
-        if modelled:
-            cells.append(str(peaks["model"][i]))
-        if several:
-            low, high = peaks["energy_min"][i], peaks["energy_max"][i]
-            cells.append(f"{nice_energy(low)} - {nice_energy(high)}")
+            cells.append(f"{plain_number(row[key]):.3g}" if key in peaks.colnames else "-")
+        cells += [str(row["model"])] if modelled else []
+        cells += [energy_groups([row["energy_min"], row["energy_max"]])] if several else []
         rows.append(cells)
-    head = [*titles, *(["model"] if modelled else []), *(["energies"] if several else [])]
+    head += ["model"] * modelled + ["energies"] * several
     return [*align(head, rows, left=2), "", "Positions in deg, fluxes in cm-2 s-1."]
 
 
-def _number(table: Table, name: str, row: int) -> float:
-    value: Any = table[name][row]
+def plain_number(value: Any) -> float:
+    """Return a number of a table without its unit."""
     return float(getattr(value, "value", value))

@@ -53,20 +53,13 @@ def _reader(row: Setting[Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             return row.checked(option.read(text))
-        except (InputError, InputTypeError) as error:
-            if error.argument:
-                told = error.called(option.flag).rstrip(".")
-                raise argparse.ArgumentTypeError(told) from error
-            raise argparse.ArgumentTypeError(_unreadable(text, option.example)) from error
         except (TypeError, ValueError, OverflowError) as error:
-            # Python's own errors, about texts that are not numbers
-            raise argparse.ArgumentTypeError(_unreadable(text, option.example)) from error
+            told = f"cannot read {text!r}; expected such as {option.example}"
+            if isinstance(error, InputError | InputTypeError) and error.argument:
+                told = error.called(option.flag).rstrip(".")
+            raise argparse.ArgumentTypeError(told) from error
 
     return read
-
-
-def _unreadable(text: str, example: str) -> str:
-    return f"cannot read {text!r}; expected such as {example}"
 
 
 def given_settings(args: argparse.Namespace, estimator: type[Estimator]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 MAPS, CONFIG, TABLES = "ts-map.fits", "config.yaml", ("sources.ecsv", "sources.reg")
 EACH, BEST = "hypotheses.fits", "hypothesis"
 
-_DESCRIPTION = """\
+NAME, HELP = "ts-map", "make maps of significance and flux"
+DESCRIPTION = """\
 Fit, at every pixel, the norm of a source placed there, and write what follows into a folder:
 
   ts-map.fits                           maps of TS, norm, flux, ..., which gammapy reads too
@@ -46,7 +47,7 @@ Of several models every pixel gets the one with the largest TS, and there are
   hypotheses.fits, hypothesis.png       the maps of each model, and which one is best where
 """
 
-_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   gammagrad ts-map dataset.fits.gz -o maps
   gammagrad ts-map dataset.fits.gz --kernel-width "1 deg" --energy-edges "10 GeV, 500 GeV" -o maps
@@ -62,14 +63,8 @@ examples:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "ts-map",
-        help="make maps of significance and flux",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_input_options(parser)
     add_output_options(parser)
     add_fit_options(parser)
@@ -93,8 +88,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="ANGLE",
         help='least distance of two sources, such as "0.3 deg" (default), or a number of pixels',
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

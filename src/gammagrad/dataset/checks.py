@@ -64,20 +64,18 @@ def check_map(value: Any, name: str) -> Map:
 def _check_axes(geom: WcsGeom, name: str) -> None:
     wanted = _AXIS.get(name, "energy")
     names = geom.axes.names
-    if names == [wanted]:
-        return
     if not names:
         raise InputError(
             f": an image without energy axis; expected one axis named {wanted!r}. "
             "MapDataset.from_maps(..., energy_edges=...) accepts images.",
             name,
         )
-    hint = ""
-    if wanted == "energy_true" and names == ["energy"]:
+    if names != [wanted]:
         hint = " MapDataset.from_maps accepts an exposure in reconstructed energy."
-    raise InputError(
-        f": axes {', '.join(names)}; expected one axis besides the sky, {wanted!r}.{hint}", name
-    )
+        hint *= wanted == "energy_true" and names == ["energy"]
+        raise InputError(
+            f": axes {', '.join(names)}; expected one axis besides the sky, {wanted!r}.{hint}", name
+        )
 
 
 def _check_exposure_unit(unit: u.UnitBase) -> None:
@@ -98,25 +96,21 @@ def _check_exposure_unit(unit: u.UnitBase) -> None:
     )
 
 
-def check_same_geometry(maps: Mapping[str, Map | None]) -> None:
+def check_same_geometry(maps: Mapping[str, Map]) -> None:
     """Check that the maps of a dataset lie on the same pixels and energy bins."""
-    present = {name: m for name, m in maps.items() if m is not None}
-    if not present:
-        return
-    reference = next(iter(present))
-    first = present[reference]
-    for name, m in present.items():
+    (reference, first), *others = maps.items()
+    for name, m in others:
         difference = first.geom.to_image().difference(m.geom.to_image())
         if difference:
             raise InputError(
-                f"{name} does not have the pixels of {reference}: {difference}. "
-                f"Reproject or cut out {name} to match."
+                f" does not have the pixels of {reference}: {difference}. "
+                f"Reproject or cut out {name} to match.",
+                name,
             )
-    in_reco = {name: m for name, m in present.items() if name != "exposure"}
-    for name, m in in_reco.items():
-        start = next(iter(in_reco))
-        axes = m.geom.axes["energy"], in_reco[start].geom.axes["energy"]
-        check_same_bins(f"{name} and {start} have different energy bins", *axes)
+    in_reco = [(name, m.geom.axes["energy"]) for name, m in maps.items() if name != "exposure"]
+    for name, axis in in_reco[1:]:
+        start, wanted = in_reco[0]
+        check_same_bins(f"{name} and {start} have different energy bins", axis, wanted)
 
 
 def same_bins(one: MapAxis, other: MapAxis) -> bool:

@@ -143,18 +143,22 @@ def _geometry_rows(dataset: Any) -> list[tuple[str, str]]:
         ("centre", f"{labels[0]} {lon:.4f}, {labels[1]} {lat:.4f} deg"),
     ]
     if "energy" in first.geom.axes.names:
-        rows.append(("energy", _axis_text(first.geom.axes["energy"])))
+        rows.append(("energy", axis_text(first.geom.axes["energy"])))
     if dataset.exposure is not None:
-        rows.append(("energy_true", _axis_text(dataset.exposure.geom.axes["energy_true"])))
+        rows.append(("energy_true", axis_text(dataset.exposure.geom.axes["energy_true"])))
     return rows
 
 
-def _axis_text(axis: MapAxis) -> str:
-    many = f"{axis.nbin} bin" + "s" * (axis.nbin != 1)
-    nodes, kind = axis.edges, many
-    if axis.node_type == "center":
-        nodes, kind = axis.center, f"{axis.nbin} nodes"
-    return f"{kind}, {nice_energy(nodes[0])} to {nice_energy(nodes[-1])}"
+def axis_text(axis: MapAxis) -> str:
+    """Return the number and the range of the bins or nodes of an axis in words."""
+    is_edges = axis.node_type == "edges"
+    ends = (axis.edges if is_edges else axis.center)[[0, -1]]
+    if axis.unit.is_equivalent("TeV"):
+        low, high = map(nice_energy, ends)
+    else:
+        low, high = (f"{end:.4g}" for end in ends)
+    kind = ("bin" if is_edges else "node") + "s" * (axis.nbin != 1 or not is_edges)
+    return f"{axis.nbin} {kind}, {low} to {high}"
 
 
 def _exposure_text(exposure: Map | None, info: Mapping[str, Any]) -> str:
@@ -165,9 +169,8 @@ def _exposure_text(exposure: Map | None, info: Mapping[str, Any]) -> str:
         return "zero everywhere"
     values = f"{high:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
     zero = 100 * float(np.mean(~(exposure.data > 0)))
-    return f"{values} {exposure.unit.to_string()}" + (
-        f", zero in {zero:.3g} % of bins" * bool(zero)
-    )
+    text = f", zero in {zero:.3g} % of bins" if zero else ""
+    return f"{values} {exposure.unit.to_string()}{text}"
 
 
 def _psf_text(psf: Any) -> str:
@@ -175,7 +178,7 @@ def _psf_text(psf: Any) -> str:
         return "none (sources are not blurred)"
     axis = psf.psf_map.geom.axes[psf.energy_name]
     frame = "true" if psf.energy_name == "energy_true" else "reconstructed"
-    text = f"in {frame} energy, {_axis_text(axis)}"
+    text = f"in {frame} energy, {axis_text(axis)}"
     if not np.any(np.nan_to_num(psf.psf_map.data) > 0):
         return f"{text}, zero everywhere"
     middle = axis.nbin // 2

@@ -285,7 +285,7 @@ def prepare_likelihood(
             exposure, psf, edisp = dataset.require("exposure"), dataset.psf, dataset.edisp
             outline = before[name].outline(name) if name in before else None
             windows[name] = source_window(
-                source, exposure, psf, edisp, axis, geom, sampling, room, outline
+                source, exposure, psf, edisp, geom, sampling, room, outline
             )
     background, counts = dataset.background, dataset.counts
     data = np.zeros(geom.data_shape) if background is None else background.data

@@ -21,7 +21,7 @@ from gammagrad.dataset.checks import MAP_NAMES, check_fit
 from gammagrad.dataset.info import describe, info_of
 from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
 from gammagrad.dataset.masks import fitted_bins, weights_of
-from gammagrad.dataset.parts import axis_of, map_part, models_for, named_errors
+from gammagrad.dataset.parts import map_part, models_for, named_errors, response_part
 from gammagrad.dataset.predict import background_npred, signal_npred, sky_models, total_npred
 from gammagrad.dataset.response_checks import check_edisp, check_psf
 from gammagrad.dataset.statistic import stat_of_bins, sum_of_bins
@@ -96,6 +96,10 @@ class MapDataset:
     mask_fit: Map | None = map_part(
         "mask_fit", "True in the bins to fit, or weights; an image is a mask for all energies."
     )
+    psf: PSFMap | None = response_part("psf", "Point spread function.", check_psf, "energy")
+    edisp: EDispKernelMap | EDispMap | None = response_part(
+        "edisp", "Energy dispersion.", check_edisp, "energy", "energy_true"
+    )
 
     def __init__(
         self,
@@ -124,27 +128,6 @@ class MapDataset:
     def name(self) -> str:
         """Name of the dataset; the ``datasets_names`` of models refer to it."""
         return self._name
-
-    @property
-    def psf(self) -> PSFMap | None:
-        """Point spread function."""
-        return self._psf
-
-    @psf.setter
-    def psf(self, psf: PSFMap | None) -> None:
-        with named_errors(self.name):
-            self._psf = check_psf(psf, axis_of(self._maps, "energy"))
-
-    @property
-    def edisp(self) -> EDispKernelMap | EDispMap | None:
-        """Energy dispersion."""
-        return self._edisp
-
-    @edisp.setter
-    def edisp(self, edisp: EDispKernelMap | EDispMap | None) -> None:
-        axes = axis_of(self._maps, "energy"), axis_of(self._maps, "energy_true")
-        with named_errors(self.name):
-            self._edisp = check_edisp(edisp, *axes)
 
     @property
     def models(self) -> Models | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,8 @@ def named_errors(name: str, part: str = "") -> Iterator[None]:
 def map_part(name: str, doc: str) -> Any:
     """Return a property of a dataset: a map, checked against the other maps when it is set."""
 
-    def get(dataset: Any) -> Map | None:
-        found: Map | None = dataset._maps.get(name)
-        return found
+    def get(dataset: Any) -> Any:
+        return dataset._maps.get(name)
 
     def put(dataset: Any, value: Map | None) -> None:
         if value is None:
@@ -41,6 +40,20 @@ def map_part(name: str, doc: str) -> Any:
             return
         with named_errors(dataset.name):
             dataset._maps[name] = _checked(value, name, dataset._maps)
+
+    return property(get, put, doc=doc)
+
+
+def response_part(name: str, doc: str, check: Callable[..., Any], *axes: str) -> Any:
+    """Return a property of a dataset: a response, checked against axes of the maps."""
+
+    def get(dataset: Any) -> Any:
+        return getattr(dataset, f"_{name}")
+
+    def put(dataset: Any, value: Any) -> None:
+        known = (axis_of(dataset._maps, axis) for axis in axes)
+        with named_errors(dataset.name):
+            setattr(dataset, f"_{name}", check(value, *known))
 
     return property(get, put, doc=doc)
 
@@ -70,9 +83,6 @@ def models_for(name: str, models: Any) -> Models:
         given = Models(models)
     chosen = given.for_dataset(name)
     if len(given) and not len(chosen):
-        log.warning(
-            "dataset %r: none of the models %s applies to it (datasets_names).",
-            name,
-            ", ".join(given.names),
-        )
+        text = "dataset %r: none of the models %s applies to it (datasets_names)."
+        log.warning(text, name, ", ".join(given.names))
     return chosen

@@ -85,10 +85,7 @@ def _own_axis(m: Map, name: str) -> MapAxis | None:
         raise InputError(
             f": axes {', '.join(m.geom.axes.names)}; expected an image, or one energy axis.", name
         )
-    for axis in m.geom.axes:
-        if axis.unit.is_equivalent("TeV"):
-            return axis
-    return None
+    return next((axis for axis in m.geom.axes if axis.unit.is_equivalent("TeV")), None)
 
 
 def _on_axis(m: Map, axis: MapAxis, name: str) -> Map:
@@ -121,16 +118,10 @@ def exposure_on_axis(exposure: Map, unit: Any, axis: MapAxis, interpolate: bool)
     target = axis.rename("energy_true")
     if own is None or (own.node_type == "edges" and same_bins(own, axis)):
         return _on_axis(exposure, target, "exposure")
-    kept = MapAxis(
-        own.edges if own.node_type == "edges" else own.center,
-        name="energy_true",
-        interp=own.interp,
-        node_type=own.node_type,
-    )
+    kept = own.rename("energy_true")
+    image = exposure.geom.to_image()
     if not interpolate or (own.node_type == "edges" and _nests(own, axis)):
-        return Map(
-            exposure.geom.to_image().to_cube([kept]), exposure.data, exposure.unit, exposure.meta
-        )
+        return Map(image.to_cube([kept]), exposure.data, exposure.unit, exposure.meta)
     if own.nbin == 1:
         raise InputError(
             f": one energy plane for {axis.nbin} energy bins of the counts; "
@@ -138,7 +129,7 @@ def exposure_on_axis(exposure: Map, unit: Any, axis: MapAxis, interpolate: bool)
             "exposure",
         )
     data = _at_bin_centres(exposure.data, kept, target)
-    return Map(exposure.geom.to_image().to_cube([target]), data, exposure.unit, exposure.meta)
+    return Map(image.to_cube([target]), data, exposure.unit, exposure.meta)
 
 
 def _nests(fine: MapAxis, coarse: MapAxis) -> bool:

@@ -44,7 +44,7 @@ def signal_npred(dataset: Any, models: Any, sampling: str) -> Map:
             total += template_on(model, geom) * factor[:, None, None]
         else:
             exposure, psf, edisp = dataset.require("exposure"), dataset.psf, dataset.edisp
-            total += evaluate_npred(model, exposure, psf, edisp, axis, geom, sampling).data
+            total += evaluate_npred(model, exposure, psf, edisp, geom, sampling).data
     return Map(geom, total)
 
 

@@ -76,9 +76,9 @@ def check_edisp(
         width = np.diff(m.geom.axes["migra"].edges_in(""))
         values = values * width[None, :, None, None]
     totals = values.sum(axis=1)
+    energies = edisp.energy_axis_true.center
     if totals.max(initial=0) > _MOST:
-        index = int(np.argmax(totals.max(axis=(1, 2))))
-        energy = edisp.energy_axis_true.center[index]
+        energy = energies[np.argmax(totals.max(axis=(1, 2)))]
         raise InputError(
             f": the probabilities of true energy {energy:.4g} sum up to {totals.max():.6g}; "
             "expected at most 1 (to one per cent). Divide each row by its sum.",
@@ -87,10 +87,11 @@ def check_edisp(
     # the first and the last true energy with a response may have an incomplete one
     inner = np.zeros(totals.shape, dtype=bool)
     inner[1:-1] = (totals[:-2] > 0) & (totals[2:] > 0)
-    low = _ended(values) & inner & (totals > 0) & (totals < _LEAST)
+    least = _ENDED * values.max(axis=1)
+    ended = (values[:, 0] <= least) & (values[:, -1] <= least)
+    low = ended & inner & (totals > 0) & (totals < _LEAST)
     if low.any():
-        index = int(np.argmax(low.any(axis=(1, 2))))
-        energy = edisp.energy_axis_true.center[index]
+        energy = energies[np.argmax(low.any(axis=(1, 2)))]
         warnings.warn(
             f"edisp: the probabilities of true energy {energy:.4g} sum up to "
             f"{totals[low].min():.4g}, though they end inside the axis of reconstructed energies; "
@@ -99,12 +100,6 @@ def check_edisp(
             stacklevel=4,
         )
     return edisp
-
-
-def _ended(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where the values along the second axis are small at both ends."""
-    least = _ENDED * values.max(axis=1)
-    return (values[:, 0] <= least) & (values[:, -1] <= least)
 
 
 def _check_sign(name: str, values: NDArray[np.float64]) -> None:

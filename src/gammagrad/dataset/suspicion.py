@@ -77,11 +77,14 @@ def _is_far(counts: Floats, background: Floats, total: float, expected: float) -
         return False
     if total < expected:
         return True
-    ratios = []
-    images = [values.sum(axis=0) for values in (counts, background)]
-    for rows in np.array_split(np.arange(images[0].shape[0]), _PIECES):
-        for cols in np.array_split(np.arange(images[0].shape[1]), _PIECES):
-            n, b = (image[np.ix_(rows, cols)].sum() for image in images)
-            if b > 0:
-                ratios.append(n / b)
-    return bool(np.median(ratios) > _FACTOR)
+    n, b = (
+        np.array(
+            [
+                piece.sum()
+                for rows in np.array_split(values.sum(axis=0), _PIECES)
+                for piece in np.array_split(rows, _PIECES, axis=1)
+            ]
+        )
+        for values in (counts, background)
+    )
+    return bool(np.median(n[b > 0] / b[b > 0]) > _FACTOR)

@@ -13,8 +13,6 @@ from astropy.time import Time, TimeDelta
 
 log = logging.getLogger(__name__)
 
-_REFERENCE = ("MJDREFI", "MJDREFF", "TIMESYS")
-
 
 def union_of_times(tables: Sequence[Table | None], names: Sequence[str]) -> Table | None:
     """Return the union of the good time intervals of several observations."""

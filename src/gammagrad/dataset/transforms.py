@@ -18,7 +18,7 @@ from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap, quantity
 from gammagrad.models import TemplateNPredModel
 
 Response = TypeVar("Response", PSFMap, EDispKernelMap, EDispMap)
-Change = Callable[[Map], Map]
+Change = Callable[[Any], Any]
 
 
 def each_map(parts: Mapping[str, Any], change: Change) -> dict[str, Any]:
@@ -39,21 +39,18 @@ def copied(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a dataset with data of their own."""
     own = each_map(parts, Map.copy)
     own |= {name: _changed(parts[name], Map.copy, Map.copy) for name in ("psf", "edisp")}
-    for name in ("gti", "meta_table"):
-        if parts[name] is not None:
-            own[name] = parts[name].copy()
-    return own
+    tables = {name: parts[name] for name in ("gti", "meta_table") if parts[name] is not None}
+    return own | {name: table.copy() for name, table in tables.items()}
 
 
 def sliced(dataset: Any, slices: Mapping[str, slice]) -> dict[str, Any]:
     """Return the parts of a dataset with some bins of its energy axes."""
     known = ("energy", "energy_true")
-    for axis in slices:
-        if axis not in known:
-            raise InputError(
-                f"dataset {dataset.name!r}, slices: no axis {axis!r}; "
-                f"expected {' or '.join(known)}."
-            )
+    if unknown := [axis for axis in slices if axis not in known]:
+        raise InputError(
+            f"dataset {dataset.name!r}, slices: no axis {unknown[0]!r}; "
+            f"expected {' or '.join(known)}."
+        )
 
     def change(m: Map, axes: Sequence[str] = known) -> Map:
         names = slices.keys() & set(axes) & set(m.geom.axes.names)
@@ -81,21 +78,18 @@ def bins_between(dataset: Any, energy_min: Any, energy_max: Any) -> slice:
 
 def downsampled(dataset: Any, factor: int) -> dict[str, Any]:
     """Return the parts of a dataset with blocks of pixels merged."""
-    parts = dict(dataset.parts)
     safe: Any = True if dataset.mask_safe is None else used_bins(dataset.mask_safe)
     used = safe if dataset.background is None else safe & ~np.isnan(dataset.background.data)
-    if dataset.counts is not None:
-        parts["counts"] = _merged(dataset.counts, used, factor)
-    if dataset.background is not None:
-        parts["background"] = _merged_background(dataset.background, safe, factor)
-    if dataset.exposure is not None:
-        parts["exposure"] = dataset.exposure.downsample(factor, preserve_counts=False)
-    for name in ("mask_safe", "mask_fit"):
-        if parts[name] is not None:
-            parts[name] = _merged_mask(parts[name], factor)
-    if dataset.models is not None:
-        parts["models"] = [_merged_model(m, dataset, used, factor) for m in dataset.models]
-    return parts
+    merges: dict[str, Change] = {
+        "counts": lambda m: _merged(m, used, factor),
+        "background": lambda m: _merged_background(m, safe, factor),
+        "exposure": lambda m: m.downsample(factor, preserve_counts=False),
+        "mask_safe": lambda m: _merged_mask(m, factor),
+        "mask_fit": lambda m: _merged_mask(m, factor),
+        "models": lambda models: [_merged_model(m, dataset, used, factor) for m in models],
+    }
+    parts = dataset.parts
+    return parts | {k: merge(parts[k]) for k, merge in merges.items() if parts[k] is not None}
 
 
 def _merged(m: Map, used: bool | NDArray[np.bool_], factor: int) -> Map:

@@ -30,7 +30,7 @@ def group_containment(containment: ArrayLike, counts: ArrayLike) -> float:
             "one number per energy bin of either."
         )
     if not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise InputError("counts: expected counts are finite and not negative.")
+        raise InputError(": expected counts are finite and not negative.", "counts")
     some = weights > 0
     return float(np.average(values[some], weights=weights[some])) if some.any() else math.nan
 
@@ -47,8 +47,9 @@ def check_containment(
     if containment is not None:
         if kernel_width is not None:
             raise InputError(
-                f"kernel_width is {kernel_width} and the kernel's containment {containment}; "
-                "expected only one of them: set the other to None."
+                f" is {kernel_width} and the kernel's containment {containment}; "
+                "expected only one of them: set the other to None.",
+                "kernel_width",
             )
         if not 0 < containment < 1:
             raise InputError(
@@ -62,14 +63,10 @@ def check_containment(
         why, remedy = "is not normalised", "make the template with normalize=True"
     else:
         why, remedy = "has no edge", "take a model with an edge"
-    if containment is not None:
-        raise InputError(
-            f"{name} {why}, so that no part of its counts is known to be in a kernel: set "
-            f"kernel_width instead of a containment, or {remedy}."
-        )
+    how = "set kernel_width instead of a containment"
     raise InputError(
-        f"{name} {why}, so that no part of its counts is known to be in a kernel: leave "
-        f"renormalise=True, or {remedy}."
+        f"{name} {why}, so that no part of its counts is known to be in a kernel: "
+        f"{'leave renormalise=True' if containment is None else how}, or {remedy}."
     )
 
 

@@ -85,53 +85,49 @@ def estimate_kernel(
     # has any; energies that are seen elsewhere only have the kernel of the nearest position that
     # sees them).
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
-    rest = psf, edisp, geom, kernel_width, sampling, containment, renormalise
-    estimate = _estimated(model, exposure, *rest)
+
+    def estimated(there: Map) -> KernelEstimate:
+        plan = plan_kernel(model, there, psf, edisp, geom, kernel_width, sampling)
+        return _estimated(plan, psf, containment, renormalise)
+
+    estimate = estimated(exposure)
     empty = ~estimate.kernel.data.any(axis=(1, 2))
     elsewhere = exposure_elsewhere(exposure) if empty.any() and sampling == "fine" else None
-    if elsewhere is None:
-        return estimate
-    return _filled(estimate, _estimated(model, elsewhere, *rest), empty)
+    return estimate if elsewhere is None else _filled(estimate, estimated(elsewhere), empty)
 
 
 def _estimated(
-    model: Any,
-    exposure: Map,
-    psf: PSFMap | None,
-    edisp: Dispersion | None,
-    geom: WcsGeom,
-    kernel_width: Any,
-    sampling: str,
-    containment: float | None,
-    renormalise: bool,
+    plan: KernelPlan, psf: PSFMap | None, containment: float | None, renormalise: bool
 ) -> KernelEstimate:
     """Predict a source's counts with the exposure in the middle of the map."""
-    plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width, sampling)
-    psf_kernel, matrix, spatial = plan.psf, plan.edisp, model.spatial_model
+    model, axis = plan.model, plan.geom.axes["energy"]
     per_energy = source_flux(model, plan.axis_true) * plan.exposure
-    no_psf = energies_without_psf(model, psf, plan.axis_true, geom.axes["energy"], geom)
-    if psf_kernel is not None and not psf_kernel.after_edisp:
+    if not plan.psf_after_edisp:
+        no_psf = energies_without_psf(model, psf, plan.axis_true, axis, plan.geom)
         per_energy = np.where(no_psf, 0.0, per_energy)
-    if kind_of(spatial) == "point":
-        images = point_images(psf_kernel, len(per_energy), plan.grid_shape)
-        counts = _point_counts(per_energy, psf_kernel, matrix, images)
+    if kind_of(model.spatial_model) == "point":
+        images = plan.point_images(plan.grid_shape)
+        if plan.psf_after_edisp:
+            counts = (per_energy @ plan.edisp)[:, None, None] * images
+        else:
+            counts = np.einsum("tr,tyx->ryx", plan.edisp * per_energy[:, None], images)
     else:
-        moved, inputs = plan.folded(spatial, geom, sampling)
+        moved, inputs = plan.folded()
         counts = predict(model.spectral_model, moved, inputs)
     counts = _without_noise(counts)
-    total = per_energy @ matrix if has_total(spatial) else None  # wherever they fall
+    total = (
+        per_energy @ plan.edisp if has_total(model.spatial_model) else None
+    )  # wherever they fall
     cut = plan.cut
     if containment is not None and total is not None:
         sides = plan.pixel.sides[::-1]
         spare = spare_pixels(_cropped(counts, cut), total, containment, sides)
         cut = (cut[0] + spare[0], cut[1] + spare[1])
     counts = _cropped(counts, cut)
-    axis = geom.axes["energy"]
-    square = plan.grid(geom, counts.shape[-2:], sampling).to_cube([axis])
-    estimate = _normalised(counts, total, square, renormalise)
-    if psf_kernel is None or not psf_kernel.after_edisp:
-        return estimate
-    return estimate._replace(psf_shape=psf_kernel.sizes)
+    estimate = _normalised(counts, total, plan.grid(counts.shape[-2:]).to_cube([axis]), renormalise)
+    if plan.psf is not None and plan.psf.after_edisp:
+        estimate = estimate._replace(psf_shape=plan.psf.sizes)
+    return estimate
 
 
 def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEstimate:
@@ -148,6 +144,9 @@ def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEst
 class KernelPlan(NamedTuple):
     """The inputs of the fold of a kernel."""
 
+    model: Any
+    geom: WcsGeom  # of the counts
+    sampling: str
     axis_true: MapAxis  # true energies
     choice: Sampling  # numbers of samples
     # psf, edisp: instrument responses in the middle of the map
@@ -165,23 +164,31 @@ class KernelPlan(NamedTuple):
         rows, cols = ((g - n) // 2 for g, n in zip(self.grid_shape, self.shape, strict=True))
         return rows, cols
 
-    def grid(self, geom: WcsGeom, shape: tuple[int, int], sampling: str) -> WcsGeom:
-        """Return the pixels around the middle of a map."""
-        if sampling == "gammapy":
-            return geom.centred_square(shape[0])
-        return grid_around(geom.to_image(), middle(geom), shape)
+    @property
+    def psf_after_edisp(self) -> bool:
+        """Whether the PSF is in reconstructed energy."""
+        return self.psf is not None and self.psf.after_edisp
 
-    def folded(self, spatial: Any, geom: WcsGeom, sampling: str) -> tuple[Any, FoldInputs]:
+    def grid(self, shape: tuple[int, int]) -> WcsGeom:
+        """Return the pixels around the middle of the map."""
+        if self.sampling == "gammapy":
+            return self.geom.centred_square(shape[0])
+        return grid_around(self.geom.to_image(), middle(self.geom), shape)
+
+    def point_images(self, shape: tuple[int, int]) -> Floats:
+        """Return the image of a point source in the middle of a rectangle: the PSF itself."""
+        images = np.ones((len(self.exposure), 1, 1)) if self.psf is None else self.psf.data
+        return _with_shape(images, shape)
+
+    def folded(self) -> tuple[Any, FoldInputs]:
         """Return an extended model moved to the middle of a grid, and the arrays for its fold."""
-        grid = self.grid(geom, self.grid_shape, sampling)
-        cube = np.broadcast_to(
-            self.exposure[:, None, None], (len(self.exposure), *grid.shape_image)
-        )
-        moved, core = _centred(spatial, grid)
+        grid = self.grid(self.grid_shape)
+        shape = (len(self.exposure), *grid.shape_image)
+        cube = np.broadcast_to(self.exposure[:, None, None], shape)
+        moved, core = _centred(self.model.spatial_model, grid)
         window = Block(grid, 0, 0, grid.shape_image)
-        inputs = fold_inputs(
-            moved, window, core, self.choice, cube, self.axis_true, self.psf, self.edisp, sampling
-        )
+        others = (self.axis_true, self.psf, self.edisp, self.sampling)
+        inputs = fold_inputs(moved, window, core, self.choice, cube, *others)
         if kind_of(moved) == "template":
             inputs = _centred_template(moved, inputs, core, self.choice)
         return moved, inputs
@@ -217,7 +224,9 @@ def plan_kernel(
     values = exposure_at_centre(exposure)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
-    return KernelPlan(axis_true, choice, psf_kernel, matrix, values, pixel, *shapes)
+    return KernelPlan(
+        *(model, geom, sampling, axis_true, choice, psf_kernel, matrix, values, pixel), *shapes
+    )
 
 
 def exposure_at_centre(exposure: Map) -> Floats:
@@ -263,26 +272,11 @@ def _nearest(distance: Floats) -> NDArray[np.int64]:
     return np.flatnonzero(distance.ravel() <= np.nanmin(distance) * (1 + 1e-9) + 1e-12)
 
 
-def point_images(psf_kernel: PSFKernel | None, n_true: int, shape: tuple[int, int]) -> Floats:
-    """Return the image of a point source in the middle of a rectangle: the PSF itself."""
-    images = np.ones((n_true, 1, 1)) if psf_kernel is None else psf_kernel.data
-    return _with_shape(images, shape)
-
-
 def _with_shape(images: Floats, shape: tuple[int, int]) -> Floats:
     """Return images cropped or zero-padded equally on all sides."""
     more = [(n - own) // 2 for n, own in zip(shape, images.shape[1:], strict=True)]
     images = _cropped(images, (max(-more[0], 0), max(-more[1], 0)))
     return np.pad(images, ((0, 0), *((max(n, 0),) * 2 for n in more)))
-
-
-def _point_counts(
-    per_energy: Floats, psf_kernel: PSFKernel | None, matrix: Floats, images: Floats
-) -> Floats:
-    """Predict the counts of a point source from its images."""
-    if psf_kernel is not None and psf_kernel.after_edisp:
-        return (per_energy @ matrix)[:, None, None] * images
-    return np.einsum("tr,tyx->ryx", matrix * per_energy[:, None], images)
 
 
 def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
@@ -296,9 +290,8 @@ def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
         n // 2 - min(math.ceil(half + 0.5), n // 2)
         for half, n in zip(reached, (ny, nx), strict=True)
     )
-    return spatial.with_position(float(lon), float(lat)), Block(
-        grid, y, x, (ny - 2 * y, nx - 2 * x)
-    )
+    moved = spatial.with_position(float(lon), float(lat))
+    return moved, Block(grid, y, x, (ny - 2 * y, nx - 2 * x))
 
 
 def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any) -> FoldInputs:

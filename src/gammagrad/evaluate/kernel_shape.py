@@ -40,7 +40,7 @@ def kernel_shapes(
     if kernel_width is not None:
         width = float(to_value(kernel_width, "deg", "kernel_width"))
         if not width > 0:
-            raise InputError(f"kernel_width is {kernel_width}; expected a positive width.")
+            raise InputError(f" is {kernel_width}; expected a positive width.", "kernel_width")
         limit = [min(n, 2 * most + 1) for n, most in zip(across(width), limit, strict=True)]
     n_psf = (0, 0) if psf_kernel is None else psf_kernel.shape
     whole = [math.inf, math.inf]

@@ -36,7 +36,7 @@ def check_geometries(exposure: Map | None, geom: WcsGeom) -> MapAxis:
         )
     difference = geom.to_image().difference(exposure.geom.to_image())
     if difference:
-        raise InputError(f"exposure: its pixels differ from those of the counts: {difference}.")
+        raise InputError(f": its pixels differ from those of the counts: {difference}.", "exposure")
     return exposure.geom.axes["energy_true"]
 
 
@@ -69,16 +69,17 @@ def _psf_axis(psf: PSFMap, axis_true: MapAxis, axis: MapAxis) -> MapAxis:
     return axis if psf.energy_name == "energy" else axis_true
 
 
-def uses_psf(model: Any, psf: PSFMap | None) -> bool:
-    """Return whether a PSF acts on a model."""
-    return psf is not None and model.spatial_model is not None and model.apply_irf["psf"]
+def _acting(model: Any, psf: PSFMap | None) -> PSFMap | None:
+    """Return the PSF that acts on a model, if any."""
+    return psf if model.spatial_model is not None and model.apply_irf["psf"] else None
 
 
 def narrowest_psf(
     model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, position: SkyCoord
 ) -> float | None:
     """Return the smallest half width of the PSF at a position."""
-    if psf is None or not uses_psf(model, psf):
+    psf = _acting(model, psf)
+    if psf is None:
         return None
     widths = psf.half_widths(position, _psf_axis(psf, axis_true, axis))
     return float(np.nanmin(widths)) if np.isfinite(widths).any() else None
@@ -88,7 +89,8 @@ def energies_without_psf(
     model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, geom: WcsGeom
 ) -> NDArray[np.bool_]:
     """Return at which energies the PSF in the middle of a map is zero."""
-    if psf is None or not uses_psf(model, psf):
+    psf = _acting(model, psf)
+    if psf is None:
         return np.zeros(axis_true.nbin, dtype=bool)
     profile = psf.profile(geom.center_skydir, _psf_axis(psf, axis_true, axis))
     return np.asarray(profile.max(axis=1) <= 0)
@@ -106,15 +108,14 @@ def responses(
 ) -> tuple[PSFKernel | None, Floats]:
     """Return PSF kernel and energy dispersion matrix at a position."""
     axis = geom.axes["energy"]
-    kernel = None
-    if psf is not None and uses_psf(model, psf):
+    kernel, psf = None, _acting(model, psf)
+    if psf is not None:
         cube = geom.to_image().to_cube([_psf_axis(psf, axis_true, axis)])
         kernel = psf.get_psf_kernel(
             cube, position=position, oversampling=oversampling, sampling=sampling
         )
-    if edisp is None or not model.apply_irf["edisp"]:
-        return kernel, diagonal_edisp(axis_true, axis)
-    return kernel, edisp_matrix(edisp, axis_true, axis, position)
+    acting = edisp if model.apply_irf["edisp"] else None
+    return kernel, edisp_matrix(acting, axis_true, axis, position)
 
 
 def edisp_matrix(

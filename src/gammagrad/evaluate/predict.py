@@ -66,13 +66,11 @@ def evaluate_npred(
     exposure: Map,
     psf: PSFMap | None,
     edisp: Dispersion | None,
-    energy_axis: MapAxis,
     geom: WcsGeom,
     sampling: str = "fine",
 ) -> Map:
     """Predict the counts of one sky model."""
-    geom = geom.to_image().to_cube([energy_axis])
-    window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling)
+    window = prepare(model, exposure, psf, edisp, geom, sampling)
     data = np.zeros(geom.data_shape)
     if window is not None:
         counts = predict(model.spectral_model, model.spatial_model, window.inputs)

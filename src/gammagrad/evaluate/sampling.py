@@ -65,7 +65,7 @@ class Sampling(NamedTuple):
 def check_sampling(sampling: str) -> None:
     """Raise if a sampling is unknown."""
     if sampling not in SAMPLINGS:
-        raise InputError(f"sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.")
+        raise InputError(f" is {sampling!r}; expected one of {', '.join(SAMPLINGS)}.", "sampling")
 
 
 def kind_of(spatial: Any) -> str:
@@ -109,7 +109,8 @@ def choose_sampling(
         # once it is integrated over pixels
         width = math.hypot(psf, pixel / math.sqrt(12))
     if sampling == "gammapy":
-        return Sampling(1, _gammapy_samples(spatial, pixel))
+        fine = 1.0 if spatial.scale is None else pixel / _scale(spatial)
+        return Sampling(1, int(np.clip(math.ceil(fine), 1, _GAMMAPY_MAX)))
     if isinstance(spatial, PointSpatialModel):
         if width is None:
             return Sampling()
@@ -149,22 +150,10 @@ def _finer(pixel: float, psf: float, n: float) -> Sampling:
     return Sampling(fine, n, share=n > 1 and pixel / fine < _SHARED_BELOW * psf)
 
 
-def _gammapy_samples(spatial: Any, pixel: float) -> int:
-    if spatial.scale is None:
-        return 1
-    return int(np.clip(math.ceil(pixel / _scale(spatial)), 1, _GAMMAPY_MAX))
-
-
 def _scale(spatial: Any) -> float:
     """Return a model's scale, which a disk with an edge as wide as the disk does not have."""
     scale = float(spatial.scale)
     return scale if scale > 0 else _SOFT_SCALE * float(spatial.evaluation_radius)
-
-
-def _edge_scale(spatial: Any) -> float:
-    """Return the scale along which a source with edges is sampled."""
-    # the brightness of a shell has a vertical slope at both its radii
-    return _scale(spatial) * (0.5 if isinstance(spatial, ShellSpatialModel) else 1.0)
 
 
 def _extended_samples(spatial: Any, pixel: float, psf: float | None) -> Sampling:
@@ -175,7 +164,8 @@ def _extended_samples(spatial: Any, pixel: float, psf: float | None) -> Sampling
             return Sampling(1, min(nodes, _MAX_SUBSAMPLING), quadrature=True)
         smooth = sigma * (1 + 1e-9) >= pixel * (1 if psf >= _RESOLVED * pixel else _SMOOTH)
         return Sampling() if smooth else _finer(pixel, psf, pixel / sigma)
-    scale = _edge_scale(spatial)
+    # the brightness of a shell has a vertical slope at both its radii
+    scale = _scale(spatial) * (0.5 if isinstance(spatial, ShellSpatialModel) else 1.0)
     if psf is None:
         return Sampling(1, _bounded(_EDGE_SAMPLES * pixel / scale, spatial, pixel))
     return _finer(pixel, psf, _bounded(_EDGE_SAMPLES_PSF * pixel / scale, spatial, pixel))
@@ -195,6 +185,12 @@ class Block(NamedTuple):
     row: int
     column: int
     shape: tuple[int, int]  # rows and columns
+
+    @property
+    def spans(self) -> list[tuple[int, int, int]]:
+        """First pixel, number of pixels, and pixels of the grid, of rows and of columns."""
+        first = (self.row, self.column)
+        return list(zip(first, self.shape, self.grid.shape_image, strict=True))
 
     @property
     def middle(self) -> tuple[float, float]:

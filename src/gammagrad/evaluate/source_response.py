@@ -11,7 +11,7 @@ from jax import Array
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.core.fold import FoldInputs, apply_edisp, fold_model
 from gammagrad.errors import InputError
-from gammagrad.evaluate.kernel import plan_kernel, point_images
+from gammagrad.evaluate.kernel import plan_kernel
 from gammagrad.evaluate.local_responses import Dispersion, edisp_matrix, finite
 from gammagrad.evaluate.predict import template_totals
 from gammagrad.evaluate.sampling import kind_of
@@ -90,18 +90,13 @@ class SourceResponse:
         ValueError
             If a shape differs.
         """
-        changes = {}
-        for name, value in (("psf", psf), ("edisp", edisp)):
-            if value is None:
-                continue
-            shapes = tuple(
-                None if a is None else jnp.shape(a) for a in (getattr(self, name), value)
-            )
-            if shapes[0] != shapes[1]:
-                raise InputError(
-                    f"{name}: expected an array of shape {shapes[0]}, got {shapes[1]}."
-                )
-            changes[name] = value
+        given = {"psf": psf, "edisp": edisp}
+        changes = {name: value for name, value in given.items() if value is not None}
+        for name, value in changes.items():
+            own, shape = getattr(self, name), jnp.shape(value)
+            wanted = None if own is None else jnp.shape(own)
+            if wanted != shape:
+                raise InputError(f": expected an array of shape {wanted}, got {shape}.", name)
         if edisp is not None:
             changes["edisp_of_map"] = edisp
         return replace(self, **changes)
@@ -172,9 +167,9 @@ def source_response(
     plan = plan_kernel(model, exposure, psf, edisp, geom, kernel_width)
     spatial, window, cut = None, None, (0, 0)
     if kind_of(model.spatial_model) == "point":
-        images = point_images(plan.psf, len(plan.exposure), plan.shape)
+        images = plan.point_images(plan.shape)
     else:
-        spatial, window = plan.folded(model.spatial_model, geom, "fine")
+        spatial, window = plan.folded()
         images, cut = window.psf, plan.cut
     cube = finite(exposure.data) * conversion(exposure.unit, "cm2 s")
     if not model.apply_irf["exposure"]:
@@ -190,5 +185,5 @@ def source_response(
         spatial=spatial,
         window=window,
         cut=cut,
-        psf_after_edisp=plan.psf is not None and plan.psf.after_edisp,
+        psf_after_edisp=plan.psf_after_edisp,
     )

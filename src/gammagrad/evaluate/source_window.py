@@ -14,7 +14,7 @@ from gammagrad.core.fold import FoldInputs, add_window, cut_window, fold_bounded
 from gammagrad.errors import InputError
 from gammagrad.evaluate.local_responses import Dispersion, is_compact
 from gammagrad.evaluate.window import CUTOUT_MARGIN, Circle, prepare
-from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, angular_distance
+from gammagrad.maps import Map, PSFMap, WcsGeom, angular_distance
 
 # A source may shrink to this part of the size that its samples were chosen for: the error of the
 # sum over a Gaussian sampled in steps of its sigma is then 6e-5.
@@ -81,7 +81,6 @@ def source_window(
     exposure: Map,
     psf: PSFMap | None,
     edisp: Dispersion | None,
-    energy_axis: MapAxis,
     geom: WcsGeom,
     sampling: str = "fine",
     room: float = CUTOUT_MARGIN,
@@ -95,16 +94,14 @@ def source_window(
         lon, lat, radius, _, room = (float(x) for x in np.asarray(like.place))
         around = Circle(SkyCoord(lon, lat, unit="deg", frame=spatial.frame), radius + room)
         place = np.array([lon, lat, radius, place[3], room])
-    window = prepare(model, exposure, psf, edisp, energy_axis, geom, sampling, room, around)
+    window = prepare(model, exposure, psf, edisp, geom, sampling, room, around)
     if window is None:
         return SourceWindow(None, np.zeros(2), place, (0, 0), (False, False), kind)
     inputs, target, source = window
     first = [on_map.start - here.start for on_map, here in zip(target, source, strict=True)]
     ny, nx = inputs.exposure.shape[1:]
-    rows, cols = (
-        start <= 0 and start + n >= n_map
-        for start, n, n_map in zip(first, (ny, nx), geom.shape_image, strict=True)
-    )
+    spans = zip(first, (ny, nx), geom.shape_image, strict=True)
+    rows, cols = (start <= 0 and start + n >= n_map for start, n, n_map in spans)
     inputs = prepare_psf(inputs)
     if model.apply_irf["exposure"]:
         inputs = replace(inputs, exposure=None)
@@ -114,9 +111,8 @@ def source_window(
 def _place(spatial: Any) -> Any:
     """Return longitude, latitude, radius and scale of a source with an edge."""
     scale = 0.0 if spatial.scale is None else float(spatial.scale)
-    return np.array(
-        [float(spatial.lon_0), float(spatial.lat_0), float(spatial.evaluation_radius), scale]
-    )
+    names = ("lon_0", "lat_0", "evaluation_radius")
+    return np.array([*(float(getattr(spatial, name)) for name in names), scale])
 
 
 def _kind(model: Any) -> tuple[Any, ...]:

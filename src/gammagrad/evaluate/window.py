@@ -66,7 +66,6 @@ def prepare(
     exposure: Map,
     psf: PSFMap | None,
     edisp: Dispersion | None,
-    energy_axis: MapAxis,
     geom: WcsGeom,
     sampling: str = "fine",
     room: float = CUTOUT_MARGIN,
@@ -77,11 +76,10 @@ def prepare(
     # radius + `room`), odd numbers of pixels. Any other is evaluated on the whole map and, with
     # "fine" sampling, half a PSF beyond its edges, which contributes counts.
     check_sampling(sampling)
-    geom = geom.to_image().to_cube([energy_axis])
     axis_true = check_geometries(exposure, geom)
     spatial = model.spatial_model
     position = model_position(spatial, geom)
-    narrowest = narrowest_psf(model, psf, axis_true, energy_axis, position)
+    narrowest = narrowest_psf(model, psf, axis_true, geom.axes["energy"], position)
     pixel = pixel_shape(geom, nearest_place(geom, position)).size
     if sampling == "gammapy":
         pixel = geom.pixel_size
@@ -144,9 +142,7 @@ def _compact_blocks(
 def _overlap(window: Block) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
     """Return the pixels of the grid that a window covers, and the same in the window."""
     target, source = [], []
-    for start, n, size in zip(
-        (window.row, window.column), window.shape, window.grid.shape_image, strict=True
-    ):
+    for start, n, size in window.spans:
         low, high = max(start, 0), min(start + n, size)
         if low >= high:
             return None
@@ -157,14 +153,9 @@ def _overlap(window: Block) -> tuple[tuple[slice, slice], tuple[slice, slice]] |
 
 def exposure_of(model: Any, exposure: Map, window: Block) -> Floats:
     """Return the exposure in a window; beyond the map, that of the nearest pixel."""
-    rows, columns = (
-        np.clip(start + np.arange(n), 0, size - 1)
-        for start, n, size in zip(
-            (window.row, window.column), window.shape, window.grid.shape_image, strict=True
-        )
-    )
     if not model.apply_irf["exposure"]:
         return np.ones((exposure.geom.axes["energy_true"].nbin, *window.shape))
+    rows, columns = (np.clip(i + np.arange(n), 0, size - 1) for i, n, size in window.spans)
     values = np.asarray(exposure.data)[:, rows[:, None], columns[None, :]]
     return finite(values) * conversion(exposure.unit, "cm2 s")
 

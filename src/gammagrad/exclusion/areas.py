@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,28 +21,19 @@ _ROUNDING = 1e-9
 _BLOCK = 64
 
 
-@dataclass(frozen=True)
-class _Block:
-    """A part of a map: its rows and columns, a point in it, and how far its pixels are from it."""
-
-    rows: slice
-    cols: slice
-    centre: Floats
-    reach: float
-
-
-def _blocks(geom: WcsGeom) -> Iterator[_Block]:
-    """Cut a map into blocks, so that a circle needs to be compared with few pixels."""
+def _blocks(geom: WcsGeom) -> Iterator[tuple[tuple[slice, slice], Floats, float]]:
+    """Cut a map into blocks: rows and columns, a point, and how far the pixels are from it."""
+    # so that a circle needs to be compared with few pixels
     lon, lat = geom.get_coord()
     for row in range(0, lon.shape[0], _BLOCK):
         for col in range(0, lon.shape[1], _BLOCK):
-            rows, cols = slice(row, row + _BLOCK), slice(col, col + _BLOCK)
-            vectors = unit_vectors(lon[rows, cols], lat[rows, cols]).reshape(-1, 3)
+            place = slice(row, row + _BLOCK), slice(col, col + _BLOCK)
+            vectors = unit_vectors(lon[place], lat[place]).reshape(-1, 3)
             vectors = vectors[np.isfinite(vectors[:, 0])]
             if len(vectors):
                 centre = vectors[len(vectors) // 2]
                 reach = np.sqrt(np.max(np.sum((vectors - centre) ** 2, axis=1)))
-                yield _Block(rows, cols, centre, float(reach))
+                yield place, centre, float(reach)
 
 
 def in_circles(geom: WcsGeom, position: SkyCoord, radii: Floats) -> Bools:
@@ -58,10 +48,9 @@ def in_circles(geom: WcsGeom, position: SkyCoord, radii: Floats) -> Bools:
     # straight distances through the sphere: those of two points obey the triangle's inequality
     chords = 2 * np.sin(np.deg2rad(np.minimum(radii, 180.0)) / 2)
     lon, lat = geom.get_coord()
-    for block in _blocks(geom):
-        apart = np.sqrt(np.sum((vectors - block.centre) ** 2, axis=1))
-        place = (block.rows, block.cols)
-        for i in np.flatnonzero(apart <= chords + block.reach + _ROUNDING):
+    for place, centre, reach in _blocks(geom):
+        apart = np.sqrt(np.sum((vectors - centre) ** 2, axis=1))
+        for i in np.flatnonzero(apart <= chords + reach + _ROUNDING):
             near = angular_distance(lon[place], lat[place], lon_0[i], lat_0[i]) <= radii[i]
             inside[place] |= near
     return inside
@@ -87,9 +76,8 @@ def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: 
     """Return the pixels in one region, whether it is marked as excluding or not."""
     _check_numbers(region)
     if isinstance(region, package.CompoundSkyRegion | package.CompoundPixelRegion):
-        parts = (
-            _in_region(geom, r, point_radius, package) for r in (region.region1, region.region2)
-        )
+        both = (region.region1, region.region2)
+        parts = (_in_region(geom, one, point_radius, package) for one in both)
         return np.asarray(region.operator(*parts), bool)
     if isinstance(region, package.TextSkyRegion | package.TextPixelRegion):
         return np.zeros(geom.shape_image, bool)
@@ -104,9 +92,13 @@ def _in_region(geom: WcsGeom, region: Any, point_radius: float | None, package: 
         return in_circles(geom, centre.reshape(-1), np.array([point_radius]))
     if isinstance(region, package.PixelRegion):
         return _in_pixel_region(geom, region, package)
-    for shape, inside in _ON_SPHERE.items():
+    for shape, (inside, *sizes) in _ON_SPHERE.items():
         if isinstance(region, getattr(package, shape)):
-            return inside(geom, region)
+            outer, *holes = (
+                inside(geom, region, *(getattr(region, n).to_value("deg") for n in names))
+                for names in sizes
+            )
+            return outer & ~holes[0] if holes else outer
     if isinstance(region, package.PolygonSkyRegion):
         return _in_polygon(geom, region.vertices, package)
     return _in_pixel_region(geom, region.to_pixel(geom.wcs), package)
@@ -121,16 +113,14 @@ _NUMBERS = (
 def _check_numbers(region: Any) -> None:
     """Check that positions and sizes are finite: nothing lies inside of NaN."""
     for name in _NUMBERS:
-        value = getattr(region, name, None)
+        value: Any = getattr(region, name, None)
         if value is None:
             continue
         if isinstance(value, SkyCoord):
-            numbers = [value.spherical.lon.deg, value.spherical.lat.deg]
+            value = [value.spherical.lon.deg, value.spherical.lat.deg]
         elif hasattr(value, "x"):
-            numbers = [value.x, value.y]
-        else:
-            numbers = [getattr(value, "value", value)]
-        if not all(np.all(np.isfinite(number)) for number in numbers):
+            value = [value.x, value.y]
+        if not np.all(np.isfinite(getattr(value, "value", value))):
             raise InputError(
                 f": the {name} of a {type(region).__name__} is not a finite number; "
                 "expected one, as nothing lies inside of such a region.",
@@ -138,44 +128,19 @@ def _check_numbers(region: Any) -> None:
             )
 
 
-def _circle(geom: WcsGeom, region: Any) -> Bools:
-    return in_circles(geom, region.center.reshape(-1), np.array([region.radius.to_value("deg")]))
+def _disc(geom: WcsGeom, region: Any, radius: float) -> Bools:
+    return in_circles(geom, region.center.reshape(-1), np.array([radius]))
 
 
-def _circle_annulus(geom: WcsGeom, region: Any) -> Bools:
-    radii = (region.outer_radius.to_value("deg"), region.inner_radius.to_value("deg"))
-    outer, inner = (in_circles(geom, region.center.reshape(-1), np.array([r])) for r in radii)
-    return outer & ~inner
-
-
-def _ellipse(geom: WcsGeom, region: Any) -> Bools:
-    return _oval(geom, region, region.width, region.height)
-
-
-def _ellipse_annulus(geom: WcsGeom, region: Any) -> Bools:
-    outer = _oval(geom, region, region.outer_width, region.outer_height)
-    return outer & ~_oval(geom, region, region.inner_width, region.inner_height)
-
-
-def _rectangle(geom: WcsGeom, region: Any) -> Bools:
-    return _box(geom, region, region.width, region.height)
-
-
-def _rectangle_annulus(geom: WcsGeom, region: Any) -> Bools:
-    outer = _box(geom, region, region.outer_width, region.outer_height)
-    return outer & ~_box(geom, region, region.inner_width, region.inner_height)
-
-
-def _oval(geom: WcsGeom, region: Any, width: Any, height: Any) -> Bools:
+def _oval(geom: WcsGeom, region: Any, width: float, height: float) -> Bools:
     along, across = _offsets(geom, region)
-    a, b = width.to_value("deg") / 2, height.to_value("deg") / 2
-    return (along / a) ** 2 + (across / b) ** 2 <= 1 + _ROUNDING
+    return (2 * along / width) ** 2 + (2 * across / height) ** 2 <= 1 + _ROUNDING
 
 
-def _box(geom: WcsGeom, region: Any, width: Any, height: Any) -> Bools:
-    along, across = _offsets(geom, region)
-    a, b = width.to_value("deg") / 2, height.to_value("deg") / 2
-    return (np.abs(along) <= a * (1 + _ROUNDING)) & (np.abs(across) <= b * (1 + _ROUNDING))
+def _box(geom: WcsGeom, region: Any, width: float, height: float) -> Bools:
+    along, across = np.abs(_offsets(geom, region))
+    a, b = width / 2 * (1 + _ROUNDING), height / 2 * (1 + _ROUNDING)
+    return (along <= a) & (across <= b)
 
 
 def _offsets(geom: WcsGeom, region: Any) -> tuple[Floats, Floats]:
@@ -188,15 +153,16 @@ def _offsets(geom: WcsGeom, region: Any) -> tuple[Floats, Floats]:
     return -distance * np.sin(direction), distance * np.cos(direction)
 
 
-_ON_SPHERE = {
-    "CircleSkyRegion": _circle,
-    "CircleAnnulusSkyRegion": _circle_annulus,
-    "EllipseSkyRegion": _ellipse,
-    "EllipseAnnulusSkyRegion": _ellipse_annulus,
-    "RectangleSkyRegion": _rectangle,
-    "RectangleAnnulusSkyRegion": _rectangle_annulus,
+_OUTER_AND_INNER = ("outer_width", "outer_height"), ("inner_width", "inner_height")
+_ON_SPHERE: dict[str, tuple[Any, ...]] = {
+    "CircleSkyRegion": (_disc, ("radius",)),
+    "CircleAnnulusSkyRegion": (_disc, ("outer_radius",), ("inner_radius",)),
+    "EllipseSkyRegion": (_oval, ("width", "height")),
+    "EllipseAnnulusSkyRegion": (_oval, *_OUTER_AND_INNER),
+    "RectangleSkyRegion": (_box, ("width", "height")),
+    "RectangleAnnulusSkyRegion": (_box, *_OUTER_AND_INNER),
 }
-"""Shapes that are computed on the sphere, by the name of their class."""
+"""Shapes that are computed on the sphere, and the names of their sizes and those of their hole."""
 
 
 def _in_pixel_region(geom: WcsGeom, region: Any, package: Any) -> Bools:

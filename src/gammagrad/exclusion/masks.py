@@ -89,7 +89,9 @@ def exclusion_mask(
     316
     """
     if not isinstance(geom, WcsGeom):
-        raise InputTypeError(f"geom: expected the geometry of a map, got a {type(geom).__name__}.")
+        raise InputTypeError(
+            f": expected the geometry of a map, got a {type(geom).__name__}.", "geom"
+        )
     if radius is not None and regions is None and table is None:
         raise InputError(": expected a table or regions that it belongs to; got neither.", "radius")
     excluded = np.zeros(geom.shape_image, bool)
@@ -119,10 +121,10 @@ def _warn_of_nothing(regions: list[Any]) -> None:
 
 def _region_list(regions: Any) -> list[Any]:
     """Return the regions themselves in place of files."""
-    if isinstance(regions, str | PathLike):
-        return read_ds9(regions)
+    if isinstance(regions, str | PathLike) or not hasattr(regions, "__iter__"):
+        regions = [regions]
     found: list[Any] = []
-    for region in regions if hasattr(regions, "__iter__") else [regions]:
+    for region in regions:
         found += read_ds9(region) if isinstance(region, str | PathLike) else [region]
     return found
 
@@ -213,11 +215,10 @@ def _polygons(geom: WcsGeom, excluded: NDArray[np.bool_]) -> Iterator[NDArray[np
     yield from outlines(whole)
     rest = excluded & ~whole
     for margin in _MARGINS:
-        if not np.any(rest):
-            return
-        here = rest & _surrounded(geom, margin)
-        yield from row_boxes(here, margin)
-        rest &= ~here
+        if rest.any():
+            here = rest & _surrounded(geom, margin)
+            yield from row_boxes(here, margin)
+            rest &= ~here
 
 
 def _surrounded(geom: WcsGeom, margin: float) -> NDArray[np.bool_]:

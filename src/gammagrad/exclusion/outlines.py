@@ -31,12 +31,9 @@ def outlines(area: Bools) -> Iterator[Corners]:
     padded = np.pad(np.asarray(area, bool), 1)
     sides = _sides(padded, np.zeros(padded.shape, bool))
     loops = list(_loops(padded, sides))
-    holes = [loop for loop in loops if _is_hole(loop)]
-    if holes:
-        sides = _sides(padded, _cuts(padded, holes))
-        loops = list(_loops(padded, sides))
-    for loop in loops:
-        yield _corners(loop)
+    if holes := [loop for loop in loops if _is_hole(loop)]:
+        loops = list(_loops(padded, _sides(padded, _cuts(padded, holes))))
+    yield from map(_corners, loops)
 
 
 def row_boxes(area: Bools, margin: float) -> Iterator[Corners]:
@@ -69,14 +66,10 @@ def _loops(padded: Bools, sides: NDArray[np.bool_]) -> Iterator[list[_Side]]:
     for side, row, col in np.argwhere(sides):
         if not left[side, row, col]:
             continue
-        first = place = (int(row), int(col), int(side))
-        loop = []
-        while True:
+        loop = [(int(row), int(col), int(side))]
+        while (place := _next(loop[-1], sides)) != loop[0]:
             loop.append(place)
             left[place[2], place[0], place[1]] = False
-            place = _next(place, sides)
-            if place == first:
-                break
         yield loop
 
 
@@ -110,14 +103,11 @@ def _cuts(padded: Bools, holes: list[list[_Side]]) -> Bools:
     # below.
     cut = np.zeros(padded.shape, bool)
     for hole in holes:
-        col, row = min((c, r) for r, c, s in hole if s == _RIGHT)
-        while padded[row, col]:
-            cut[row, col] = True
-            col -= 1
-        col, row = max((c, r) for r, c, s in hole if s == _LEFT)
-        while padded[row, col]:
-            cut[row, col] = True
-            col += 1
+        for most, side, step in ((min, _RIGHT, -1), (max, _LEFT, 1)):
+            col, row = most((c, r) for r, c, s in hole if s == side)
+            while padded[row, col]:
+                cut[row, col] = True
+                col += step
     return cut
 
 

@@ -268,20 +268,21 @@ class FluxMaps(Mapping[str, Map]):
         parts: dict[str, slice | int] = {}
         for name, part in slices.items():
             if name not in axes:
-                raise InputError(f"slices: no axis {name!r}; there are: {', '.join(axes)}.")
+                raise InputError(f": no axis {name!r}; there are: {', '.join(axes)}.", "slices")
             nbin = axes[name].nbin
             if not isinstance(part, slice):
                 if not -nbin <= part < nbin:
                     raise InputError(
-                        f"slices: axis {name!r} has {nbin} bins, there is none of number {part}."
+                        f": axis {name!r} has {nbin} bins, there is none of number {part}.",
+                        "slices",
                     )
                 part = slice(part % nbin, part % nbin + 1)
             parts[name] = part
-        data = {}
-        for key, m in self._data.items():
-            own = {name: part for name, part in parts.items() if name in m.geom.axes.names}
-            data[key] = m.slice_by_idx(own)
-        return self._with_maps(data)
+
+        def sliced(m: Map) -> Map:
+            return m.slice_by_idx({n: parts[n] for n in m.geom.axes.names if n in parts})
+
+        return self._with_maps({name: sliced(m) for name, m in self._data.items()})
 
     def cutout(self, position: Any, width: Any, mode: str = "trim") -> FluxMaps:
         """Return a cutout of the maps around a position.
@@ -398,7 +399,7 @@ class FluxMaps(Mapping[str, Map]):
         """
         if sed_type not in (None, "likelihood", *FLUXES):
             raise InputError(
-                f"sed_type is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None."
+                f" is {sed_type!r}; choose likelihood, {', '.join(FLUXES)}, or None.", "sed_type"
             )
         written = {*self._data, "sqrt_ts", "dnde_scan_values"}  # gammapy needs the last two
         maps = {name: self[name] for name in self if name in written}

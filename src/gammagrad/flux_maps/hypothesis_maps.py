@@ -68,16 +68,16 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
 
     def __init__(self, maps: Mapping[str, FluxMaps]) -> None:
         if not maps:
-            raise InputError("maps: expected the FluxMaps of one model or more, got none.")
+            raise InputError(": expected the FluxMaps of one model or more, got none.", "maps")
         self._maps = dict(maps)
         first = next(iter(self._maps))
         for name, one in self._maps.items():
             if not isinstance(one, FluxMaps):
-                raise InputTypeError(f"{name}: expected FluxMaps, got {type(one).__name__}.")
+                raise InputTypeError(f": expected FluxMaps, got {type(one).__name__}.", name)
             if one.geom != self[first].geom:
-                raise InputError(f"{name}: its geometry differs from the geometry of {first}.")
+                raise InputError(f": its geometry differs from the geometry of {first}.", name)
             if one.computed.keys() != self[first].computed.keys():
-                raise InputError(f"{name}: it has other maps than {first}.")
+                raise InputError(f": it has other maps than {first}.", name)
 
     # -- the mapping -----------------------------------------------------------------------------
 
@@ -214,21 +214,21 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             there, or there is no such energy group.
         """
         if energy not in range(self.energy_axis.nbin):
-            raise InputError(f"energy is {energy!r}; there are {self.energy_axis.nbin} groups.")
+            raise InputError(f" is {energy!r}; there are {self.energy_axis.nbin} groups.", "energy")
         if not isinstance(position, SkyCoord) and np.shape(position) == (2,):
             row, col = position
             position = self.geom.pix_to_sky(float(col), float(row))
         if not (isinstance(position, SkyCoord) and position.isscalar):
             raise InputError(
-                f"position is {short(position)}; expected a SkyCoord or (row, column)."
+                f" is {short(position)}; expected a SkyCoord or (row, column).", "position"
             )
         x, y = self.geom.sky_to_pix(position)
         rows, cols = self.geom.shape_image
         if not (-0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5):
-            raise InputError(f"position: {position.to_string()} is outside of the maps.")
+            raise InputError(f": {position.to_string()} is outside of the maps.", "position")
         index = int(self.best()["hypothesis"].data[energy, round(float(y)), round(float(x))])
         if index < 0:
-            raise InputError(f"position: nothing was fitted at {position.to_string()}.")
+            raise InputError(f": nothing was fitted at {position.to_string()}.", "position")
         model = self[index].reference_model
         if model is None or model.spatial_model is None:
             raise InputError(f"{self.names[index]}: its maps have no model with a shape.")

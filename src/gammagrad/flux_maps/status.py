@@ -34,7 +34,8 @@ def status_table(status: Map) -> StatusTable:
         table[name].info.format = ".4g"
     table["code"] = [code for _, code, _ in rows]
     table["pixels"] = [number for _, _, number in rows]
-    table["meaning"] = [_sentence(code) for _, code, _ in rows]
+    unknown = "a code that is unknown to this version of the library"
+    table["meaning"] = [STATUS.get(code, unknown) for _, code, _ in rows]
     return table
 
 
@@ -44,7 +45,3 @@ def _readable(edges: u.Quantity) -> u.Quantity:
         if edges[0].to_value(unit) >= 0.1:
             break
     return edges.to(unit)
-
-
-def _sentence(code: int) -> str:
-    return STATUS.get(code, "a code that is unknown to this version of the library")

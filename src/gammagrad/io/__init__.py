@@ -1,12 +1,13 @@
 """Reading and writing files."""
 
+from gammagrad.io.atomic import write_files
 from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
 from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus
-from gammagrad.io.flux_maps import FluxMapsContent, model_filename, read_flux_maps, write_flux_maps
+from gammagrad.io.flux_maps import model_filename, read_flux_maps, write_flux_maps
 from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
 from gammagrad.io.map_dataset import read_map_dataset, write_map_dataset
 from gammagrad.io.map_fits import map_to_hdus, read_map, write_map
-from gammagrad.io.paths import expand_path, path_in_file
+from gammagrad.io.paths import existing_file, expand_path, path_in_file, stem
 from gammagrad.io.peak_tables import read_peaks, write_peaks
 from gammagrad.io.plain_fits import read_plain
 from gammagrad.io.psf_fits import read_psf
@@ -16,8 +17,8 @@ from gammagrad.io.yaml_file import read_yaml, write_yaml
 
 __all__ = [
     "TABLE_SUFFIXES",
-    "FluxMapsContent",
     "Hypothesis",
+    "existing_file",
     "expand_path",
     "file_sha256",
     "hdu_names",
@@ -38,7 +39,9 @@ __all__ = [
     "read_yaml",
     "reading",
     "reads_file",
+    "stem",
     "write_ds9_polygons",
+    "write_files",
     "write_flux_maps",
     "write_hdus",
     "write_hypotheses",

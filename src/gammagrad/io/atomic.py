@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from gammagrad.errors import FileAccessError, FileIsThereError, FileMissingError
-from gammagrad.io.paths import expand_path
+from gammagrad.io.paths import Filename, expand_path
 
 fcntl: ModuleType | None
 try:
@@ -31,9 +31,7 @@ _DAY = 86400.0
 _own: set[Path] = set()  # the temporary files that this process is writing
 
 
-def write_files(
-    files: Sequence[tuple[str | os.PathLike[str], Content]], overwrite: bool = False
-) -> None:
+def write_files(files: Sequence[tuple[Filename, Content]], overwrite: bool = False) -> None:
     """Write files, all completely or none."""
     # All are written under temporary names first, then moved. A replaced file keeps its mode; for a
     # link, its target is replaced.
@@ -46,7 +44,7 @@ def write_files(
         _move_all(list(zip(written, targets, strict=True)), overwrite)
 
 
-def check_targets(paths: Sequence[str | os.PathLike[str]], overwrite: bool) -> list[Path]:
+def check_targets(paths: Sequence[Filename], overwrite: bool) -> list[Path]:
     """Return the targets of files, with links followed, or raise an error."""
     targets = []
     for name in paths:
@@ -75,6 +73,8 @@ def _explained(target: Path) -> Iterator[None]:
         yield
     except FileAccessError:
         raise
+    except FileExistsError as error:
+        raise _is_there(target) from error
     except OSError as error:
         raise FileAccessError(
             f"cannot write {str(target)!r} ({error.strerror or error}); choose another place, or "
@@ -139,21 +139,20 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it exists, and belongs to another user
-        return True
+    except OSError:
+        pass  # it exists, and belongs to another user
     return True
 
 
 def _lock(file: BinaryIO) -> bool:
     """Lock a file, and return whether this worked."""
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:
+        pass  # a file system without locks
     return True
 
 
@@ -198,13 +197,10 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
     try:
         # unlike a move it fails where another process was faster
         os.link(temporary, target)
-    except FileExistsError as error:
-        raise _is_there(target) from error
-    except OSError:
-        try:
-            open(target, "xb").close()
-        except FileExistsError as error:
-            raise _is_there(target) from error
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        open(target, "xb").close()
         os.replace(temporary, target)
 
 
@@ -213,6 +209,6 @@ def text_content(text: str) -> Content:
     return lambda file: file.write(text.encode())
 
 
-def write_text(text: str, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
+def write_text(text: str, filename: Filename, overwrite: bool = False) -> None:
     """Write a text file atomically."""
     write_files([(filename, text_content(text))], overwrite)

@@ -101,20 +101,17 @@ def _table(hdus: fits.HDUList, name: str) -> Any:
 
 
 def _column(table: Any, name: str) -> tuple[Floats, Any]:
-    for column in table.columns:
-        if str(column.name).upper() == name.upper():
-            values = np.asarray(table.data[column.name])
-            if values.dtype.kind not in "iuf" or values.ndim != 1:
-                raise InputError(
-                    f"table {table.name!r}: the column {column.name} has no numbers, one a row."
-                )
-            if not np.all(np.isfinite(values)):
-                raise InputError(f"table {table.name!r}: the column {column.name} has NaN.")
-            return values.astype(float), parse_unit(
-                column.unit, f"column {column.name} of {table.name!r}"
-            )
-    there = ", ".join(map(str, table.columns.names))
-    raise InputError(f"table {table.name!r}: no column {name}; there are: {there}.")
+    column = next((c for c in table.columns if str(c.name).upper() == name.upper()), None)
+    if column is None:
+        there = ", ".join(map(str, table.columns.names))
+        raise InputError(f"table {table.name!r}: no column {name}; there are: {there}.")
+    label = f"column {column.name} of {table.name!r}"
+    values = np.asarray(table.data[column.name])
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        raise InputError(f"{label} has no numbers, one a row.")
+    if not np.all(np.isfinite(values)):
+        raise InputError(f"{label} has NaN.")
+    return values.astype(float), parse_unit(column.unit, label)
 
 
 def _edges(table: Any, low: str, high: str) -> tuple[Floats, Any, list[Floats]]:
@@ -157,14 +154,15 @@ def _from_bands(table: Any) -> MapAxes:
         usual = "log" if name.startswith("energy") else "lin"
         interp = card_text(header, f"INTERP{len(axes) + 1}", usual, table.name)
         if len(names) == 2:
-            nodes, unit, values = _edges(table, names[0], names[1])
+            nodes, unit, values = _edges(table, *names)
+            node_type, nbin = "edges", len(nodes) - 1
         else:
             column, unit = _column(table, names[0])
             nodes, values = np.unique(column), [column]
+            node_type, nbin = "center", len(nodes)
         for column in values:
-            _check_order(table, name, column, before, len(nodes) - (len(names) == 2))
-        before *= len(nodes) - (len(names) == 2)
-        node_type = "edges" if len(names) == 2 else "center"
+            _check_order(table, name, column, before, nbin)
+        before *= nbin
         axes.append(MapAxis(nodes, name=name, unit=unit, interp=interp, node_type=node_type))
     if not axes:
         raise InputError(

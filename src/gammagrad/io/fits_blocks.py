@@ -69,7 +69,11 @@ def read_blocks(content: bytes, size: int, packed: bool) -> list[Block]:
         _check_memory(label, data + length, size, packed)
         _check_memory(label, _unpacked_size(cards, label), size, True)
         if data + length > len(content):
-            raise InputError(_cut_off(label, length, len(content) - data))
+            raise InputError(
+                f"HDU {label!r} declares {length} bytes of data, and the file has "
+                f"{len(content) - data} from there: it is cut off, or the header is damaged; get "
+                "it again."
+            )
         # the last block of a file is sometimes not filled up
         stop = min(data + length + -length % _BLOCK, len(content))
         blocks.append(Block(label, start, data, stop, cards))
@@ -238,13 +242,6 @@ def _check_memory(label: str, total: int, size: int, packed: bool) -> None:
             f"compressed; at most {most / 1e6:.4g} MB are unpacked. If it is right, unpack it "
             "(gunzip, funpack) and read that."
         )
-
-
-def _cut_off(label: str, declared: int, found: int) -> str:
-    return (
-        f"HDU {label!r} declares {declared} bytes of data, and the file has {found} from there: it "
-        "is cut off, or the header is damaged; get it again."
-    )
 
 
 def missing_extensions(blocks: list[Block]) -> int:

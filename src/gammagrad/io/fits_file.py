@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from gammagrad.errors import FileMissingError, InputError, InputWarning, short
+from gammagrad.errors import InputError, InputWarning, short
 from gammagrad.io.atomic import Content, write_files
 from gammagrad.io.fits_blocks import (
     Block,
@@ -25,19 +25,16 @@ from gammagrad.io.fits_blocks import (
     most_unpacked,
     read_blocks,
 )
-from gammagrad.io.paths import expand_path
+from gammagrad.io.paths import Filename, existing_file, expand_path
 from gammagrad.io.reading import reads_file
 
-Filename = str | os.PathLike[str]
 _GZIP = b"\x1f\x8b"
 
 
 @reads_file
 def read_hdus(filename: Filename, checksum: bool = True) -> fits.HDUList:
     """Read a FITS file into memory."""
-    path = expand_path(filename)
-    if not path.is_file():
-        raise FileMissingError(f"no file {str(path)!r}.")
+    path = existing_file(filename)
     content, blocks = _content(path)
     if missing := missing_extensions(blocks):
         warnings.warn(
@@ -55,11 +52,11 @@ def read_hdus(filename: Filename, checksum: bool = True) -> fits.HDUList:
                 for hdu in hdus:
                     _ = hdu.data
         except (OSError, TypeError, ValueError, KeyError, fits.VerifyError) as error:
-            raise InputError(f"{path}: cannot be read as FITS ({short(str(error))}).") from error
+            raise InputError(f"cannot be read as FITS ({short(str(error))}).") from error
     if len(hdus) != len(blocks):
         said = [str(w.message) for w in caught if issubclass(w.category, AstropyUserWarning)]
         raise InputError(
-            f"{path}: HDU {blocks[len(hdus)].label!r} cannot be read ({short('; '.join(said))})."
+            f"HDU {blocks[len(hdus)].label!r} cannot be read ({short('; '.join(said))})."
         )
     return hdus
 
@@ -73,15 +70,11 @@ def _content(path: Path) -> tuple[bytes, list[Block]]:
     try:
         unpacked = _unpacked(content, most)
     except (EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path}: the compressed file is cut off or damaged; get it again."
-        ) from error
+        raise InputError("the compressed file is cut off or damaged; get it again.") from error
     # a file that is too large is reported below, unless its HDUs end before
     blocks = read_blocks(unpacked, len(content), packed=True)
     if len(unpacked) > most:
-        raise InputError(
-            f"{path}: it unpacks to more than {most / 1e6:.4g} MB, and its HDUs do not."
-        )
+        raise InputError(f"it unpacks to more than {most / 1e6:.4g} MB, and its HDUs do not.")
     return unpacked, blocks
 
 
@@ -104,7 +97,7 @@ def _check_sums(path: Path, content: bytes, blocks: list[Block]) -> None:
     data, headers = check_sums(content, blocks)
     if data:
         raise InputError(
-            f"{path}: the data of {_hdus(data)} do not have the sum that DATASUM says: they are "
+            f"the data of {_hdus(data)} do not have the sum that DATASUM says: they are "
             "damaged, or were changed by a program that left the sum as it was. Get the file "
             "again; checksum=False reads it as it is."
         )

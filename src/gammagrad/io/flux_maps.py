@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from gammagrad.io.fits_file import card_json, card_text, fits_content, read_hdus
 from gammagrad.io.flux_header import meta_of_header, primary_hdu, to_yaml
 from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
-from gammagrad.io.paths import expand_path
+from gammagrad.io.paths import Filename, expand_path, stem
 from gammagrad.io.reading import reads_file
 from gammagrad.io.yaml_file import read_yaml
 from gammagrad.maps import Map
@@ -63,19 +62,13 @@ def _for_file(name: str, m: Map, signed: bool) -> Map:
 
 def _with_signs(maps: dict[str, Map]) -> dict[str, Map]:
     """Give test statistics the sign of the norm, or of the significance where there is no norm."""
-    result = dict(maps)
-    if "ts" in maps:
-        ts = np.abs(np.asarray(maps["ts"].data, dtype=float))
-        negative = np.zeros(ts.shape, dtype=bool)
-        flux = next((n for n in ("norm", "dnde", "flux", "eflux", "e2dnde") if n in maps), None)
-        if flux is not None:
-            negative = maps[flux].data < 0
-        elif "sqrt_ts" in maps:
-            negative = maps["sqrt_ts"].data < 0
-        result["ts"] = Map.from_geom(maps["ts"].geom, data=np.where(negative, -ts, ts))
-        for name in ("sqrt_ts", "is_ul"):
-            result.pop(name, None)
-    return result
+    if "ts" not in maps:
+        return maps
+    ts = np.abs(np.asarray(maps["ts"].data, dtype=float))
+    signed = next((n for n in ("norm", *SED_TYPES[1:], "sqrt_ts") if n in maps), None)
+    negative = False if signed is None else maps[signed].data < 0
+    kept = {name: m for name, m in maps.items() if name not in ("sqrt_ts", "is_ul")}
+    return {**kept, "ts": Map.from_geom(maps["ts"].geom, data=np.where(negative, -ts, ts))}
 
 
 def _typed(name: str, m: Map) -> Map:
@@ -89,17 +82,14 @@ def _typed(name: str, m: Map) -> Map:
 # -- files
 
 
-def model_filename(filename: str | PathLike[str]) -> Path:
+def model_filename(filename: Filename) -> Path:
     """Return the name of the reference model's file next to a file of flux maps."""
     path = Path(os.path.abspath(expand_path(filename)))
-    name = path.name
-    for suffix in (".gz", ".fits", ".fit", ".fts"):
-        name = name.removesuffix(suffix)
-    return path.with_name(f"{name}_model.yaml")
+    return path.with_name(f"{stem(path)}_model.yaml")
 
 
 def write_flux_maps(
-    filename: str | PathLike[str],
+    filename: Filename,
     maps: Mapping[str, Map],
     model: Mapping[str, Any] | None = None,
     meta: Mapping[str, Any] | None = None,
@@ -107,7 +97,7 @@ def write_flux_maps(
     overwrite: bool = False,
     *,
     sed_type: str = "likelihood",
-    filename_model: str | PathLike[str] | None = None,
+    filename_model: Filename | None = None,
     checksum: bool = False,
 ) -> None:
     """Write flux maps and the file of their reference model: both or neither."""
@@ -141,7 +131,7 @@ def read_images(hdus: Any, suffix: str = "", signed: bool = False) -> dict[str, 
     return {name: _typed(name, m) for name, m in (maps if signed else _with_signs(maps)).items()}
 
 
-def _read_model(header: fits.Header, filename: str | PathLike[str]) -> dict[str, Any] | None:
+def _read_model(header: fits.Header, filename: Filename) -> dict[str, Any] | None:
     """Return the reference model: from the header, or from the file that it names."""
     content, origin = card_json(header, "REFMODEL"), "REFMODEL"
     named = card_text(header, "MODEL")
@@ -162,17 +152,17 @@ def _image_names(hdus: Iterable[Any]) -> list[str]:
 
 
 @reads_file
-def read_flux_maps(filename: str | PathLike[str], checksum: bool = True) -> FluxMapsContent:
+def read_flux_maps(filename: Filename, checksum: bool = True) -> FluxMapsContent:
     """Read a file of flux maps written by this library or by gammapy."""
     hdus = read_hdus(filename, checksum)
     header = hdus[0].header
     names = _image_names(hdus)
     sed_type = card_text(header, "SED_TYPE")
     if HYPOTHESES in header:
-        raise InputError(f"{filename}: maps of several models; HypothesisMaps.read reads them.")
+        raise InputError("maps of several models; HypothesisMaps.read reads them.")
     if not sed_type or not names:
         raise InputError(
-            f"{filename}: no flux maps; expected SED_TYPE in the primary header and images such "
+            f"no flux maps; expected SED_TYPE in the primary header and images such "
             f"as NORM and TS, found {', '.join(names) or 'no images'}."
         )
     if sed_type not in SED_TYPES:

@@ -9,7 +9,6 @@ metadata as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike
 from typing import Any, NamedTuple
 
 from astropy.io import fits
@@ -21,6 +20,7 @@ from gammagrad.io.fits_file import card_json, read_hdus, write_hdus
 from gammagrad.io.flux_header import creator, to_json
 from gammagrad.io.flux_maps import HYPOTHESES, map_images, read_images
 from gammagrad.io.map_dataset import read_table, table_to_hdu
+from gammagrad.io.paths import Filename
 from gammagrad.io.reading import reads_file
 from gammagrad.maps import Map
 
@@ -34,7 +34,7 @@ class Hypothesis(NamedTuple):
 
 
 def write_hypotheses(
-    filename: str | PathLike[str],
+    filename: Filename,
     hypotheses: Mapping[str, Hypothesis],
     gti: Table | None = None,
     overwrite: bool = False,
@@ -56,13 +56,13 @@ def write_hypotheses(
 
 @reads_file
 def read_hypotheses(
-    filename: str | PathLike[str], checksum: bool = True
+    filename: Filename, checksum: bool = True
 ) -> tuple[dict[str, Hypothesis], Table | None]:
     """Read the maps of several models."""
     hdus = read_hdus(filename, checksum)
     if HYPOTHESES not in hdus[0].header:
         raise InputError(
-            f"{filename}: no maps of several models; expected the card {HYPOTHESES} in the primary "
+            f"no maps of several models; expected the card {HYPOTHESES} in the primary "
             "header. FluxMaps.read reads maps of one model."
         )
     check_bands(hdus)
@@ -82,10 +82,7 @@ def read_hypotheses(
 
 def _is_entry(entry: Any) -> bool:
     """Return whether this is the entry of one model."""
-    return (
-        isinstance(entry, Mapping)
-        and {"name", "model", "meta"} <= set(entry)
-        and isinstance(entry["name"], str)
-        and isinstance(entry["meta"], Mapping)
-        and isinstance(entry["model"], Mapping | None)
-    )
+    match entry:
+        case {"name": str(), "model": Mapping() | None, "meta": Mapping()}:
+            return True
+    return False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from gammagrad.errors import InputError, InputWarning
 from gammagrad.io.bands_fits import check_bands
 from gammagrad.io.fits_file import card_text, hdu_names, read_hdus, write_hdus
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
+from gammagrad.io.paths import Filename, stem
 from gammagrad.io.reading import reads_file
 from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap
 
@@ -27,32 +26,29 @@ _CREATOR = "gammagrad"
 
 
 @reads_file
-def read_map_dataset(filename: str | PathLike[str], checksum: bool = True) -> dict[str, Any]:
+def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any]:
     """Read the parts of a map dataset."""
     hdus = read_hdus(filename, checksum)
-    parts: dict[str, Any] = {}
-    for name in _MAPS:
-        if name.upper() in hdus:
-            parts[name] = _read_map(hdus, name)
+    parts: dict[str, Any] = {n: _read_map(hdus, n) for n in _MAPS if n.upper() in hdus}
     if "EDISP" in hdus:
-        parts["edisp"] = _read_edisp(hdus)
+        edisp_map = _read_map(hdus, "edisp")
+        kind = EDispMap if "migra" in edisp_map.geom.axes.names else EDispKernelMap
+        parts["edisp"] = kind(edisp_map, _read_optional(hdus, "edisp_exposure"))
     if "PSF" in hdus:
         parts["psf"] = PSFMap(_read_map(hdus, "psf"), _read_optional(hdus, "psf_exposure"))
     if not parts:
         raise InputError(
-            f"{filename}: no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
+            f"no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
             f"and found {hdu_names(hdus)}. For plain images and cubes use MapDataset.from_files."
         )
     check_bands(hdus, by_name=True)
     _warn_of_others(hdus, filename)
-    for name in _TABLES:
-        if name.upper() in hdus:
-            parts[name] = read_table(hdus[name.upper()])
-    parts["name"] = card_text(hdus[0].header, "NAME") or _stem(filename)
+    parts |= {n: read_table(hdus[n.upper()]) for n in _TABLES if n.upper() in hdus}
+    parts["name"] = card_text(hdus[0].header, "NAME") or stem(filename)
     return parts
 
 
-def _warn_of_others(hdus: fits.HDUList, filename: str | PathLike[str]) -> None:
+def _warn_of_others(hdus: fits.HDUList, filename: Filename) -> None:
     """Warn of HDUs that are not part of a dataset: a damaged name, or an unsupported part."""
     known = {name.upper() for name in (*_MAPS, *_TABLES, *_RESPONSES)}
     names = (hdu.name.removesuffix("_BANDS") for hdu in hdus[1:])
@@ -64,13 +60,6 @@ def _warn_of_others(hdus: fits.HDUList, filename: str | PathLike[str]) -> None:
             InputWarning,
             stacklevel=5,
         )
-
-
-def _stem(filename: str | PathLike[str]) -> str:
-    name = Path(filename).name
-    for suffix in (".gz", ".fits", ".fit", ".fts"):
-        name = name.removesuffix(suffix)
-    return name
 
 
 def _read_map(hdus: fits.HDUList, name: str) -> Map:
@@ -92,13 +81,6 @@ def _read_optional(hdus: fits.HDUList, name: str) -> Map | None:
     return _read_map(hdus, name) if name.upper() in hdus else None
 
 
-def _read_edisp(hdus: fits.HDUList) -> EDispKernelMap | EDispMap:
-    edisp_map = _read_map(hdus, "edisp")
-    exposure = _read_optional(hdus, "edisp_exposure")
-    kind = EDispMap if "migra" in edisp_map.geom.axes.names else EDispKernelMap
-    return kind(edisp_map, exposure)
-
-
 def read_table(hdu: fits.BinTableHDU) -> Table:
     """Return a table of a FITS file with its header as meta data."""
     if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
@@ -114,7 +96,7 @@ def read_table(hdu: fits.BinTableHDU) -> Table:
 
 def write_map_dataset(
     parts: Mapping[str, Any],
-    filename: str | PathLike[str],
+    filename: Filename,
     overwrite: bool = False,
     checksum: bool = False,
 ) -> None:
@@ -123,25 +105,19 @@ def write_map_dataset(
     primary.header["NAME"] = parts.get("name") or ""
     primary.header["CREATOR"] = _CREATOR
     hdus: list[Any] = [primary]
-    for name in ("counts", "exposure", "background"):
-        hdus += _map_hdus(parts.get(name), name)
-    edisp, psf = parts.get("edisp"), parts.get("psf")
-    if edisp is not None:
-        hdus += _map_hdus(edisp.edisp_map, "edisp")
-        hdus += _map_hdus(edisp.exposure_map, "edisp_exposure")
-    if psf is not None:
-        hdus += _map_hdus(psf.psf_map, "psf")
-        hdus += _map_hdus(psf.exposure_map, "psf_exposure")
-    for name in ("mask_safe", "mask_fit"):
-        hdus += _map_hdus(parts.get(name), name)
+    maps: dict[str, Map | None] = {name: parts.get(name) for name in _MAPS[:3]}
+    for name in ("edisp", "psf"):
+        if (response := parts.get(name)) is not None:
+            maps |= {name: getattr(response, f"{name}_map")}
+            maps |= {f"{name}_exposure": response.exposure_map}
+    maps |= {name: parts.get(name) for name in _MAPS[3:]}
+    for name, m in maps.items():
+        if m is not None:
+            hdus += map_to_hdus(m, name)
     for name in _TABLES:
         if parts.get(name) is not None:
             hdus.append(table_to_hdu(parts[name], name.upper()))
     write_hdus(hdus, filename, overwrite=overwrite, checksum=checksum)
-
-
-def _map_hdus(m: Map | None, name: str) -> list[Any]:
-    return [] if m is None else list(map_to_hdus(m, name.upper()))
 
 
 def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:

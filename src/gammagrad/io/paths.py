@@ -8,13 +8,15 @@ from pathlib import Path
 
 from gammagrad.errors import FileAccessError, FileMissingError, short
 
+Filename = str | os.PathLike[str]
+
 FILE_VARIABLES = ("GAMMAPY_DATA",)
 """Environment variables allowed in paths within files, as in gammapy's models."""
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^{}]+)\})")
 
 
-def expand_path(filename: str | os.PathLike[str]) -> Path:
+def expand_path(filename: Filename) -> Path:
     """Return a path with environment variables and tilde expanded."""
     # Every function that opens a file calls it, so that ``"$GAMMAPY_DATA/dataset.fits.gz"`` and
     # ``"~/maps.fits"`` work wherever a file name does.
@@ -32,6 +34,19 @@ def expand_path(filename: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise FileMissingError(f"{str(path)!r}: no home folder for ~ ({error}).") from error
+
+
+def existing_file(filename: Filename) -> Path:
+    """Return the path of a file that must be there."""
+    path = expand_path(filename)
+    if not path.is_file():
+        raise FileMissingError(f"no file {str(path)!r}.")
+    return path
+
+
+def stem(filename: Filename) -> str:
+    """Return the name of a FITS file without folder and ending."""
+    return re.sub(r"(\.(fits|fit|fts))?(\.gz)?$", "", Path(filename).name)
 
 
 def path_in_file(name: str, folder: Path, outside: bool = False) -> Path:

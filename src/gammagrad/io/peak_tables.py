@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from os import PathLike
 from pathlib import Path
 
 import astropy.units as u
@@ -12,12 +11,12 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table
 
-from gammagrad.errors import InputError, short
+from gammagrad.errors import InputError
 from gammagrad.io.atomic import write_text
-from gammagrad.io.fits_file import hdu_names, read_hdus, write_hdus
-from gammagrad.io.map_dataset import read_table
-from gammagrad.io.paths import expand_path
+from gammagrad.io.fits_file import write_hdus
+from gammagrad.io.paths import Filename, existing_file, expand_path
 from gammagrad.io.reading import reads_file
+from gammagrad.io.source_tables import first_table
 
 
 def _write_ecsv(table: Table, path: Path, overwrite: bool) -> None:
@@ -73,29 +72,19 @@ def _suffix(path: Path) -> str:
     raise InputError(f"{path}: the name must end in one of {', '.join(_WRITERS)}.")
 
 
-def write_peaks(table: Table, filename: str | PathLike[str], overwrite: bool = False) -> None:
+def write_peaks(table: Table, filename: Filename, overwrite: bool = False) -> None:
     """Write a table of sources, in the format of the file ending."""
     path = expand_path(filename)
     _WRITERS[_suffix(path)](table, path, overwrite)
 
 
 @reads_file
-def read_peaks(filename: str | PathLike[str]) -> QTable:
+def read_peaks(filename: Filename) -> QTable:
     """Read a table of sources written as ECSV or FITS."""
     path = expand_path(filename)
     suffix = _suffix(path)
-    if suffix == ".ecsv":
-        try:
-            return QTable.read(path, format="ascii.ecsv")
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # of many kinds
-            raise InputError(f"{path}: cannot be read as a table ({short(str(error))}).") from error
     if suffix == ".reg":
-        raise InputError(f"{path}: regions hold no table; read the ECSV or FITS file instead.")
-    hdus = read_hdus(path)
-    if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
-        raise InputError(f"{path}: no table in it; found the HDUs {hdu_names(hdus)}.")
-    table = QTable(read_table(hdus[1]))
-    table.convert_bytestring_to_unicode()
-    return table
+        raise InputError("regions hold no table; read the ECSV or FITS file instead.")
+    if suffix == ".ecsv":
+        return QTable.read(existing_file(path), format="ascii.ecsv")
+    return QTable(first_table(path))

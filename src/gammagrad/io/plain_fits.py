@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from os import PathLike, fspath
+from os import fspath
 from typing import Any, NamedTuple
 
 from astropy import units as u
@@ -12,6 +12,7 @@ from astropy.table import Table
 from gammagrad.io.fits_file import card_text, get_hdu, read_hdus
 from gammagrad.io.map_dataset import read_table
 from gammagrad.io.map_fits import map_from_hdus
+from gammagrad.io.paths import Filename
 from gammagrad.io.reading import reads_file
 from gammagrad.maps import Map
 
@@ -26,7 +27,7 @@ class PlainMap(NamedTuple):
 
 
 @reads_file
-def read_plain(filename: str | PathLike[str], checksum: bool = True) -> PlainMap:
+def read_plain(filename: Filename, checksum: bool = True) -> PlainMap:
     """Read an image or a cube."""
     path, hdu = _split(fspath(filename))
     hdus = read_hdus(path, checksum)

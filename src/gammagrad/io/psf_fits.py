@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
-
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
@@ -11,12 +9,13 @@ from astropy.io import fits
 from gammagrad.errors import InputError
 from gammagrad.io.fits_file import hdu_names, read_hdus
 from gammagrad.io.map_fits import map_from_hdus
+from gammagrad.io.paths import Filename
 from gammagrad.io.reading import reads_file
 from gammagrad.maps import Map, MapAxis, PSFMap, RegionGeom
 
 
 @reads_file
-def read_psf(filename: str | PathLike[str], checksum: bool = True) -> PSFMap:
+def read_psf(filename: Filename, checksum: bool = True) -> PSFMap:
     """Read a point spread function."""
     hdus = read_hdus(filename, checksum)
     if "PSF" in hdus and "THETA" in hdus:
@@ -25,7 +24,7 @@ def read_psf(filename: str | PathLike[str], checksum: bool = True) -> PSFMap:
         exposure = map_from_hdus(hdus, "PSF_EXPOSURE") if "PSF_EXPOSURE" in hdus else None
         return PSFMap(map_from_hdus(hdus, "PSF"), exposure)
     raise InputError(
-        f"{filename}: no point spread function; expected HDUs PSF and THETA (gtpsf) or PSF and "
+        f"no point spread function; expected HDUs PSF and THETA (gtpsf) or PSF and "
         f"PSF_BANDS (a PSF map), and found {hdu_names(hdus)}."
     )
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import PathLike, fspath
+from os import fspath
 from typing import Any, ParamSpec, TypeVar, cast
 
 from gammagrad.errors import (
     FileAccessError,
     FileContentError,
     FileMissingError,
-    GammagradError,
     InputError,
     InputTypeError,
 )
+from gammagrad.io.paths import Filename
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @contextmanager
-def reading(filename: str | PathLike[str]) -> Iterator[None]:
+def reading(filename: Filename) -> Iterator[None]:
     """Name the file in any error while it is read."""
     name = fspath(filename)
     try:
@@ -39,12 +39,10 @@ def reading(filename: str | PathLike[str]) -> Iterator[None]:
         message, argument, where = error.args
         where = where if str(error).startswith(name) else f"{name}: {where}"
         raise FileContentError(message, argument, where) from error
-    except (GammagradError, ValueError, TypeError) as error:
-        text = str(error)
-        raise FileContentError(text if text.startswith(name) else f"{name}: {text}") from error
     except Exception as error:
         # the parsing libraries fail in many ways on a damaged file
-        why = f"{type(error).__name__}: {str(error)[:200]}".rstrip(": ")
+        text = " ".join(str(error).split())
+        why = f"{type(error).__name__}: {text[:200]}".rstrip(": ")
         raise FileContentError(
             f"{name}: cannot be read ({why}). It is damaged, or not of the kind expected; "
             "get it again."
@@ -56,7 +54,7 @@ def reads_file(function: Callable[P, R]) -> Callable[P, R]:
     wrapped: Callable[..., R] = function
 
     @functools.wraps(function)
-    def read(filename: str | PathLike[str], *args: Any, **kwargs: Any) -> R:
+    def read(filename: Filename, *args: Any, **kwargs: Any) -> R:
         with reading(filename):
             return wrapped(filename, *args, **kwargs)
 

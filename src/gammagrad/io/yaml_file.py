@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from gammagrad.errors import FileMissingError, InputError, short
+from gammagrad.errors import InputError, short
 from gammagrad.io.atomic import write_text
-from gammagrad.io.paths import expand_path
+from gammagrad.io.paths import Filename, existing_file
 from gammagrad.io.reading import reads_file
 from gammagrad.io.yaml_events import check_events
 
@@ -20,18 +18,16 @@ _LARGEST = 50_000_000
 
 
 @reads_file
-def read_yaml(filename: str | PathLike[str]) -> Any:
+def read_yaml(filename: Filename) -> Any:
     """Read a YAML or JSON file."""
-    path = expand_path(filename)
-    if not path.is_file():
-        raise FileMissingError(f"{os.fspath(filename)}: no such file.")
+    path = existing_file(filename)
     size = path.stat().st_size
     if size > _LARGEST:
-        raise InputError(f"{path}: {size / 1e6:.4g} MB; expected at most {_LARGEST / 1e6:.4g} MB.")
+        raise InputError(f"{size / 1e6:.4g} MB; expected at most {_LARGEST / 1e6:.4g} MB.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{filename}: not a text file; expected YAML or JSON.") from error
+        raise InputError("not a text file; expected YAML or JSON.") from error
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError:
@@ -69,9 +65,7 @@ def _parse(text: str, path: Path) -> Any:
         raise InputError(f"{path}{line}: not YAML: {problem}.") from error
 
 
-def write_yaml(
-    data: Mapping[str, Any], filename: str | PathLike[str], overwrite: bool = False
-) -> None:
+def write_yaml(data: Mapping[str, Any], filename: Filename, overwrite: bool = False) -> None:
     """Write a YAML file, or JSON: without pyyaml, or if the name ends in ``.json``."""
     text = json.dumps(data, indent=1) + "\n"
     if Path(filename).suffix.lower() != ".json":

@@ -9,8 +9,8 @@ import numpy as np
 
 from gammagrad._pytree import pytree, static_field
 from gammagrad.errors import InputError
-from gammagrad.models.base import as_number, promote
-from gammagrad.models.component import Component, assign, check_datasets, check_name, check_part
+from gammagrad.models.base import as_number, assign, promote
+from gammagrad.models.component import Component, check_datasets, check_name, check_part
 from gammagrad.models.spectral import PowerLawNormSpectralModel, SpectralModel
 from gammagrad.models.template import Opaque
 
@@ -35,7 +35,6 @@ class FoVBackgroundModel(Component):
     datasets_names: tuple[str, ...] | None = static_field()
 
     tag = ("FoVBackgroundModel", "fov-bkg")
-    __repr__ = Component.__repr__
 
     def __init__(
         self,
@@ -105,7 +104,6 @@ class TemplateNPredModel(Component):
     opaque_geom: Opaque = static_field()
 
     tag = ("TemplateNPredModel",)
-    __repr__ = Component.__repr__
 
     def __init__(
         self,

@@ -51,16 +51,15 @@ class Limits:
         return ", ".join(parts)
 
 
-def parameter(unit: str = "", *, frozen: bool = False, element: str = "", **limits: float) -> Any:
-    """Return a dataclass field for a model parameter."""
-    return dataclasses.field(metadata={"limits": Limits(unit, frozen, element, **limits)})
+def parameter(unit: str = "", default: Any = dataclasses.MISSING, **limits: Any) -> Any:
+    """Return a dataclass field for a model parameter; see `Limits`."""
+    return dataclasses.field(default=default, metadata={"limits": Limits(unit, **limits)})
 
 
 class Model:
     """Base of the spectral and spatial models: a frozen pytree with named, unit-checked parameters.
 
-    Subclasses declare their parameters with `parameter`, set them through `_set`, and state
-    ``__repr__ = Model.__repr__``, or the dataclass would write its own.
+    Subclasses declare their parameters with `parameter`.
     """
 
     tag: ClassVar[tuple[str, ...]] = ()
@@ -70,10 +69,10 @@ class Model:
         fields = dataclasses.fields(cast(Any, cls))
         return {f.name: f.metadata["limits"] for f in fields if "limits" in f.metadata}
 
-    def _set(self, **values: Any) -> None:
-        """Convert, check and store parameters; only for use in ``__init__``."""
-        for name, value in values.items():
-            object.__setattr__(self, name, self._convert(name, value))
+    def __post_init__(self) -> None:
+        """Convert and check the parameters."""
+        assign(self, **{name: self._convert(name, v) for name, v in self.parameters.items()})
+        self._check()
 
     @classmethod
     def _convert(cls, name: str, value: Any) -> Any:
@@ -198,6 +197,12 @@ class Model:
     def __str__(self) -> str:
         rows = [("name", "value", "unit"), *self.parameter_rows()]
         return f"{type(self).__name__}\n\n{format_table(rows)}"
+
+
+def assign(model: Any, **fields: Any) -> None:
+    """Set fields of a frozen object; only for use while it is made."""
+    for name, value in fields.items():
+        object.__setattr__(model, name, value)
 
 
 def as_number(value: Any, label: str) -> Any:

@@ -126,7 +126,7 @@ def check_datasets(names: Any) -> tuple[str, ...] | None:
     names = (names,) if isinstance(names, str) else tuple(names)
     if not all(isinstance(name, str) for name in names):
         raise InputTypeError(
-            f"datasets_names must be None, a name or a list of names; got {names!r}."
+            f" must be None, a name or a list of names; got {names!r}.", "datasets_names"
         )
     return names
 
@@ -136,9 +136,3 @@ def check_part(value: Any, kind: type, label: str) -> Any:
     if not isinstance(value, kind):
         raise InputTypeError(f"{label} must be a {kind.__name__}; got {type(value).__name__}.")
     return value
-
-
-def assign(model: Any, **fields: Any) -> None:
-    """Set fields of a frozen object; only for use in its ``__init__``."""
-    for name, value in fields.items():
-        object.__setattr__(model, name, value)

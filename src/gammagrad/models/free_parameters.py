@@ -107,7 +107,8 @@ def merge_bounds(name: str, limits: Limits, low: Any, high: Any) -> tuple[float,
     lowest, highest = limits.interval
     if not max(ends[0], lowest) < min(ends[1], highest):
         raise InputError(
-            f"{name}: the bounds {ends[0]:g} and {ends[1]:g} allow no value within what the model "
-            f"allows ({limits.describe()}). Freeze a parameter to keep its value."
+            f": the bounds {ends[0]:g} and {ends[1]:g} allow no value within what the model "
+            f"allows ({limits.describe()}). Freeze a parameter to keep its value.",
+            name,
         )
     return ends[0], ends[1]

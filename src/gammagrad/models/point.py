@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from gammagrad._pytree import pytree, static_field
 from gammagrad.errors import InputError
-from gammagrad.models.base import Model, parameter, promote
-from gammagrad.models.spatial_base import SpatialModel, check_frame
+from gammagrad.models.base import parameter, promote
+from gammagrad.models.spatial_base import SpatialModel
 from gammagrad.models.sphere import haversine, offsets
 
 # pixels from the grid's nearest pixel: beyond, weights are 0 and positions unreliable
@@ -35,16 +35,11 @@ class PointSpatialModel(SpatialModel):
         ``"icrs"`` or ``"galactic"``.
     """
 
-    frame: str = static_field()
-    lon_0: Any = parameter("deg")
-    lat_0: Any = parameter("deg", at_least=-90, at_most=90)
+    lon_0: Any = parameter("deg", 0.0)
+    lat_0: Any = parameter("deg", 0.0, at_least=-90, at_most=90)
+    frame: str = static_field(default="icrs")
 
     tag = ("PointSpatialModel", "point")
-    __repr__ = Model.__repr__
-
-    def __init__(self, lon_0: Any = 0.0, lat_0: Any = 0.0, frame: str = "icrs") -> None:
-        self._set(lon_0=lon_0, lat_0=lat_0)
-        object.__setattr__(self, "frame", check_frame(frame, type(self).__name__))
 
     @property
     def evaluation_radius(self) -> Any:

@@ -18,23 +18,10 @@ from gammagrad.errors import InputError, short
 from gammagrad.models.background_models import FoVBackgroundModel, TemplateNPredModel
 from gammagrad.models.collection import Models
 from gammagrad.models.component import Component
-from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.sky import APPLY_IRF, SkyModel
-from gammagrad.models.spatial import (
-    ConstantSpatialModel,
-    DiskSpatialModel,
-    GaussianSpatialModel,
-    ShellSpatialModel,
-)
+from gammagrad.models.spatial import ConstantSpatialModel
 from gammagrad.models.spatial_base import SpatialModel
-from gammagrad.models.spectral import (
-    BrokenPowerLawSpectralModel,
-    ExpCutoffPowerLawSpectralModel,
-    LogParabolaSpectralModel,
-    PowerLawNormSpectralModel,
-    PowerLawSpectralModel,
-    SpectralModel,
-)
+from gammagrad.models.spectral import SpectralModel
 from gammagrad.models.spectral_table import PiecewiseNormSpectralModel, TemplateSpectralModel
 from gammagrad.models.template import TemplateSpatialModel
 
@@ -42,26 +29,14 @@ LoadMap = Callable[[str], Any]
 
 
 def _by_tag(*classes: Any) -> dict[str, Any]:
-    return {tag: cls for cls in classes for tag in cls.tag}
+    """Return classes and their subclasses, at any depth, by their tags."""
+    found: dict[str, Any] = {}
+    for cls in classes:
+        found |= dict.fromkeys(cls.tag, cls) | _by_tag(*cls.__subclasses__())
+    return found
 
 
-_SPECTRAL = _by_tag(
-    PowerLawSpectralModel,
-    ExpCutoffPowerLawSpectralModel,
-    LogParabolaSpectralModel,
-    BrokenPowerLawSpectralModel,
-    PowerLawNormSpectralModel,
-    PiecewiseNormSpectralModel,
-    TemplateSpectralModel,
-)
-_SPATIAL = _by_tag(
-    PointSpatialModel,
-    GaussianSpatialModel,
-    DiskSpatialModel,
-    ShellSpatialModel,
-    ConstantSpatialModel,
-    TemplateSpatialModel,
-)
+_SPECTRAL, _SPATIAL = _by_tag(SpectralModel), _by_tag(SpatialModel)
 _COMPONENTS = _by_tag(SkyModel, FoVBackgroundModel, TemplateNPredModel)
 
 
@@ -106,17 +81,12 @@ def models_from_dict(data: Any, load_map: LoadMap | None = None) -> Models:
             f"got {type(data).__name__}."
         )
     models = Models([model_from_dict(component, load_map) for component in data])
+    linked: list[str] = []
     for model, component in zip(models, data, strict=True):
         for label in model._parts():
             items = (component.get(label) or {}).get("parameters") or []
             models = _with_settings(models, model, items)
-    linked = [
-        f"{model.name}.{item['name']}"
-        for model, component in zip(models, data, strict=True)
-        for label in model._parts()
-        for item in (component.get(label) or {}).get("parameters") or []
-        if item.get("link")
-    ]
+            linked += [f"{model.name}.{item['name']}" for item in items if item.get("link")]
     if linked:
         warnings.warn(
             f"the links of {', '.join(linked)} are not kept: a fit changes each on its own. Freeze "

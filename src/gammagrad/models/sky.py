@@ -9,7 +9,8 @@ import jax
 
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.models.component import Component, assign, check_datasets, check_name, check_part
+from gammagrad.models.base import assign
+from gammagrad.models.component import Component, check_datasets, check_name, check_part
 from gammagrad.models.point import PointSpatialModel
 from gammagrad.models.spatial_base import SpatialModel
 from gammagrad.models.spectral import PowerLawSpectralModel, SpectralModel
@@ -71,7 +72,6 @@ class SkyModel(Component):
     irfs: tuple[str, ...] = static_field()
 
     tag = ("SkyModel", "sky-model")
-    __repr__ = Component.__repr__
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ def _check_irfs(apply_irf: Mapping[str, bool] | None) -> tuple[str, ...]:
     unknown = sorted(set(flags) - set(APPLY_IRF))
     if unknown:
         raise InputError(
-            f"apply_irf has no {', '.join(unknown)}; choose from {', '.join(APPLY_IRF)}."
+            f" has no {', '.join(unknown)}; choose from {', '.join(APPLY_IRF)}.", "apply_irf"
         )
     return tuple(key for key, on in flags.items() if on)
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad._pytree import pytree, static_field
-from gammagrad.models.base import Model, parameter, promote
-from gammagrad.models.spatial_base import ExtendedSpatialModel, check_frame
+from gammagrad.models.base import parameter, promote
+from gammagrad.models.spatial_base import ExtendedSpatialModel
 from gammagrad.models.sphere import haversine, offsets, separation
 
 # 2 erfinv(0.9): the edge of a disk falls from 95 % to 5 % within its width
@@ -70,27 +70,14 @@ class GaussianSpatialModel(ExtendedSpatialModel):
     Fisher (1953), Proc. R. Soc. A 217, 295, for the round form.
     """
 
-    frame: str = static_field()
-    lon_0: Any = parameter("deg")
-    lat_0: Any = parameter("deg", at_least=-90, at_most=90)
-    sigma: Any = parameter("deg", above=0)
-    e: Any = parameter(frozen=True, at_least=0, below=1)
-    phi: Any = parameter("deg", frozen=True)
+    lon_0: Any = parameter("deg", 0.0)
+    lat_0: Any = parameter("deg", 0.0, at_least=-90, at_most=90)
+    sigma: Any = parameter("deg", 1.0, above=0)
+    e: Any = parameter("", 0.0, frozen=True, at_least=0, below=1)
+    phi: Any = parameter("deg", 0.0, frozen=True)
+    frame: str = static_field(default="icrs")
 
     tag = ("GaussianSpatialModel", "gauss")
-    __repr__ = Model.__repr__
-
-    def __init__(
-        self,
-        lon_0: Any = 0.0,
-        lat_0: Any = 0.0,
-        sigma: Any = 1.0,
-        e: Any = 0.0,
-        phi: Any = 0.0,
-        frame: str = "icrs",
-    ) -> None:
-        self._set(lon_0=lon_0, lat_0=lat_0, sigma=sigma, e=e, phi=phi)
-        object.__setattr__(self, "frame", check_frame(frame, type(self).__name__))
 
     def evaluate(self, lon: Any, lat: Any) -> jax.Array:
         """Evaluate the model.
@@ -159,29 +146,15 @@ class DiskSpatialModel(ExtendedSpatialModel):
         ``"icrs"`` or ``"galactic"``.
     """
 
-    frame: str = static_field()
-    lon_0: Any = parameter("deg")
-    lat_0: Any = parameter("deg", at_least=-90, at_most=90)
-    r_0: Any = parameter("deg", above=0, below=90)
-    e: Any = parameter(frozen=True, at_least=0, below=1)
-    phi: Any = parameter("deg", frozen=True)
-    edge_width: Any = parameter(frozen=True, at_least=0, at_most=1)
+    lon_0: Any = parameter("deg", 0.0)
+    lat_0: Any = parameter("deg", 0.0, at_least=-90, at_most=90)
+    r_0: Any = parameter("deg", 1.0, above=0, below=90)
+    e: Any = parameter("", 0.0, frozen=True, at_least=0, below=1)
+    phi: Any = parameter("deg", 0.0, frozen=True)
+    edge_width: Any = parameter("", 0.01, frozen=True, at_least=0, at_most=1)
+    frame: str = static_field(default="icrs")
 
     tag = ("DiskSpatialModel", "disk")
-    __repr__ = Model.__repr__
-
-    def __init__(
-        self,
-        lon_0: Any = 0.0,
-        lat_0: Any = 0.0,
-        r_0: Any = 1.0,
-        e: Any = 0.0,
-        phi: Any = 0.0,
-        edge_width: Any = 0.01,
-        frame: str = "icrs",
-    ) -> None:
-        self._set(lon_0=lon_0, lat_0=lat_0, r_0=r_0, e=e, phi=phi, edge_width=edge_width)
-        object.__setattr__(self, "frame", check_frame(frame, type(self).__name__))
 
     def evaluate(self, lon: Any, lat: Any) -> jax.Array:
         """Evaluate the model.
@@ -249,25 +222,13 @@ class ShellSpatialModel(ExtendedSpatialModel):
         ``"icrs"`` or ``"galactic"``.
     """
 
-    frame: str = static_field()
-    lon_0: Any = parameter("deg")
-    lat_0: Any = parameter("deg", at_least=-90, at_most=90)
-    radius: Any = parameter("deg", at_least=0)
-    width: Any = parameter("deg", above=0)
+    lon_0: Any = parameter("deg", 0.0)
+    lat_0: Any = parameter("deg", 0.0, at_least=-90, at_most=90)
+    radius: Any = parameter("deg", 1.0, at_least=0)
+    width: Any = parameter("deg", 0.2, above=0)
+    frame: str = static_field(default="icrs")
 
     tag = ("ShellSpatialModel", "shell")
-    __repr__ = Model.__repr__
-
-    def __init__(
-        self,
-        lon_0: Any = 0.0,
-        lat_0: Any = 0.0,
-        radius: Any = 1.0,
-        width: Any = 0.2,
-        frame: str = "icrs",
-    ) -> None:
-        self._set(lon_0=lon_0, lat_0=lat_0, radius=radius, width=width)
-        object.__setattr__(self, "frame", check_frame(frame, type(self).__name__))
 
     def evaluate(self, lon: Any, lat: Any) -> jax.Array:
         """Evaluate the model.
@@ -320,15 +281,10 @@ class ConstantSpatialModel(ExtendedSpatialModel):
         ``"icrs"`` or ``"galactic"``; has no effect.
     """
 
-    frame: str = static_field()
-    value: Any = parameter("sr-1", frozen=True)
+    value: Any = parameter("sr-1", 1.0, frozen=True)
+    frame: str = static_field(default="icrs")
 
     tag = ("ConstantSpatialModel", "const")
-    __repr__ = Model.__repr__
-
-    def __init__(self, value: Any = 1.0, frame: str = "icrs") -> None:
-        self._set(value=value)
-        object.__setattr__(self, "frame", check_frame(frame, type(self).__name__))
 
     def evaluate(self, lon: Any, lat: Any) -> jax.Array:
         """Evaluate the model.

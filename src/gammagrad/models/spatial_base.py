@@ -26,6 +26,10 @@ class SpatialModel(Model, ABC):
 
     frame: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_frame(self.frame, type(self).__name__)
+
     @property
     def carries_flux(self) -> bool:
         """Whether values are a differential flux per solid angle, not sr-1."""

@@ -31,6 +31,17 @@ class SpectralModel(Model, ABC):
     def _moment(self, energy_min: jax.Array, energy_max: jax.Array, power: int) -> jax.Array:
         """Integrate energy to a power (0 or 1) times the model."""
 
+    def _integrated(
+        self, energy_min: jax.Array, energy_max: jax.Array, power: int, breaks: tuple[Any, ...]
+    ) -> jax.Array:
+        """Integrate energy to a power times the model by quadrature between breaks."""
+
+        def integrand(energy: jax.Array) -> jax.Array:
+            return energy**power * self._value(energy)
+
+        like = tuple(self.parameters.values())
+        return integrate_log_energy(integrand, energy_min, energy_max, breaks, like)
+
     def evaluate(self, energy: Any) -> jax.Array:
         """Evaluate the model.
 
@@ -135,15 +146,11 @@ class PowerLawSpectralModel(SpectralModel):
     9.00e-13
     """
 
-    index: Any = parameter()
-    amplitude: Any = parameter(DNDE)
-    reference: Any = parameter("TeV", frozen=True, above=0)
+    index: Any = parameter("", 2.0)
+    amplitude: Any = parameter(DNDE, 1e-12)
+    reference: Any = parameter("TeV", 1.0, frozen=True, above=0)
 
     tag = ("PowerLawSpectralModel", "pl")
-    __repr__ = Model.__repr__
-
-    def __init__(self, index: Any = 2.0, amplitude: Any = 1e-12, reference: Any = 1.0) -> None:
-        self._set(index=index, amplitude=amplitude, reference=reference)
 
     def _value(self, energy: jax.Array) -> jax.Array:
         return self.amplitude * jnp.exp(-self.index * jnp.log(energy / self.reference))
@@ -170,16 +177,12 @@ class PowerLawNormSpectralModel(SpectralModel):
         :math:`E_0`, TeV.
     """
 
-    norm: Any = parameter()
-    tilt: Any = parameter(frozen=True)
-    reference: Any = parameter("TeV", frozen=True, above=0)
+    norm: Any = parameter("", 1.0)
+    tilt: Any = parameter("", 0.0, frozen=True)
+    reference: Any = parameter("TeV", 1.0, frozen=True, above=0)
 
     is_norm = True
     tag = ("PowerLawNormSpectralModel", "pl-norm")
-    __repr__ = Model.__repr__
-
-    def __init__(self, norm: Any = 1.0, tilt: Any = 0.0, reference: Any = 1.0) -> None:
-        self._set(norm=norm, tilt=tilt, reference=reference)
 
     def _value(self, energy: jax.Array) -> jax.Array:
         return self.norm * jnp.exp(-self.tilt * jnp.log(energy / self.reference))
@@ -209,18 +212,12 @@ class BrokenPowerLawSpectralModel(SpectralModel):
         :math:`E_b`, TeV.
     """
 
-    index1: Any = parameter()
-    index2: Any = parameter()
-    amplitude: Any = parameter(DNDE)
-    ebreak: Any = parameter("TeV", above=0)
+    index1: Any = parameter("", 2.0)
+    index2: Any = parameter("", 2.0)
+    amplitude: Any = parameter(DNDE, 1e-12)
+    ebreak: Any = parameter("TeV", 1.0, above=0)
 
     tag = ("BrokenPowerLawSpectralModel", "bpl")
-    __repr__ = Model.__repr__
-
-    def __init__(
-        self, index1: Any = 2.0, index2: Any = 2.0, amplitude: Any = 1e-12, ebreak: Any = 1.0
-    ) -> None:
-        self._set(index1=index1, index2=index2, amplitude=amplitude, ebreak=ebreak)
 
     def _value(self, energy: jax.Array) -> jax.Array:
         index = jnp.where(energy < self.ebreak, self.index1, self.index2)
@@ -256,26 +253,13 @@ class ExpCutoffPowerLawSpectralModel(SpectralModel):
         :math:`\alpha`, a plain number.
     """
 
-    index: Any = parameter()
-    amplitude: Any = parameter(DNDE)
-    reference: Any = parameter("TeV", frozen=True, above=0)
-    lambda_: Any = parameter("TeV-1", at_least=0)
-    alpha: Any = parameter(frozen=True)
+    index: Any = parameter("", 1.5)
+    amplitude: Any = parameter(DNDE, 1e-12)
+    reference: Any = parameter("TeV", 1.0, frozen=True, above=0)
+    lambda_: Any = parameter("TeV-1", 0.1, at_least=0)
+    alpha: Any = parameter("", 1.0, frozen=True)
 
     tag = ("ExpCutoffPowerLawSpectralModel", "ecpl")
-    __repr__ = Model.__repr__
-
-    def __init__(
-        self,
-        index: Any = 1.5,
-        amplitude: Any = 1e-12,
-        reference: Any = 1.0,
-        lambda_: Any = 0.1,
-        alpha: Any = 1.0,
-    ) -> None:
-        self._set(
-            index=index, amplitude=amplitude, reference=reference, lambda_=lambda_, alpha=alpha
-        )
 
     def _value(self, energy: jax.Array) -> jax.Array:
         exponent = self.index * jnp.log(energy / self.reference)
@@ -290,13 +274,7 @@ class ExpCutoffPowerLawSpectralModel(SpectralModel):
         start = jnp.power(energy_min * lambda_, alpha)
         exponents = (jnp.full_like(start, 0.05), start + 8.0, start + 60.0)
         breaks = tuple(inverse * jnp.log(x) - log_lambda for x in exponents)
-        return integrate_log_energy(
-            lambda energy: energy**power * self._value(energy),
-            energy_min,
-            energy_max,
-            breaks,
-            like=tuple(self.parameters.values()),
-        )
+        return self._integrated(energy_min, energy_max, power, breaks)
 
 
 @pytree
@@ -323,22 +301,12 @@ class LogParabolaSpectralModel(SpectralModel):
     Massaro et al. (2004), A&A 413, 489, equation 1 (there with the decimal logarithm).
     """
 
-    amplitude: Any = parameter(DNDE)
-    reference: Any = parameter("TeV", frozen=True, above=0)
-    alpha: Any = parameter()
-    beta: Any = parameter()
+    amplitude: Any = parameter(DNDE, 1e-12)
+    reference: Any = parameter("TeV", 10.0, frozen=True, above=0)
+    alpha: Any = parameter("", 2.0)
+    beta: Any = parameter("", 1.0)
 
     tag = ("LogParabolaSpectralModel", "lp")
-    __repr__ = Model.__repr__
-
-    def __init__(
-        self,
-        amplitude: Any = 1e-12,
-        reference: Any = 10.0,
-        alpha: Any = 2.0,
-        beta: Any = 1.0,
-    ) -> None:
-        self._set(amplitude=amplitude, reference=reference, alpha=alpha, beta=beta)
 
     def _value(self, energy: jax.Array) -> jax.Array:
         x = jnp.log(energy / self.reference)
@@ -351,10 +319,4 @@ class LogParabolaSpectralModel(SpectralModel):
         centre = jnp.log(reference) + (1.0 + power - alpha) * jnp.sign(beta) / curvature
         width = 1.0 / jnp.sqrt(curvature)
         breaks = tuple(centre + k * width for k in (-7.0, -2.5, 2.5, 7.0))
-        return integrate_log_energy(
-            lambda energy: energy**power * self._value(energy),
-            energy_min,
-            energy_max,
-            breaks,
-            like=tuple(self.parameters.values()),
-        )
+        return self._integrated(energy_min, energy_max, power, breaks)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gammagrad._pytree import pytree, static_field
 from gammagrad.errors import InputError
-from gammagrad.models.base import DNDE, Model, parameter
+from gammagrad.models.base import DNDE, assign, parameter
 from gammagrad.models.integrals import exp_mean, interpolate_linear
 from gammagrad.models.spectral import SpectralModel
 
@@ -106,17 +106,16 @@ class PiecewiseNormSpectralModel(SpectralModel):
 
     is_norm = True
     tag = ("PiecewiseNormSpectralModel", "piecewise-norm")
-    __repr__ = Model.__repr__
 
     def __init__(self, energy: Any, norms: Any = None, interp: str = "log") -> None:
         if interp not in ("log", "lin"):
             raise InputError(
                 f"PiecewiseNormSpectralModel: interp is {interp!r}; use 'log' or 'lin'."
             )
-        self._set(energy=energy)
-        self._set(norms=np.ones(np.shape(self.energy)) if norms is None else norms)
-        object.__setattr__(self, "interp", interp)
-        self._check()
+        energy = self._convert("energy", energy)
+        norms = np.ones(np.shape(energy)) if norms is None else norms
+        assign(self, energy=energy, norms=norms, interp=interp)
+        self.__post_init__()
 
     def _check(self) -> None:
         _check_table(type(self).__name__, self.energy, self.norms, "norms")
@@ -164,11 +163,6 @@ class TemplateSpectralModel(SpectralModel):
     values: Any = parameter(DNDE, frozen=True, at_least=0)
 
     tag = ("TemplateSpectralModel", "template")
-    __repr__ = Model.__repr__
-
-    def __init__(self, energy: Any, values: Any) -> None:
-        self._set(energy=energy, values=values)
-        self._check()
 
     def _check(self) -> None:
         _check_table(type(self).__name__, self.energy, self.values, "values")

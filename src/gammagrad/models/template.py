@@ -10,7 +10,7 @@ import numpy as np
 
 from gammagrad._pytree import pytree, static_field, to_internal
 from gammagrad.errors import InputError
-from gammagrad.models.base import SURFACE_DNDE, Model, as_number, format_value, promote
+from gammagrad.models.base import SURFACE_DNDE, as_number, assign, format_value, promote
 from gammagrad.models.spatial_base import FRAMES, SpatialModel
 
 # rounding must not cut off the border of a map evaluated on its own pixels and energies
@@ -78,7 +78,6 @@ class TemplateSpatialModel(SpatialModel):
     energy: Any
 
     tag = ("TemplateSpatialModel", "template")
-    __repr__ = Model.__repr__
 
     def __init__(
         self,
@@ -99,18 +98,17 @@ class TemplateSpatialModel(SpatialModel):
         values, energy = _check_cube(values, energy)
         if normalize:
             values, unit = _normalise(values, solid_angle), "sr-1"
-        fields = {
-            "frame": _frame(frame),
-            "unit": unit,
-            "normalize": bool(normalize),
-            "filename": filename,
-            "opaque_geom": Opaque(geom),
-            "radius": evaluation_radius,
-            "data": values,
-            "energy": energy,
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        assign(
+            self,
+            frame=_frame(frame),
+            unit=unit,
+            normalize=bool(normalize),
+            filename=filename,
+            opaque_geom=Opaque(geom),
+            radius=evaluation_radius,
+            data=values,
+            energy=energy,
+        )
 
     @classmethod
     def from_map(cls, template: Any, normalize: bool = True, filename: str | None = None) -> Self:
@@ -275,9 +273,8 @@ def _brightness(data: Any, unit: str | None) -> tuple[Any, str]:
     candidates = allowed if unit is None else (unit,)
     for candidate in candidates:
         try:
-            return as_number(
-                to_internal(data, candidate, "template map"), "template map"
-            ), candidate
+            number = to_internal(data, candidate, "template map")
+            return as_number(number, "template map"), candidate
         except ValueError as error:
             failure = error
     raise InputError(f"{failure} Expected a unit like one of {candidates}.") from failure

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.core.images import convolve
 from gammagrad.errors import InputError
 from gammagrad.maps import Map, WcsGeom, middle_shape, to_value
 from gammagrad.plot.scales import pyplot
@@ -34,7 +32,8 @@ def _excluded(exclusion: Any, geom: WcsGeom) -> NDArray[np.bool_]:
     mask = np.asarray(exclusion.data if isinstance(exclusion, Map) else exclusion).astype(bool)
     if mask.shape[-2:] != geom.shape_image:
         raise InputError(
-            f"exclusion: expected {geom.shape_image} pixels as in the map, got {mask.shape[-2:]}."
+            f": expected {geom.shape_image} pixels as in the map, got {mask.shape[-2:]}.",
+            "exclusion",
         )
     kept: NDArray[np.bool_] = np.any(mask.reshape(-1, *geom.shape_image), axis=0)
     return ~kept
@@ -42,25 +41,21 @@ def _excluded(exclusion: Any, geom: WcsGeom) -> NDArray[np.bool_]:
 
 def _smoothed(image: Map, sigma: Any) -> Map:
     """Return an image smoothed by a Gaussian, and divided by how much of it lies in the map."""
+    from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
+
     width = to_value(sigma, "deg", "smooth")
     if not (isinstance(width, float) and 0 <= width < np.inf):
-        raise InputError(f'smooth: expected an angle >= 0, such as "0.1 deg", got {sigma!r}.')
+        raise InputError(f': expected an angle >= 0, such as "0.1 deg", got {sigma!r}.', "smooth")
     sides = [width / scale for scale in middle_shape(image.geom).sides[::-1]]
     if max(sides) < 0.1:  # less than a hundredth of a percent would leave its pixel
         return image
-    curves = []
-    for side in sides:
-        reach = np.arange(-int(_REACH * side) - 1, int(_REACH * side) + 2)
-        curves.append(np.exp(-0.5 * (reach / max(side, 1e-3)) ** 2))
-    kernel = np.outer(*curves)
     data = np.asarray(image.data, dtype=float)
     seen = np.isfinite(data)
-    with jax.enable_x64(True):
-        sums, weights = (
-            np.asarray(convolve(x, kernel)) for x in (np.where(seen, data, 0.0), seen.astype(float))
-        )
-    # an FFT leaves noise of either sign where there is nothing
-    values = np.maximum(sums, 0) / np.maximum(weights, 1e-9)
+    sums, weights = (
+        gaussian_filter(x, sides, mode="constant", truncate=_REACH)
+        for x in (np.where(seen, data, 0.0), seen.astype(float))
+    )
+    values = sums / np.maximum(weights, 1e-9)
     return Map(image.geom, np.where(seen, values, np.nan), unit=image.unit)
 
 
@@ -175,12 +170,14 @@ def plot_iterations(
     """
     if not len(images_stack):
         raise InputError(
-            "images_stack is empty: it is filled by `run` of an estimator with keep_record=True."
+            " is empty: it is filled by `run` of an estimator with keep_record=True.",
+            "images_stack",
         )
     if missing := {quantity, "exclusion"} - set(images_stack[0]):
         raise InputError(
-            f"images_stack: {', '.join(sorted(missing))} not in its records, which have "
-            f"{', '.join(sorted(images_stack[0]))}."
+            f": {', '.join(sorted(missing))} not in its records, which have "
+            f"{', '.join(sorted(images_stack[0]))}.",
+            "images_stack",
         )
     shown = [_image(record[quantity]) for record in images_stack]
     masks = [_excluded(record["exclusion"], shown[0].geom) for record in images_stack]

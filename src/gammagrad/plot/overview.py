@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import astropy.units as u
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io import expand_path
+from gammagrad.io import expand_path, write_files
 from gammagrad.maps import WcsGeom
+from gammagrad.plot.marks import halo, positions, write_name
 from gammagrad.plot.profile import plot_profile
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.significance import plot_significance_histogram
@@ -161,21 +159,11 @@ def _is_wide(geom: WcsGeom) -> bool:
 
 def _mark_truth(ax: Any, truth: Table, names: bool) -> None:
     """Mark known sources with crosses."""
-    from matplotlib import patheffects
-
-    sky = SkyCoord(u.Quantity(truth["ra"], "deg"), u.Quantity(truth["dec"], "deg"))
-    x, y = ax.wcs.celestial.world_to_pixel(sky)
-    halo = [patheffects.withStroke(linewidth=2.4, foreground="white")]
-    ax.scatter(x, y, s=70, marker="+", color="black", linewidths=1.0, path_effects=halo, zorder=4)
-    for xi, yi, name in zip(x, y, truth["name"] if names else (), strict=False):
-        ax.annotate(
-            str(name),
-            (xi, yi),
-            xytext=(8, 6),
-            textcoords="offset points",
-            path_effects=halo,
-            annotation_clip=True,
-        )
+    x, y = ax.wcs.celestial.world_to_pixel(positions(truth))
+    style = {"path_effects": halo(2.4)}
+    ax.scatter(x, y, s=70, marker="+", color="black", linewidths=1.0, zorder=4, **style)
+    for *place, name in zip(x, y, truth["name"] if names else (), strict=False):
+        write_name(ax, name, place, (8, 6), **style)
 
 
 def save_figure(
@@ -207,16 +195,14 @@ def save_figure(
         If its folder does not exist.
     """
     path = expand_path(filename)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{str(path)!r} already exists; use overwrite=True to replace it.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into.")
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name[-100:]}")
+    kind = path.suffix.removeprefix(".") or None
+
+    def write(file: BinaryIO) -> None:
+        figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight")
+
     try:
-        figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
-        temporary.replace(path)
+        write_files([(path, write)], overwrite)
     finally:
-        temporary.unlink(missing_ok=True)
         pyplot().close(figure)
     return path
 

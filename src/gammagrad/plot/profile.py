@@ -116,11 +116,12 @@ def _pixel(maps: FluxMaps, position: Any) -> tuple[int, int]:
         numbers = np.asarray(position)
         if numbers.shape != (2,) or numbers.dtype.kind not in "iu":
             raise InputError(
-                f"position is {short(position)}; expected a SkyCoord, or a pixel as (row, column)."
+                f" is {short(position)}; expected a SkyCoord, or a pixel as (row, column).",
+                "position",
             )
         row, col = (int(n) for n in numbers)
     if not (0 <= row < rows and 0 <= col < cols):
-        raise InputError(f"position: outside the maps, which have {rows} rows, {cols} columns.")
+        raise InputError(f": outside the maps, which have {rows} rows, {cols} columns.", "position")
     return row, col
 
 
@@ -220,10 +221,10 @@ def plot_profile(
         If the scan was not computed, or a flux is wanted and there is no reference model.
     """
     if quantity not in ("norm", *FLUXES):
-        raise InputError(f"quantity is {quantity!r}; choose norm, {', '.join(FLUXES)}.")
+        raise InputError(f" is {quantity!r}; choose norm, {', '.join(FLUXES)}.", "quantity")
     groups = maps.energy_axis.nbin
     if not -groups <= energy < groups:
-        raise InputError(f"energy is {energy}, but axis 'energy' has {groups} bins.")
+        raise InputError(f" is {energy}, but axis 'energy' has {groups} bins.", "energy")
     row, col = _pixel(maps, position)
     pixel = (energy % groups, row, col)
     curve = profile_curve(maps, *pixel)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import astropy.units as u
 import jax
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -17,6 +16,7 @@ from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps import Map, disc_kernel, to_value
 from gammagrad.models import SkyModel
+from gammagrad.plot.marks import positions
 from gammagrad.plot.sky import plot_map
 
 
@@ -34,7 +34,7 @@ def _npred_of_peaks(maps: FluxMaps, dataset: Any, peaks: Table) -> NDArray[np.fl
     """Return the predicted counts of the sources found, each in its own energy group."""
     centers = dataset.energy_axis.center_in("TeV")
     edges = maps.energy_axis.edges_in("TeV")
-    sky = SkyCoord(u.Quantity(peaks["ra"], "deg"), u.Quantity(peaks["dec"], "deg"))
+    sky = positions(peaks)
     total = np.zeros(dataset.counts.data.shape)
     for group in range(maps.energy_axis.nbin):
         chosen = np.flatnonzero(np.asarray(peaks["energy_group"]) == group)
@@ -88,7 +88,7 @@ def residual_map(
     Li and Ma (1983), ApJ 272, 317, equation 17, for an exactly known background.
     """
     if peaks is not None and (maps is None or maps.reference_model is None):
-        raise InputError("peaks: to take them out, pass the maps they were found in as well.")
+        raise InputError(": to take them out, pass the maps they were found in as well.", "peaks")
     mu = np.array(dataset.npred().data, dtype=float)
     if peaks is not None and maps is not None:
         mu += _npred_of_peaks(maps, dataset, peaks)

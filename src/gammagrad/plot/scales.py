@@ -80,7 +80,9 @@ def colour_scale(
         return colors.AsinhNorm(linear_width=2 * spread, vmin=low, vmax=high)
     if stretch in ("linear", "log"):
         return colors.Normalize(low, high)
-    raise InputError(f"stretch is {stretch!r}; choose linear, sqrt, log, asinh, diverging or auto.")
+    raise InputError(
+        f" is {stretch!r}; choose linear, sqrt, log, asinh, diverging or auto.", "stretch"
+    )
 
 
 def auto_stretch(name: str, data: NDArray[Any]) -> str:

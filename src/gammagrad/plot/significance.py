@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import astropy.units as u
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
@@ -16,6 +14,7 @@ from gammagrad.distribution import distribution_of
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps import Map, WcsGeom, to_value
+from gammagrad.plot.marks import positions
 from gammagrad.plot.scales import pyplot
 
 
@@ -53,16 +52,14 @@ def _keep(geom: WcsGeom, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
     if isinstance(exclusion, Table):
         keep = np.ones(geom.shape_image, dtype=bool)
         limit = to_value(radius, "deg", "radius")
-        positions = SkyCoord(
-            u.Quantity(exclusion["ra"], "deg"), u.Quantity(exclusion["dec"], "deg")
-        )
-        for position in positions:
+        for position in positions(exclusion):
             keep &= geom.to_image().separation(position).to_value("deg") > limit
         return np.broadcast_to(keep, shape)
     values: NDArray[Any] = np.asarray(exclusion.data if isinstance(exclusion, Map) else exclusion)
     if values.shape[-2:] != shape[-2:]:
         raise InputError(
-            f"exclusion: expected images of {shape[-2:]} pixels as in the maps, got {values.shape}."
+            f": expected images of {shape[-2:]} pixels as in the maps, got {values.shape}.",
+            "exclusion",
         )
     if values.ndim > 2 and values.shape != shape:
         values = np.asarray(values.all(axis=tuple(range(values.ndim - 2))))
@@ -86,17 +83,9 @@ def _draw_histogram(
     name = "outside the exclusion" if len(kept) < len(everything) else "all pixels"
     ax.stairs(height, edges, fill=True, color="#9ecae1", label=name)
     x = np.linspace(edges[0], edges[-1], 1000)
-    for mean, width, style in (
-        (0.0, 1.0, {"color": "black", "linestyle": "--", "label": "standard normal"}),
-        (
-            fit.mean,
-            fit.width,
-            {
-                "color": "#cb181d",
-                "label": _words(fit),
-            },
-        ),
-    ):
+    standard = {"color": "black", "linestyle": "--", "label": "standard normal"}
+    fitted = {"color": "#cb181d", "label": _words(fit)}
+    for mean, width, style in ((0.0, 1.0, standard), (fit.mean, fit.width, fitted)):
         if width > 0:
             curve = np.exp(-0.5 * ((x - mean) / width) ** 2) / (width * np.sqrt(2 * np.pi))
             ax.plot(x, curve, linewidth=1.6, **style)
@@ -166,7 +155,7 @@ def plot_significance_histogram(
     significance = np.asarray(drawn.data, dtype=float)
     if energy is not None:
         if drawn.geom.is_image:
-            raise InputError("energy: the map is an image without energies; expected None.")
+            raise InputError(": the map is an image without energies; expected None.", "energy")
         chosen = np.atleast_1d(np.asarray(energy, dtype=int))
         significance, keep = significance[chosen], keep[chosen]
     finite = np.isfinite(significance)

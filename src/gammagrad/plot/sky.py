@@ -7,14 +7,13 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps import Map, MapAxis, WcsGeom
-from gammagrad.plot.ellipses import draw_ellipses, has_ellipses
+from gammagrad.plot.marks import draw_ellipses, halo, has_ellipses, positions, write_name
 from gammagrad.plot.scales import (
     asinh_ticks,
     auto_stretch,
@@ -61,7 +60,7 @@ def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[An
     chosen = range(axis.nbin) if energy is None else np.atleast_1d(np.asarray(energy, dtype=int))
     for i in chosen:
         if not -axis.nbin <= i < axis.nbin:
-            raise InputError(f"energy is {i}, but axis '{axis.name}' has {axis.nbin} bins.")
+            raise InputError(f" is {i}, but axis '{axis.name}' has {axis.nbin} bins.", "energy")
     indices = [int(i) % axis.nbin for i in chosen]
     return [planes[i] for i in indices], [energy_text(axis, i) for i in indices]
 
@@ -138,17 +137,15 @@ _PLACES = ((8, 5, "left"), (8, -11, "left"), (-8, 5, "right"), (-8, -11, "right"
 
 def _mark_peaks(ax: Any, peaks: object, names: bool) -> None:
     """Circle the sources of a table and write their names beside them."""
-    from matplotlib import patheffects
-
-    halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
     if not isinstance(peaks, Table) or not {"ra", "dec"} <= set(peaks.colnames):
         raise InputTypeError(
-            f"peaks is {short(peaks)}; expected a table with columns ra and dec, as find_peaks "
-            "returns it."
+            f" is {short(peaks)}; expected a table with columns ra and dec, as find_peaks "
+            "returns it.",
+            "peaks",
         )
-    sky = SkyCoord(u.Quantity(peaks["ra"], "deg"), u.Quantity(peaks["dec"], "deg"), frame="icrs")
-    x, y = ax.wcs.celestial.world_to_pixel(sky)
-    ax.scatter(x, y, s=90, facecolors="none", edgecolors="black", linewidths=1.1, path_effects=halo)
+    x, y = ax.wcs.celestial.world_to_pixel(positions(peaks))
+    style = {"path_effects": halo(2.2)}
+    ax.scatter(x, y, s=90, facecolors="none", edgecolors="black", linewidths=1.1, **style)
     if has_ellipses(peaks):
         draw_ellipses(ax, peaks, color="black", lw=0.9, scalex=False, scaley=False)
     if not names or "name" not in peaks.colnames:
@@ -166,33 +163,7 @@ def _mark_peaks(ax: Any, peaks: object, names: bool) -> None:
             ):
                 break
         taken.append(box)
-        ax.annotate(
-            str(name),
-            (xi, yi),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            ha=side,
-            fontsize=8,
-            path_effects=halo,
-            annotation_clip=True,
-        )
-
-
-def _draw(ax: Any, geom: WcsGeom, data: NDArray[Any], norm: Any, cmap: Any) -> Any:
-    """Draw one image and its coordinates."""
-    shown = np.ma.masked_invalid(np.asarray(data, dtype=float))
-    image = ax.imshow(shown, origin="lower", interpolation="nearest", cmap=cmap, norm=norm)
-    ax.autoscale(False)
-    _label_axes(ax, geom)
-    return image
-
-
-def _contour(ax: Any, data: NDArray[Any], levels: Sequence[float], color: str) -> None:
-    """Draw the contours that lie in the image."""
-    values = np.ma.masked_invalid(np.asarray(data, dtype=float))
-    inside = [level for level in sorted(levels) if values.min() < level < values.max()]
-    if inside:
-        ax.contour(values, levels=inside, colors=color, linewidths=0.9)
+        write_name(ax, name, (xi, yi), (dx, dy), ha=side, fontsize=8, **style)
 
 
 def plot_map(
@@ -275,12 +246,19 @@ def plot_map(
     for axis, plane, energies in zip(axes, planes, titles, strict=True):
         if codes is None:
             norm = colour_scale(together if shared else plane, stretch, vmin, vmax)
-            image = _draw(axis, m.geom, plane, norm, colour_map(stretch, cmap))
+            colours = colour_map(stretch, cmap)
         else:
-            image = _draw(axis, m.geom, plane, *codes[:2])
+            norm, colours, _ = codes
+        visible = np.ma.masked_invalid(np.asarray(plane, dtype=float))
+        drawn = {"origin": "lower", "interpolation": "nearest"}
+        image = axis.imshow(visible, cmap=colours, norm=norm, **drawn)
+        axis.autoscale(False)
+        _label_axes(axis, m.geom)
         axis.set_title(energies if title is None else title, fontsize="medium")
         if contours is not None:
-            _contour(axis, plane, contours, contour_color)
+            inside = [x for x in sorted(contours) if visible.min() < x < visible.max()]
+            if inside:
+                axis.contour(visible, levels=inside, colors=contour_color, linewidths=0.9)
         if peaks is not None and len(peaks):
             _mark_peaks(axis, peaks, peak_names)
         if colorbar and not shared:
@@ -308,7 +286,7 @@ def _checked(ax: Any, number: int) -> Any:
         )
     if not hasattr(ax, "coords"):
         raise InputError(
-            "ax has no sky coordinates: make it with plt.subplot(projection=maps.geom.wcs)."
+            " has no sky coordinates: make it with plt.subplot(projection=maps.geom.wcs).", "ax"
         )
     return ax
 

@@ -1,4 +1,4 @@
-"""Error ellipses on a map."""
+"""Positions, names and error ellipses of the sources of a table on a map."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from astropy.table import Table
 
 _MAJOR, _MINOR, _ANGLE = "ellipse_major_95", "ellipse_minor_95", "ellipse_angle"
 _CORNERS = 61
+
+
+def positions(table: Table) -> SkyCoord:
+    """Return the positions of sources."""
+    return SkyCoord(u.Quantity(table["ra"], "deg"), u.Quantity(table["dec"], "deg"))
+
+
+def halo(width: float) -> list[Any]:
+    """Return the white border of what is drawn over a map."""
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=width, foreground="white")]
+
+
+def write_name(ax: Any, name: Any, xy: Any, beside: tuple[float, float], **style: Any) -> None:
+    """Write a name beside a place, so many points from it."""
+    how = {"xytext": beside, "textcoords": "offset points", "annotation_clip": True}
+    ax.annotate(str(name), xy, **how, **style)
 
 
 def has_ellipses(peaks: Table) -> bool:
