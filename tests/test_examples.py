@@ -23,7 +23,7 @@ from pages import ELSEWHERE, ROOT, blocks, commands, pages, runs_elsewhere
 
 RUN = ("python", "sh")
 SHOWN = ("text", "yaml")
-DIRECTIVES = ("command-help", "include", "module-table", "status-table", "toctree")
+DIRECTIVES = ("command-help", "include", "wing-table", "status-table", "toctree")
 PAGES = (
     "README.md",
     "docs/background.md",

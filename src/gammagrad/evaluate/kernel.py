@@ -86,14 +86,14 @@ def estimate_kernel(
     # sees them).
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
 
-    def estimated(there: Map) -> KernelEstimate:
-        plan = plan_kernel(model, there, psf, edisp, geom, kernel_width, sampling)
-        return _estimated(plan, psf, containment, renormalise)
-
-    estimate = estimated(exposure)
+    where, how = (psf, edisp, geom, kernel_width, sampling), (psf, containment, renormalise)
+    estimate = _estimated(plan_kernel(model, exposure, *where), *how)
     empty = ~estimate.kernel.data.any(axis=(1, 2))
     elsewhere = exposure_elsewhere(exposure) if empty.any() and sampling == "fine" else None
-    return estimate if elsewhere is None else _filled(estimate, estimated(elsewhere), empty)
+    if elsewhere is None:
+        return estimate
+    other = _estimated(plan_kernel(model, elsewhere, *where), *how)
+    return _filled(estimate, other, empty)
 
 
 def _estimated(
@@ -115,9 +115,8 @@ def _estimated(
         moved, inputs = plan.folded()
         counts = predict(model.spectral_model, moved, inputs)
     counts = _without_noise(counts)
-    total = (
-        per_energy @ plan.edisp if has_total(model.spatial_model) else None
-    )  # wherever they fall
+    # wherever they fall
+    total = per_energy @ plan.edisp if has_total(model.spatial_model) else None
     cut = plan.cut
     if containment is not None and total is not None:
         sides = plan.pixel.sides[::-1]
