@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -345,6 +346,29 @@ def test_files_and_functions_fit_a_readers_eye() -> None:
     assert found == []
 
 
+def names_given_twice(text: str) -> list[str]:
+    """Return the names that the top of a file defines more than once: the last one is meant."""
+    found: Counter[str] = Counter()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            overloads = any("overload" in ast.unparse(mark) for mark in node.decorator_list)
+            found[node.name] += not overloads
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [name for target in targets for name in ast.walk(target)]
+            found.update(
+                name.id
+                for name in names
+                if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+            )
+    return [name for name, number in found.items() if number > 1]
+
+
+@pytest.mark.parametrize("name", sorted(module_files(SOURCE)), ids=lambda n: n or "__init__")
+def test_no_file_gives_a_name_twice(name: str) -> None:
+    assert names_given_twice(module_files(SOURCE)[name].read_text(encoding="utf-8")) == []
+
+
 def test_the_picture_in_the_documentation_is_the_table() -> None:
     draw = load(TESTS.parent / "docs" / "draw_layers.py")
     stored = (TESTS.parent / "docs" / "layers.svg").read_text(encoding="utf-8")
@@ -457,3 +481,7 @@ def test_lines_of_a_docstring_do_not_count() -> None:
     )
     assert _code_lines(text) == 3
     assert [(name, _code_lines(code)) for name, code in _functions(text)] == [("f", 2)]
+
+
+def test_a_name_that_is_given_twice_is_found() -> None:
+    assert names_given_twice("STEP, LAST = 1, 2\ndef f(): ...\nSTEP = 3\nx.y = LAST") == ["STEP"]

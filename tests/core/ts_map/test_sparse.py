@@ -11,7 +11,8 @@ from fields import random_field
 from gammagrad._pytree import replace
 from gammagrad.core.norm import NormFit, Status
 from gammagrad.core.ts_map import BinImages, cube_bins, default_memory, fit_occupied
-from gammagrad.core.ts_map.chunk import fit_chunk, sensitivity_chunk
+from gammagrad.core.ts_map.chunk import fit_chunk
+from gammagrad.core.ts_map.sensitivity import sensitivity_chunk
 from gammagrad.core.ts_map.strips import strip_height
 from precision import DOUBLE
 

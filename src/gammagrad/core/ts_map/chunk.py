@@ -16,11 +16,8 @@ from gammagrad._programs import compiled
 from gammagrad.core.norm import (
     FitOptions,
     Root,
-    climb,
     interval_steps,
     newton,
-    one_bin_root,
-    required,
 )
 from gammagrad.core.stats import GainSums
 from gammagrad.core.ts_map.bin_sums import LEAD, WIDE_VECTORS, BinProfile, BinSums, Edge, scan
@@ -218,43 +215,3 @@ def _optional(
     if "stat_scan" in selection and scan_values is not None:
         found["stat_scan"] = scan(profile, bound, scan_values)
     return found
-
-
-# relative step that is the lead's last: as the error is cubed, one in full precision then does
-_LEAD_STEP, _LEAD_SWEEPS = 0.25, 5
-# the last of all: the error is cubed
-_LAST_STEP, _MOST_SWEEPS = 1e-4, 12
-
-
-@compiled(compiler_options=WIDE_VECTORS)
-def sensitivity_chunk(
-    flat: FlatBins,
-    tiles: TileWindows,
-    model_sum: Array,
-    options: FitOptions,
-) -> dict[str, Array]:
-    """Find the sensitivity of one chunk of tiles."""
-    bins = tiles.bins(flat, occupied=False)
-    (curvature,) = bins.total(lambda b, g: (b * g * g,), 1)
-    known = curvature > 0
-    safe = jnp.where(known, curvature, 1)
-    target = jnp.broadcast_to(options.n_sigma_sensitivity**2 / 2, safe.shape)
-    # in units of each tile's counts, which single precision can hold whatever the exposure
-    unit = jnp.max(model_sum, axis=0)
-    start = one_bin_root(model_sum / unit[None], safe / unit[None] ** 2, target)
-    norm = _lead(bins.in_units(unit, LEAD), start, known, target) / unit[None]
-    norm = climb(bins.asimov, norm, target, _MOST_SWEEPS, _LAST_STEP)
-    return {"norm_sensitivity": jnp.where(known, required(norm, model_sum, curvature, options), 0)}
-
-
-def _lead(bins: Windowed, start: Array, known: Array, target: Array) -> Array:
-    """Return the roots as far as single precision finds them, each tile's first from one pixel."""
-
-    def climbed(bins: Windowed, start: Array, known: Array) -> Array:
-        level = jnp.broadcast_to(target[:1], start.shape).astype(LEAD)
-        root = climb(bins.asimov, start.astype(LEAD), level, _LEAD_SWEEPS, _LEAD_STEP)
-        return jnp.where(known & jnp.isfinite(root) & (root > 0), root.astype(start.dtype), start)
-
-    first = start[MIDDLE]
-    scale = climbed(bins.of_pixels(MIDDLE), first, known[MIDDLE]) / first
-    return climbed(bins, start * jnp.clip(scale, 0.2, 5), known)

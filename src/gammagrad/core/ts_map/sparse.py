@@ -13,7 +13,7 @@ from jax import Array
 from gammagrad._programs import by_element, compiled
 from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, Status, fit_status, make_options
 from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
-from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk, sensitivity_chunk
+from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
 from gammagrad.core.ts_map.flat import flat_bins
 from gammagrad.core.ts_map.listed import (
     Chunk,
@@ -23,6 +23,7 @@ from gammagrad.core.ts_map.listed import (
     common_window,
     empty_workspace,
 )
+from gammagrad.core.ts_map.sensitivity import sensitivity_chunk
 from gammagrad.core.ts_map.strips import Strip, default_memory, put, strips_of
 from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import WholeMap, whole_map
