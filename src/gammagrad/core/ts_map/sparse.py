@@ -24,7 +24,7 @@ from gammagrad.core.ts_map.listed import (
     empty_workspace,
 )
 from gammagrad.core.ts_map.sensitivity import sensitivity_chunk
-from gammagrad.core.ts_map.strips import Strip, default_memory, put, strips_of
+from gammagrad.core.ts_map.strips import Strip, default_memory, make_strip, put, rows_of_strips
 from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import WholeMap, whole_map
 from gammagrad.core.ts_map.windowed import Places, TileWindows, corners, window_places
@@ -91,24 +91,27 @@ def fit_occupied(
     steer = make_options(dtype, **vars(options or FitOptions()))
     asked = Asked(steer, tuple(selection), scan_values, threshold, n_sweeps, window)
     size = (memory or default_memory(on_processor=run is not None)) // processes
-    strips = list(strips_of(datasets, fitted, guess, size, processes))
+    rows = rows_of_strips(datasets, fitted, size, processes)
+    strips = (make_strip(datasets, fitted, guess, part) for part in rows)
     maps: dict[str, np.ndarray] = {}
     done = 0.0
 
     def advance(fraction: float) -> None:
         nonlocal done
-        done += fraction / len(strips)
+        done += fraction / len(rows)
         if progress is not None:
             progress(min(done, 1.0))
 
     if run is not None:
         work = partial(fit_in_worker, asked=asked, memory=size, double=dtype == np.float64)
-        for strip, found in zip(strips, run(work, strips, progress or _quiet), strict=True):
+        every = list(strips)
+        for strip, found in zip(every, run(work, every, progress or _quiet), strict=True):
             put(maps, strip, found, ny)
         return NormFit(**maps)
+    # one strip of data at a time
     for strip in strips:
         found = fit_strip(strip, asked, size, advance)
-        if len(strips) == 1 and not strip.halo:
+        if len(rows) == 1 and not strip.halo:
             return NormFit(**found)
         put(maps, strip, found, ny)
     return NormFit(**maps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,31 +47,39 @@ def default_memory(on_processor: bool = False) -> int:
     return int(known.get("bytes_limit", 8 * _MEMORY_CPU)) // 4
 
 
-def strips_of(
-    datasets: Sequence[BinImages],
-    fitted: np.ndarray,
-    guess: np.ndarray | None,
-    memory: int,
-    processes: int = 1,
-) -> Iterator[Strip]:
-    """Cut a map into strips that fit in memory, enough for some processes."""
+def rows_of_strips(
+    datasets: Sequence[BinImages], fitted: np.ndarray, memory: int, processes: int = 1
+) -> list[slice]:
+    """Cut the rows of a map into strips that fit in memory, enough for some processes."""
     ny, highest = fitted.shape[0], strip_height(datasets, memory)
     if processes == 1 and highest >= ny:
-        yield Strip(slice(0, ny), 0, tuple(datasets), fitted, guess)
-        return
-    halo = TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
+        return [slice(0, ny)]
     many = 1
     if processes > 1:
-        each = ny // (processes * _HIGH * max(halo, 1))
+        each = ny // (processes * _HIGH * max(_halo(datasets), 1))
         many = processes * min(max(each, 1), _STRIPS_EACH)
-    for rows in cut_rows(_cost_of_rows(datasets, fitted), many, highest):
-        yield Strip(
-            rows,
-            halo,
-            tuple(_rows_of(images, rows, halo) for images in datasets),
-            np.pad(rows_around(fitted, rows, 0), ((halo, halo), (0, 0))),
-            None if guess is None else rows_around(guess, rows, halo),
-        )
+    return cut_rows(_cost_of_rows(datasets, fitted), many, highest)
+
+
+def _halo(datasets: Sequence[BinImages]) -> int:
+    """Return half the height of the largest kernel, in whole tiles."""
+    return TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
+
+
+def make_strip(
+    datasets: Sequence[BinImages], fitted: np.ndarray, guess: np.ndarray | None, rows: slice
+) -> Strip:
+    """Return some rows of a map with the data around them; the whole map as it is."""
+    if rows == slice(0, fitted.shape[0]):
+        return Strip(rows, 0, tuple(datasets), fitted, guess)
+    halo = _halo(datasets)
+    return Strip(
+        rows,
+        halo,
+        tuple(_rows_of(images, rows, halo) for images in datasets),
+        np.pad(rows_around(fitted, rows, 0), ((halo, halo), (0, 0))),
+        None if guess is None else rows_around(guess, rows, halo),
+    )
 
 
 def strip_height(datasets: Sequence[BinImages], memory: int) -> int:
