@@ -17,7 +17,7 @@ import gammagrad
 from gammagrad.cli import main
 from gammagrad.core.norm import STATUS
 from gammagrad.estimators.settings import REQUIRED
-from gammagrad.quantities import QUANTITIES
+from gammagrad.output_quantities import QUANTITIES
 
 SOURCE = Path(__file__).parent.parent / "src" / "gammagrad"
 

@@ -24,7 +24,7 @@ HOST: tuple[dict[str, str], ...] = (
     },
     {"evaluate": "a sky model on a geometry", "derive": "fluxes and signs from norms"},
     {"io": "one file per format"},
-    {"maps": "units and sky coordinates", "quantities": "the table of output maps"},
+    {"maps": "units and sky coordinates", "output_quantities": "the table of output maps"},
 )
 
 # Traced side: arrays in, arrays out. The parts do not know each other, nor anything of the host.

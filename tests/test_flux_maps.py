@@ -18,7 +18,7 @@ from gammagrad.core.norm import STATUS
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps import Map, MapAxis
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
-from gammagrad.quantities import FLUXES, STORED, MissingQuantityError
+from gammagrad.output_quantities import FLUXES, STORED, MissingQuantityError
 
 NINE = ["ts", "norm", "niter", "norm_err", "npred", "npred_excess", "stat", "stat_null", "success"]
 CASES = [

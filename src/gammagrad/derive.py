@@ -14,7 +14,7 @@ from gammagrad.errors import FileAccessError, InputError, InputTypeError, short
 from gammagrad.io import path_in_file
 from gammagrad.maps import Map, MapAxis
 from gammagrad.models import SkyModel, models_from_dict, models_to_dict
-from gammagrad.quantities import QUANTITIES, MissingQuantityError
+from gammagrad.output_quantities import QUANTITIES, MissingQuantityError
 
 
 def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.float64]:

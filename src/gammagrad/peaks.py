@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gammagrad._upper import upper
 from gammagrad.errors import InputError, short
 from gammagrad.maps import Map, local_maxima, on_sky, sky_maxima
-from gammagrad.quantities import FLUXES, QUANTITIES
+from gammagrad.output_quantities import FLUXES, QUANTITIES
 
 
 def _maxima(

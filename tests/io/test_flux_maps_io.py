@@ -24,7 +24,7 @@ from gammagrad.models import (
     SkyModel,
     TemplateSpatialModel,
 )
-from gammagrad.quantities import QUANTITIES, MissingQuantityError
+from gammagrad.output_quantities import QUANTITIES, MissingQuantityError
 
 META = {
     "n_sigma": 1,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from gammagrad import FluxMaps, Map
 from gammagrad.maps import MapAxis
 from gammagrad.models import PowerLawSpectralModel
+from gammagrad.output_quantities import MissingQuantityError
 from gammagrad.plot import plot_profile
 from gammagrad.plot.profile import profile_curve
-from gammagrad.quantities import MissingQuantityError
 
 optimize = pytest.importorskip("scipy.optimize")
 

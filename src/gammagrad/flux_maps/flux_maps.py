@@ -27,8 +27,8 @@ from gammagrad.flux_maps.status import StatusTable, status_table
 from gammagrad.io import expand_path, read_flux_maps, reading, write_flux_maps
 from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import SkyModel
+from gammagrad.output_quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
 from gammagrad.peaks import find_peaks
-from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
 
 
 class FluxMaps(Mapping[str, Map]):
@@ -36,7 +36,7 @@ class FluxMaps(Mapping[str, Map]):
 
     ``maps["flux"]`` and ``maps.flux`` are the same. The mapping has the computed maps and the
     maps derived from them: `sqrt_ts`, and flux, dnde, eflux and e2dnde with their errors and
-    limits. `gammagrad.quantities.QUANTITIES` is the table of all maps. ``maps.dnde_ref``,
+    limits. `gammagrad.output_quantities.QUANTITIES` is the table of all maps. ``maps.dnde_ref``,
     ``flux_ref``, ``eflux_ref`` and ``e2dnde_ref`` are the fluxes of the reference model in every
     energy group, as quantities of shape (groups, 1, 1).
 
@@ -76,8 +76,8 @@ class FluxMaps(Mapping[str, Map]):
     >>> maps["norm_ul"]
     Traceback (most recent call last):
         ...
-    gammagrad.quantities.MissingQuantityError: norm_ul was not computed: run the estimator with
-    selection_optional=["ul"], or "all".
+    gammagrad.output_quantities.MissingQuantityError: norm_ul was not computed: run the estimator
+    with selection_optional=["ul"], or "all".
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class FluxMaps(Mapping[str, Map]):
             "geom": type(self.geom).__name__,
             "axes": ["lon", "lat", *self.geom.axes.names],
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "quantities": self.available_quantities,
+            "output_quantities": self.available_quantities,
             "ref. model": None if self._spectrum is None else self._spectrum.tag[-1],
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,

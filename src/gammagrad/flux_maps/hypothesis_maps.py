@@ -17,7 +17,7 @@ from gammagrad.flux_maps.flux_maps import FluxMaps, titled
 from gammagrad.io import Hypothesis, expand_path, read_hypotheses, reading, write_hypotheses
 from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import Models, SkyModel
-from gammagrad.quantities import QUANTITIES
+from gammagrad.output_quantities import QUANTITIES
 
 
 class HypothesisMaps(Mapping[str, FluxMaps]):
@@ -131,7 +131,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         lines = {
             "models": self.names,
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "quantities": self[0].available_quantities,
+            "output_quantities": self[0].available_quantities,
         }
         return titled(type(self).__name__, lines)
 

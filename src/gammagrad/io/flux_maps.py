@@ -29,7 +29,7 @@ from gammagrad.io.paths import Filename, expand_path, stem
 from gammagrad.io.reading import reads_file
 from gammagrad.io.yaml_file import read_yaml
 from gammagrad.maps import Map
-from gammagrad.quantities import QUANTITIES
+from gammagrad.output_quantities import QUANTITIES
 
 HYPOTHESES = "HYPOTHES"
 """Card of the primary header that files of several models have, see `io.hypothesis_maps`."""

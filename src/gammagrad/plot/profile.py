@@ -13,9 +13,9 @@ from gammagrad.core.norm import Status
 from gammagrad.derive import reference_values, scan_norms
 from gammagrad.errors import InputError, short
 from gammagrad.flux_maps import FluxMaps
+from gammagrad.output_quantities import FLUXES, QUANTITIES
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.sky import energy_text
-from gammagrad.quantities import FLUXES, QUANTITIES
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gammagrad.core.norm import Status
 from gammagrad.errors import InputError
-from gammagrad.quantities import FLUXES
+from gammagrad.output_quantities import FLUXES
 
 _SIGMA_LINEAR = 5.0  # larger significances are drawn on a logarithmic scale
 _STATUS_COLOURS = {

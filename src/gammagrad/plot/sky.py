@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.output_quantities import QUANTITIES
 from gammagrad.plot.marks import draw_ellipses, halo, has_ellipses, positions, write_name
 from gammagrad.plot.scales import (
     asinh_ticks,
@@ -23,7 +24,6 @@ from gammagrad.plot.scales import (
     pyplot,
     tick_text,
 )
-from gammagrad.quantities import QUANTITIES
 
 _DASH = "\N{EN DASH}"
 _FRAMES = {

@@ -19,7 +19,7 @@ from gammagrad.models import (
     PowerLawSpectralModel,
     SkyModel,
 )
-from gammagrad.quantities import MissingQuantityError
+from gammagrad.output_quantities import MissingQuantityError
 
 NPIX = (13, 11)
 POINT = SkyModel(PowerLawSpectralModel(), PointSpatialModel())

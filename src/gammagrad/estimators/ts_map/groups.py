@@ -18,8 +18,8 @@ from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.guess import guess_norm
 from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.output_quantities import QUANTITIES
 from gammagrad.parallel import Jobs, run_jobs
-from gammagrad.quantities import QUANTITIES
 
 log = logging.getLogger(__name__)
 

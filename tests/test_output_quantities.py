@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 
 from gammagrad.maps import INTERNAL_UNITS
-from gammagrad.quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
+from gammagrad.output_quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
 
 
 def test_stored_maps_come_in_the_order_that_gammapy_prints() -> None:
