@@ -36,10 +36,10 @@ TRACED: dict[str, str] = {
 # The ground that both sides stand on.
 GROUND: dict[str, str] = {
     "errors": "the family of exceptions, and the warnings",
-    "_arrays": "arrays of files and other libraries, made good for JAX",
+    "_arrays": "arrays of other libraries, for JAX",
     "_pytree": "frozen dataclass -> JAX pytree",
-    "_programs": "compiled programs, few and bounded",
-    "_upper": "functions of upper parts that lower ones call, by name: loaded at the first call",
+    "_programs": "few compiled programs",
+    "_upper": "functions of upper parts, by name",
 }
 
 # Helpers of the estimators; they know nothing of maps.
