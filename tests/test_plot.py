@@ -224,6 +224,7 @@ def test_diverging_scale_is_symmetric() -> None:
         assert float(norm(0.0)) == pytest.approx(0.5)
         assert norm.vmax == pytest.approx(max(np.nanmax(np.abs(data)), 1e-30))
     assert colour_scale(np.array([1.0, 100.0]), "diverging", vmax=8).vmin == -8
+    assert colour_scale(np.array([1.0, 9.0]), "diverging", vmin=-3, vmax=8).vmin == -8
 
 
 @pytest.mark.parametrize("stretch", ["linear", "sqrt", "log", "asinh", "diverging"])

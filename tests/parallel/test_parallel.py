@@ -113,6 +113,7 @@ def test_cores_are_dealt_out_whole_and_evenly(many: int) -> None:
     shares = cores.core_shares(physical, many)
     assert len(shares) == many
     sizes = [len(share) // 2 for share in shares]
+    assert min(sizes) >= 1
     assert max(sizes) - min(sizes) <= 1
     assert {n for share in shares for n in share} == set(range(10))
     if many <= len(physical):

@@ -452,6 +452,12 @@ def test_a_mask_takes_bins_out_of_each_energy_and_of_the_sum():
     np.testing.assert_array_equal(
         estimator.images_stack[-1]["background"].data, found["background"].data
     )
+    # counts like the acceptance are no source, however many of its energies a pixel has
+    flat = Map(counts.geom, 4 * acceptance.data)
+    nothing = estimator.run({"counts": flat, "acceptance": acceptance, "mask": mask})
+    seen = np.isfinite(nothing["significance"].data)
+    assert seen[:, 3:].all()
+    np.testing.assert_allclose(nothing["significance"].data[seen], 0, atol=1e-5)
     # a mask of all bins is none, and one that is partial wants an acceptance
     everything = Map(counts.geom, np.ones(counts.data.shape, bool))
     plain = estimator.run({"counts": counts})
