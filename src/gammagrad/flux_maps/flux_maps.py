@@ -219,7 +219,7 @@ class FluxMaps(Mapping[str, Map]):
             "geom": type(self.geom).__name__,
             "axes": ["lon", "lat", *self.geom.axes.names],
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "output_quantities": self.available_quantities,
+            "quantities": self.available_quantities,
             "ref. model": None if self._spectrum is None else self._spectrum.tag[-1],
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,

@@ -131,7 +131,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         lines = {
             "models": self.names,
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "output_quantities": self[0].available_quantities,
+            "quantities": self[0].available_quantities,
         }
         return titled(type(self).__name__, lines)
 
