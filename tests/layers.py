@@ -85,7 +85,7 @@ FOLDERS = frozenset({"", "core", "estimators"})
 # Libraries that the traced code may use.
 TRACED_LIBRARIES = frozenset({"jax", "numpy", "optax", "scipy"})
 
-# Each outside library has one owner, which may be a part that is still to come. What is not named
+# Each outside library has its owners, which may be parts that are still to come. What is not named
 # here, and is not in LIBRARIES_FOR_ALL or Python's own, may not be imported at all.
 OWNERS: dict[str, tuple[str, ...]] = {
     "astropy.wcs": ("maps.geom",),

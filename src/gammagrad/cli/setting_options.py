@@ -16,10 +16,7 @@ def add_setting_options(
     groups: Mapping[str, Any] | None = None,
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Add an option for each setting that has one, to groups of their titles.
-
-    `more` is what the help of some settings says besides the sentence of the table.
-    """
+    """Add an option for each setting that has one, with `more` help, to the titled groups."""
     groups, places = dict(groups or {}), dict[frozenset[str], Any]()
     for name, row in estimator.table.items():
         option = row.option

@@ -41,7 +41,7 @@ def _excluded(exclusion: Any, geom: WcsGeom) -> NDArray[np.bool_]:
 
 def _smoothed(image: Map, sigma: Any) -> Map:
     """Return an image smoothed by a Gaussian, and divided by how much of it lies in the map."""
-    from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
+    from scipy.ndimage import gaussian_filter
 
     width = to_value(sigma, "deg", "smooth")
     if not (isinstance(width, float) and 0 <= width < np.inf):

@@ -13,7 +13,7 @@ from gammagrad.maps import to_value
 
 
 class SourceKernelWarning(UserWarning):
-    """The sums under the source kernel are no Poisson counts, but are taken for such."""
+    """The sums under the source kernel are not Poisson counts, but are taken for such."""
 
 
 def is_zero_or_one(kernel: NDArray[np.float64]) -> bool:

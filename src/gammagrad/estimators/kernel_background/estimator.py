@@ -333,7 +333,7 @@ class KernelBackgroundEstimator(Estimator):
         if self.significance == "lima" and not checks.is_zero_or_one(self.kernel_src):
             warnings.warn(
                 "kernel_src has values other than 0 and 1 (when scaled to a maximum of 1), so the "
-                "sums under it are no Poisson counts: their significances after Li and Ma are not "
+                "sums under it are not Poisson counts: their significances after Li and Ma are not "
                 "in standard deviations, and the threshold does not mean what it says. Pass "
                 'significance="cash", which holds for any kernel, or a kernel such as '
                 "Tophat2DKernel.",

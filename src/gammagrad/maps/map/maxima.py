@@ -41,7 +41,7 @@ def _first_of_close(points: Floats, r: float) -> Bools:
 
 def _summits(values: Floats, top: Bools) -> Pixels:
     """Return the pixel nearest to the middle of every plateau that is at the top as a whole."""
-    from scipy.ndimage import label, maximum_filter  # type: ignore[attr-defined]
+    from scipy.ndimage import label, maximum_filter
 
     # touching pixels at the top are equally high
     labels, _ = label(top, np.ones((3, 3)))
@@ -64,7 +64,7 @@ def local_maxima(
     # A plateau of equal pixels counts once, as the pixel nearest to its middle. Of equally high
     # peaks within the radius of each other the first one stays. An image that is constant has no
     # peak.
-    from scipy.ndimage import maximum_filter  # type: ignore[attr-defined]
+    from scipy.ndimage import maximum_filter
 
     values = np.asarray(image, dtype=np.float64)
     finite = np.isfinite(values)
