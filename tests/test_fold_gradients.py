@@ -15,6 +15,7 @@ import pytest
 from jax.test_util import check_grads
 
 from gammagrad import ts_map
+from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
 from gammagrad.models import (
     ExpCutoffPowerLawSpectralModel,
@@ -97,6 +98,35 @@ def test_predicted_counts_know_their_derivatives(kind: str) -> None:
             found = gradient(at, cube)
             assert all(np.isfinite(part).all() for part in found), name
     np.testing.assert_array_equal(found[0], 0)
+
+
+@pytest.mark.parametrize("at_bins", [False, True])
+@pytest.mark.parametrize("kind", ["extended", "point"])
+def test_predicted_counts_know_their_derivatives_by_exposure(kind: str, at_bins: bool) -> None:
+    weights = np.random.default_rng(3).random((3, SIDE, SIDE))
+    base = window(jnp.asarray(START), kind, exposure_cube())
+    spectral = ExpCutoffPowerLawSpectralModel(index=2.1, amplitude=2.0, lambda_=0.1)
+    spatial = {
+        "extended": GaussianSpatialModel(lon_0=0.23, lat_0=-0.34, sigma=0.15),
+        "point": PointSpatialModel(lon_0=0.23, lat_0=-0.34),
+    }[kind]
+
+    @jax.jit
+    def total(exposure: jax.Array) -> jax.Array:
+        inputs = replace(base, exposure=exposure, exposure_at_bins=at_bins)
+        return jnp.sum(weights * fold_model(spectral, spatial, inputs))
+
+    exposure = exposure_cube()
+    found = np.asarray(jax.grad(total)(exposure))
+    # (0, 0) is the middle pixel, row and column 7; the source lies around row 3.6, column 9.3
+    for pixel in ((0, 3, 9), (0, 4, 10), (2, 4, 9), (4, 6, 8), (1, 0, 14)):
+        step = jnp.zeros_like(exposure).at[pixel].set(1.0)
+        slope = (total(exposure + step) - total(exposure - step)) / 2
+        np.testing.assert_allclose(found[pixel], slope, rtol=1e-6, atol=1e-9 * found.max())
+    # a point is seen with the exposure of the four pixels around it, and no other
+    if kind == "point":
+        wanted = [[3, 9], [3, 10], [4, 9], [4, 10]]
+        np.testing.assert_array_equal(np.argwhere(found[0]), wanted)
 
 
 def test_forward_and_reverse_agree_for_a_source() -> None:

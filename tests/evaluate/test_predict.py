@@ -232,18 +232,87 @@ def test_a_squeezed_projection_does_not_cut_the_source() -> None:
     np.testing.assert_allclose(result.sum(axis=(1, 2)), counts_per_bin(), rtol=2e-3)
 
 
-def test_the_exposure_varies_over_the_image() -> None:
+SLOPE = 0.03
+"""Rise of the exposure from one column to the next, in units of that in the first."""
+
+
+def steep_exposure(geom: WcsGeom) -> Map:
+    ny, nx = geom.shape_image
+    values = np.ones((4, ny, 1)) * EXPOSURE * (1 + SLOPE * np.arange(nx))
+    return Map(geom.to_image().to_cube([TRUE]), values, unit="cm2 s")
+
+
+@pytest.mark.parametrize("x", [30.0, 30.4])
+def test_a_point_source_has_the_exposure_of_its_place(x: float) -> None:
+    geom, y = sky((61, 61)), 30.0
+    sigmas = np.array([0.4, 0.3, 0.25, 0.2])
+    matrix = np.random.default_rng(2).random((4, 2))
+    edisp = EDispKernelMap.from_matrix(matrix, TRUE, RECO)
+    model = SkyModel(SPECTRUM, PointSpatialModel(**at(geom, x, y)))
+    psf = PSFMap.from_gauss(TRUE, sigmas)
+    arguments = (model, steep_exposure(geom), psf, edisp, cube(geom))
+    result = evaluate_npred(*arguments).data
+    edges = TRUE.edges_in("TeV")
+    at_source = EXPOSURE * (1 + SLOPE * x) * 1e-11 * (1 / edges[:-1] - 1 / edges[1:])
+    # the part of the PSF that is kept, 0.999, has sum 1
+    np.testing.assert_allclose(result.sum(axis=(1, 2)), at_source @ matrix, rtol=1e-6)
+    images = np.stack([gaussian_image(geom, 10 * sigma, x, y) for sigma in sigmas])
+    expected = np.einsum("t,tr,tyx->ryx", at_source, matrix, images)
+    assert np.abs(result - expected).max() < 3e-3 * expected.max()
+    if x == 30.0:
+        mirrored = result[:, :, ::-1]
+        np.testing.assert_allclose(result, mirrored, atol=1e-6 * result.max())
+    # gammapy's image leans to where the exposure is higher
+    bent = evaluate_npred(*arguments, sampling="gammapy").data
+    lean = bent[:, :, 31:].sum() / bent[:, :, :30].sum()
+    assert lean > 1.05 * result[:, :, 31:].sum() / result[:, :, :30].sum()
+
+
+@pytest.mark.parametrize("axis", [TRUE, RECO], ids=["true", "reco"])
+def test_every_part_of_a_source_has_the_exposure_of_its_place(axis: MapAxis) -> None:
+    geom, sigma, psf_sigma, parts = sky((31, 31)), 1.5, 2.0, 4
+    row, column = np.mgrid[:31, :31]
+    # twice as much four columns further on, and a narrow ridge
+    slope = 2 ** (column / 4 - 4) * (1 + np.exp(-0.5 * (row - 13) ** 2 / 2.5**2))
+    values = EXPOSURE * slope * np.ones((4, 1, 1))
+    exposure = Map(geom.to_image().to_cube([TRUE]), values, unit="cm2 s")
+    source = GaussianSpatialModel(sigma=0.1 * sigma, **at(geom, 15.2, 14.9))
+    result = npred(source, geom, PSFMap.from_gauss(axis, 0.1 * psf_sigma), exposure=exposure)
+
+    def inside(edges: Floats, centre: float, width: float) -> Floats:
+        return np.diff(0.5 * (1 + erf((edges - centre) / (np.sqrt(2) * width))))
+
+    # every small part of the source, in the whole map, and every bin that it is seen in
+    expected = np.zeros((31, 31))
+    small, bins = np.arange(31 * parts + 1) / parts - 0.5, np.arange(32) - 0.5
+    rows, columns = inside(small, 14.9, sigma), inside(small, 15.2, sigma)
+    for (i, j), share in np.ndenumerate(rows[:, None] * columns[None, :]):
+        if share < 1e-9:
+            continue
+        y, x = ((k + 0.5) / parts - 0.5 for k in (i, j))
+        seen = share * values[0, i // parts, j // parts]
+        expected += seen * inside(bins, y, psf_sigma)[:, None] * inside(bins, x, psf_sigma)
+    expected = counts_per_bin()[:, None, None] * expected / EXPOSURE
+    np.testing.assert_allclose(result, expected, atol=2e-3 * expected.max())
+    off = npred(source, geom, PSFMap.from_gauss(TRUE, 0.2)) * values[:2] / EXPOSURE
+    assert np.abs(off - expected).max() > 0.2 * expected.max()
+
+
+def test_gammapy_takes_the_exposure_where_the_counts_fall() -> None:
     geom = sky()
     psf = PSFMap.from_gauss(TRUE, 0.2)
     rng = np.random.default_rng(1)
     values = EXPOSURE * rng.random((1, 27, 31)) * np.ones((4, 1, 1))
     exposure = Map(geom.to_image().to_cube([TRUE]), values, unit="cm2 s")
     spatial = PointSpatialModel(**at(geom, 15.3, 13.1))
-    flat = npred(spatial, geom, psf)
-    result = npred(spatial, geom, psf, exposure=exposure)
-    np.testing.assert_allclose(result, flat * values[:2] / EXPOSURE, rtol=1e-9)
-    exposure.data[:, 0, 0] = np.nan
-    assert np.all(np.isfinite(npred(spatial, geom, psf, exposure=exposure)))
+    for source in (spatial, GaussianSpatialModel(sigma=0.2, **at(geom, 15.3, 13.1))):
+        flat = npred(source, geom, psf, sampling="gammapy")
+        result = npred(source, geom, psf, exposure=exposure, sampling="gammapy")
+        np.testing.assert_allclose(result, flat * values[:2] / EXPOSURE, rtol=1e-9, atol=1e-12)
+    exposure.data[:, 13, 15] = np.nan
+    for sampling in ("fine", "gammapy"):
+        result = npred(spatial, geom, psf, exposure=exposure, sampling=sampling)
+        assert np.all(np.isfinite(result))
 
 
 def test_another_position_does_not_compile() -> None:

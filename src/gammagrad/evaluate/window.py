@@ -207,4 +207,5 @@ def fold_inputs(
         subsampling=choice.subsampling,
         psf_after_edisp=kernel is not None and kernel.after_edisp,
         share=choice.share,
+        exposure_at_bins=sampling == "gammapy",
     )

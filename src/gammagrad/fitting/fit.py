@@ -75,8 +75,9 @@ def fit(
     covariance
         Whether to compute the covariance at the end, at no extra cost.
     sampling
-        "fine" integrates models over pixels accurately; "gammapy" samples them
-        as gammapy 2.1 does, for comparison.
+        "fine" integrates models over pixels accurately and takes the exposure at the position of
+        the source; "gammapy" samples models, and takes the exposure, as gammapy 2.1 does, for
+        comparison.
     progress
         Whether to show a progress bar; None shows it where the standard error stream is a
         terminal.

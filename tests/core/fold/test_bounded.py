@@ -65,9 +65,10 @@ def window(kind: str, after: bool) -> FoldInputs:
 
 
 @pytest.mark.parametrize("kind", ["template", "extended"])
-@pytest.mark.parametrize("after", [False, True])
-def test_parts_add_up(kind: str, after: bool) -> None:
-    inputs = window(kind, after)
+@pytest.mark.parametrize("order", ["at the source", "at bins", "before the PSF in energy"])
+def test_parts_add_up(kind: str, order: str) -> None:
+    inputs = window(kind, order == "before the PSF in energy")
+    inputs = replace(inputs, exposure_at_bins=order == "at bins")
     weights = np.random.default_rng(5).random((N_RECO, *SHAPE))
     # two energies of the PSF at a time, of which there are an odd number
     limit = 2 * 9 * SHAPE[0] * SHAPE[1]

@@ -45,6 +45,7 @@ def slow_fold(
     edisp: np.ndarray | None,
     after: bool = False,
     factor: int = 1,
+    at_bins: bool = False,
 ) -> np.ndarray:
     """Fold as `fold` does, in loops."""
     n_true = len(spectrum)
@@ -55,12 +56,13 @@ def slow_fold(
         for r in range(edisp.shape[1]):
             if psf is None:
                 counts = coarse(source, factor) * exposure[t]
-            elif not after:
+            elif at_bins:
                 blurred = convolve(source, psf[t], mode="same", method="direct")
                 counts = coarse(blurred, factor) * exposure[t]
             else:
                 fine = source * np.kron(exposure[t], np.ones((factor, factor)))
-                counts = coarse(convolve(fine, psf[r], mode="same", method="direct"), factor)
+                kernel = psf[r if after else t]
+                counts = coarse(convolve(fine, kernel, mode="same", method="direct"), factor)
             total[r] += counts * edisp[t, r]
     return total
 
@@ -79,12 +81,12 @@ def test_energy_dispersion_is_a_sum_over_true_energies() -> None:
 
 @pytest.mark.parametrize("oversampling", [1, 3])
 @pytest.mark.parametrize("single", [True, False], ids=["one image", "image per energy"])
-@pytest.mark.parametrize("blur", ["none", "true", "reco"])
+@pytest.mark.parametrize("blur", ["none", "true", "true, exposure at bins", "reco"])
 @pytest.mark.parametrize("dispersion", [True, False])
 def test_folding_equals_the_loops(
     oversampling: int, single: bool, blur: str, dispersion: bool
 ) -> None:
-    after = blur == "reco"
+    after, at_bins = blur == "reco", blur == "true, exposure at bins"
     a = arrays(oversampling, N_RECO if after and dispersion else N_TRUE)
     image = a["image"][:1] if single else a["image"]
     psf = None if blur == "none" else a["psf"]
@@ -97,8 +99,10 @@ def test_folding_equals_the_loops(
         edisp,
         psf_after_edisp=after,
         oversampling=oversampling,
+        exposure_at_bins=at_bins,
     )
-    expected = slow_fold(a["spectrum"], image, a["exposure"], psf, edisp, after, oversampling)
+    arguments = (a["spectrum"], image, a["exposure"], psf, edisp, after, oversampling, at_bins)
+    expected = slow_fold(*arguments)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -188,21 +192,27 @@ def test_samples_of_a_block_are_summed_and_put_in_the_middle() -> None:
 def test_a_point_source_in_flat_exposure_is_the_shifted_psf() -> None:
     point = Bell(1.0, -1.0, 1.0)  # on a pixel centre
     counts = np.asarray(fold_model(Line(1.0), point, inputs("point")))
-    shared = np.asarray(fold_model(Line(1.0), point, inputs("shared")))
+    shared = np.asarray(fold_model(Line(1.0), point, inputs("shared", exposure_at_bins=True)))
     np.testing.assert_allclose(counts, shared, atol=1e-6)
 
 
-def test_a_psf_of_reconstructed_energy_takes_the_exposure_at_the_source() -> None:
-    window = inputs("point", psf_after_edisp=True)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_point_source_takes_the_exposure_at_its_place(after: bool) -> None:
+    window = inputs("point", psf_after_edisp=after)
     slope = 1.0 + 0.1 * np.arange(11)
-    window = replace(
-        window,
-        exposure=np.broadcast_to(slope, (2, 11, 11)).copy(),
-        psf=np.repeat(window.psf[:1], 3, axis=0),
-    )
+    window = replace(window, exposure=np.broadcast_to(slope, (2, 11, 11)).copy())
+    if after:
+        window = replace(window, psf=np.repeat(window.psf[:1], 3, axis=0))
     counts = np.asarray(fold_model(Line(1.0), Bell(0.5, 0.0, 1.0), window))
     expected = np.array([1.0, 2.0]) * 1.55 @ window.edisp
     np.testing.assert_allclose(counts.sum(axis=(1, 2)), expected, rtol=1e-5)
+    # its image is that of the PSF, the same on either side
+    np.testing.assert_allclose(counts[:, :, 1:], counts[:, :, :0:-1], atol=1e-5)
+    # halfway beyond the last column half of it is left, in the column itself
+    counts = np.asarray(fold_model(Line(1.0), Bell(5.5, 0.0, 1.0), window))
+    half = np.asarray(fold_model(Line(0.5), Bell(5.0, 0.0, 1.0), window))
+    np.testing.assert_allclose(counts, half, atol=1e-5)
+    assert not np.any(fold_model(Line(1.0), Bell(6.5, 0.0, 1.0), window))
 
 
 def test_the_uniform_source_fills_every_pixel() -> None:

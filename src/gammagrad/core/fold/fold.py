@@ -53,6 +53,9 @@ class FoldInputs:
     # whether samples are shared by the pixels around them, see `shared_sum`, else they count in the
     # middle of their own; static
     share: bool = static_field(default=False)
+    # whether exposure is taken where the counts fall instead of where they come from, see `fold`;
+    # not used for a "point"; static
+    exposure_at_bins: bool = static_field(default=False)
 
 
 def _spread(images: Array, factor: int) -> Array:
@@ -89,11 +92,12 @@ def fold(
     *,
     psf_after_edisp: bool = False,
     oversampling: int = 1,
+    exposure_at_bins: bool = False,
 ) -> Array:
     """Predict counts from a spectrum, an image of the source and the instrument's response.
 
-    With a PSF of true energy: convolve the image, sum its finer pixels, multiply by spectrum and
-    exposure, apply the energy dispersion. With one of reconstructed energy the PSF comes last.
+    With a PSF of true energy: multiply the image by spectrum and exposure, convolve, sum the finer
+    pixels, apply the energy dispersion. With one of reconstructed energy the PSF comes last.
 
     Parameters
     ----------
@@ -113,6 +117,9 @@ def fold(
         Whether the PSF is one of reconstructed energy; static.
     oversampling
         How many pixels of `image` lie along the side of a pixel of `exposure`; static.
+    exposure_at_bins
+        Whether to multiply by the exposure after the convolution with a PSF of true energy, as
+        gammapy does. Right, and faster, where the exposure is the same at all pixels; static.
 
     Returns
     -------
@@ -121,19 +128,23 @@ def fold(
     """
     spectrum, image, exposure = common_float(spectrum, image, exposure)
     per_flux = spectrum[:, None, None] * exposure
-    if psf is not None and not psf_after_edisp:
-        image = _blur(image, psf)
-    if psf is None or not psf_after_edisp:
-        counts = _times(block_sum(image, oversampling), per_flux)
+
+    def dispersed(counts: Array) -> Array:
         return counts if edisp is None else apply_edisp(counts, edisp)
-    if image.shape[0] == 1:
-        # the energy dispersion mixes energies only, so it may act on the coarser pixels
-        counts = per_flux if edisp is None else apply_edisp(per_flux, edisp)
-        counts = _times(image, _spread(counts, oversampling))
-    else:
-        counts = image * _spread(per_flux, oversampling)
-        counts = counts if edisp is None else apply_edisp(counts, edisp)
-    return block_sum(_blur(counts, psf), oversampling)
+
+    if psf is None:
+        return dispersed(_times(block_sum(image, oversampling), per_flux))
+    if psf_after_edisp:
+        if image.shape[0] == 1:
+            # the energy dispersion mixes energies only, so it may act on the coarser pixels
+            counts = _times(image, _spread(dispersed(per_flux), oversampling))
+        else:
+            counts = dispersed(image * _spread(per_flux, oversampling))
+        return block_sum(_blur(counts, psf), oversampling)
+    if exposure_at_bins:
+        return dispersed(_times(block_sum(_blur(image, psf), oversampling), per_flux))
+    counts = _times(image, _spread(per_flux, oversampling))
+    return dispersed(block_sum(_blur(counts, psf), oversampling))
 
 
 def _blur(images: Array, psf: ArrayLike | PreparedKernel) -> Array:
@@ -183,10 +194,10 @@ def _point_counts(weights: Array, spectrum: Array, inputs: FoldInputs) -> Array:
     y, x = _bilinear_position(weights)
     ny, nx = weights.shape
     images = place_kernel(inputs.psf, y, x, (ny, nx), inputs.oversampling)
-    images = images * weights.sum()
-    if not inputs.psf_after_edisp:
-        return apply_edisp(images * spectrum[:, None, None] * inputs.exposure, inputs.edisp)
+    # nothing of a source outside the window, which has no weights
     at_source = jnp.sum(weights[None, :, :] * inputs.exposure, axis=(1, 2))
+    if not inputs.psf_after_edisp:
+        return apply_edisp(images * (spectrum * at_source)[:, None, None], inputs.edisp)
     return images * apply_edisp(spectrum * at_source, inputs.edisp)[:, None, None]
 
 
@@ -232,6 +243,7 @@ def fold_model(spectral: Any, spatial: Any, inputs: FoldInputs) -> Array:
         inputs.edisp,
         psf_after_edisp=inputs.psf_after_edisp,
         oversampling=inputs.oversampling,
+        exposure_at_bins=inputs.exposure_at_bins,
     )
 
 
@@ -293,6 +305,7 @@ def _in_parts(spectral: Any, spatial: Any, inputs: FoldInputs, step: int) -> Arr
             edisp,
             psf_after_edisp=inputs.psf_after_edisp,
             oversampling=inputs.oversampling,
+            exposure_at_bins=inputs.exposure_at_bins,
         )
 
     psf, exposure, edisp = (jnp.asarray(a) for a in (inputs.psf, inputs.exposure, inputs.edisp))
