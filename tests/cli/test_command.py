@@ -336,6 +336,27 @@ def test_maps_that_do_not_fit_together_are_named(folder: Path, run: Run, tmp_pat
     assert "background" in errors
 
 
+def test_larger_maps_are_cut_out(folder: Path, run: Run, tmp_path: Path) -> None:
+    counts, files = folder / "counts.fits", {}
+    for name in ("background", "exposure"):
+        files[name] = tmp_path / f"{name}.fits"
+        Map.read(folder / f"{name}.fits").pad(((3, 0), (2, 5)), mode="edge").write(files[name])
+    start = ("ts-map", "--counts", counts, "--psf-sigma", "0.06 deg", *KERNEL, "--no-pictures")
+    own = ("--background", folder / "background.fits", "--exposure", folder / "exposure.fits")
+    assert run(*start, *own, "-o", tmp_path / "own", "-q") == (0, "", "")
+    larger = ("--background", files["background"], "--exposure", files["exposure"])
+    code, _, errors = run(*start, *larger, "-o", tmp_path / "larger", "-v")
+    assert code == 0
+    assert "exposure: cut out 40 x 40 of 47 x 43 pixels, those of counts" in errors
+    one, other = (FluxMaps.read(tmp_path / name / "ts-map.fits") for name in ("own", "larger"))
+    np.testing.assert_array_equal(one.norm.data, other.norm.data)
+    Map.read(folder / "exposure.fits").upsample(2).write(files["exposure"], overwrite=True)
+    code, _, errors = run(*start, *larger, "-o", tmp_path / "out")
+    assert code == 2
+    assert _is_one_line(errors)
+    assert "exposure.fits: --exposure does not have the pixels of counts: its pixels are" in errors
+
+
 @pytest.mark.parametrize("arguments", [(), ("frobnicate",), ("--frobnicate",)])
 def test_without_a_command_it_says_which_there_are(arguments: tuple[str, ...], run: Run) -> None:
     code, out, errors = run(*arguments)

@@ -173,6 +173,30 @@ def test_areas_that_leave_nothing(folder: Path, run: Run, tmp_path: Path) -> Non
     assert not (tmp_path / "histogram.png").exists()
 
 
+def test_larger_maps_are_cut_out(folder: Path, run: Run, tmp_path: Path) -> None:
+    counts, background, mask = folder / "counts.fits", tmp_path / "b.fits", tmp_path / "mask.fits"
+    Map.read(folder / "background.fits").pad(3, mode="edge").write(background)
+    kept = Map.read(counts) >= 0
+    kept.data[:, :9] = False
+    kept.pad(((0, 2), (4, 1)), cval=1).image().write(mask)
+    options = ("--background", background, "--mask", mask, "--exclude", mask, "--no-pictures")
+    code, _, errors = run("lima", counts, *RADIUS, *options, "-o", tmp_path / "out")
+    assert (code, errors) == (0, "")
+    expected = lima_maps(
+        Map.read(counts),
+        Map.read(folder / "background.fits"),
+        0.06,
+        mask=kept,
+        sum_over_energy=True,
+    )
+    found = Map.read(tmp_path / "out" / "lima.fits", hdu="SQRT_TS")
+    np.testing.assert_array_equal(found.data, expected["sqrt_ts"].data)
+    Map.read(background).downsample(2).write(background, overwrite=True)
+    code, _, errors = run("lima", counts, *RADIUS, *options, "-o", tmp_path / "other")
+    assert code == 2
+    assert "b.fits does not have the pixels of the counts: its pixels are" in errors
+
+
 def test_a_background_of_other_energies(folder: Path, run: Run, tmp_path: Path) -> None:
     background = Map.read(folder / "background.fits")
     axis = MapAxis.from_energy_bounds("100 TeV", "900 TeV", nbin=2)

@@ -112,7 +112,7 @@ def test_maps_on_other_pixels_are_refused(part: str, kind: str) -> None:
     unit = ""
     if part == "exposure":
         geom, unit = geom.to_image().to_cube([TRUE]), "cm2 s"
-    with pytest.raises(ValueError, match=rf"{part} does not have the pixels of counts: .+ instead"):
+    with pytest.raises(ValueError, match=rf"{part} does not have the pixels of counts: it"):
         MapDataset(counts=Map(GEOM), **{part: Map(geom, 1.0, unit)})
 
 

@@ -179,10 +179,15 @@ def test_without_counts_the_error_is_infinite(dataset):
         fit.apply(dataset)
 
 
+def test_a_larger_exclusion_is_cut_out(dataset, exclusion):
+    fit = fit_background_norm(dataset, exclusion.pad(((1, 2), (0, 3))), per_energy=True)
+    assert np.array_equal(fit.norm, fit_background_norm(dataset, exclusion, per_energy=True).norm)
+
+
 def test_bad_input(dataset, exclusion):
     with pytest.raises(TypeError, match="exclusion is a ndarray; expected a Map"):
         fit_background_norm(dataset, exclusion.data)
-    with pytest.raises(ValueError, match="exclusion: expected the pixels of the dataset"):
+    with pytest.raises(ValueError, match="exclusion does not have the pixels of the dataset"):
         fit_background_norm(dataset, Map.create(npix=40, binsz=0.2, data=True))
     with pytest.raises(ValueError, match=r"exclusion: expected booleans.*got 0\.5"):
         fit_background_norm(dataset, Map(exclusion.geom, 0.5))

@@ -275,9 +275,9 @@ def test_bad_input_is_refused() -> None:
             lima_maps(counts, **{k: v for k, v in off.items() if k != missing})
     with pytest.raises(ValueError, match="none with background"):
         lima_maps(counts, background, acceptance=1, acceptance_off=2)
-    with pytest.raises(ValueError, match="background: expected the geometry of counts"):
+    with pytest.raises(ValueError, match="background does not have the pixels of counts"):
         lima_maps(counts, fields(geometry((22, 17)))[1])
-    with pytest.raises(ValueError, match="mask: expected the geometry of counts"):
+    with pytest.raises(ValueError, match="mask does not have the pixels of counts"):
         lima_maps(counts, background, mask=Map(geometry((22, 17))))
     with pytest.raises(ValueError, match="expected numbers >= 0, got -40"):
         lima_maps(counts - 40.0, background, 0.1)
@@ -368,3 +368,24 @@ def test_a_mask_that_is_unknown_uses_nothing() -> None:
     mask.data[:3] = np.nan
     maps = lima_maps(counts, counts, "1 pix", mask=mask)
     np.testing.assert_array_equal(np.isnan(maps["sqrt_ts"].data), np.isnan(mask.data))
+
+
+def test_larger_maps_are_cut_out_to_the_counts() -> None:
+    geom = geometry((23, 17), axes=[ENERGY])
+    counts, _ = fields(geom)
+    large = geom.pad(((2, 1), (0, 3)))
+    rng = np.random.default_rng(1)
+    background, acceptance = (Map(large, rng.uniform(0.1, 2, large.data_shape)) for _ in range(2))
+    mask = Map(large.to_image(), rng.uniform(0, 1, large.shape_image) > 0.1)
+    off = {"counts_off": background, "acceptance": acceptance, "acceptance_off": acceptance * 4.0}
+
+    def own(m: Map) -> Map:
+        data = m.data[..., 2:-1, :-3]
+        return Map(geom.to_image().to_cube(m.geom.axes), data, m.unit)
+
+    for parts in ({"background": background}, off):
+        found = lima_maps(counts, correlation_radius=0.2, mask=mask, **parts)
+        by_hand = {name: own(m) for name, m in parts.items()}
+        expected = lima_maps(counts, correlation_radius=0.2, mask=own(mask), **by_hand)
+        for name, m in expected.items():
+            np.testing.assert_array_equal(found[name].data, m.data)

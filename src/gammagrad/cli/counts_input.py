@@ -12,7 +12,7 @@ from gammagrad.cli.load import file_meta
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError
 from gammagrad.io import read_hdus, read_plain
-from gammagrad.maps import Map
+from gammagrad.maps import Map, cut_to
 
 _PARTS = {"EXPOSURE", "BACKGROUND", "MASK_SAFE", "MASK_FIT", "PSF", "EDISP"}
 
@@ -62,10 +62,7 @@ def load_counts(name: str) -> CountsInput:
 
 def load_map(name: str, counts: Map, what: str) -> Map:
     """Read a map that goes with counts."""
-    m = read_plain(name).map
-    difference = counts.geom.to_image().difference(m.geom.to_image())
-    if difference:
-        raise InputError(f"{what} {name}: expected the pixels of the counts, but {difference}.")
+    m = cut_to(read_plain(name).map, counts.geom, f"{what} {name}", "the counts")
     # axes of one name with other edges are left for the error that they are
     other = m.geom.axes.names != counts.geom.axes.names
     if other and m.data.size == counts.data.size:

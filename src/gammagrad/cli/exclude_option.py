@@ -11,7 +11,7 @@ from gammagrad.cli.parser import angle
 from gammagrad.errors import InputError
 from gammagrad.exclusion import exclusion_mask
 from gammagrad.io import TABLE_SUFFIXES, expand_path, read_hdus, read_plain
-from gammagrad.maps import Map, WcsGeom
+from gammagrad.maps import Map, WcsGeom, cut_to
 
 _WAYS = (
     "a circle LON,LAT,RADIUS in deg (in the frame of the map; icrs:LON,LAT,RADIUS and "
@@ -110,8 +110,6 @@ def _has_image(name: str) -> bool:
 
 def _mask_of_file(name: str, image: WcsGeom) -> Any:
     """Return the pixels that a FITS mask keeps at all of its energies."""
-    m = read_plain(name).map
-    if difference := image.difference(m.geom.to_image()):
-        raise InputError(f"expected a mask with the pixels of the counts, but {difference}.")
+    m = cut_to(read_plain(name).map, image, "the mask", "the counts")
     planes = m.data.reshape(-1, *image.shape_image)
     return np.all(planes.astype(bool) & np.isfinite(planes), axis=0)

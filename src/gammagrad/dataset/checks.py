@@ -18,10 +18,14 @@ from gammagrad.maps import (
     MapAxis,
     RegionGeom,
     WcsGeom,
+    cut_to,
     without_count_units,
 )
 
 MAP_NAMES = ("counts", "exposure", "background", "mask_safe", "mask_fit")
+
+# the first of these that a dataset has says its pixels
+_REFERENCES = ("counts", "background", "mask_safe", "mask_fit", "exposure")
 
 # squares of norms must stay within double precision
 _LARGEST_EXPOSURE = 1e100
@@ -29,8 +33,8 @@ _LARGEST_EXPOSURE = 1e100
 _AXIS = {"exposure": "energy_true"}
 
 
-def check_map(value: Any, name: str) -> Map:
-    """Return a map as a dataset holds it: counts without unit, masks true or false."""
+def check_sky_map(value: Any, name: str) -> Map:
+    """Return a map after checking that it is one with sky pixels."""
     if not isinstance(value, Map):
         raise InputTypeError(
             f": expected a gammagrad Map or None, got {type(value).__name__}; "
@@ -43,6 +47,11 @@ def check_map(value: Any, name: str) -> Map:
             "a MapDataset needs maps with a WCS.",
             name,
         )
+    return value
+
+
+def check_map(value: Map, name: str) -> Map:
+    """Return a map as a dataset holds it: counts without unit, masks true or false."""
     _check_axes(value.geom, name)
     if name.startswith("mask"):
         return as_mask(value, name)
@@ -96,17 +105,15 @@ def _check_exposure_unit(unit: u.UnitBase) -> None:
     )
 
 
-def check_same_geometry(maps: Mapping[str, Map]) -> None:
-    """Check that the maps of a dataset lie on the same pixels and energy bins."""
-    (reference, first), *others = maps.items()
-    for name, m in others:
-        difference = first.geom.to_image().difference(m.geom.to_image())
-        if difference:
-            raise InputError(
-                f" does not have the pixels of {reference}: {difference}. "
-                f"Reproject or cut out {name} to match.",
-                name,
-            )
+def on_same_pixels(maps: Mapping[str, Map]) -> dict[str, Map]:
+    """Return the maps of a dataset cut out to the pixels of the counts, or of the map for them."""
+    reference = next(name for name in _REFERENCES if name in maps)
+    geom = maps[reference].geom
+    return {name: cut_to(m, geom, name, reference) for name, m in maps.items()}
+
+
+def check_same_energies(maps: Mapping[str, Map]) -> None:
+    """Check that the maps of a dataset have the same bins of reconstructed energy."""
     in_reco = [(name, m.geom.axes["energy"]) for name, m in maps.items() if name != "exposure"]
     for name, axis in in_reco[1:]:
         start, wanted = in_reco[0]

@@ -72,6 +72,13 @@ class MapDataset:
     ValueError
         If units, axes or geometries of the parts do not fit together.
 
+    Notes
+    -----
+    A map that is larger than the counts and aligned with them (equal pixels after a shift by whole
+    pixels) is cut out, also when a part is set later. Any other difference of the pixels is an
+    error. Without counts, the background or else the first mask takes their place. PSF and energy
+    dispersion have pixels of their own.
+
     Examples
     --------
     >>> from gammagrad.maps import Map, MapAxis
@@ -377,8 +384,9 @@ class MapDataset:
             A model or a list of models; by default the models of the dataset. A
             `FoVBackgroundModel` adds nothing here.
         sampling
-            "fine" integrates models over pixels accurately; "gammapy" uses the sampling of
-            gammapy 2.1, for comparison.
+            "fine" integrates models over pixels accurately and takes the exposure at the position
+            of the source; "gammapy" uses the sampling of gammapy 2.1, and the exposure where the
+            counts fall, for comparison.
 
         Returns
         -------

@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from gammagrad.dataset.checks import check_map, check_same_geometry
+from gammagrad.dataset.checks import (
+    check_map,
+    check_same_energies,
+    check_sky_map,
+    on_same_pixels,
+)
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import Map, MapAxis
 from gammagrad.models import Models
@@ -19,17 +24,25 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def named_errors(name: str, part: str = "") -> Iterator[None]:
-    """Add the name of a dataset to the errors of a block."""
+    """Add the name of a dataset to the errors of a block, and keep the name of the argument."""
+    where = f"dataset {name!r}, {part}"
     try:
         yield
+    except (InputError, InputTypeError) as error:
+        message, argument, within = error.args
+        kind = InputError if isinstance(error, InputError) else InputTypeError
+        raise kind(message, argument, where + within) from error
     except ValueError as error:
-        raise InputError(f"dataset {name!r}, {part}{error}") from error
+        raise InputError(f"{where}{error}") from error
     except TypeError as error:
-        raise InputTypeError(f"dataset {name!r}, {part}{error}") from error
+        raise InputTypeError(f"{where}{error}") from error
 
 
 def map_part(name: str, doc: str) -> Any:
-    """Return a property of a dataset: a map, checked against the other maps when it is set."""
+    """Return a property of a dataset: a map, checked against the other maps when it is set.
+
+    Maps that are larger than the counts are cut out then.
+    """
 
     def get(dataset: Any) -> Any:
         return dataset._maps.get(name)
@@ -39,7 +52,7 @@ def map_part(name: str, doc: str) -> Any:
             dataset._maps.pop(name, None)
             return
         with named_errors(dataset.name):
-            dataset._maps[name] = _checked(value, name, dataset._maps)
+            dataset._maps = _with_map(dataset._maps, name, value)
 
     return property(get, put, doc=doc)
 
@@ -58,17 +71,20 @@ def response_part(name: str, doc: str, check: Callable[..., Any], *axes: str) ->
     return property(get, put, doc=doc)
 
 
-def _checked(value: Map, name: str, maps: Mapping[str, Map]) -> Map:
-    """Return a map as a dataset holds it; an image of a mask is repeated for all energies."""
-    axis, is_mask = axis_of(maps, "energy"), name.startswith("mask")
-    if is_mask and axis is not None and isinstance(value, Map) and value.geom.is_image:
+def _with_map(maps: Mapping[str, Map], name: str, value: Any) -> dict[str, Map]:
+    """Return the maps of a dataset with one of them set, all on the pixels of the counts."""
+    axis = axis_of(maps, "energy")
+    found = on_same_pixels({**maps, name: check_sky_map(value, name)})
+    value = found[name]
+    if name.startswith("mask") and axis is not None and value.geom.is_image:
+        # an image of a mask is for all energies
         data = np.repeat(value.data[None], axis.nbin, axis=0)
         value = Map(value.geom.to_cube([axis]), data, unit=value.unit, meta=value.meta)
-    value = check_map(value, name)
-    others = {key: m for key, m in maps.items() if key != name}
+    found[name] = check_map(value, name)
+    others = {key: m for key, m in found.items() if key != name}
     # the new map comes last, so that the error is about it
-    check_same_geometry({**others, name: value})
-    return value
+    check_same_energies({**others, name: found[name]})
+    return found
 
 
 def axis_of(maps: Mapping[str, Map], name: str) -> MapAxis | None:

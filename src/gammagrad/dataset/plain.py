@@ -43,8 +43,9 @@ def naming_files(files: Mapping[str, str | PathLike[str] | None]) -> Iterator[No
     try:
         yield
     except InputError as error:
-        # "exposure_unit" is about the exposure
-        part = next((part for part in files if error.argument.startswith(part)), "counts")
+        # "exposure_unit" is about the exposure, "mask_fit" not about the mask
+        parts = (part for part in files if error.argument.startswith(part))
+        part = max(parts, key=len, default="counts")
         name = fspath(files[part] or files["counts"] or "")
         raise FileContentError(error.args[0], error.argument, f"{name}: ") from error
 

@@ -14,7 +14,7 @@ from gammagrad._pytree import pytree, static_field
 from gammagrad.dataset.checks import same_bins
 from gammagrad.errors import InputError
 from gammagrad.evaluate import evaluate_npred, norm_weights
-from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.maps import Map, MapAxis, WcsGeom, misalignment
 from gammagrad.models import FoVBackgroundModel, Models, TemplateNPredModel
 
 Floats = NDArray[np.float64]
@@ -130,6 +130,6 @@ def _offset(model: TemplateNPredModel, own: WcsGeom, wanted: WcsGeom) -> tuple[i
     if not np.all(np.abs(shift - offset) < 1e-2):
         raise InputError(
             f"model {model.name!r}: its pixels differ from the pixels of the dataset: "
-            f"{own.difference(wanted)}."
+            f"{misalignment(wanted, own)}. Reproject the template to the pixels of the dataset."
         )
     return int(offset[0]), int(offset[1])

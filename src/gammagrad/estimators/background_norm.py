@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gammagrad.core.norm import fit_norm
 from gammagrad.dataset import MapDataset, nice_energy
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps import Map, WcsGeom
+from gammagrad.maps import Map, WcsGeom, cut_to
 
 Floats = NDArray[np.float64]
 
@@ -175,6 +175,7 @@ def _kept(exclusion: Map | None, geom: WcsGeom) -> NDArray[np.bool_]:
             "kept. An array becomes one with Map(dataset.geom.to_image(), array).",
             "exclusion",
         )
+    exclusion = cut_to(exclusion, geom, "exclusion", "the dataset")
     own: Any = exclusion.geom
     flat = exclusion.data.size == np.prod(geom.shape_image)
     difference = geom.to_image().difference(own.to_image()) if flat else geom.difference(own)

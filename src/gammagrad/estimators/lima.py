@@ -15,6 +15,7 @@ from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import (
     Map,
     WcsGeom,
+    cut_to,
     disc_kernel,
     on_sky,
     warn_if_uneven,
@@ -135,6 +136,8 @@ def lima_maps(
 
     Notes
     -----
+    A map that is larger than the counts and aligned with them is cut out.
+
     Outside of the map there is nothing: a disc that reaches beyond has fewer counts and less
     background, and its significance is that of the part on the map.
 
@@ -216,6 +219,7 @@ def _values(m: Any, name: str, geom: WcsGeom) -> Floats:
     if is_acceptance and isinstance(m, int | float | np.number):
         data = np.asarray(m, dtype=float)
     elif isinstance(m, Map):
+        m = cut_to(m, geom, name)
         is_image = is_acceptance and m.geom == geom.to_image()
         if not is_image and (difference := geom.difference(m.geom)):
             raise InputError(f": expected the geometry of counts, but {difference}.", name)
@@ -241,6 +245,7 @@ def _used(
         return np.asarray(use)
     if not isinstance(mask, Map):
         raise InputTypeError(f": expected a Map, got a {type(mask).__name__}.", "mask")
+    mask = cut_to(mask, geom, "mask")
     if mask.geom != geom.to_image() and (difference := geom.difference(mask.geom)):
         raise InputError(f": expected the geometry of counts, but {difference}.", "mask")
     return np.asarray(use & mask.data.astype(bool) & np.isfinite(mask.data))

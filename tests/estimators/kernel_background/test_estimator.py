@@ -428,6 +428,29 @@ def test_report_of_a_run(estimator, bright):
     assert (estimator.report.niter, estimator.report.converged) == (0, False)
 
 
+def test_larger_maps_are_cut_out_to_the_counts():
+    rng = np.random.default_rng(6)
+    large = Map.create(npix=(36, 33), binsz=0.1, proj="TAN")
+    shape = large.data.shape
+    maps = {"acceptance": rng.uniform(0.5, 2, shape), "exclusion": rng.uniform(0, 1, shape) > 0.1}
+    maps |= {"background": rng.uniform(2, 3, shape), "mask": rng.uniform(0, 1, shape) > 0.05}
+    maps = {name: Map(large.geom, data) for name, data in maps.items()}
+    before = {name: m.copy() for name, m in maps.items()}
+    own = {name: m.crop((3, 4)) for name, m in maps.items()}
+    counts = Map(own["mask"].geom, rng.poisson(3.0, own["mask"].data.shape).astype(float))
+    estimator = KernelBackgroundEstimator(np.ones((3, 3)), np.ones((9, 9)))
+    for run in (estimator.run, estimator.run_iteration):
+        expected = run({"counts": counts, **own})
+        found = run({"counts": counts, **maps})
+        for name, m in expected.items():
+            np.testing.assert_array_equal(found[name].data, m.data)
+            assert found[name].geom == m.geom
+    for name, m in before.items():
+        np.testing.assert_array_equal(maps[name].data, m.data)
+    with pytest.raises(ValueError, match=r"acceptance does not .* lacks \d+ of \d+ pixels"):
+        estimator.run({"counts": counts, "acceptance": own["acceptance"].crop(2)})
+
+
 def test_a_mask_takes_bins_out_of_each_energy_and_of_the_sum():
     axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=3)
     rng = np.random.default_rng(4)
@@ -467,5 +490,5 @@ def test_a_mask_takes_bins_out_of_each_energy_and_of_the_sum():
         estimator.run({"counts": counts, "mask": mask})
     with pytest.raises(TypeError, match="mask is a ndarray; expected a Map"):
         estimator.run({"counts": counts, "mask": mask.data})
-    with pytest.raises(ValueError, match="mask: expected the geometry of counts"):
+    with pytest.raises(ValueError, match="mask does not have the pixels of counts"):
         estimator.run({"counts": counts, "mask": Map.create(npix=7)})

@@ -200,6 +200,8 @@ class KernelBackgroundEstimator(Estimator):
               A pixel that is used at some energies only enters the sum with these; give an
               acceptance as well, so that counts and acceptance are summed over the same energies.
             - "significance" of a previous result is ignored.
+
+            Maps that are larger than the counts and aligned with them are cut out.
         niter_min
             The loop ends after the iteration with zero-based number ``idx`` if it left the mask
             unchanged and ``idx >= niter_min``.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad.core.background import disk_structure
 from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps import Map, WcsGeom, disc_around, on_sky, without_count_units
+from gammagrad.maps import Map, WcsGeom, cut_to, disc_around, on_sky, without_count_units
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +61,18 @@ def background_images(images: Mapping[str, Map]) -> BackgroundImages:
         background_cube=background if several else None,
         acceptance_cube=acceptance if several else None,
     )
+
+
+def on_counts_pixels(images: Mapping[str, Map]) -> Mapping[str, Map]:
+    """Return the images cut out to the pixels of the counts; wrong types are kept."""
+    counts = images.get("counts") if isinstance(images, Mapping) else None
+    if not isinstance(counts, Map) or not isinstance(counts.geom, WcsGeom):
+        return images
+    geom, kept = counts.geom, {"counts", "significance"}
+    return {
+        name: m if name in kept or not isinstance(m, Map) else cut_to(m, geom, name)
+        for name, m in images.items()
+    }
 
 
 def _cube(image: Map) -> Floats:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gammagrad.errors import InputError, InputTypeError, InputWarning
+from gammagrad.estimators.kernel_background.inputs import on_counts_pixels
 from gammagrad.maps import Map
 
 
@@ -21,7 +22,11 @@ class Masked(NamedTuple):
 
 
 def without_masked(images: Mapping[str, Map]) -> Masked:
-    """Take the bins out that the map "mask" leaves out, if there is one."""
+    """Take the bins out that the map "mask" leaves out, if there is one.
+
+    Maps larger than the counts are cut out first.
+    """
+    images = on_counts_pixels(images)
     if not isinstance(images, Mapping) or "mask" not in images:
         return Masked(images, None)
     rest = {name: image for name, image in images.items() if name != "mask"}

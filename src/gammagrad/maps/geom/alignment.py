@@ -23,7 +23,8 @@ def sky_sample(
 ) -> Floats:
     """Return unit vectors (ICRS) at some pixels of a grid that is moved by whole pixels."""
     x, y = (
-        np.unique(np.round(np.linspace(0, n - 1, 5))) + start
+        # two pixels at least, since one has no size
+        np.unique(np.round(np.linspace(0, max(n - 1, 1), 5))) + start
         for n, start in zip(npix, shift, strict=True)
     )
     return unit_vectors(*degrees(skycoord(frame, *lonlat(wcs, x[None, :], y[:, None])).icrs))

@@ -69,6 +69,13 @@ def rescaled(wcs: WCS, scale: float) -> WCS:
     return wcs
 
 
+def rotated(wcs: WCS, columns: int) -> WCS:
+    """Return a coordinate system that is turned in longitude by a number of columns."""
+    wcs = _copied(wcs)
+    wcs.wcs.crval = wcs.wcs.crval + np.array([columns * wcs.pixel_scale_matrix[0, 0], 0])
+    return wcs
+
+
 def _copied(wcs: WCS) -> WCS:
     if wcs.has_distortion:
         raise InputError("a geometry with distortions (SIP, lookup tables) cannot be changed.")
