@@ -210,6 +210,108 @@ def slow_profile(
     )
 
 
+def slow_source_bins(
+    counts: Floats,
+    background: Floats,
+    exposure: Floats,
+    kernel: Floats,
+    weights: Floats,
+    blend: Floats,
+    pixel: tuple[int, int],
+    mode: str = "cube",
+) -> list[tuple[float, float, float]]:
+    """Counts, background and model of a source at a pixel, bin by bin of its window."""
+    (n_energies, ny, nx), (row, col) = counts.shape, pixel
+    basis, _, ky, kx = kernel.shape
+    bins = []
+    for i in range(ky):
+        for j in range(kx):
+            y, x = row + i - ky // 2, col + j - kx // 2
+            if not (0 <= y < ny and 0 <= x < nx):
+                continue
+            here = []
+            for e in range(n_energies):
+                w = float(weights[e, y, x])
+                shape = sum(float(blend[k, row, col] * kernel[k, e, i, j]) for k in range(basis))
+                shape = max(shape, 0.0)
+                n, b = (w * float(a[e, y, x]) if w > 0 else 0.0 for a in (counts, background))
+                here.append((n, b, w, shape, float(exposure[e, row, col])))
+            if mode == "cube":
+                bins += [(n, b, w * shape * amount) for n, b, w, shape, amount in here]
+                continue
+            n, b, total = (sum(one[index] for one in here) for index in (0, 1, 2))
+            model = sum(w * shape * amount for _, _, w, shape, amount in here)
+            if mode == "equal":
+                mean = sum(w * shape for _, _, w, shape, _ in here) / (total or 1.0)
+                model = mean * sum(w * amount for _, _, w, _, amount in here)
+            bins.append((n, b, model))
+    return bins
+
+
+def slow_placed_bins(
+    counts: Floats,
+    background: Floats,
+    weight: Floats,
+    kernel: Floats,
+    amplitude: Floats,
+    blend: Floats,
+    places: tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.int_]],
+    pixel: tuple[int, int],
+) -> list[tuple[float, float, float]]:
+    """Counts, background and model of a source at a pixel, on a dataset's own grid of bins."""
+    images, ny, nx = counts.shape
+    basis, ky, kx = kernel.shape[2:]
+    row, col, phase = (int(a[pixel]) for a in places)
+    bins = []
+    for i in range(images):
+        for y in range(max(row - ky // 2, 0), min(row + ky // 2 + 1, ny)):
+            for x in range(max(col - kx // 2, 0), min(col + kx // 2 + 1, nx)):
+                own = kernel[phase, i, :, y - row + ky // 2, x - col + kx // 2]
+                shape = sum(float(blend[k][pixel]) * float(own[k]) for k in range(basis))
+                model = float(amplitude[i][pixel]) * max(shape, 0.0) * float(weight[i, y, x])
+                bins.append((float(counts[i, y, x]), float(background[i, y, x]), model))
+    return bins
+
+
+class SlowPosition(NamedTuple):
+    """Fit and profile of a source at one position; NaN where it predicts nothing."""
+
+    norm: float
+    norm_err: float
+    ts: float
+    stat: float
+    stat_null: float
+    npred: float
+    norm_errp: float
+    norm_errn: float
+    norm_ul: float
+    norm_sensitivity: float
+    bound: float
+
+
+def slow_positions(
+    bins_at: Callable[[tuple[int, int]], list[tuple[float, float, float]]],
+    shape: tuple[int, int],
+    scan_values: Floats,
+) -> tuple[dict[str, Floats], Floats]:
+    """Fit every position of a map in a loop; return maps, and the scan with its norms in front."""
+    maps = {name: np.full(shape, np.nan) for name in SlowPosition._fields}
+    scan = np.full((scan_values.size, *shape), np.nan)
+    for row in range(shape[0]):
+        for col in range(shape[1]):
+            bins = np.array(bins_at((row, col))).reshape(-1, 3)
+            n, b, m = bins.T
+            if m.sum() <= 0:
+                continue
+            fit, profile = slow_fit(n, b, m), slow_profile(n, b, m, scan_values=scan_values)
+            bound = -min(bi / mi for bi, mi in zip(b, m, strict=True) if mi > 0)
+            found = SlowPosition(*fit, *profile[:4], bound)
+            for name, value in found._asdict().items():
+                maps[name][row, col] = value
+            scan[:, row, col] = profile.stat_scan
+    return maps, scan
+
+
 class SlowIteration(NamedTuple):
     """State of the background loop after some iterations."""
 

@@ -89,6 +89,25 @@ class Blocks(NamedTuple):
     take: Callable[[Array], tuple[Array, Array]]
     number: Array | int  # how many there are
     zero: Array  # zeros of the shape (pixels, tiles) and precision of sums
+    # returns a part of the bins, in blocks, where contrasts are made for many blocks at a time:
+    # there are then `number` parts
+    part: Callable[[Array], Blocks] | None = None
+
+    def visited(
+        self,
+        visit: Callable[[Blocks, Array, tuple[Array, ...]], tuple[Array, ...]],
+        first: tuple[Array, ...],
+    ) -> tuple[Array, ...]:
+        """Go through all blocks with what was found before."""
+        number = jnp.asarray(self.number, jnp.int32)
+        if self.part is None:
+            return lax.fori_loop(np.int32(0), number, partial(visit, self), first)
+        part = self.part
+
+        def visit_part(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+            return part(index).visited(visit, found)
+
+        return lax.fori_loop(np.int32(0), number, visit_part, first)
 
 
 def _joined(
@@ -111,11 +130,11 @@ def _over(
     start = (np.asarray(neutral, blocks.zero.dtype),) * number
     joined = partial(_joined, operation)
 
-    def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+    def visit(blocks: Blocks, index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
         return joined(found, lax.reduce(tuple(terms(*blocks.take(index))), start, joined, (0,)))
 
     first = (blocks.zero + start[0],) * number
-    return lax.fori_loop(np.int32(0), jnp.asarray(blocks.number, jnp.int32), visit, first)
+    return blocks.visited(visit, first)
 
 
 def sums_over(blocks: Blocks, terms: Terms, number: int) -> tuple[Array, ...]:
@@ -133,12 +152,12 @@ def products_over(blocks: Blocks, factors: Terms, number: int) -> tuple[Array, .
     one = (np.asarray(1, blocks.zero.dtype),) * number
     times, plus = partial(_joined, operator.mul), partial(_joined, operator.add)
 
-    def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+    def visit(blocks: Blocks, index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
         products = lax.reduce(tuple(factors(*blocks.take(index))), one, times, (0,))
         return plus(found, tuple(log(product) for product in products))
 
     first = (blocks.zero,) * number
-    return lax.fori_loop(np.int32(0), jnp.asarray(blocks.number, jnp.int32), visit, first)
+    return blocks.visited(visit, first)
 
 
 class BinSums:

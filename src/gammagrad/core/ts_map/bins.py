@@ -4,6 +4,11 @@ A dataset's bins lie on images. Each image holds one Poisson number per pixel, t
 energies being one image each and an image summed over energies being a single one. What a source
 at pixel `p` predicts at the bin of pixel `q` is ``m(p, q) = sum_c kernel[c, q - p] exposure[c, q]``
 with one component `c` for a cube and as many as there are energies for a summed image.
+
+Where the response differs from place to place, the kernel of every position is a blend of a few
+basis kernels, and exposure is taken where the source is:
+``m(p, q) = amplitude[p] sum_k blend[k, p] kernel[k, q - p] exposure[q]``, the exposure being the
+bin's weight.
 """
 
 from __future__ import annotations
@@ -27,6 +32,15 @@ KERNEL_WEIGHTINGS = ("counts", "equal")
 KERNEL_FLOOR = 1e-12
 
 
+class OwnGrid(NamedTuple):
+    """Where the pixels of a map lie on a dataset's own grid, integer maps (rows, cols)."""
+
+    # row, col: the dataset's bin that holds the position; it may lie outside the dataset's map
+    row: Any
+    col: Any
+    phase: Any  # index of the place inside that bin, among those that there are kernels for
+
+
 @pytree
 class BinImages:
     """One dataset's bins as images, with the kernel that a source has on them."""
@@ -38,6 +52,30 @@ class BinImages:
     exposure: Any
     # shape of the source, shape (images, components, kernel rows, kernel cols), odd sizes
     kernel: Any
+    # The two that follow are set together, where each position has a kernel of its own. `kernel`
+    # has then the shape (images, basis, kernel rows, kernel cols) and may be negative, and
+    # `exposure` is (images, 1, rows, cols), the weights of the bins. Who makes them sees to it that
+    # blended kernels are not negative, and that where any basis kernel is not zero they are at
+    # least 1e-13 of the image's peak: what rounding leaves below zero counts as zero.
+    # counts of the reference source at each of its positions, shape (images, rows, cols)
+    amplitude: Any = None
+    # weight of each basis kernel for a source at each position, shape (basis, rows, cols)
+    blend: Any = None
+    # `OwnGrid` of a dataset whose pixels are not those of the map to fit. The two above are then
+    # maps of the positions to fit, and `kernel` has an axis of phases in front: that of a phase is
+    # centred at the bin that holds the position.
+    places: OwnGrid | None = None
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Shape of the map to fit."""
+        rows, cols = np.shape(self.counts if self.places is None else self.amplitude)[-2:]
+        return rows, cols
+
+    @property
+    def blended(self) -> bool:
+        """Whether every position has a kernel of its own."""
+        return self.blend is not None
 
 
 def clean_kernel(kernel: Any, xp: Any = jnp) -> Any:

@@ -26,14 +26,14 @@ def block_kernel(kernel: Array, *, side: int) -> BlockKernel:
     spectrum = None
     if kernel.shape[0] * kernel.shape[1] > 1 or ky * kx > DIRECT_MAX_PIXELS:
         mirrored = kernel.reshape(-1, ky, kx)[:, ::-1, ::-1]
-        spectrum = jnp.fft.rfft2(mirrored, s=_lengths(side, (ky, kx)))
+        spectrum = jnp.fft.rfft2(mirrored, s=transform_lengths(side, (ky, kx)))
     peak = kernel.max(axis=(-2, -1))
     relative = kernel / jnp.where(peak > 0, peak, jnp.ones_like(peak))[..., None, None]
     envelope = relative.max(axis=1).reshape(len(kernel), -1)
     return BlockKernel(kernel, spectrum, peak, envelope, jnp.argsort(-envelope, axis=1))
 
 
-def _lengths(side: int, window: tuple[int, int]) -> tuple[int, int]:
+def transform_lengths(side: int, window: tuple[int, int]) -> tuple[int, int]:
     """Return sides of a transform whose ends do not meet inside a block."""
     return fast_length(side + window[0] - 1), fast_length(side + window[1] - 1)
 
@@ -45,13 +45,15 @@ def block_sums(
     """Sum over the window of each pixel of a block, and find what bounds its norm."""
     window = kernel.kernel.shape[-2:]
     model_sum, scale = _model_sum(images.exposure, kernel)
-    reached = local_max(_stacked(images.exposure.reshape(-1, *images.exposure.shape[-2:])), window)
+    reached = local_max(
+        sum_of_images(images.exposure.reshape(-1, *images.exposure.shape[-2:])), window
+    )
     empty, counted = images.background <= 0, images.counts > 0
     return {
         "model_sum": model_sum,
         "scale": scale,
-        "background_sum": _box_sum(_stacked(images.background), window),
-        "stat_null": _box_sum(_stacked(cash(images.counts, images.background)), window),
+        "background_sum": inner_box_sum(sum_of_images(images.background), window),
+        "stat_null": inner_box_sum(sum_of_images(cash(images.counts, images.background)), window),
         "reached": reached > 0,
         "steepest": steepest_ratio(images, kernel, fitted & (reached > 0), steepest),
         "bare": reached_by(empty, images.exposure, kernel.kernel),
@@ -70,20 +72,20 @@ def _model_sum(exposure: Array, kernel: BlockKernel) -> tuple[Array, Array]:
         )
         return total, jnp.zeros((), total.dtype)
     side = ny - ky + 1
-    lengths = _lengths(side, (ky, kx))
+    lengths = transform_lengths(side, (ky, kx))
     spectra = jnp.fft.rfft2(flat, s=lengths) * kernel.spectrum
     total = jnp.fft.irfft2(spectra.sum(axis=0), s=lengths).astype(flat.dtype)
     return total[ky - 1 : ny, kx - 1 : nx], jnp.max(total)
 
 
-def _stacked(images: Array) -> Array:
+def sum_of_images(images: Array) -> Array:
     """Sum images: as a product, which is several times as fast as a sum over the first axis."""
     flat = images.reshape(len(images), -1)
     total = jnp.matmul(jnp.ones_like(flat[:, :1]).T, flat, precision="highest")
     return total.reshape(images.shape[1:])
 
 
-def _box_sum(image: Array, window: tuple[int, ...]) -> Array:
+def inner_box_sum(image: Array, window: tuple[int, ...]) -> Array:
     """Sum over the windows that lie inside an image, along one axis after the other."""
     zero = np.zeros((), image.dtype)
     for sides in ((window[0], 1), (1, window[1])):

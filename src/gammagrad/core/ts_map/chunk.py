@@ -32,11 +32,12 @@ _LAST_STEP, _LAST_ERROR, _LAST_CHANGE = 1e-3, 1e-10, 2e-5
 
 
 class TileInputs(NamedTuple):
-    """What a chunk needs to know of its tiles' pixels, shape (pixels, tiles) each."""
+    """What a chunk needs to know of its tiles' pixels, shape (pixels, tiles) of each array."""
 
     bound: Any  # physical bound of the norm
     model_sum: Any  # sum of the model counts at norm 1, > 0
     guess: Any  # norm to try first; read only with a threshold
+    blend: Any = None  # `TileBlend` of kernels that differ from position to position
 
 
 _Polished = tuple[Array, Array, Array, Array, Array, Array]
@@ -92,16 +93,17 @@ class _Prepared(NamedTuple):
 
 
 def _prepare(
-    flat: FlatBins, bins: Lists | TileWindows, total: Array, space: Workspace | None
+    flat: FlatBins, bins: Lists | TileWindows, tiles: TileInputs, space: Workspace | None
 ) -> tuple[Workspace | None, _Prepared]:
     """Gather lists into the workspace, or collect what windows see."""
+    total = tiles.model_sum
     if isinstance(bins, TileWindows):
-        seen = bins.bins(flat, occupied=True)
+        seen = bins.bins(flat, occupied=True, blend=tiles.blend)
         unit = jnp.max(total, axis=0)
         lead = seen.in_units(unit, LEAD)
         return None, _Prepared(seen, lead, unit[None], seen.edge(total))
     assert space is not None
-    space, edge = gather(flat, bins, total, space)
+    space, edge = gather(flat, bins, total, space, tiles.blend)
     listed, listed_lead = space.lists(bins.n_rows)
     return space, _Prepared(listed, listed_lead, total, edge)
 
@@ -159,7 +161,7 @@ def fit_chunk(
 ) -> tuple[Workspace | None, dict[str, Array]]:
     """Fit the norms of one chunk of tiles."""
     total = tiles.model_sum
-    space, ready = _prepare(flat, bins, total, space)
+    space, ready = _prepare(flat, bins, tiles, space)
     full, edge = ready.full, ready.edge
     profile = BinProfile(full, total, edge.steepest)
     root, gain, s2 = _solve(ready, tiles, options.rtol, n_sweeps)

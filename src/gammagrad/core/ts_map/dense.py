@@ -23,9 +23,18 @@ from gammagrad.core.ts_map.bins import (
     from_tiles,
     kernel_table,
 )
+from gammagrad.core.ts_map.source_bins import (
+    SourceBins,
+    pad_sources,
+    source_bins,
+    source_model,
+    source_table,
+)
 
 
-def _tile_bins(images: BinImages, table: Array, plan: TilePlan, tile: Array) -> tuple[Array, ...]:
+def _tile_bins(
+    images: BinImages | SourceBins, table: Array, plan: TilePlan, tile: Array
+) -> tuple[Array, ...]:
     """Gather one tile's bins: counts and background (bins,), model (bins, pixels)."""
     row, col = (tile // plan.grid[1]) * TILE, (tile % plan.grid[1]) * TILE
     zero = jnp.zeros_like(row)
@@ -34,7 +43,11 @@ def _tile_bins(images: BinImages, table: Array, plan: TilePlan, tile: Array) -> 
         start = (zero,) * (array.ndim - 2) + (row, col)
         return jax.lax.dynamic_slice(array, start, array.shape[:-2] + plan.window)
 
-    model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table, precision="highest")
+    if isinstance(images, SourceBins):
+        strength = None if images.strength is None else window(images.strength)
+        model = source_model(images, table, window(images.weight), strength, (row, col))
+    else:
+        model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table, precision="highest")
     counts, background = window(images.counts), window(images.background)
     return counts.reshape(-1), background.reshape(-1), model.reshape(-1, TILE * TILE)
 
@@ -48,6 +61,28 @@ def _pad_for_tiles(array: Array, plan: TilePlan) -> Array:
     return jnp.pad(array, [(0, 0)] * (array.ndim - 2) + pads)
 
 
+def _padded(images: BinImages | SourceBins, plan: TilePlan) -> BinImages | SourceBins:
+    """Pad a dataset's maps for tiles."""
+
+    def wide(array: Array) -> Array:
+        return _pad_for_tiles(array, plan)
+
+    if isinstance(images, SourceBins):
+        bins = images._replace(
+            counts=wide(images.counts),
+            background=wide(images.background),
+            weight=wide(images.weight),
+            strength=None if images.strength is None else wide(images.strength),
+        )
+        return pad_sources(bins, plan)
+    return BinImages(
+        counts=wide(images.counts),
+        background=wide(images.background),
+        exposure=wide(images.exposure),
+        kernel=images.kernel,
+    )
+
+
 def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
     """Which bins of a window lie in each pixel's own kernel rectangle, as 0 and 1."""
     ky, kx = 2 * plan.halo[0] + 1, 2 * plan.halo[1] + 1
@@ -56,7 +91,7 @@ def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
 
 def map_tiles(
     function: Callable[[Array, Array, Array], Any],
-    datasets: Sequence[BinImages],
+    datasets: Sequence[BinImages | SourceBins],
     tiles: Array,
     memory: int,
     number: Array | None = None,
@@ -64,16 +99,10 @@ def map_tiles(
     """Apply a function to the bins of every pixel of some tiles."""
     shape = datasets[0].counts.shape
     plans = [TilePlan.create(shape, d.kernel.shape) for d in datasets]
-    tables = [kernel_table(d.kernel) for d in datasets]
-    padded = [
-        BinImages(
-            counts=_pad_for_tiles(d.counts, p),
-            background=_pad_for_tiles(d.background, p),
-            exposure=_pad_for_tiles(d.exposure, p),
-            kernel=d.kernel,
-        )
-        for d, p in zip(datasets, plans, strict=True)
+    tables = [
+        source_table(d) if isinstance(d, SourceBins) else kernel_table(d.kernel) for d in datasets
     ]
+    padded = [_padded(d, p) for d, p in zip(datasets, plans, strict=True)]
     # a bin counts for a pixel where that pixel's own kernel rectangle reaches it
     footprints = [
         jnp.tile(_footprint(p, d.counts.dtype).reshape(-1, TILE * TILE), (d.counts.shape[0], 1))
@@ -90,7 +119,11 @@ def map_tiles(
         )
 
     most = tiles.shape[0]
-    batch = max(1, min(most, memory // (inside.size * 8 * 8)))
+    sizes = (
+        f.size * (d.components if isinstance(d, SourceBins) else 1)
+        for f, d in zip(footprints, datasets, strict=True)
+    )
+    batch = max(1, min(most, memory // (sum(sizes) * 8 * 8)))
     # whole batches: a remainder would compile a second time
     filled = jnp.pad(tiles, (0, -most % batch), mode="edge")
     if number is None:
@@ -118,7 +151,7 @@ def _first_of(function: Callable[[Array], Any], tiles: Array, batch: int, number
 
 
 def fit_images(
-    datasets: Sequence[BinImages],
+    datasets: Sequence[BinImages | SourceBins],
     options: FitOptions,
     *,
     selection: tuple[str, ...] = (),
@@ -135,6 +168,7 @@ def fit_images(
         scan_values=scan_values,
         n_sweeps=n_sweeps,
     )
+    datasets = [source_bins(d) if isinstance(d, BinImages) and d.blended else d for d in datasets]
     plan = TilePlan.create(datasets[0].counts.shape, datasets[0].kernel.shape)
     tiles = jnp.arange(plan.n_tiles, dtype=jnp.int32)
     place, number = tiles, None

@@ -12,7 +12,7 @@ from jax import Array
 
 from gammagrad._programs import compiled, room
 from gammagrad.core.stats import BACKGROUND_FLOOR
-from gammagrad.core.ts_map.bins import PIXELS, BinImages, kernel_table
+from gammagrad.core.ts_map.bins import PIXELS, TILE, BinImages, kernel_table
 
 _LEAST = 2**17
 """Bins at least: smaller maps all run the same code."""
@@ -29,23 +29,78 @@ class FlatBins(NamedTuple):
     # kernel between a place in a window and the pixels of the tile, shape (places, components,
     # pixels); zero at the last place, which is that of dummy bins
     table: Array
+    # for kernels of positions: image of each place, and dataset of each image, among all of them
+    image: Array | None = None
+    dataset: Array | None = None
+    # for datasets on grids of their own; `table` has then the basis kernels, see `GridTables`
+    grids: GridTables | None = None
+
+
+class GridTables(NamedTuple):
+    """Where bins and kernels of several grids are; `table` has shape (basis, kernel values)."""
+
+    # row, col: of each bin on the grid of its dataset
+    row: Array
+    col: Array
+    # For each image, and one without values at the end: its first kernel value of the first phase,
+    # the step to those of the next, its kernel's sides, and its dataset.
+    first: Array
+    step: Array
+    rows: Array
+    cols: Array
+    dataset: Array
 
 
 def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBins:
     """Put the datasets' bins and kernel tables end to end."""
     table = _table([np.asarray(d.kernel) for d in datasets], window)
+    flat = flat_arrays(datasets, table, table.shape[1])
+    if not any(d.blended for d in datasets):
+        return flat
+    numbers = [d.counts.shape[0] for d in datasets]
+    image = np.append(np.repeat(np.arange(sum(numbers)), window_size(window)), 0)
+    dataset = np.repeat(np.arange(len(datasets)), numbers)
+    of_images = jax.device_put((image.astype(np.int32), dataset.astype(np.int32)))
+    return flat._replace(image=of_images[0], dataset=of_images[1])
+
+
+def flat_arrays(datasets: Sequence[BinImages], table: np.ndarray, components: int) -> FlatBins:
+    """Put the datasets' bins end to end, next to a table of kernels."""
+    blended = any(d.blended for d in datasets)
+    if blended and all(d.exposure.shape[1] == 1 for d in datasets):
+        components = 1
     size = sum(np.size(d.counts) for d in datasets)
     number = room(size, _LEAST)
     counts = _in_a_row([d.counts for d in datasets], number)
     background = _in_a_row([d.background for d in datasets], number)
-    exposure = np.zeros((table.shape[1], number), table.dtype)
+    exposure = np.zeros((components, number), table.dtype)
     first = 0
     for images in datasets:
         own = np.asarray(images.exposure).swapaxes(0, 1)
         last = first + np.size(images.counts)
-        exposure[: len(own), first:last] = own.reshape(len(own), -1)
+        # the weight of a bin is that of all basis kernels
+        rows = components if images.blended else len(own)
+        exposure[:rows, first:last] = own.reshape(len(own), -1)
         first = last
-    return _flat(*jax.device_put((counts, background, exposure, table)))
+    arrays = jax.device_put((counts, background, exposure, table))
+    if not blended:
+        return _flat(*arrays)
+    return _flat(*arrays, np.asarray(max(largest_model(d) for d in datasets), table.dtype))
+
+
+def window_size(window: tuple[int, int]) -> int:
+    """Return the number of places in the window of a tile, for the largest kernel."""
+    return (TILE + window[0] - 1) * (TILE + window[1] - 1)
+
+
+def largest_model(images: BinImages) -> float:
+    """Bound what a reference source may give in a bin of weight one."""
+    values = np.abs(np.asarray(images.kernel))
+    kernel = np.moveaxis(values, -3, 0).reshape(values.shape[-3], -1).max(axis=1)
+    if not images.blended:
+        return float(kernel.max())
+    blend = np.abs(np.asarray(images.blend)).max(axis=(1, 2))
+    return float((kernel * blend).sum() * np.max(images.amplitude)) or 1.0
 
 
 def _in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
@@ -59,12 +114,14 @@ def _in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
 
 
 @compiled
-def _flat(counts: Array, background: Array, exposure: Array, table: Array) -> FlatBins:
+def _flat(
+    counts: Array, background: Array, exposure: Array, table: Array, largest: Array | None = None
+) -> FlatBins:
     """Divide by backgrounds that do not vanish."""
     background = jnp.maximum(background, BACKGROUND_FLOOR)
     # the third power of a contrast is needed, whatever the kernel's scale
-    largest = float(jnp.finfo(background.dtype).max)
-    steepest = jnp.minimum(largest**0.3 / jnp.max(table), largest)
+    most = float(jnp.finfo(background.dtype).max)
+    steepest = jnp.minimum(most**0.3 / (jnp.max(table) if largest is None else largest), most)
     return FlatBins(
         counts=counts,
         background=background,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,13 @@ from jax import Array, lax
 from gammagrad._programs import compiled
 from gammagrad.core.ts_map.bin_sums import CEILING, LEAD, ROWS, BinSums, Blocks, Edge
 from gammagrad.core.ts_map.bins import PIXELS, TILE, TilePlan
+from gammagrad.core.ts_map.blended import TileBlend, listed_contrast
 from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.places import placed_contrast
 from gammagrad.core.ts_map.windowed import TileWindows
+
+_ROWS_PLACED = 128
+"""Rows gathered at a time from grids that differ: all capacities are multiples of it."""
 
 
 class _Stored(NamedTuple):
@@ -79,7 +84,8 @@ class Lists(NamedTuple):
     """The listed bins of some tiles."""
 
     bins: Any  # bins among all bins, tile by tile, with a dummy at the end, shape (entries,)
-    # row of the kernel table that holds each bin's place in its tile's window, same shape
+    # row of the kernel table that holds each bin's place in its tile's window, same shape; for
+    # datasets on grids of their own the image of the bin, among those of all
     places: Any
     # starts, lengths: where a tile's bins are, shape (tiles,)
     starts: Any
@@ -100,22 +106,31 @@ def gather(
     lists: Lists,
     model_sum: Array,
     space: Workspace,
+    blend: TileBlend | None = None,
 ) -> tuple[Workspace, Edge]:
     """Gather listed bins into the workspace."""
     zero, steps = np.int32(0), lists.n_rows // ROWS
+    # more rows at a time where each takes many steps; those after the last are dummies
+    rows = ROWS if flat.grids is None else _ROWS_PLACED
 
     def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
-        which, place = lists.rows(index * ROWS, ROWS)
+        which, place = lists.rows(index * rows, rows)
         # once for each bin, not again for each of its pixels
         share, place = lax.optimization_barrier((flat.share[:, which], place))
-        if len(share) == 1:
+        if blend is not None:
+            contrast = (
+                listed_contrast(flat, blend, share, place)
+                if flat.grids is None
+                else placed_contrast(flat, blend, share, which, place)
+            )
+        elif len(share) == 1:
             contrast = share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
         else:
             table = flat.table[place]
             contrast = jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
-        return _put(store, index * ROWS, flat.counts[which], contrast)
+        return _put(store, index * rows, flat.counts[which], contrast)
 
-    full = lax.fori_loop(zero, steps, copy, space.full)
+    full = lax.fori_loop(zero, -(-lists.n_rows // rows), copy, space.full)
     per_model = 1 / model_sum
 
     def scale(index: Array, state: tuple[tuple[Array, Array], Edge]) -> Any:
@@ -167,6 +182,16 @@ class Chunk(NamedTuple):
 def common_window(kernels: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     """Return the smallest window that holds all kernels."""
     return max(k[-2] for k in kernels), max(k[-1] for k in kernels)
+
+
+class Listing(Protocol):
+    """Bins that tiles list."""
+
+    def lengths(self) -> np.ndarray:
+        """Return how many bins each tile lists, shape (tiles,)."""
+
+    def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
+        """List the bins of some tiles."""
 
 
 class _Dataset(NamedTuple):
@@ -251,27 +276,38 @@ class ListedBins:
             numbers.append(np.where(inside, data.first[base + high] - begin, 0))
             shifts.append(np.broadcast_to(corner[:, None], begin.shape))
             before += data.bins.size
-        number = np.concatenate(numbers, axis=1)
-        listed = number.sum(axis=1).cumsum()
-        flat = number.reshape(-1)
-        # a range is where it starts plus how far into it
-        offset = np.concatenate(starts, axis=1).reshape(-1) - (flat.cumsum() - flat)
-        which = np.arange(listed[-1], dtype=np.int32) + np.repeat(offset.astype(np.int32), flat)
+        start, number = np.concatenate(starts, axis=1), np.concatenate(numbers, axis=1)
+        which, flat, first = entries_of(start, number)
         corners = np.concatenate(shifts, axis=1).astype(np.int32)
         shift = np.repeat(corners.reshape(-1), flat)
-        size = PORTION
-        while size <= which.size:
-            size *= 2
-        filled = np.empty((2, size), np.int32)
-        filled[0, : which.size] = self.bins[which]
-        np.subtract(self.places[which], shift, out=filled[1, : which.size])
-        filled[:, which.size :] = np.array(self.dummy)[:, None]
-        first = np.concatenate([[0], listed[:-1]]).astype(np.int32)
-        bins, places = jax.device_put((filled[0], filled[1]))
-        return bins, places, first
+        return *filled_lists(self.bins[which], self.places[which] - shift, self.dummy), first
 
 
-def chunks(listed: ListedBins, active: np.ndarray, entries: int) -> Iterator[Chunk]:
+def entries_of(start: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return what ranges hold, how much each of them does, and where each tile's begin."""
+    listed = number.sum(axis=1).cumsum()
+    flat = number.reshape(-1)
+    # a range is where it starts plus how far into it
+    offset = start.reshape(-1) - (flat.cumsum() - flat)
+    which = np.arange(listed[-1], dtype=np.int32) + np.repeat(offset.astype(np.int32), flat)
+    return which, flat, np.concatenate([[0], listed[:-1]]).astype(np.int32)
+
+
+def filled_lists(
+    bins: np.ndarray, places: np.ndarray, dummy: tuple[np.int32, np.int32]
+) -> tuple[Array, Array]:
+    """Return bins and their places, filled up with dummies."""
+    size = PORTION
+    while size <= bins.size:
+        size *= 2
+    filled = np.empty((2, size), np.int32)
+    for row, values, last in zip(filled, (bins, places), dummy, strict=True):
+        row[: bins.size], row[bins.size :] = values, last
+    listed = jax.device_put((filled[0], filled[1]))
+    return listed[0], listed[1]
+
+
+def chunks(listed: Listing, active: np.ndarray, entries: int) -> Iterator[Chunk]:
     """Cut tiles into chunks with lists of about the same length."""
     lengths = listed.lengths()
     order = np.flatnonzero(active & (lengths > 0))

@@ -13,7 +13,9 @@ from gammagrad.core.norm import (
     required,
 )
 from gammagrad.core.ts_map.bin_sums import LEAD, WIDE_VECTORS
+from gammagrad.core.ts_map.blended import TileBlend
 from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.listed import Lists, Workspace, gather
 from gammagrad.core.ts_map.windowed import MIDDLE, TileWindows, Windowed
 
 # relative step that is the lead's last: as the error is cubed, one in full precision then does
@@ -28,9 +30,10 @@ def sensitivity_chunk(
     tiles: TileWindows,
     model_sum: Array,
     options: FitOptions,
+    blend: TileBlend | None = None,
 ) -> dict[str, Array]:
     """Find the sensitivity of one chunk of tiles."""
-    bins = tiles.bins(flat, occupied=False)
+    bins = tiles.bins(flat, occupied=False, blend=blend)
     (curvature,) = bins.total(lambda b, g: (b * g * g,), 1)
     known = curvature > 0
     safe = jnp.where(known, curvature, 1)
@@ -41,6 +44,32 @@ def sensitivity_chunk(
     norm = _lead(bins.in_units(unit, LEAD), start, known, target) / unit[None]
     norm = climb(bins.asimov, norm, target, _MOST_SWEEPS, _LAST_STEP)
     return {"norm_sensitivity": jnp.where(known, required(norm, model_sum, curvature, options), 0)}
+
+
+@compiled(donate_argnames="space", compiler_options=WIDE_VECTORS)
+def listed_sensitivity(
+    flat: FlatBins,
+    lists: Lists,
+    model_sum: Array,
+    options: FitOptions,
+    blend: TileBlend,
+    space: Workspace,
+) -> tuple[Workspace, dict[str, Array]]:
+    """Find the sensitivity of one chunk of tiles from lists of all bins that have a weight."""
+    space, _ = gather(flat._replace(counts=flat.background), lists, model_sum, space, blend)
+    bins, lead = space.lists(lists.n_rows)
+    (curvature,) = bins.total(lambda b, g: (b * g * g,), 1)
+    known = curvature > 0
+    safe = jnp.where(known, curvature, 1)
+    target = jnp.broadcast_to(options.n_sigma_sensitivity**2 / 2, safe.shape)
+    start = one_bin_root(model_sum, safe, target)
+    begin = (start * model_sum).astype(LEAD)
+    root = climb(lead.asimov, begin, target.astype(LEAD), _LEAD_SWEEPS, _LEAD_STEP)
+    led = root.astype(start.dtype) / model_sum
+    start = jnp.where(known & jnp.isfinite(led) & (led > 0), led, start)
+    norm = climb(bins.asimov, start, target, _MOST_SWEEPS, _LAST_STEP)
+    needed = required(norm, model_sum, curvature, options)
+    return space, {"norm_sensitivity": jnp.where(known, needed, 0)}
 
 
 def _lead(bins: Windowed, start: Array, known: Array, target: Array) -> Array:

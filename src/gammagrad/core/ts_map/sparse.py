@@ -13,6 +13,7 @@ from jax import Array
 from gammagrad._programs import by_element, compiled
 from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, Status, fit_status, make_options
 from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
+from gammagrad.core.ts_map.blended import tile_blend
 from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
 from gammagrad.core.ts_map.flat import flat_bins
 from gammagrad.core.ts_map.listed import (
@@ -23,7 +24,9 @@ from gammagrad.core.ts_map.listed import (
     common_window,
     empty_workspace,
 )
-from gammagrad.core.ts_map.sensitivity import sensitivity_chunk
+from gammagrad.core.ts_map.placed_lists import PlacedBins
+from gammagrad.core.ts_map.places import placed_bins
+from gammagrad.core.ts_map.sensitivity import listed_sensitivity, sensitivity_chunk
 from gammagrad.core.ts_map.strips import Strip, default_memory, make_strip, put, rows_of_strips
 from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import WholeMap, whole_map
@@ -140,15 +143,11 @@ def fit_strip(
     threshold = np.asarray(asked.threshold or 0.0, dtype)
 
     def solve(chunk: Chunk, space: Workspace | None) -> tuple[Workspace | None, dict[str, Array]]:
-        shape = chunk.capacity, chunk.tiles.size
-        if not chunk.capacity:
-            space = None
-        elif space is None or space.full[0].shape != shape:
-            space = Workspace(*empty_workspace(rows=shape[0], tiles=shape[1], dtype=dtype))
+        space = bins.workspace(chunk, space)
         return fit_chunk(
             bins.flat,
             chunk.bins,
-            TileInputs(*(np.ascontiguousarray(a[chunk.tiles].T) for a in tiles)),
+            bins.inputs(tiles, chunk.tiles),
             asked.options,
             scan_values,
             threshold,
@@ -158,15 +157,19 @@ def fit_strip(
             n_sweeps=asked.n_sweeps,
         )
 
-    def sensitivity(chunk: Chunk, _: None) -> tuple[None, dict[str, Array]]:
+    def sensitivity(chunk: Chunk, space: Workspace | None) -> tuple[Any, dict[str, Array]]:
+        space = bins.workspace(chunk, space)
         total = np.ascontiguousarray(bins.model_sum[chunk.tiles].T)
-        return None, sensitivity_chunk(bins.flat, chunk.bins, total, asked.options)
+        blend = bins.blend and bins.blend.of_tiles(chunk.tiles)
+        if space is None:
+            return None, sensitivity_chunk(bins.flat, chunk.bins, total, asked.options, blend)
+        return listed_sensitivity(bins.flat, chunk.bins, total, asked.options, blend, space)
 
     found = _without_counts(tiles, asked)
     steps: list[tuple[Any, Iterator[Chunk]]] = [(solve, bins.chunks())]
     if "sensitivity" in asked.selection:
         found["norm_sensitivity"] = np.zeros_like(bins.model_sum)
-        steps.append((sensitivity, bins.windows(bins.active, bins.places())))
+        steps.append((sensitivity, bins.whole_chunks()))
     many = max(int(bins.active.sum()), 1)
     for work, pieces in steps:
         done = 0
@@ -192,15 +195,26 @@ class _StripBins:
         self.kernels = [d.kernel.shape for d in self.datasets]
         self.dtype = self.datasets[0].background.dtype
         self.window = common_window(self.kernels if window is None else [*self.kernels, window])
-        self.plan = TilePlan.create(self.datasets[0].counts.shape, self.window)
-        self.flat = flat_bins(self.datasets, self.window)
+        self.plan = TilePlan.create(strip.fitted.shape, self.window)
+        self.placed = any(d.places is not None for d in self.datasets)
+        self.flat = (
+            placed_bins(self.datasets) if self.placed else flat_bins(self.datasets, self.window)
+        )
+        self.blend = tile_blend(self.datasets, self.plan)
         self.active: np.ndarray = np.any(to_tiles(self.whole.has_model, self.plan), axis=1)
         total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
         self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
 
+    def inputs(self, all_tiles: TileInputs, tiles: np.ndarray) -> TileInputs:
+        """Return what a chunk needs to know of its tiles."""
+        bound, total, guess = (np.ascontiguousarray(a[tiles].T) for a in all_tiles[:3])
+        return TileInputs(bound, total, guess, self.blend and self.blend.of_tiles(tiles))
+
     def chunks(self) -> Iterator[Chunk]:
         """Return the chunks with occupied bins: as lists, or as windows if most bins are."""
         occupied = [np.asarray(d.counts) > 0 for d in self.datasets]
+        if self.placed:
+            return self.lists(occupied, self.entries())
         listed = ListedBins(occupied, self.kernels, self.window)
         lengths = listed.lengths()
         wanted = self.active & (lengths > 0)
@@ -208,16 +222,42 @@ class _StripBins:
             places = self.places()
             if lengths[wanted].sum() > _DENSE * wanted.sum() * len(places.places):
                 return self.windows(wanted, places)
+        return chunks(listed, self.active, self.entries())
+
+    def lists(self, members: Sequence[np.ndarray], entries: int) -> Iterator[Chunk]:
+        """Return chunks with lists of bins on the grids of their datasets."""
+        assert self.blend is not None
+        return chunks(PlacedBins(self.datasets, members, self.blend), self.active, entries)
+
+    def whole_chunks(self) -> Iterator[Chunk]:
+        """Return the chunks with all bins: as windows, or as lists if grids differ."""
+        if not self.placed:
+            return self.windows(self.active, self.places())
+        members = [np.asarray(d.exposure).max(axis=1) > 0 for d in self.datasets]
+        # chunks of few tiles take long, whatever fits into a cache
+        return self.lists(members, 4 * self.entries())
+
+    def entries(self) -> int:
+        """Return how many rows times tiles a chunk of lists may have."""
         entries = _ENTRIES_CPU if jax.default_backend() == "cpu" else _ENTRIES_ELSEWHERE
         share = self.memory // (4 * Workspace.bytes_per_entry(self.dtype))
-        entries = min(entries, 2 ** max(int(np.log2(max(share, 1))), 8))
-        return chunks(listed, self.active, entries)
+        return min(entries, 2 ** max(int(np.log2(max(share, 1))), 8))
+
+    def workspace(self, chunk: Chunk, space: Workspace | None) -> Workspace | None:
+        """Return the memory for a chunk of lists: that of the last one if it fits."""
+        shape = chunk.capacity, chunk.tiles.size
+        if not chunk.capacity:
+            return None
+        if space is not None and space.full[0].shape == shape:
+            return space
+        return Workspace(*empty_workspace(rows=shape[0], tiles=shape[1], dtype=self.dtype))
 
     def places(self) -> Places:
         """Return the places of a window where a kernel has a value."""
         images = [d.counts.shape[0] for d in self.datasets]
         table = np.asarray(self.flat.table)
-        return window_places(table, images, self.plan.window, self.plan.shape)
+        blended = self.blend is not None
+        return window_places(table, images, self.plan.window, self.plan.shape, blended)
 
     def windows(self, wanted: np.ndarray, places: Places) -> Iterator[Chunk]:
         """Yield chunks of whole windows."""

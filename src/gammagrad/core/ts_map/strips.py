@@ -9,14 +9,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from gammagrad._pytree import replace
 from gammagrad.core.norm import Status
-from gammagrad.core.ts_map.bins import TILE, BinImages
+from gammagrad.core.ts_map.bins import TILE, BinImages, OwnGrid
 
 _MEMORY_CPU = 2**28
 """Working memory to aim at on a processor, in bytes."""
 
-_BYTES_BIN, _BYTES_PIXEL = 64, 320
-"""What the work takes for each bin and for each pixel."""
+_BYTES_BIN, _BYTES_PIXEL, _BYTES_BLEND = 64, 320, 32
+"""What the work takes for each bin, for each pixel, and for its amplitudes and blend."""
 
 # cost of a pixel for the sums over whole windows, in occupied bins of its window
 _COST_OF_PIXEL = 50
@@ -62,8 +63,9 @@ def rows_of_strips(
 
 
 def _halo(datasets: Sequence[BinImages]) -> int:
-    """Return half the height of the largest kernel, in whole tiles."""
-    return TILE * max(-(-(d.kernel.shape[-2] // 2) // TILE) for d in datasets)
+    """Return half the height of the largest kernel on the map's pixels, in whole tiles."""
+    sides = (d.kernel.shape[-2] for d in datasets if d.places is None)
+    return TILE * max((-(-(side // 2) // TILE) for side in sides), default=1)
 
 
 def make_strip(
@@ -84,9 +86,14 @@ def make_strip(
 
 def strip_height(datasets: Sequence[BinImages], memory: int) -> int:
     """Return how many rows of a map fit in memory, a multiple of the tiles' size."""
-    nx = datasets[0].counts.shape[-1]
-    per_row = nx * (_BYTES_PIXEL + sum(_BYTES_BIN * d.exposure[..., 0, 0].size for d in datasets))
-    halo = max(d.kernel.shape[-2] for d in datasets)
+    ny, nx = datasets[0].map_shape
+    on_map = [d for d in datasets if d.places is None]
+    per_row = nx * (_BYTES_PIXEL + sum(_BYTES_BIN * d.exposure[..., 0, 0].size for d in on_map))
+    per_row += sum(_BYTES_BIN * np.size(d.counts) // ny for d in datasets if d.places is not None)
+    per_row += nx * sum(
+        _BYTES_BLEND * (len(d.amplitude) + len(d.blend)) for d in datasets if d.blended
+    )
+    halo = max((d.kernel.shape[-2] for d in on_map), default=TILE)
     rows = memory // per_row - halo
     return TILE * max(int(rows) // TILE, -(-halo // TILE))
 
@@ -112,26 +119,74 @@ def cut_rows(cost: np.ndarray, many: int, highest: int | None = None) -> list[sl
 
 def _cost_of_rows(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarray:
     """Estimate what each row costs: its fitted pixels, and the occupied bins that they see."""
-    ny, nx = fitted.shape
+    ny = fitted.shape[0]
     bins = np.full(ny, float(_COST_OF_PIXEL))
     for images in datasets:
-        reach, width = images.kernel.shape[-2] // 2, images.kernel.shape[-1]
+        width = images.kernel.shape[-1]
         occupied = (np.asarray(images.counts) > 0).sum(axis=(0, 2))
         total = np.concatenate([[0], np.cumsum(occupied)])
-        rows = np.arange(ny)
-        inside = total[np.minimum(rows + reach + 1, ny)] - total[np.maximum(rows - reach, 0)]
-        bins += inside * min(width / nx, 1.0)
+        first, last = _rows_seen(images, ny)
+        bins += (total[last] - total[first]) * min(width / images.counts.shape[-1], 1.0)
     return fitted.sum(axis=1) * bins
+
+
+def _rows_seen(images: BinImages, ny: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first row of a dataset that each row of a map sees, and the one after the last."""
+    reach, number = images.kernel.shape[-2] // 2, images.counts.shape[-2]
+    low = high = np.arange(ny)
+    if images.places is not None:
+        used, row = np.asarray(images.amplitude).max(axis=0) > 0, np.asarray(images.places.row)
+        low = np.where(used, row, number + reach).min(axis=1)
+        high = np.where(used, row, -reach - 1).max(axis=1)
+    first = np.clip(low.astype(np.int64) - reach, 0, number)
+    return first, np.clip(high.astype(np.int64) + reach + 1, first, number)
 
 
 def _rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
     """Return some rows of a dataset with those around them."""
+    if images.places is not None:
+        return _placed_rows_of(images, rows, halo)
     counts, background, exposure = (
         rows_around(np.asarray(a), rows, halo)
         for a in (images.counts, images.background, images.exposure)
     )
+    amplitude, blend = (
+        None if a is None else rows_around(np.asarray(a), rows, halo)
+        for a in (images.amplitude, images.blend)
+    )
     return BinImages(
-        counts=counts, background=background, exposure=exposure, kernel=np.asarray(images.kernel)
+        counts=counts,
+        background=background,
+        exposure=exposure,
+        kernel=np.asarray(images.kernel),
+        amplitude=amplitude,
+        blend=blend,
+    )
+
+
+def _placed_rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
+    """Return some rows of a map with the rows that they see of a dataset on a grid of its own."""
+    assert images.places is not None
+    amplitude, blend, row, col, phase = (
+        rows_around(np.asarray(a), rows, halo)
+        for a in (images.amplitude, images.blend, *images.places)
+    )
+    cut = replace(images, amplitude=amplitude, blend=blend, places=OwnGrid(row, col, phase))
+    first, last = _rows_seen(cut, row.shape[0])
+    seen = first < last
+    top = int(first[seen].min()) if seen.any() else 0
+    bottom = int(last[seen].max()) if seen.any() else 1
+    counts, background, exposure = (
+        np.asarray(a)[..., top:bottom, :]
+        for a in (images.counts, images.background, images.exposure)
+    )
+    return replace(
+        cut,
+        counts=counts,
+        background=background,
+        exposure=exposure,
+        kernel=np.asarray(images.kernel),
+        places=OwnGrid(row - top, col, phase),
     )
 
 

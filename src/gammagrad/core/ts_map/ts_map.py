@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,16 +27,18 @@ from gammagrad.core.norm import (
 )
 from gammagrad.core.ts_map.bins import (
     KERNEL_WEIGHTINGS,
+    BinImages,
     cube_bins,
     known_weights,
     summed_bins,
     weight_offset,
 )
 from gammagrad.core.ts_map.dense import fit_images
+from gammagrad.core.ts_map.source_bins import SourceBins, bins_of_sources
 from gammagrad.errors import InputError
 
-Cube = tuple[Array, Array, Array, Array, Array]
-"""Counts, background, exposure, kernel and weights of a dataset."""
+Cube = tuple[Array, Array, Array, Array, Array, Array | None]
+"""Counts, background, exposure, kernel, weights and blend of a dataset."""
 
 
 @takes_arrays
@@ -47,6 +49,7 @@ def ts_map(
     kernel: ArrayLike | Sequence[ArrayLike],
     weights: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
+    blend: ArrayLike | Sequence[ArrayLike | None] | None = None,
     sum_over_energy: bool = False,
     kernel_weighting: str = "counts",
     n_sigma: ArrayLike = 1.0,
@@ -67,6 +70,10 @@ def ts_map(
     its inputs. Bins outside the map have no weight. For a joint fit of several datasets pass
     tuples with one array per dataset; the pixel grids agree, energies and kernels may differ.
 
+    Where the response changes over the map, every position has a kernel of its own: a blend of
+    basis kernels, such as those of the nodes of a coarse grid, or their mean and deviations from
+    it. The exposure is then taken where the source is, not at the bins that its counts fall into.
+
     Parameters
     ----------
     counts
@@ -85,6 +92,13 @@ def ts_map(
         kernels padded with zeros. Datasets of a joint fit have the same hypotheses.
     weights
         Weight of each bin in the likelihood, same shape as `counts`; a mask is 0 and 1.
+    blend
+        Weight of each basis kernel for a source at each pixel, shape (basis, rows, cols). The
+        kernel has then the basis in front of the energies, (basis, energies, kernel rows, kernel
+        cols), and the model of a source at pixel p is, in the bin of pixel q, ``norm * exposure[p]
+        * sum_k blend[k, p] kernel[k, q - p]``; sums below zero count as zero. With hypotheses in
+        front of the kernel it has their axis or is that of all. None: one kernel for all pixels;
+        for some datasets of a joint fit it may be.
     sum_over_energy
         Fit the image summed over energies instead of the cube.
     kernel_weighting
@@ -140,9 +154,19 @@ def ts_map(
     >>> both = ts_map(counts, jnp.ones((1, 5, 5)), jnp.full((1, 5, 5), 4.0), kernels)
     >>> both.ts.shape, int(both.ts[:, 2, 2].argmax())
     ((2, 5, 5), 0)
+
+    A response that widens from left to right:
+
+    >>> right = jnp.broadcast_to(jnp.linspace(0.0, 1.0, 5), (5, 5))
+    >>> blend = jnp.stack([1 - right, right])
+    >>> data = counts, jnp.ones((1, 5, 5)), jnp.full((1, 5, 5), 4.0)
+    >>> fit = ts_map(*data, kernels, blend=blend)
+    >>> bool(jnp.allclose(fit.norm[:, 0], both.norm[0, :, 0], atol=1e-5))
+    True
     """
-    may_fill = can_fill(counts, background, exposure, kernel, weights)
-    cubes = _checked_cubes(counts, background, exposure, kernel, weights, np if may_fill else jnp)
+    may_fill = can_fill(counts, background, exposure, kernel, weights, blend)
+    xp: Any = np if may_fill else jnp
+    cubes = _checked_cubes(counts, background, exposure, kernel, weights, blend, xp)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
         raise InputError(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
@@ -169,11 +193,17 @@ def ts_map(
         n_sweeps=n_sweeps,
         memory=memory,
     )
+    return _filled(cubes, fit) if may_fill else fit(cubes)
+
+
+def _filled(cubes: list[Cube], fit: Callable[..., NormFit]) -> NormFit:
+    """Fit maps that are filled up to one of few shapes."""
     ny, nx = cubes[0][0].shape[1:]
-    if not may_fill:
-        return fit(cubes)
-    filled = image_room(ny, nx)
-    more = [(*(fill(a, filled) for a in (n, b, e)), k, fill(w, filled)) for n, b, e, k, w in cubes]
+    room = image_room(ny, nx)
+    more = []
+    for n, b, e, k, w, m in cubes:
+        maps = (fill(a, room) for a in (n, b, e))
+        more.append((*maps, k, fill(w, room), None if m is None else fill(m, room)))
     found = fit(more, shape=(np.int32(ny), np.int32(nx)))
     return to_device(jax.tree.map(lambda a: np.asarray(a)[..., :ny, :nx], found))
 
@@ -184,6 +214,7 @@ def _checked_cubes(
     exposure: ArrayLike | Sequence[ArrayLike],
     kernel: ArrayLike | Sequence[ArrayLike],
     weights: ArrayLike | Sequence[ArrayLike] | None,
+    blend: ArrayLike | Sequence[ArrayLike | None] | None,
     xp: Any,
 ) -> list[Cube]:
     """Sort the arrays by dataset and compare their shapes."""
@@ -194,10 +225,14 @@ def _checked_cubes(
         "kernel": kernel,
     }
     n_datasets = len(counts) if isinstance(counts, (list, tuple)) else 1
-    all_weights = (None,) * n_datasets if weights is None else weights
+    none = (None,) * n_datasets
+    optional = {
+        name: none if value is None else value
+        for name, value in (("weights", weights), ("blend", blend))
+    }
     lists: dict[str, list] = {
         name: list(value) if isinstance(value, (list, tuple)) else [value]
-        for name, value in (arrays | {"weights": all_weights}).items()
+        for name, value in (arrays | optional).items()
     }
     lengths = {name: len(value) for name, value in lists.items()}
     if len(set(lengths.values())) > 1:
@@ -206,7 +241,7 @@ def _checked_cubes(
     shapes = {cube[0].shape[1:] for cube in cubes}
     if len(shapes) > 1:
         raise InputError(f"Datasets of a joint fit must share one pixel grid, got {shapes}.")
-    hypotheses = [cube[3].shape[:-3] for cube in cubes]
+    hypotheses = [cube[3].shape[: -3 if cube[5] is None else -4] for cube in cubes]
     if len(set(hypotheses)) > 1:
         raise InputError(
             f"Kernels of a joint fit must have the same hypotheses, got {hypotheses} in front of "
@@ -238,16 +273,19 @@ def _ts_map(
         memory=memory,
         shape=shape,
     )
-    if cubes[0][3].ndim == 3:
+    if cubes[0][3].ndim == (3 if cubes[0][5] is None else 4):
         return fit(cubes)
-    # an exposure without the axis is that of all hypotheses
-    own = [(e if e.ndim == 4 else None, k) for _, _, e, k, _ in cubes]
+    # an exposure, or a blend, without the axis is that of all hypotheses
+    own = [
+        (e if e.ndim == 4 else None, k, m if m is not None and m.ndim == 4 else None)
+        for _, _, e, k, _, m in cubes
+    ]
 
-    def fit_one(one: list[tuple[Array | None, Array]]) -> NormFit:
+    def fit_one(one: list[tuple[Array | None, Array, Array | None]]) -> NormFit:
         return fit(
             [
-                (n, b, shared if e is None else e, k, w)
-                for (n, b, shared, _, w), (e, k) in zip(cubes, one, strict=True)
+                (n, b, shared if e is None else e, k, w, common if m is None else m)
+                for (n, b, shared, _, w, common), (e, k, m) in zip(cubes, one, strict=True)
             ]
         )
 
@@ -266,9 +304,7 @@ def _fit_cubes(
     shape: tuple[Array, Array] | None,
 ) -> NormFit:
     """Turn cubes into images of bins, and fit."""
-    datasets = [
-        cube_bins(*cube) if weighting is None else summed_bins(*cube, weighting) for cube in cubes
-    ]
+    datasets = [_bins(cube, weighting) for cube in cubes]
     fit = fit_images(
         datasets,
         options,
@@ -279,11 +315,19 @@ def _fit_cubes(
         shape=shape,
     )
     lacking = jnp.zeros_like(fit.stat)
-    for counts, background, _, kernel, weights in cubes:
+    for counts, background, _, kernel, weights, _ in cubes:
         known = known_weights(counts, background, weights)
         image = weight_offset(counts, known, weighting is not None)
         lacking = lacking + box_sum(image, (kernel.shape[-2], kernel.shape[-1]))
     return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)
+
+
+def _bins(cube: Cube, weighting: str | None) -> BinImages | SourceBins:
+    """Turn a cube into images of bins."""
+    n, b, e, k, w, blend = cube
+    if blend is not None:
+        return bins_of_sources(n, b, e, k, w, blend, weighting)
+    return cube_bins(n, b, e, k, w) if weighting is None else summed_bins(n, b, e, k, w, weighting)
 
 
 def _checked_cube(
@@ -293,16 +337,20 @@ def _checked_cube(
     exposure: ArrayLike,
     kernel: ArrayLike,
     weights: ArrayLike | None,
+    blend: ArrayLike | None,
 ) -> Cube:
-    """Give all five arrays an energy axis and one dtype, and compare their shapes."""
-    n, b, e, k = floating(xp, counts, background, exposure, kernel)
+    """Give all arrays an energy axis and one dtype, and compare their shapes."""
+    given = () if blend is None else (blend,)
+    n, b, e, k, *blends = floating(xp, counts, background, exposure, kernel, *given)
     w = xp.ones_like(b) if weights is None else xp.asarray(weights).astype(b.dtype)
     n, b, e, k, w = (a[None] if a.ndim == 2 else a for a in (n, b, e, k, w))
     shapes = {"counts": n.shape, "background": b.shape, "weights": w.shape}
     shapes["exposure"] = e.shape[-3:]
     if len(set(shapes.values())) > 1 or n.ndim != 3:
         raise InputError(f"Arrays must share one shape (energies, rows, cols), got {shapes}.")
-    if k.ndim not in (3, 4) or k.shape[-3] != n.shape[0]:
+    if blends:
+        _check_blend(n.shape, k.shape, blends[0].shape)
+    elif k.ndim not in (3, 4) or k.shape[-3] != n.shape[0]:
         raise InputError(
             f"The kernel has shape {k.shape}; expected ({n.shape[0]}, rows, cols), one image per "
             "energy of the counts, or several of these, one per hypothesis."
@@ -313,9 +361,26 @@ def _checked_cube(
             "an energy or more, in each."
         )
     check_counts(n, w)
-    if e.ndim == 4 and (k.ndim == 3 or e.shape[0] != k.shape[0]):
+    if e.ndim == 4 and (k.ndim == 3 + len(blends) or e.shape[0] != k.shape[0]):
         raise InputError(
             f"The exposure has shape {e.shape} and the kernel {k.shape}; an exposure with an axis "
             "of hypotheses in front needs as many kernels."
         )
-    return n, b, e, k, w
+    return n, b, e, k, w, (blends[0] if blends else None)
+
+
+def _check_blend(counts: tuple[int, ...], kernel: tuple[int, ...], blend: tuple[int, ...]) -> None:
+    """Compare the shapes of basis kernels and of their weights."""
+    if len(kernel) not in (4, 5) or kernel[-3] != counts[0]:
+        raise InputError(
+            f"The kernel has shape {kernel}; with a blend, expected (basis, {counts[0]}, rows, "
+            "cols), for each basis kernel one image per energy of the counts, or several of these, "
+            "one per hypothesis."
+        )
+    wanted = (kernel[-4], *counts[1:])
+    several = len(blend) == 4 and len(kernel) == 5 and blend[0] == kernel[0]
+    if blend[-3:] != wanted or not (len(blend) == 3 or several):
+        raise InputError(
+            f"The blend has shape {blend} and the kernel {kernel}; expected {wanted}, a map of "
+            "weights per basis kernel, or several of these, one per hypothesis of the kernel."
+        )

@@ -14,8 +14,17 @@ import numpy as np
 
 from gammagrad.core.images import fast_length
 from gammagrad.core.ts_map.bins import BinImages
+from gammagrad.core.ts_map.blended_blocks import (
+    BlendedImages,
+    BlendedKernel,
+    blended_directly,
+    blended_kernel,
+    blended_sums,
+    needs_transform,
+)
 from gammagrad.core.ts_map.blocks import block_kernel, block_sums
-from gammagrad.core.ts_map.physical_bound import BlockImages
+from gammagrad.core.ts_map.physical_bound import BlockImages, BlockKernel
+from gammagrad.core.ts_map.placed_map import Placed
 from gammagrad.core.ts_map.threads import in_threads
 
 # below this part of the largest, sums of the model are made without a transform
@@ -54,9 +63,22 @@ class _Block(NamedTuple):
 
 def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
     """Sum over the windows of a map, and find the physical bound."""
+    on_map = [d for d in datasets if d.places is None]
+    maps = _in_blocks(on_map, fitted) if on_map else {}
+    for images in datasets:
+        if images.places is None:
+            continue
+        zero = np.zeros(fitted.shape, images.background.dtype)
+        found = Placed(images).sums(fitted, maps.get("steepest", zero))
+        maps = {n: _joined(n, maps[n], found[n]) for n in maps} if maps else found
+    return _bounded(maps, datasets, fitted)
+
+
+def _in_blocks(datasets: Sequence[BinImages], fitted: np.ndarray) -> dict[str, np.ndarray]:
+    """Sum over the datasets whose pixels are those of the map, block by block."""
     side = _side(fitted.shape, max(max(d.kernel.shape[-2:]) for d in datasets))
-    kernels = [block_kernel(jax.device_put(d.kernel), side=side) for d in datasets]
-    plain = [[np.asarray(a) for a in (d.counts, d.background, d.exposure)] for d in datasets]
+    kernels = [_kernel(d, side) for d in datasets]
+    plain = [_arrays(d) for d in datasets]
 
     def work(block: _Block, _: None) -> tuple[None, dict[str, Any]]:
         """Sum over the datasets of a block."""
@@ -64,8 +86,12 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
         wanted = _cut(fitted, block, side, (0, 0))
         for arrays, kernel in zip(plain, kernels, strict=True):
             halo = kernel.kernel.shape[-2] // 2, kernel.kernel.shape[-1] // 2
-            images = BlockImages(*(_cut(a, block, side, halo) for a in arrays))
-            found = block_sums(images, kernel, wanted, total["steepest"])
+            cuts = [_cut(a, block, side, halo) for a in arrays[:3]]
+            if isinstance(kernel, BlockKernel):
+                found = block_sums(BlockImages(*cuts), kernel, wanted, total["steepest"])
+            else:
+                own = (_cut(a, block, side, (0, 0)) for a in arrays[3:])
+                found = blended_sums(BlendedImages(*cuts, *own), kernel, wanted, total["steepest"])
             # the largest ratio is carried on already, and marks are united
             total = found if len(total) == 1 else {n: _joined(n, total[n], found[n]) for n in found}
         return None, total
@@ -78,7 +104,24 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
             if name not in maps:
                 maps[name] = np.zeros(fitted.shape, array.dtype)
             maps[name][there] = array[:rows, :cols] if array.ndim else array
-    return _bounded(maps, datasets, fitted)
+    return maps
+
+
+def _kernel(images: BinImages, side: int) -> BlockKernel | BlendedKernel:
+    """Make a dataset's kernel ready for blocks of one size."""
+    kernel = jax.device_put(images.kernel)
+    if not images.blended:
+        return block_kernel(kernel, side=side)
+    transform = needs_transform(np.asarray(images.exposure)[:, 0])
+    return blended_kernel(kernel, side=side, transform=transform)
+
+
+def _arrays(images: BinImages) -> list[np.ndarray]:
+    """Return the maps that blocks are cut from: of the bins three, then those of the pixels."""
+    arrays = [np.asarray(a) for a in (images.counts, images.background, images.exposure)]
+    if not images.blended:
+        return arrays
+    return [*arrays[:2], arrays[2][:, 0], np.asarray(images.amplitude), np.asarray(images.blend)]
 
 
 def _bounded(
@@ -152,6 +195,12 @@ def _summed_directly(datasets: Sequence[BinImages], where: np.ndarray) -> np.nda
     rows, cols = np.nonzero(where)
     total = np.zeros(rows.size, datasets[0].background.dtype)
     for images in datasets:
+        if images.places is not None:
+            total += Placed(images).directly(where)
+            continue
+        if images.blended:
+            total += blended_directly(images, where)
+            continue
         kernels = np.asarray(images.kernel).reshape(-1, *images.kernel.shape[-2:])
         planes = np.asarray(images.exposure).reshape(-1, *where.shape)
         (ky, kx), at_a_time = kernels.shape[-2:], max(1, _AT_A_TIME // kernels[0].size)

@@ -15,10 +15,15 @@ from jax import Array, lax
 
 from gammagrad.core.ts_map.bin_sums import CEILING, ROWS, BinSums, Blocks, Edge, largest_over
 from gammagrad.core.ts_map.bins import TILE
+from gammagrad.core.ts_map.blended import TileBlend, window_contrast
 from gammagrad.core.ts_map.flat import FlatBins
 
 MIDDLE = slice(TILE * (TILE // 2) + TILE // 2, TILE * (TILE // 2) + TILE // 2 + 1)
 """The pixel of a tile that is solved first, to tell the others where to begin."""
+
+
+PART = 64
+"""Places whose contrasts are made at a time, where pixels have kernels of their own."""
 
 
 class Places(NamedTuple):
@@ -32,13 +37,21 @@ class Places(NamedTuple):
 
 
 def window_places(
-    table: np.ndarray, images: Sequence[int], window: tuple[int, int], shape: tuple[int, int]
+    table: np.ndarray,
+    images: Sequence[int],
+    window: tuple[int, int],
+    shape: tuple[int, int],
+    blended: bool = False,
 ) -> Places:
     """List the places of a tile's window."""
     number = table.shape[0] - 1
-    used = np.flatnonzero(table[:-1].max(axis=(1, 2)) > 0)
+    if blended:
+        used = _by_image((table[:-1] != 0).any(axis=(1, 2)).reshape(sum(images), -1))
+    else:
+        used = np.flatnonzero(table[:-1].max(axis=(1, 2)) > 0)
     # whole sixteenths of the window, so that few numbers of places are compiled for
-    step = max(-(-number // (16 * ROWS)), 1) * ROWS
+    rows = PART if blended else ROWS
+    step = max(-(-number // (16 * rows)), 1) * rows
     place = np.append(used, np.full(-used.size % step, number))
     image, rest = np.divmod(place, window[0] * window[1])
     row, col = np.divmod(rest, window[1])
@@ -46,10 +59,28 @@ def window_places(
     return Places(*(a.astype(np.int32) for a in (place, row, col, first)))
 
 
+def _by_image(used: np.ndarray) -> np.ndarray:
+    """List the places in use, each image's filled up to whole parts."""
+    parts = []
+    for index, own in enumerate(used):
+        places = index * own.size + np.flatnonzero(own)
+        parts += [places, np.full(-places.size % PART, used.size)]
+    return np.concatenate(parts)
+
+
+def _no_block(index: Array) -> tuple[Array, Array]:
+    raise NotImplementedError("such bins are in parts")
+
+
 class _Fields(NamedTuple):
     weights: Array
     share: Array
     table: Array
+    # for kernels of positions: what belongs to the pixels, and the image and dataset of each place,
+    # the same for a part of them
+    blend: TileBlend | None = None
+    image: Array | None = None
+    dataset: Array | None = None
 
 
 class Windowed(_Fields, BinSums):
@@ -59,6 +90,10 @@ class Windowed(_Fields, BinSums):
 
     def blocks(self, rows: int = ROWS) -> Blocks:
         """Return the bins in blocks, see `BinSums`."""
+        if self.blend is not None:
+            zero = jnp.zeros(self.blend.amplitude.shape[1:], self.share.dtype)
+            number = self.weights.shape[0] // PART
+            return Blocks(_no_block, number, zero, lambda index: self._part(index * PART, rows))
         single = len(self.share) == 1
         first_share, first_table = self.share[0], self.table[:, 0]
 
@@ -77,6 +112,23 @@ class Windowed(_Fields, BinSums):
         zero = jnp.zeros((self.table.shape[2], self.weights.shape[1]), self.share.dtype)
         return Blocks(take, self.weights.shape[0] // rows, zero)
 
+    def _part(self, at: Array, rows: int) -> Blocks:
+        """Return the bins of some places of one image, their contrasts made once."""
+        assert self.blend is not None
+        assert self.image is not None
+        assert self.dataset is not None
+        share = lax.dynamic_slice_in_dim(self.share, at, PART, axis=1)
+        table = lax.dynamic_slice_in_dim(self.table, at, PART)
+        contrast = window_contrast(self.blend, share, table, self.image[at], self.dataset[at])
+        # together with the sums they would be too long for compilers to unroll
+        contrast = lax.optimization_barrier(contrast)
+
+        def take(index: Array) -> tuple[Array, Array]:
+            weights = lax.dynamic_slice_in_dim(self.weights, at + index * rows, rows)
+            return weights[:, None], lax.dynamic_slice_in_dim(contrast, index * rows, rows)
+
+        return Blocks(take, PART // rows, jnp.zeros_like(contrast[0]))
+
     def weights_in_use(self) -> Array:
         """Return the weights of the bins, see `BinSums`."""
         return self.weights
@@ -84,6 +136,11 @@ class Windowed(_Fields, BinSums):
     def edge(self, model_sum: Array) -> Edge:
         """Return what the occupied bins, of one component, say about the best fit, see `Edge`."""
         per_model = 1 / model_sum
+        if self.blend is not None:
+            proven, steepest = largest_over(
+                self.blocks(), lambda n, g: (n * per_model[None] - 1 / g, g), 2
+            )
+            return Edge(steepest, proven).inside()
         inverse = self._replace(share=1 / self.share, table=1 / self.table)
 
         def terms(n: Array, g: Array) -> tuple[Array, ...]:
@@ -95,14 +152,32 @@ class Windowed(_Fields, BinSums):
 
     def of_pixels(self, pixels: slice) -> Windowed:
         """Return the same for some of a tile's pixels."""
-        return self._replace(table=self.table[:, :, pixels])
+        some = self._replace(table=self.table[:, :, pixels])
+        if self.blend is None:
+            return some
+        amplitude, weights, _ = self.blend
+        return some._replace(blend=TileBlend(amplitude[:, pixels], weights[:, :, pixels]))
 
     def in_units(self, unit: Array, dtype: Any) -> Windowed:
         """Return the same for norms times a unit, shape (tiles,), in another precision."""
+        if self.blend is not None:
+            return self._blended_in_units(self.blend, unit, dtype)
         largest = jnp.max(self.table)
         share = jnp.minimum(self.share * (largest / unit)[None, None], CEILING)
-        table = self.table / largest
-        return Windowed(*(a.astype(dtype) for a in (self.weights, share, table)))
+        weights, share, table = (
+            a.astype(dtype) for a in (self.weights, share, self.table / largest)
+        )
+        return Windowed(weights, share, table)
+
+    def _blended_in_units(self, blend: TileBlend, unit: Array, dtype: Any) -> Windowed:
+        """Return the same where pixels have kernels of their own."""
+        largest, strongest = jnp.max(jnp.abs(self.table)), jnp.max(blend.amplitude, axis=(0, 1))
+        strongest = jnp.where(strongest > 0, strongest, 1)
+        share = jnp.minimum(self.share * (largest * strongest / unit)[None, None], CEILING)
+        amplitude = blend.amplitude / strongest[None, None]
+        scaled = self.weights, share, self.table / largest, amplitude, blend.weights
+        weights, share, table, *own = (a.astype(dtype) for a in scaled)
+        return self._replace(weights=weights, share=share, table=table, blend=TileBlend(*own))
 
 
 class TileWindows(NamedTuple):
@@ -114,7 +189,7 @@ class TileWindows(NamedTuple):
     top: Any
     left: Any
 
-    def bins(self, flat: FlatBins, occupied: bool) -> Windowed:
+    def bins(self, flat: FlatBins, occupied: bool, blend: TileBlend | None = None) -> Windowed:
         """Collect what the tiles see."""
         place, row, col, image = self.places
         y, x = row[:, None] + self.top[None], col[:, None] + self.left[None]
@@ -123,7 +198,13 @@ class TileWindows(NamedTuple):
         weights = (flat.counts if occupied else flat.background)[which]
         seen = inside & (weights > 0)
         weights, share = jnp.where(seen, weights, 0), jnp.where(seen[None], flat.share[:, which], 0)
-        return Windowed(*lax.optimization_barrier((weights, share, flat.table[place])))
+        seen_bins = Windowed(*lax.optimization_barrier((weights, share, flat.table[place])))
+        if blend is None:
+            return seen_bins
+        assert flat.image is not None
+        assert flat.dataset is not None
+        of_place = flat.image[place]
+        return seen_bins._replace(blend=blend, image=of_place, dataset=flat.dataset[of_place])
 
 
 def corners(
