@@ -35,6 +35,7 @@ def test_every_option_reaches_the_estimator(folder: Path, tmp_path: Path) -> Non
         "--gamma-min": ("gamma_min", 10.0),
         "--bkg-syst-fraction": ("bkg_syst_fraction", 0.05),
         "--rtol": ("rtol", 0.1),
+        "--kernel-positions": ("kernel_positions", 25),
         "--jobs": ("n_jobs", 2),
         "--parallel-backend": ("parallel_backend", "ray"),
     }
@@ -58,6 +59,9 @@ def test_every_option_reaches_the_estimator(folder: Path, tmp_path: Path) -> Non
     assert again.kernel_containment is None
     assert again.renormalise is True
     assert again.n_sigma_ul == 2
+    for how in ("auto", "centre", "map"):
+        args = make_parser().parse_args([*words, "--kernel-positions", how])
+        assert make_estimator(args).kernel_positions == how
 
 
 def test_further_maps_have_pictures_and_are_those_of_the_estimator(

@@ -18,6 +18,7 @@ from gammagrad.maps import (
     RegionGeom,
     SolidAngleWarning,
     WcsGeom,
+    kept,
     quadrilateral_areas,
     unit_vectors,
     warn_if_uneven,
@@ -429,3 +430,13 @@ def test_a_window_may_reach_beyond_the_map() -> None:
     expected = geom.pix_to_sky(7.0, -2.0)
     assert window.pix_to_sky(0.0, 0.0).separation(expected).deg < 1e-9
     assert window == geom.pad(((2, 0), (0, 3))).window(0, 7, (5, 6))
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_of_kept_values_the_oldest_are_dropped(most: int) -> None:
+    store: dict[int, int] = {}
+    for key in range(7):
+        assert kept(store, key, lambda key=key: key * key, most) == key * key
+        assert len(store) == min(key + 1, most)
+    assert list(store) == list(range(7 - most, 7))
+    assert kept(store, 6, lambda: -1, most) == 36

@@ -1,7 +1,14 @@
 """Predicted counts of sky models, and kernels and exposures of source searches."""
 
-from gammagrad.evaluate.containment import group_containment
+from gammagrad.evaluate.containment import group_containment, has_total
 from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel
+from gammagrad.evaluate.kernel_basis import (
+    KernelBasis,
+    kernel_basis,
+    one_kernel_error,
+    shifted_kernels,
+)
+from gammagrad.evaluate.kernel_field import KernelField, Positions, Rows, single_rows
 from gammagrad.evaluate.local_responses import energies_without_psf, finite, is_compact
 from gammagrad.evaluate.predict import (
     evaluate_npred,
@@ -21,7 +28,11 @@ from gammagrad.evaluate.window_group import WindowGroup, group_windows
 __all__ = [
     "CUTOUT_MARGIN",
     "SAMPLINGS",
+    "KernelBasis",
     "KernelEstimate",
+    "KernelField",
+    "Positions",
+    "Rows",
     "SourceResponse",
     "SourceWindow",
     "Window",
@@ -34,11 +45,16 @@ __all__ = [
     "flux_of_reference",
     "group_containment",
     "group_windows",
+    "has_total",
     "is_compact",
+    "kernel_basis",
     "norm_weights",
+    "one_kernel_error",
     "prepare",
     "reco_exposure",
     "reference_model",
+    "shifted_kernels",
+    "single_rows",
     "source_flux",
     "source_response",
     "source_window",

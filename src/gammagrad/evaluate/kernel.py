@@ -44,6 +44,8 @@ from gammagrad.maps import (
     grid_around,
     middle,
     middle_shape,
+    nearest_place,
+    pixel_shape,
     reach,
 )
 
@@ -78,18 +80,22 @@ def estimate_kernel(
     *,
     containment: float | None = None,
     renormalise: bool = True,
+    position: SkyCoord | None = None,
 ) -> KernelEstimate:
     """Predict the shape of a source's counts around its pixel."""
-    # The model is put at the middle of the map, on the pixels as they are around it, and folded
-    # with exposure, PSF and energy dispersion as they are there (or at the nearest position that
-    # has any; energies that are seen elsewhere only have the kernel of the nearest position that
-    # sees them).
+    # The model is put at a position, or else at the middle of the map, on the pixels as they are
+    # around it, and folded with exposure, PSF and energy dispersion as they are there (or at the
+    # nearest position that has any; energies that are seen elsewhere only have the kernel of the
+    # nearest position that sees them).
     check_containment(model.spatial_model, kernel_width, containment, renormalise)
 
-    where, how = (psf, edisp, geom, kernel_width, sampling), (psf, containment, renormalise)
+    where = (psf, edisp, geom, kernel_width, sampling, position)
+    how = (psf, containment, renormalise)
     estimate = _estimated(plan_kernel(model, exposure, *where), *how)
     empty = ~estimate.kernel.data.any(axis=(1, 2))
-    elsewhere = exposure_elsewhere(exposure) if empty.any() and sampling == "fine" else None
+    elsewhere = None
+    if empty.any() and sampling == "fine":
+        elsewhere = exposure_elsewhere(exposure, position)
     if elsewhere is None:
         return estimate
     other = _estimated(plan_kernel(model, elsewhere, *where), *how)
@@ -103,7 +109,7 @@ def _estimated(
     model, axis = plan.model, plan.geom.axes["energy"]
     per_energy = source_flux(model, plan.axis_true) * plan.exposure
     if not plan.psf_after_edisp:
-        no_psf = energies_without_psf(model, psf, plan.axis_true, axis, plan.geom)
+        no_psf = energies_without_psf(model, psf, plan.axis_true, axis, plan.position)
         per_energy = np.where(no_psf, 0.0, per_energy)
     if kind_of(model.spatial_model) == "point":
         images = plan.point_images(plan.grid_shape)
@@ -133,7 +139,7 @@ def _filled(one: KernelEstimate, other: KernelEstimate, empty: Any) -> KernelEst
     """Return a kernel with its missing energies taken from another."""
     wider = max(one, other, key=lambda estimate: estimate.kernel.data.shape[-2:])
     shape = wider.kernel.data.shape[-2:]
-    mine, theirs = (_with_shape(estimate.kernel.data, shape) for estimate in (one, other))
+    mine, theirs = (with_shape(estimate.kernel.data, shape) for estimate in (one, other))
     data = np.where(empty[:, None, None], theirs, mine)
     kernel = Map(wider.kernel.geom, data, wider.kernel.unit)
     containment = np.where(empty, other.containment, one.containment)
@@ -145,14 +151,16 @@ class KernelPlan(NamedTuple):
 
     model: Any
     geom: WcsGeom  # of the counts
+    position: SkyCoord  # of the source
+    place: tuple[float, float]  # row and column of it
     sampling: str
     axis_true: MapAxis  # true energies
     choice: Sampling  # numbers of samples
-    # psf, edisp: instrument responses in the middle of the map
+    # psf, edisp: instrument responses at the position
     psf: PSFKernel | None
     edisp: Floats
     exposure: Floats  # exposure there in cm2 s, shape (n_true,)
-    pixel: PixelShape  # A pixel in the middle of the map
+    pixel: PixelShape  # a pixel there
     # shape, grid_shape: rows and columns of the kernel, and of the grid that it is cut out of
     shape: tuple[int, int]
     grid_shape: tuple[int, int]
@@ -169,28 +177,29 @@ class KernelPlan(NamedTuple):
         return self.psf is not None and self.psf.after_edisp
 
     def grid(self, shape: tuple[int, int]) -> WcsGeom:
-        """Return the pixels around the middle of the map."""
+        """Return the pixels around the position."""
         if self.sampling == "gammapy":
             return self.geom.centred_square(shape[0])
-        return grid_around(self.geom.to_image(), middle(self.geom), shape)
+        return grid_around(self.geom.to_image(), self.place, shape)
 
     def point_images(self, shape: tuple[int, int]) -> Floats:
         """Return the image of a point source in the middle of a rectangle: the PSF itself."""
         images = np.ones((len(self.exposure), 1, 1)) if self.psf is None else self.psf.data
-        return _with_shape(images, shape)
+        return with_shape(images, shape)
 
     def folded(self) -> tuple[Any, FoldInputs]:
         """Return an extended model moved to the middle of a grid, and the arrays for its fold."""
         grid = self.grid(self.grid_shape)
         shape = (len(self.exposure), *grid.shape_image)
         cube = np.broadcast_to(self.exposure[:, None, None], shape)
-        moved, core = _centred(self.model.spatial_model, grid)
+        moved, core = centred(self.model.spatial_model, grid)
         window = Block(grid, 0, 0, grid.shape_image)
         others = (self.axis_true, self.psf, self.edisp, self.sampling)
         inputs = fold_inputs(moved, window, core, self.choice, cube, *others)
         if kind_of(moved) == "template":
-            inputs = _centred_template(moved, inputs, core, self.choice)
-        return moved, inputs
+            inputs = centred_template(moved, inputs, core, self.choice)
+        # the exposure is the same at all pixels
+        return moved, replace(inputs, exposure_at_bins=True)
 
 
 def plan_kernel(
@@ -201,6 +210,7 @@ def plan_kernel(
     geom: WcsGeom,
     kernel_width: Any = None,
     sampling: str = "fine",
+    position: SkyCoord | None = None,
 ) -> KernelPlan:
     """Collect what a kernel is folded with; arguments and errors as in `estimate_kernel`."""
     check_sampling(sampling)
@@ -208,8 +218,11 @@ def plan_kernel(
     spatial = model.spatial_model
     if spatial is None:
         raise InputError("the kernel model has no spatial model; give it one, e.g. a point source.")
+    place, pixel = middle(geom), middle_shape(geom)
     centre = geom.center_skydir
-    pixel = middle_shape(geom)
+    if position is not None:
+        place, centre = nearest_place(geom, position), position
+        pixel = pixel_shape(geom, place)
     if sampling == "gammapy":
         pixel = PixelShape(np.diag([geom.pixel_size, geom.pixel_size]))
     choice = Sampling()
@@ -219,18 +232,25 @@ def plan_kernel(
     psf_kernel, matrix = responses(
         model, psf, edisp, geom, axis_true, centre, choice.oversampling, sampling
     )
-    shapes = kernel_shapes(spatial, psf_kernel, geom, kernel_width, sampling)
-    values = exposure_at_centre(exposure)
+    psf_shape = None if psf_kernel is None else psf_kernel.shape
+    shapes = kernel_shapes(spatial, psf_shape, geom, kernel_width, sampling, place)
+    values = exposure_at(exposure, position)
     if not model.apply_irf["exposure"]:
         values = np.ones_like(values)
     return KernelPlan(
-        *(model, geom, sampling, axis_true, choice, psf_kernel, matrix, values, pixel), *shapes
+        *(model, geom, centre, place, sampling, axis_true, choice, psf_kernel, matrix, values),
+        *(pixel, *shapes),
     )
 
 
-def exposure_at_centre(exposure: Map) -> Floats:
-    """Return the exposure at the middle of a map, or the nearest pixel that has any."""
-    data, distance = np.asarray(exposure.data), exposure.geom.center_distance
+def _distance(geom: WcsGeom, position: SkyCoord | None) -> Floats:
+    """Return the distances of pixels from a position, or from the middle of a map."""
+    return geom.center_distance if position is None else geom.separation(position).value
+
+
+def exposure_at(exposure: Map, position: SkyCoord | None = None) -> Floats:
+    """Return the exposure at a position or in the middle, or at the nearest pixel that has any."""
+    data, distance = np.asarray(exposure.data), _distance(exposure.geom, position)
     # the middle of an even map is equally far from four pixels: the first of them
     tied = _nearest(distance)
     valid = np.flatnonzero(_has_exposure(data.reshape(len(data), -1)[:, tied]))
@@ -247,10 +267,10 @@ def exposure_at_centre(exposure: Map) -> Floats:
     return finite(data[:, row, column]) * conversion(exposure.unit, "cm2 s")
 
 
-def exposure_elsewhere(exposure: Map) -> Map | None:
-    """Return an exposure with that of elsewhere at energies without any in the middle."""
-    data, distance = finite(np.asarray(exposure.data)), exposure.geom.center_distance
-    values = exposure_at_centre(exposure) / conversion(exposure.unit, "cm2 s")
+def exposure_elsewhere(exposure: Map, position: SkyCoord | None = None) -> Map | None:
+    """Return an exposure with that of elsewhere at energies without any at a position."""
+    data, distance = finite(np.asarray(exposure.data)), _distance(exposure.geom, position)
+    values = exposure_at(exposure, position) / conversion(exposure.unit, "cm2 s")
     lacking = np.flatnonzero((values <= 0) & (data > 0).any(axis=(1, 2)))
     if not lacking.size:
         return None
@@ -271,33 +291,49 @@ def _nearest(distance: Floats) -> NDArray[np.int64]:
     return np.flatnonzero(distance.ravel() <= np.nanmin(distance) * (1 + 1e-9) + 1e-12)
 
 
-def _with_shape(images: Floats, shape: tuple[int, int]) -> Floats:
+def with_shape(images: Floats, shape: tuple[int, int]) -> Floats:
     """Return images cropped or zero-padded equally on all sides."""
     more = [(n - own) // 2 for n, own in zip(shape, images.shape[1:], strict=True)]
     images = _cropped(images, (max(-more[0], 0), max(-more[1], 0)))
     return np.pad(images, ((0, 0), *((max(n, 0),) * 2 for n in more)))
 
 
-def _centred(spatial: Any, grid: WcsGeom) -> tuple[Any, Block]:
-    """Return the model moved to the middle of a grid, and the pixels it fills."""
+def _source_at(grid: WcsGeom, shift: tuple[float, float]) -> SkyCoord:
+    """Return the position so many rows and columns off the middle of a grid."""
+    if not any(shift):
+        return grid.center_skydir
+    row, column = np.add(middle(grid), shift)
+    return grid.pix_to_sky(column, row)
+
+
+def centred(
+    spatial: Any, grid: WcsGeom, shift: tuple[float, float] = (0.0, 0.0)
+) -> tuple[Any, Block]:
+    """Return the model moved to the middle of a grid, or off it, and the pixels it fills."""
     ny, nx = grid.shape_image
     if not is_compact(spatial):
         return spatial, Block(grid, 0, 0, (ny, nx))
-    lon, lat = lonlat(grid.center_skydir, spatial.frame)
+    lon, lat = lonlat(_source_at(grid, shift), spatial.frame)
     reached = reach(grid, middle(grid), float(spatial.evaluation_radius))
     y, x = (
-        n // 2 - min(math.ceil(half + 0.5), n // 2)
-        for half, n in zip(reached, (ny, nx), strict=True)
+        n // 2 - min(math.ceil(half + 0.5 + abs(off)), n // 2)
+        for half, n, off in zip(reached, (ny, nx), shift, strict=True)
     )
     moved = spatial.with_position(float(lon), float(lat))
     return moved, Block(grid, y, x, (ny - 2 * y, nx - 2 * x))
 
 
-def _centred_template(spatial: Any, inputs: FoldInputs, core: Block, choice: Any) -> FoldInputs:
-    """Sample a template with the middle of its map at the middle of the grid."""
+def centred_template(
+    spatial: Any,
+    inputs: FoldInputs,
+    core: Block,
+    choice: Any,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> FoldInputs:
+    """Sample a template with the middle of its map at the middle of the grid, or off it."""
     # both middles in the template's frame, so that north is unchanged
     frame = spatial.geom.frame_object
-    here = core.grid.center_skydir.transform_to(frame).skyoffset_frame()
+    here = _source_at(core.grid, shift).transform_to(frame).skyoffset_frame()
     there = spatial.geom.center_skydir.skyoffset_frame()
     lon, lat = lonlat(core.sky(choice).transform_to(here))
     x, y = spatial.geom.sky_to_pix(SkyCoord(lon, lat, unit="deg", frame=there).transform_to(frame))

@@ -9,7 +9,7 @@ from gammagrad.errors import InputError
 from gammagrad.evaluate.local_responses import is_compact
 from gammagrad.evaluate.sampling import kind_of
 from gammagrad.evaluate.window import CUTOUT_MARGIN
-from gammagrad.maps import PSFKernel, WcsGeom, middle, reach, to_value
+from gammagrad.maps import WcsGeom, middle, reach, to_value
 
 
 def _odd(size: float, noise: float = 1e-6) -> int:
@@ -19,19 +19,21 @@ def _odd(size: float, noise: float = 1e-6) -> int:
 
 def kernel_shapes(
     spatial: Any,
-    psf_kernel: PSFKernel | None,
+    psf_shape: tuple[int, int] | None,
     geom: WcsGeom,
     kernel_width: Any,
     sampling: str,
+    place: tuple[float, float] | None = None,
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return rows and columns of the kernel, and of the grid that it is cut out of."""
     like_gammapy = sampling == "gammapy"
+    there = middle(geom) if place is None else place
 
     def across(width: float) -> list[float]:
         """Return the rows and columns for a width in deg."""
         if like_gammapy:
             return [width / geom.pixel_size] * 2
-        return [float(n) for n in 2 * reach(geom, middle(geom), width / 2)]
+        return [float(n) for n in 2 * reach(geom, there, width / 2)]
 
     # as wide as the map, also where a degree takes more pixels than at its reference point
     largest = float(max(geom.npix))
@@ -42,7 +44,7 @@ def kernel_shapes(
         if not width > 0:
             raise InputError(f" is {kernel_width}; expected a positive width.", "kernel_width")
         limit = [min(n, 2 * most + 1) for n, most in zip(across(width), limit, strict=True)]
-    n_psf = (0, 0) if psf_kernel is None else psf_kernel.shape
+    n_psf = psf_shape or (0, 0)
     whole = [math.inf, math.inf]
     if is_compact(spatial):
         extent = 2 * (float(spatial.evaluation_radius) + CUTOUT_MARGIN)
@@ -53,7 +55,7 @@ def kernel_shapes(
             whole = [float(_odd(side, noise=0))] * 2
     shape = [_odd(min(most, n)) for most, n in zip(limit, whole, strict=True)]
     grid = shape
-    if kind_of(spatial) != "point" and not like_gammapy and psf_kernel is not None:
+    if kind_of(spatial) != "point" and not like_gammapy and psf_shape is not None:
         # what the PSF, and the sharing of samples, bring into the kernel from outside
         sides = zip(shape, n_psf, whole, strict=True)
         grid = [max(n, _odd(min(n + 2 * (psf // 2 + 1), most))) for n, psf, most in sides]

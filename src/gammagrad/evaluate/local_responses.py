@@ -69,7 +69,7 @@ def _psf_axis(psf: PSFMap, axis_true: MapAxis, axis: MapAxis) -> MapAxis:
     return axis if psf.energy_name == "energy" else axis_true
 
 
-def _acting(model: Any, psf: PSFMap | None) -> PSFMap | None:
+def acting(model: Any, psf: PSFMap | None) -> PSFMap | None:
     """Return the PSF that acts on a model, if any."""
     return psf if model.spatial_model is not None and model.apply_irf["psf"] else None
 
@@ -78,7 +78,7 @@ def narrowest_psf(
     model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, position: SkyCoord
 ) -> float | None:
     """Return the smallest half width of the PSF at a position."""
-    psf = _acting(model, psf)
+    psf = acting(model, psf)
     if psf is None:
         return None
     widths = psf.half_widths(position, _psf_axis(psf, axis_true, axis))
@@ -86,13 +86,13 @@ def narrowest_psf(
 
 
 def energies_without_psf(
-    model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, geom: WcsGeom
+    model: Any, psf: PSFMap | None, axis_true: MapAxis, axis: MapAxis, position: SkyCoord
 ) -> NDArray[np.bool_]:
-    """Return at which energies the PSF in the middle of a map is zero."""
-    psf = _acting(model, psf)
+    """Return at which energies the PSF at a position is zero."""
+    psf = acting(model, psf)
     if psf is None:
         return np.zeros(axis_true.nbin, dtype=bool)
-    profile = psf.profile(geom.center_skydir, _psf_axis(psf, axis_true, axis))
+    profile = psf.profile(position, _psf_axis(psf, axis_true, axis))
     return np.asarray(profile.max(axis=1) <= 0)
 
 
@@ -108,14 +108,14 @@ def responses(
 ) -> tuple[PSFKernel | None, Floats]:
     """Return PSF kernel and energy dispersion matrix at a position."""
     axis = geom.axes["energy"]
-    kernel, psf = None, _acting(model, psf)
-    if psf is not None:
-        cube = geom.to_image().to_cube([_psf_axis(psf, axis_true, axis)])
-        kernel = psf.get_psf_kernel(
+    kernel, active = None, acting(model, psf)
+    if active is not None:
+        cube = geom.to_image().to_cube([_psf_axis(active, axis_true, axis)])
+        kernel = active.get_psf_kernel(
             cube, position=position, oversampling=oversampling, sampling=sampling
         )
-    acting = edisp if model.apply_irf["edisp"] else None
-    return kernel, edisp_matrix(acting, axis_true, axis, position)
+    dispersion = edisp if model.apply_irf["edisp"] else None
+    return kernel, edisp_matrix(dispersion, axis_true, axis, position)
 
 
 def edisp_matrix(

@@ -50,9 +50,9 @@ class FluxMaps(Mapping[str, Map]):
         no fluxes.
     meta : dict, optional
         Metadata of the run: ``n_sigma``, ``n_sigma_ul``, ``n_sigma_sensitivity``,
-        ``norm_min``, ``containment_per_group``, ``sqrt_ts_threshold_ul``, ``settings`` (a dict),
-        ``input`` (file name or names), ``input_sha256``, and other values that JSON can
-        represent. Copied.
+        ``norm_min``, ``containment_per_group``, ``kernel_error_per_group``,
+        ``sqrt_ts_threshold_ul``, ``settings`` (a dict), ``input`` (file name or names),
+        ``input_sha256``, and other values that JSON can represent. Copied.
     gti : astropy.table.Table, optional
         Good time intervals of the data.
 

@@ -143,7 +143,17 @@ def test_real_responses_and_a_kernel_that_cuts_the_source(width: str, gammapy_da
     position = data.geom.pix_to_sky(col, row).icrs
     spectrum = PowerLawSpectralModel(index=2.2, amplitude=1e-11)
     source = SkyModel(spectrum, PointSpatialModel(position.ra, position.dec), name="source")
-    data.counts = Map(data.geom, data.npred_background().data + data.npred_signal([source]).data)
+    background = data.npred_background().data
+    data.counts = Map(data.geom, background + data.npred_signal([source]).data)
+    whole = run(data, source, kernel_width=width, sum_over_energy_groups=False)
+    assert whole["norm"].data[0, row, col] == pytest.approx(1, abs=1e-3)
+    how = {"kernel_width": width, "sum_over_energy_groups": False, "kernel_positions": "centre"}
+    whole = run(data, source, **how)
+    # one kernel takes the exposure where the counts fall: less than at its peak, the source
+    assert 1.001 < whole["norm"].data[0, row, col] < 1.004
+    exposure = data.require("exposure").data
+    exposure[:] = exposure[:, row, col][:, None, None]
+    data.counts = Map(data.geom, background + data.npred_signal([source]).data)
     whole = run(data, source, kernel_width=width, sum_over_energy_groups=False)
     assert whole["norm"].data[0, row, col] == pytest.approx(1, abs=1e-3)
     edges = [1, 5, 30] * u.TeV

@@ -10,7 +10,7 @@ import pytest
 from datasets import make_dataset
 from gammagrad import FluxMaps, Map, MapDataset, TSMapEstimator
 from gammagrad.core.norm import Status
-from gammagrad.estimators.ts_map.inputs import fit_inputs
+from gammagrad.estimators.ts_map.inputs import SourceKernel, fit_inputs
 from gammagrad.evaluate import estimate_kernel
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 from oracles import slow_ts_map
@@ -210,7 +210,7 @@ def test_positions_that_cannot_be_used_are_named(dataset: MapDataset) -> None:
 def test_masks_need_no_products_of_weights(dataset: MapDataset, mode: str) -> None:
     model = SkyModel(PowerLawSpectralModel(), PointSpatialModel())
     maps = (dataset.exposure, dataset.psf, dataset.edisp, dataset.geom)
-    inputs = fit_inputs(dataset, model, estimate_kernel(model, *maps, WIDTH))
+    inputs = fit_inputs(dataset, model, SourceKernel(estimate_kernel(model, *maps, WIDTH)))
     assert inputs.is_masked
     numbers = inputs._replace(weights=inputs.weights.astype(float))
     how = (slice(None), mode != "cube", "equal" if mode == "equal" else "counts")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -108,7 +110,9 @@ def test_plain_mean_of_kernels_is_biased_and_exact_weighting_is_not() -> None:
     asimov = quiet.copy()
     asimov.counts = Map(geom, base.background.data + expected)
     norms = {
-        weighting: TSMapEstimator(model, "3 deg", kernel_weighting=weighting)
+        weighting: TSMapEstimator(
+            model, "3 deg", kernel_weighting=weighting, kernel_positions="centre"
+        )
         .run(asimov)["norm"]
         .data[0, 15, 15]
         for weighting in ("counts", "equal")
@@ -224,6 +228,10 @@ def test_one_group_as_a_dict_of_maps(dataset: MapDataset, maps: FluxMaps) -> Non
 def test_uneven_pixels_are_warned_of() -> None:
     wide = make_dataset(npix=(5, 21), binsz=2.0, proj="CAR", skydir=(0.0, 50.0), sigma=3.0)
     with pytest.warns(SolidAngleWarning):
+        TSMapEstimator(kernel_width="6 deg", kernel_positions="centre").run(wide)
+    # with a kernel for every position there is nothing to warn of
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SolidAngleWarning)
         TSMapEstimator(kernel_width="6 deg").run(wide)
 
 

@@ -338,6 +338,7 @@ def test_gammapys_results_on_several_datasets_and_blocks(
         sum_over_energy_groups=settings.get("sum_over_energy_groups", True),
         kernel_weighting="equal",
         kernel_sampling="gammapy",
+        kernel_positions="centre",
     )
     maps = estimator.run(datasets)
     good = np.isfinite(arrays["precise__norm"]) & arrays["precise__success"].astype(bool)

@@ -70,6 +70,29 @@ def memory(value: Any, name: str) -> int:
     return int(size)
 
 
+KERNEL_POSITIONS = ("auto", "centre", "map")
+
+_MOST_POSITIONS = 33**2
+
+
+def kernel_positions(value: Any, name: str) -> str | int:
+    """Return how kernels follow the position, or at how many positions they are compared."""
+    if isinstance(value, str) and value in KERNEL_POSITIONS:
+        return value
+    if not is_whole(value) or not 4 <= value <= _MOST_POSITIONS:
+        raise InputError(
+            f" is {short(value)}; expected 'auto', 'centre', 'map', or a number of positions from "
+            f"4 to {_MOST_POSITIONS}.",
+            name,
+        )
+    return int(value)
+
+
+def read_kernel_positions(text: str) -> str | int:
+    """Return the setting that a text stands for."""
+    return int(text) if text.strip().isdigit() else text.strip()
+
+
 def energy_edges(value: Any, name: str) -> u.Quantity | str | None:
     """Return energy edges as a quantity, or "all"."""
     if isinstance(value, str) and value == "all":

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import astropy.units as u
 import numpy as np
+from astropy.coordinates import SkyCoord
 
 from gammagrad.dataset import MapDataset, warn_of_suspicions
 from gammagrad.derive import same_spectrum
+from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.downsampling import CoarseGrid, coarse_grid
-from gammagrad.estimators.ts_map.inputs import FitInputs, fit_inputs, inputs_of_model, kernel_sizes
-from gammagrad.evaluate import KernelEstimate, estimate_kernel
+from gammagrad.estimators.ts_map.inputs import (
+    FitInputs,
+    SourceKernel,
+    fit_inputs,
+    inputs_of_model,
+    kernel_sizes,
+)
+from gammagrad.estimators.ts_map.own_grid import has_own_grid
+from gammagrad.estimators.ts_map.position_kernels import with_positions
+from gammagrad.estimators.ts_map.reference_counts import reference_counts
+from gammagrad.evaluate import KernelEstimate, estimate_kernel, has_total
+from gammagrad.maps import Map, WcsGeom
 from gammagrad.models import PointSpatialModel, SkyModel
 
 
@@ -28,8 +39,9 @@ class Collector:
     sampling: str
     background_floor: float | None
     downsampling_factor: int | None
+    kernel_positions: str | int
 
-    def arrays(self, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> FitInputs:
+    def arrays(self, dataset: MapDataset, model: SkyModel, kernel: SourceKernel) -> FitInputs:
         """Collect the arrays of a dataset for a model whose kernel is known."""
         dataset.check(for_fit=True)
         inputs = fit_inputs(dataset, model, kernel, self.background_floor, self.sampling)
@@ -42,39 +54,89 @@ class Collector:
         )
         return inputs
 
+    def follows_positions(self, model: SkyModel | None = None) -> bool:
+        """Whether a map may have more than one kernel."""
+        may = self.kernel_positions != "centre" and self.sampling != "gammapy"
+        return may and (model is None or has_total(model.spatial_model))
+
     def inputs(
-        self, datasets: Sequence[MapDataset]
+        self, datasets: Sequence[MapDataset], target: WcsGeom
     ) -> tuple[Iterator[list[FitInputs]], CoarseGrid | None]:
         """Collect the arrays of datasets for each model, merged as `downsampling_factor` says."""
         factor = self.downsampling_factor
-        fine = []
-        for model in self.models:
-            fine.append(list(map(self.kernel, datasets, repeat(model))))
+        own = [has_own_grid(dataset, target) for dataset in datasets]
+        if any(own):
+            self._check_own_grids(datasets, own)
         if factor in (None, 1):
-            return self._by_model(datasets, fine, fine, None), None
-        sides = np.array([k.kernel.data.shape[-2:] for kernels in fine for k in kernels])
-        rows, cols = (int(half) for half in sides.max(axis=0) // 2)
-        grid = coarse_grid(datasets[0].geom.shape_image, (rows, cols), factor)
-        merged = [grid.dataset(dataset) for dataset in datasets]
+            fine = [
+                [
+                    self.kernel(d, model, target=target if other else None)
+                    for d, other in zip(datasets, own, strict=True)
+                ]
+                for model in self.models
+            ]
+            return self._by_model(datasets, fine, fine, None, own), None
+        # of merged pixels the kernels at every position are those on blocks
+        fine = [
+            [self.kernel(d, model, positions="centre") for d in datasets] for model in self.models
+        ]
+        sides = [
+            k.estimate.kernel.data.shape[-2:]
+            for kernels in fine
+            for k, other in zip(kernels, own, strict=True)
+            if not other
+        ]
+        rows, cols = (int(half) for half in np.max([*sides, (1, 1)], axis=0) // 2)
+        grid = coarse_grid(target.shape_image, (rows, cols), factor)
+        # a dataset on a grid of its own keeps its bins
+        merged = [
+            d if other else self._merged(d, grid) for d, other in zip(datasets, own, strict=True)
+        ]
         coarse = [
-            [self._merged_kernel(d, model, k) for d, k in zip(merged, kernels, strict=True)]
+            [
+                self.kernel(d, model, target=grid.geom(target))
+                if other
+                else self._merged_kernel(d, model, k)
+                for d, k, other in zip(merged, kernels, own, strict=True)
+            ]
             for model, kernels in zip(self.models, fine, strict=True)
         ]
         if self.sampling == "gammapy":
-            return self._by_model(merged, coarse, coarse, None), grid
-        return self._by_model(datasets, fine, coarse, grid), grid
+            return self._by_model(merged, coarse, coarse, None, own), grid
+        return self._by_model(datasets, fine, coarse, grid, own), grid
+
+    def _check_own_grids(self, datasets: Sequence[MapDataset], own: Sequence[bool]) -> None:
+        """Raise if datasets with other pixels than the result cannot be fitted."""
+        name = next(d.name for d, other in zip(datasets, own, strict=True) if other)
+        if not self.follows_positions():
+            what = "kernel_sampling" if self.sampling == "gammapy" else "kernel_positions"
+            value = self.sampling if self.sampling == "gammapy" else self.kernel_positions
+            raise InputError(
+                f" is {value!r}, but dataset {name!r} has other pixels than the result, on which "
+                "its kernel depends on the position. Leave the setting at its default, or bin all "
+                "datasets on one grid.",
+                what,
+            )
+        for model in self.models:
+            if not has_total(model.spatial_model):
+                raise InputError(
+                    f"dataset {name!r} has other pixels than the result, which takes a model with "
+                    f"an edge; {type(model.spatial_model).__name__} has none. Bin all datasets on "
+                    "one grid."
+                )
 
     def _by_model(
         self,
         datasets: Sequence[MapDataset],
-        kernels: Sequence[Sequence[KernelEstimate]],
-        fitted: Sequence[Sequence[KernelEstimate]],
+        kernels: Sequence[Sequence[SourceKernel]],
+        fitted: Sequence[Sequence[SourceKernel]],
         grid: CoarseGrid | None,
+        other_pixels: Sequence[bool],
     ) -> Iterator[list[FitInputs]]:
         """Yield the arrays of all datasets for each model, with the size of the largest kernel."""
         models = self.models
         windows = [
-            np.max([kernel_sizes(k, m.spatial_model) for m, k in pairs], axis=0)
+            np.max([kernel_sizes(k.estimate, m.spatial_model) for m, k in pairs], axis=0)
             for pairs in (zip(models, each, strict=True) for each in zip(*fitted, strict=True))
         ]
         first: list[FitInputs] = []
@@ -90,32 +152,84 @@ class Collector:
                 first = inputs if len(models) > 1 else []
             if grid is not None:
                 inputs = [
-                    grid.inputs(i, k)._replace(sizes=kernel_sizes(k, model.spatial_model))
-                    for i, k in zip(inputs, used, strict=True)
+                    (i if other else grid.inputs(i))._replace(
+                        kernel=k.estimate.kernel,
+                        containment=np.asarray(k.estimate.containment),
+                        sizes=kernel_sizes(k.estimate, model.spatial_model),
+                        field=k.field,
+                    )
+                    for i, k, other in zip(inputs, used, other_pixels, strict=True)
                 ]
             yield [i._replace(windows=w) for i, w in zip(inputs, windows, strict=True)]
 
+    def _merged(self, dataset: MapDataset, grid: CoarseGrid) -> MapDataset:
+        """Return a dataset on blocks of pixels, with the exposure of the pixels in each."""
+        merged = grid.dataset(dataset)
+        if self.sampling == "gammapy":
+            return merged
+        part = grid.sum(np.ones(dataset.geom.shape_image)) / grid.factor**2
+        exposure = merged.require("exposure")
+        # blocks at the edge of the map are partly empty
+        data = np.divide(exposure.data, part, out=np.zeros(exposure.data.shape), where=part > 0)
+        merged.exposure = Map(exposure.geom, data, exposure.unit)
+        return merged
+
     def _merged_kernel(
-        self, merged: MapDataset, model: SkyModel, fine: KernelEstimate
-    ) -> KernelEstimate:
+        self, merged: MapDataset, model: SkyModel, fine: SourceKernel
+    ) -> SourceKernel:
         """Fold a model with a dataset's response on blocks of pixels."""
         width = self.kernel_width
         if width is None and self.containment is None:
-            width = fine.kernel.geom.width.max()
+            width = fine.estimate.kernel.geom.width.max()
         return self.kernel(merged, model, width)
 
     def kernel(
-        self, dataset: MapDataset, model: SkyModel, width: u.Quantity | None = None
+        self,
+        dataset: MapDataset,
+        model: SkyModel,
+        width: u.Quantity | None = None,
+        positions: str | int | None = None,
+        target: WcsGeom | None = None,
+    ) -> SourceKernel:
+        """Fold a model with a dataset's response, at every position of a result if that differs."""
+        # target: the pixels of the result, if they are not those of the dataset
+        asked = self.kernel_positions if positions is None else positions
+        found = with_positions(
+            self._estimate(dataset, model, width),
+            dataset,
+            model,
+            lambda: reference_counts(dataset, model),
+            asked if self.follows_positions() else "centre",
+            target,
+            kernel_width=self.kernel_width,
+            containment=self.containment,
+            renormalise=self.renormalise,
+        )
+        return SourceKernel(*found)
+
+    def kernel_at(
+        self, dataset: MapDataset, model: SkyModel, position: SkyCoord | None = None
+    ) -> Map:
+        """Return the kernel of a model at a position."""
+        return self._estimate(dataset, model, None, position).kernel
+
+    def _estimate(
+        self,
+        dataset: MapDataset,
+        model: SkyModel,
+        width: u.Quantity | None = None,
+        position: SkyCoord | None = None,
     ) -> KernelEstimate:
-        """Fold a model with a dataset's response."""
+        """Fold a model with a dataset's response at a position."""
         return estimate_kernel(
             model,
             dataset.require("exposure"),
             dataset.psf,
             dataset.edisp,
             dataset.geom,
-            kernel_width=self.kernel_width if width is None else width,
-            sampling=self.sampling,
+            self.kernel_width if width is None else width,
+            self.sampling,
             containment=self.containment,
             renormalise=self.renormalise,
+            position=position,
         )

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from gammagrad.dataset import MapDataset
 from gammagrad.errors import InputError, short
 from gammagrad.estimators.ts_map.inputs import FitInputs
-from gammagrad.evaluate import KernelEstimate
 from gammagrad.maps import WcsGeom, block_sum, repeat_blocks, zoom_bilinear
 
 Array = NDArray[Any]
@@ -40,7 +39,7 @@ class CoarseGrid(NamedTuple):
         # masked, where a background is unknown, and where models are narrower than a block.
         return dataset.pad(self.padding).downsample(self.factor)
 
-    def inputs(self, fine: FitInputs, kernel: KernelEstimate) -> FitInputs:
+    def inputs(self, fine: FitInputs) -> FitInputs:
         """Merge what a fit needs of a dataset."""
         # Counts and background are summed and the exposure is averaged over the pixels that are
         # unmasked, so that all three are of the same pixels. Weights go into the sums, and their
@@ -52,8 +51,7 @@ class CoarseGrid(NamedTuple):
             background=self.sum(fine.weights * fine.background) / total,
             exposure=self.sum(fine.weights * fine.exposure) / total / self.factor**2,
             weights=weights,
-            kernel=kernel.kernel,
-            containment=np.asarray(kernel.containment),
+            coverage=self.sum(fine.weights) / total / self.factor**2,
         )
 
     def sum(self, values: Array) -> Array:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 
 from gammagrad.core.norm import N_SWEEPS, FitOptions, parse_selection
 from gammagrad.dataset import MapDataset, union_of_times
@@ -24,12 +26,13 @@ from gammagrad.estimators.ts_map.groups import (
 from gammagrad.estimators.ts_map.input_maps import default_flux, default_mask, fit_input_maps
 from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.estimators.ts_map.joint import JointInputs, as_datasets, share_groups
+from gammagrad.estimators.ts_map.own_grid import result_grid
 from gammagrad.estimators.ts_map.positions import positions_mask
 from gammagrad.estimators.ts_map.scan_norms import scan_values
 from gammagrad.estimators.ts_map.settings import TSMapSettings
 from gammagrad.evaluate import reference_model
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
-from gammagrad.maps import Map, warn_if_uneven
+from gammagrad.maps import Map, WcsGeom, warn_if_uneven
 from gammagrad.models import Models, SkyModel
 from gammagrad.parallel import resolve_jobs
 from gammagrad.progress import progress_bar
@@ -116,7 +119,16 @@ class TSMapEstimator(TSMapSettings):
         biases the norm where the kernel depends on energy.
     kernel_sampling : {"fine", "gammapy"}
         How models are integrated over pixels, and partly masked blocks are downsampled:
-        accurately, or as in gammapy 2.1, for comparison.
+        accurately, or as in gammapy 2.1, for comparison; "gammapy" has one kernel for all
+        positions.
+    kernel_positions : {"auto", "centre", "map"} or int
+        Whether every position has a kernel of its own: pixels, point spread function, energy
+        dispersion and exposure as they are there. "map" makes them always, "auto" only if one
+        kernel would be wrong by more than 0.1 % of a norm somewhere. "centre" takes the kernel of
+        the middle everywhere, and the exposure where the counts fall, as gammapy does. A number, 4
+        to 1089, is that of the positions at which kernels are compared; 81 by default. A model
+        without an edge keeps one kernel. ``maps.meta`` has ``"kernels_per_group"`` and, as
+        fractions of a norm, ``"kernel_error_per_group"`` and ``"one_kernel_error_per_group"``.
     memory : int, str or Quantity, optional
         Approximate working memory of the fit, such as "500 MB" or a number of bytes: a large map
         is fitted in strips of rows. Default: 256 MB on a processor, a quarter of the memory of
@@ -180,36 +192,42 @@ class TSMapEstimator(TSMapSettings):
             The quantities of `selection_all`.
         """
         found = as_datasets(datasets)
-        wanted = positions_mask(positions, found[0].geom)
+        target, spectrum = result_grid(found, None), self._only_model.spectral_model
+        wanted = positions_mask(positions, target)
         groups, axis = energy_groups(found[0].energy_axis, None)
-        inputs = [self._inputs(dataset) for dataset in found]
+        (inputs,) = replace(self._collector, downsampling_factor=None).inputs(found, target)[0]
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
         settings = self._fit_settings
         with progress_bar(1, self.tag, self.show_progress) as bar:
             arrays = fit_groups(joint.groups, settings, wanted, bar)
-        names, image = self.selection_all, found[0].geom.to_image()
-        maps = as_maps(arrays, names, image, joint.axis, settings.scan_values)
+        names = self.selection_all
+        maps = as_maps(arrays, names, target, joint.axis, settings.scan_values)
         if "stat_scan" in maps:
-            spectrum = self._only_model.spectral_model
             maps["dnde_scan_values"] = scanned_fluxes(maps["stat_scan"], spectrum)
         return {name: maps[name] for name in names}
 
     def run(
-        self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
+        self,
+        datasets: MapDataset | Iterable[MapDataset],
+        positions: Any = None,
+        geom: WcsGeom | None = None,
     ) -> FluxMaps | HypothesisMaps:
         """Fit the norm at every pixel, for every energy group.
 
         Parameters
         ----------
         datasets
-            A dataset, or several to fit jointly with one norm. They must have the same pixels;
-            energy axes and responses may differ. The energy groups are defined on the first
-            dataset; another dataset contributes the bins that lie wholly inside a group, and is
-            left out of a group without such bins, which is logged and recorded in ``meta``.
+            A dataset, or several to fit jointly with one norm. Pixels, energy axes and responses
+            may differ. The energy groups are defined on the first dataset; another dataset
+            contributes the bins that lie wholly inside a group, and is left out of a group without
+            such bins, which is logged and recorded in ``meta``.
         positions
             Pixels to fit; None fits all. A mask on the pixels of the map (a Map or an array, true
             at any energy), or a sky box, ``(SkyCoord, width)`` as for a cutout. Data around these
             pixels are still used.
+        geom
+            Pixels of the result; None for those of the first dataset. Every dataset contributes
+            its own bins around each position, however its pixels lie.
 
         Returns
         -------
@@ -221,17 +239,19 @@ class TSMapEstimator(TSMapSettings):
         Raises
         ------
         ValueError
-            If a dataset lacks what a fit needs, their pixels differ, or no position can be fitted.
+            If a dataset lacks what a fit needs or is off the map, or no position can be fitted.
         TypeError
             If an argument is not a dataset.
         """
         found = as_datasets(datasets)
-        warn_if_uneven(found[0].geom)
-        wanted = positions_mask(positions, found[0].geom)
+        target, collector = result_grid(found, geom), self._collector
+        if not all(collector.follows_positions(model) for model in self._models):
+            warn_if_uneven(target)
+        wanted = positions_mask(positions, target)
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
         settings = self._fit_settings
-        by_model, grid = self._collector.inputs(found)
+        by_model, grid = collector.inputs(found, target)
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
         results = {}
         with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
@@ -243,16 +263,19 @@ class TSMapEstimator(TSMapSettings):
                 arrays = fit_groups(joint.groups, settings, blocks, bar)
                 if grid is not None:
                     arrays = only_at(wanted, grid.upsampled(arrays))
-                results[model.name] = self._result(found, model, joint, arrays, wanted)
+                results[model.name] = self._result(found, model, joint, arrays, wanted, target)
         return HypothesisMaps(results) if isinstance(self.model, Models) else results[model.name]
 
-    def estimate_kernel(self, dataset: MapDataset) -> Map:
-        """Fold the model with the response at the map's centre, or where exposure is nearest.
+    def estimate_kernel(self, dataset: MapDataset, position: SkyCoord | None = None) -> Map:
+        """Fold the model with the response at a position.
 
         Parameters
         ----------
         dataset
             Exposure, point spread function, energy dispersion and geometry.
+        position
+            Where the source is, on the pixels as they are there; None for the middle of the map.
+            Without exposure there the nearest position with exposure is taken.
 
         Returns
         -------
@@ -265,7 +288,7 @@ class TSMapEstimator(TSMapSettings):
         ValueError
             If there is no exposure anywhere, or several models are to be tested.
         """
-        return self._collector.kernel(dataset, self._only_model).kernel
+        return self._collector.kernel_at(dataset, self._only_model, position)
 
     @staticmethod
     def estimate_mask_default(dataset: MapDataset) -> Map:
@@ -395,6 +418,7 @@ class TSMapEstimator(TSMapSettings):
             sampling=self.kernel_sampling,
             background_floor=self.background_floor,
             downsampling_factor=self.downsampling_factor,
+            kernel_positions=self.kernel_positions,
         )
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:
@@ -409,10 +433,11 @@ class TSMapEstimator(TSMapSettings):
         joint: JointInputs,
         arrays: dict[str, np.ndarray],
         wanted: np.ndarray | None,
+        target: WcsGeom,
     ) -> FluxMaps:
         """Put geometry, fluxes and the record of the run on the arrays of a model's fit."""
-        image, scan = datasets[0].geom.to_image(), self._fit_settings.scan_values
-        maps = as_maps(arrays, self.selection_all, image, joint.axis, scan)
+        scan = self._fit_settings.scan_values
+        maps = as_maps(arrays, self.selection_all, target, joint.axis, scan)
         meta = {
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,

@@ -107,20 +107,20 @@ def fit_groups(
             problem = error
             bins = shares[0][1]
             log.warning("energy bins %d to %d are not fitted: %s", bins.start, bins.stop - 1, error)
-            results.append(_unfitted(shares[0][0].counts.shape[1:], settings))
+            results.append(_unfitted(shares[0][0].shape, settings))
         else:
             with jax.enable_x64(True):
+                images = [
+                    i.images(b, settings.sum_energies, settings.kernel_weighting) for i, b in shares
+                ]
                 fit = fit_occupied(
-                    [
-                        i.images(b, settings.sum_energies, settings.kernel_weighting)
-                        for i, b in shares
-                    ],
+                    images,
                     fitted,
                     window=tuple(np.max([i.window(b) for i, b in shares], axis=0).tolist()),
                     options=settings.options,
                     selection=settings.selection,
                     scan_values=settings.scan_values,
-                    guess=None if settings.threshold is None else guess_norm(shares),
+                    guess=None if settings.threshold is None else guess_norm(shares, images),
                     threshold=settings.threshold,
                     n_sweeps=settings.n_sweeps,
                     memory=settings.memory,

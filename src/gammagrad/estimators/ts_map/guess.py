@@ -11,6 +11,7 @@ from jax import Array
 
 from gammagrad._programs import compiled, fill, image_room
 from gammagrad.core.images import convolve_stack
+from gammagrad.core.ts_map import BinImages
 from gammagrad.estimators.ts_map.inputs import FitInputs
 
 
@@ -45,14 +46,46 @@ def matched_flux(inputs: FitInputs, bins: slice, exposure: np.ndarray | None = N
         return np.asarray(_filter(*images, kernel))[:ny, :nx]
 
 
-def guess_norm(parts: Sequence[tuple[FitInputs, slice]]) -> np.ndarray:
+@compiled
+def _blended_filter(excess: Array, kernels: Array, amplitude: Array, blend: Array) -> Array:
+    """Divide the products of excess and model by those of the model with itself."""
+    seen = jnp.zeros_like(amplitude)
+    for kernel, weight in zip(kernels.swapaxes(0, 1)[:, :, ::-1, ::-1], blend, strict=True):
+        seen = seen + weight[None] * convolve_stack(excess, kernel)
+    with_each_other = jnp.einsum("ikyx,ilyx->ikl", kernels, kernels, precision="highest")
+    squares = jnp.einsum("kyx,lyx,ikl->iyx", blend, blend, with_each_other, precision="highest")
+    total = (amplitude**2 * squares).sum(axis=0)
+    found = (amplitude * seen).sum(axis=0)
+    return jnp.where(total > 0, found / jnp.where(total > 0, total, 1), 0)
+
+
+def _blended_norm(images: BinImages) -> np.ndarray:
+    """Guess the norm at every pixel, each with its own kernel."""
+    excess = np.asarray(images.counts) - np.asarray(images.background)
+    ny, nx = excess.shape[1:]
+    room = image_room(ny, nx)
+    filled = [fill(np.asarray(a), room) for a in (excess, images.amplitude, images.blend)]
+    with jax.enable_x64(True):
+        found = _blended_filter(filled[0], np.asarray(images.kernel), filled[1], filled[2])
+        return np.asarray(found)[:ny, :nx]
+
+
+def guess_norm(
+    parts: Sequence[tuple[FitInputs, slice]], images: Sequence[BinImages] | None = None
+) -> np.ndarray:
     """Guess the norm at every pixel: the flux of a matched filter over that of the reference."""
-    shape = parts[0][0].counts.shape[1:]
+    # images: what is fitted; those with a kernel for every position have a filter for each too
+    shape = parts[0][0].shape
     total, number = np.zeros(shape), np.zeros(shape)
-    for inputs, bins in parts:
-        seen = (inputs.weights[bins] > 0).any(axis=0)
+    for index, (inputs, bins) in enumerate(parts):
+        seen = inputs.at_positions(np.asarray((inputs.weights[bins] > 0).any(axis=0)))
+        own = None if images is None else images[index]
+        if own is not None and own.blended and own.places is None:
+            total += np.where(seen, _blended_norm(own), 0.0)
+            number += seen
+            continue
         reference = inputs.flux[bins].sum()
-        flux = matched_flux(inputs, bins)
+        flux = inputs.at_positions(matched_flux(inputs, bins))
         if reference > 0:
             total += np.where(seen, flux / reference, 0.0)
             number += seen

@@ -6,7 +6,12 @@ import numpy as np
 
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.ts_map.guess import guess_norm, matched_flux
-from gammagrad.estimators.ts_map.inputs import FitInputs, fit_inputs, fit_weights
+from gammagrad.estimators.ts_map.inputs import (
+    FitInputs,
+    SourceKernel,
+    fit_inputs,
+    fit_weights,
+)
 from gammagrad.evaluate import KernelEstimate
 from gammagrad.maps import Map
 from gammagrad.models import SkyModel
@@ -22,7 +27,7 @@ def default_flux(
 ) -> Map:
     """Guess the flux of a source at every pixel of a dataset with a matched filter."""
     unknown = np.full(len(kernel.data), np.nan)
-    inputs = fit_inputs(dataset, model, KernelEstimate(kernel, unknown))
+    inputs = fit_inputs(dataset, model, SourceKernel(KernelEstimate(kernel, unknown)))
     values = None if exposure is None else exposure.quantity.to_value("cm2 s")
     flux = matched_flux(inputs, slice(None), values)
     return Map(dataset.geom.squash("energy"), flux[None], unit="cm-2 s-1")

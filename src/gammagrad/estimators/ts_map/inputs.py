@@ -12,6 +12,8 @@ from gammagrad._programs import compiled, fill, image_room, row_room
 from gammagrad.core.images import box_sum
 from gammagrad.core.ts_map import BinImages, clean_kernel, cube_bins, summed_bins, weight_offset
 from gammagrad.dataset import MapDataset
+from gammagrad.estimators.ts_map.blended import blended_cube, blended_sum
+from gammagrad.estimators.ts_map.position_kernels import PositionKernels
 from gammagrad.estimators.ts_map.reference_counts import reference_counts, silent_bins
 from gammagrad.evaluate import (
     CUTOUT_MARGIN,
@@ -72,17 +74,39 @@ class FitInputs(NamedTuple):
     # the same for the largest of several hypotheses, which all run the code that is compiled for
     # it. None where there is no other.
     windows: np.ndarray | None = None
+    # kernels at every position; None where one serves the whole map
+    field: PositionKernels | None = None
+    # part of each bin, of merged pixels, that is not masked; None is 1
+    coverage: np.ndarray | None = None
 
     @property
     def is_masked(self) -> bool:
         """Whether weights are 0 or 1 throughout, and kept as booleans."""
         return bool(self.weights.dtype == np.bool_)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the result."""
+        if self.field is not None:
+            return self.field.shape
+        ny, nx = self.counts.shape[1:]
+        return ny, nx
+
+    def at_positions(self, image: np.ndarray) -> np.ndarray:
+        """Return what an image has at the positions of the result; zero off the image."""
+        places = None if self.field is None else self.field.places
+        if places is None:
+            return image
+        (ny, nx), row, column = image.shape, places.row, places.column
+        inside = (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
+        found = image[np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)]
+        return np.where(inside, found, np.zeros((), image.dtype))
+
     def fitted(self, bins: slice) -> np.ndarray:
         """Return the positions where an energy group of this dataset asks for a fit."""
         weights, background = self.weights[bins], self.background[bins]
         # weights are not negative
-        return (weights.max(axis=0) > 0) & (background.sum(axis=0) > 0)
+        return self.at_positions((weights.max(axis=0) > 0) & (background.sum(axis=0) > 0))
 
     def group_kernel(self, bins: slice) -> np.ndarray:
         """Return the kernel of an energy group."""
@@ -102,6 +126,10 @@ class FitInputs(NamedTuple):
             array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
         )
         kernel = self.group_kernel(bins)
+        if self.field is not None:
+            blended = self._blended(bins, sum_energies, kernel_weighting == "equal")
+            if blended is not None:
+                return blended
         if not sum_energies:
             if self.is_masked:
                 return _images(counts, background, exposure[:, None], kernel[:, None])
@@ -119,6 +147,16 @@ class FitInputs(NamedTuple):
         arrays = counts, background, exposure, weights
         return _weighted(_summed, arrays, kernel, kernel_weighting=kernel_weighting)
 
+    def _blended(self, bins: slice, sum_energies: bool, equal: bool) -> BinImages | None:
+        """Return the bins of an energy group with a kernel for every position, or None."""
+        assert self.field is not None
+        arrays = self.counts[bins], self.background[bins], self.weights[bins]
+        seen = np.ones(()) if self.coverage is None else self.coverage[bins]
+        window = self.group_kernel(bins).shape[-2:]
+        if sum_energies:
+            return blended_sum(self.field, arrays, seen, bins, window, equal)
+        return blended_cube(self.field, arrays, seen, bins, window)
+
     def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
         """Return what weights add to the statistic; see `gammagrad.core.ts_map.weight_offset`."""
         counts, weights = self.counts[bins], self.weights[bins]
@@ -130,7 +168,7 @@ class FitInputs(NamedTuple):
             image = np.asarray(_offset(*rows, summed=sum_energies))[0, :size]
             (ny, nx), image = counts.shape[1:], image.reshape(counts.shape[1:])
             filled = fill(image, image_room(ny, nx))
-            return np.asarray(_box_sum(filled, shape=window))[:ny, :nx]
+            return self.at_positions(np.asarray(_box_sum(filled, shape=window))[:ny, :nx])
 
     def contained(self, bins: slice) -> float:
         """Return the fraction of a source's counts in an energy group that the kernel holds."""
@@ -193,10 +231,17 @@ def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
     return weights
 
 
+class SourceKernel(NamedTuple):
+    """The kernel of a model on a dataset."""
+
+    estimate: KernelEstimate
+    field: PositionKernels | None = None  # kernels at every position, unless one serves all
+
+
 def fit_inputs(
     dataset: MapDataset,
     model: SkyModel,
-    kernel: KernelEstimate,
+    kernel: SourceKernel,
     background_floor: float | None = None,
     sampling: str = "fine",
 ) -> FitInputs:
@@ -225,7 +270,7 @@ def fit_inputs(
 
 
 def inputs_of_model(
-    inputs: FitInputs, dataset: MapDataset, model: SkyModel, kernel: KernelEstimate, same: bool
+    inputs: FitInputs, dataset: MapDataset, model: SkyModel, kernel: SourceKernel, same: bool
 ) -> FitInputs:
     """Return a dataset's arrays for the fit of another model; what is not the model's is shared."""
     exposure = inputs.exposure
@@ -235,11 +280,13 @@ def inputs_of_model(
     return inputs._replace(exposure=exposure, **_of_model(dataset, model, kernel))
 
 
-def _of_model(dataset: MapDataset, model: SkyModel, kernel: KernelEstimate) -> dict[str, Any]:
+def _of_model(dataset: MapDataset, model: SkyModel, kernel: SourceKernel) -> dict[str, Any]:
     """Return what belongs to the model alone."""
+    estimate = kernel.estimate
     return {
         "flux": source_flux(model, dataset.energy_axis),
-        "kernel": kernel.kernel,
-        "containment": np.asarray(kernel.containment, dtype=np.float64),
-        "sizes": kernel_sizes(kernel, model.spatial_model),
+        "kernel": estimate.kernel,
+        "containment": np.asarray(estimate.containment, dtype=np.float64),
+        "sizes": kernel_sizes(estimate, model.spatial_model),
+        "field": kernel.field,
     }

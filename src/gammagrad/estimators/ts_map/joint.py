@@ -64,6 +64,31 @@ class JointInputs:
             "kernel_shapes": shapes,
             "containment": [round(float(c), 6) for i in self.inputs for c in i.containment],
             "containment_per_group": per_group,
+            **self._kernels(),
+        }
+
+    def _kernels(self) -> dict[str, Any]:
+        """Return what a result says about kernels that differ from position to position."""
+        if all(i.field is None for i in self.inputs):
+            return {}
+        records = [
+            [
+                None if b is None or i.field is None else i.field.records.get((b.start, b.stop))
+                for i, b in zip(self.inputs, bins, strict=True)
+            ]
+            for bins in self.bins
+        ]
+
+        def each(name: str) -> list[list[Any]]:
+            return [
+                [None if r is None else rounded(getattr(r, name)) for r in row] for row in records
+            ]
+
+        return {
+            "kernel_positions_per_group": each("way"),
+            "kernels_per_group": each("kernels"),
+            "kernel_error_per_group": each("error"),
+            "one_kernel_error_per_group": each("one_kernel"),
         }
 
     def warn_of_cut_kernels(self, renormalised: bool, model: str = "a source") -> None:
@@ -84,6 +109,11 @@ class JointInputs:
         )
         where = "; ".join(cut)
         log.warning("kernels hold less than 95 %% of %s (%s): %s", model, where, effect)
+
+
+def rounded(value: Any) -> Any:
+    """Return a number to three digits, whole numbers and None as they are."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _range(axis: MapAxis, group: int) -> str:
@@ -107,21 +137,7 @@ def as_datasets(datasets: Any) -> list[MapDataset]:
         )
     if not found:
         raise InputError(": expected a MapDataset or several, got an empty list.", "datasets")
-    check_same_grid(found)
     return found
-
-
-def check_same_grid(datasets: Sequence[MapDataset]) -> None:
-    """Check that datasets have the same pixels."""
-    first = datasets[0]
-    for other in datasets[1:]:
-        difference = first.geom.to_image().difference(other.geom.to_image())
-        if difference:
-            raise InputError(
-                f"datasets {first.name!r} and {other.name!r} have different pixels: {difference}. "
-                "A joint fit needs one spatial grid (energy axes may differ): bin the events of "
-                "both on the same grid, or cut both to the part they share with dataset.cutout."
-            )
 
 
 def bins_inside(axis: MapAxis, low: float, high: float) -> slice | None:

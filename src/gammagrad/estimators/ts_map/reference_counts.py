@@ -44,7 +44,8 @@ def _counts(dataset: MapDataset, model: SkyModel, left_out: np.ndarray | None) -
 def _without_psf(dataset: MapDataset, model: SkyModel) -> np.ndarray:
     """Return the energies without a PSF, true or reconstructed as the PSF's are."""
     axis_true = dataset.require("exposure").geom.axes["energy_true"]
-    return energies_without_psf(model, dataset.psf, axis_true, dataset.energy_axis, dataset.geom)
+    position = dataset.geom.center_skydir
+    return energies_without_psf(model, dataset.psf, axis_true, dataset.energy_axis, position)
 
 
 def _psf_is_before_edisp(dataset: MapDataset) -> bool:

@@ -216,6 +216,15 @@ class TSMapSettings(Estimator):
         "how models are integrated over pixels: accurately (default), or as gammapy 2.1 does",
         values=SAMPLINGS,
     )
+    kernel_positions: Setting[str | int] = Setting(
+        "auto",
+        checks.kernel_positions,
+        "kernels by position: auto (default: one where that is right to 0.1 %), centre (one, as "
+        "gammapy), map, or how many positions to compare",
+        option=Option(
+            "--kernel-positions", _SOURCE, "HOW", "centre", read=checks.read_kernel_positions
+        ),
+    )
     memory: Setting[int | None] = Setting(
         None,
         checks.memory,

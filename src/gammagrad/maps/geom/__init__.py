@@ -4,9 +4,10 @@ from gammagrad.maps.geom.around import disc_around, fine_areas, grid_around, is_
 from gammagrad.maps.geom.base import Geom, RegionGeom
 from gammagrad.maps.geom.coordinates import angle_pair
 from gammagrad.maps.geom.cutting import row_col_pair, sides
-from gammagrad.maps.geom.derivative import PixelShape
+from gammagrad.maps.geom.derivative import PixelShape, pixel_matrices
 from gammagrad.maps.geom.discs import disc_kernel
 from gammagrad.maps.geom.kept import kept
+from gammagrad.maps.geom.part_of import misalignment, rows_and_columns
 from gammagrad.maps.geom.pixels import (
     common_place,
     middle,
@@ -38,13 +39,16 @@ __all__ = [
     "kept",
     "middle",
     "middle_shape",
+    "misalignment",
     "nearest_place",
     "odd_shape",
     "on_sky",
+    "pixel_matrices",
     "pixel_shape",
     "quadrilateral_areas",
     "reach",
     "row_col_pair",
+    "rows_and_columns",
     "sides",
     "unit_vectors",
     "warn_if_uneven",

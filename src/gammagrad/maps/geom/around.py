@@ -72,7 +72,8 @@ def fine_areas(grid: WcsGeom, oversampling: int) -> Floats:
     """Return the solid angles of the parts of pixels, in units of their mean."""
     y, x = (np.arange(n * oversampling + 1) / oversampling - 0.5 for n in grid.shape_image)
     areas = quadrilateral_areas(unit_vectors(*grid.pix_to_lonlat(x[None, :], y[:, None])))
-    return np.nan_to_num(areas / np.nanmean(areas))
+    seen = np.isfinite(areas)
+    return np.where(seen, areas, 0.0) / (areas[seen].mean() if seen.any() else 1.0)
 
 
 def disc_around(geom: WcsGeom, radius: float) -> tuple[Floats, float | None]:

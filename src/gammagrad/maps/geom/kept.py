@@ -14,7 +14,8 @@ def kept(store: dict[Any, Any], key: Any, make: Callable[[], T], most: int = sys
     found: T | None = store.get(key)
     if found is None:
         found = make()
-        for old in list(store)[: 1 - most]:  # other threads may change it meanwhile
+        # other threads may change it meanwhile
+        for old in list(store)[: max(len(store) + 1 - most, 0)]:
             store.pop(old, None)
         store[key] = found
     return found

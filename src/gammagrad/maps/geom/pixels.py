@@ -19,7 +19,7 @@ _KEPT = 32  # results of `reach` that a geometry keeps
 # Directions in which a circle is followed.
 _DIRECTIONS = 48
 # Pixels whose distances differ by less, in proportion, count as the same.
-_SAME = 1e-3
+_SAME = 1e-4
 # Steps of the lattices of common places, in pixels.
 _STEPS = 2.0 ** np.arange(10, 1, -1)
 # Pixels are uneven if a circle reaches further than the derivative says by this factor.
@@ -96,7 +96,7 @@ def _reach(geom: WcsGeom, place: tuple[float, float], radius: Floats) -> Floats:
 
 
 def common_place(geom: WcsGeom, place: tuple[float, float]) -> tuple[float, float]:
-    """Return one place for all places whose pixels agree to a part in a thousand."""
+    """Return one place for all places whose pixels agree to a part in ten thousand."""
     # A kernel for the pixels of this place serves all of them.
     anchor, own = geom.wcs.wcs.crpix[::-1] - 1, np.array(place)
     knots = anchor + _STEPS[:, None] * np.round((own - anchor) / _STEPS[:, None])

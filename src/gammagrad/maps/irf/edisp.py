@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
@@ -62,6 +64,71 @@ class _EDisp(IRFMap):
         """True energies."""
         return self._irf_map.geom.axes["energy_true"]
 
+    @abstractmethod
+    def _matrix(self, table: Floats, energy_axis: MapAxis | None) -> Floats:
+        """Return the matrix of the table of one pixel."""
+
+    def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
+        """Return the matrix at a position.
+
+        Parameters
+        ----------
+        position
+            A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. The response of the
+            pixel at the position is taken, or of the nearest pixel that has a response.
+        energy_axis
+            Reconstructed energies. Of matrices they are some of the energies of the map, or wider
+            bins of them, by default all; of migrations any energies, by default the true ones.
+
+        Returns
+        -------
+        ndarray
+            Probability of a reconstructed bin for each true bin, shape (n_true, n_reco). Of
+            migrations: the density at the true bin's centre, integrated over migration.
+
+        Raises
+        ------
+        ValueError
+            If matrices do not have an edge of `energy_axis`.
+        """
+        return self._matrix(self._at(position, "", linear=False), energy_axis)
+
+    def matrices_at(
+        self, positions: SkyCoord, energy_axis: MapAxis | None = None
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the matrices at several positions.
+
+        Parameters
+        ----------
+        positions
+            Positions of any shape.
+        energy_axis
+            As in `get_edisp_kernel`.
+
+        Returns
+        -------
+        tuple of ndarray
+            The different matrices, shape (n, n_true, n_reco), and the index among them of the
+            matrix at each position.
+
+        Raises
+        ------
+        ValueError
+            As in `get_edisp_kernel`.
+        """
+        rows, columns = self._irf_map.geom.shape_image
+        x, y = self.pixels_at(positions)
+        # of two pixels the lower, as for one position
+        x, y = (
+            np.clip(np.ceil(c - 0.5), 0, n - 1).astype(int) for c, n in ((x, columns), (y, rows))
+        )
+        used, which = np.unique(y * columns + x, return_inverse=True)
+        tables = [
+            self._pixel_data(pixel // columns, pixel % columns, "") for pixel in used.tolist()
+        ]
+        matrices = np.stack([self._matrix(table, energy_axis) for table in tables])
+        return matrices, which.reshape(positions.shape)
+
 
 class EDispKernelMap(_EDisp):
     """Energy dispersion matrices by position.
@@ -81,29 +148,8 @@ class EDispKernelMap(_EDisp):
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "energy_true"),)
 
-    def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
-        """Return the matrix at a position.
-
-        Parameters
-        ----------
-        position
-            A `SkyCoord` or (lon, lat) in deg; None for the middle of the map. The response of the
-            pixel at the position is taken, or of the nearest pixel that has a response.
-        energy_axis
-            Reconstructed energies wanted: a part of the energies of the map, or wider bins of them.
-
-        Returns
-        -------
-        ndarray
-            Probability of a reconstructed bin for each true bin, shape (n_true, n_reco).
-
-        Raises
-        ------
-        ValueError
-            If `energy_axis` has an edge that the map does not have.
-        """
-        matrix = self._at(position, "", linear=False)
-        return _group_columns(matrix, self._irf_map.geom.axes["energy"], energy_axis)
+    def _matrix(self, table: Floats, energy_axis: MapAxis | None) -> Floats:
+        return _group_columns(table, self._irf_map.geom.axes["energy"], energy_axis)
 
     @classmethod
     def from_matrix(
@@ -173,28 +219,12 @@ class EDispMap(_EDisp):
 
     _axes: ClassVar[tuple[tuple[str, str], ...]] = (("migra", "energy_true"),)
 
-    def get_edisp_kernel(self, position: Any = None, energy_axis: MapAxis | None = None) -> Floats:
-        """Return the matrix at a position.
-
-        Parameters
-        ----------
-        position
-            As in `EDispKernelMap.get_edisp_kernel`.
-        energy_axis
-            Reconstructed energies; by default the true energies.
-
-        Returns
-        -------
-        ndarray
-            Probability of a reconstructed bin for each true bin, shape (n_true, n_reco): the
-            density at the true bin's centre, integrated over migration.
-        """
-        density = self._at(position, "", linear=False)
+    def _matrix(self, table: Floats, energy_axis: MapAxis | None) -> Floats:
         migra = self._irf_map.geom.axes["migra"]
         true = self.energy_axis_true
         reco = true if energy_axis is None else energy_axis
         edges = migra.edges_in("")
-        below = cumulative(density * np.diff(edges))
+        below = cumulative(table * np.diff(edges))
         ratio = reco.edges_in("TeV")[None, :] / true.center_in("TeV")[:, None]
         at_edges = [np.interp(x, edges, row) for x, row in zip(ratio, below, strict=True)]
         matrix = np.clip(np.diff(at_edges, axis=1), 0.0, None)

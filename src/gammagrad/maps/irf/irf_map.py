@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
-from gammagrad.maps.geom import WcsGeom, kept
+from gammagrad.maps.geom import WcsGeom, kept, unit_vectors
 from gammagrad.maps.map import Map
 from gammagrad.maps.units import conversion
 
 Floats = NDArray[np.float64]
+
+# Positions compared with all pixels at a time.
+_AT_A_TIME = 1024
 
 
 def _nearest(coordinate: float, npix: int) -> int:
@@ -104,13 +107,62 @@ class IRFMap:
         row, column = np.unravel_index(nearest, valid.shape)
         return float(column), float(row)
 
+    def pixels_at(self, positions: SkyCoord) -> tuple[Floats, Floats]:
+        """Return column and row of several positions, or of the nearest pixels with a response.
+
+        Parameters
+        ----------
+        positions
+            Positions of any shape.
+
+        Returns
+        -------
+        tuple of ndarray
+            Coordinates of the positions; zero if one response holds for the whole sky.
+
+        Raises
+        ------
+        ValueError
+            If the response is zero everywhere.
+        """
+        geom = self._irf_map.geom
+        if self.is_single or not isinstance(geom, WcsGeom):
+            return np.zeros(positions.shape), np.zeros(positions.shape)
+        data = self._irf_map.data
+        valid = np.asarray(_is_response(data).any(axis=(0, 1)))
+        if not valid.any():
+            raise InputError(f"{type(self).__name__}: the response is zero everywhere.")
+        (nx, ny), pixel = geom.npix, geom.sky_to_pix(positions)
+        x, y = (np.array(c, dtype=float) for c in pixel)
+        inside = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
+        near = (
+            np.clip(np.ceil(np.where(inside, c, 0.0) - 0.5), 0, n - 1).astype(int)
+            for c, n in ((y, ny), (x, nx))
+        )
+        lost: NDArray[np.bool_] = np.logical_not(inside & valid[tuple(near)])
+        if lost.any():
+            rows, columns = np.nonzero(valid)
+            there = unit_vectors(*geom.pix_to_lonlat(columns, rows))
+            own = positions[lost].transform_to(geom.frame_object)
+            here = own.represent_as(UnitSphericalRepresentation).to_cartesian().xyz.value.T
+            some = np.array_split(np.nan_to_num(here), len(here) // _AT_A_TIME + 1)
+            nearest = np.concatenate([np.nanargmax(part @ there.T, axis=1) for part in some])
+            x[lost], y[lost] = columns[nearest], rows[nearest]
+        return x, y
+
     def _at(self, position: Any, unit: str, linear: bool) -> Floats:
         """Return the response at a position in a unit, shape of the two axes in data order."""
         geom = self._irf_map.geom
         if self.is_single or not isinstance(geom, WcsGeom):
             return self._pixel_data(0, 0, unit)
+        return self._at_pixel(geom, self._valid_pixel(geom, position), unit, linear)
+
+    def _at_pixel(
+        self, geom: WcsGeom, pixel: tuple[float, float], unit: str, linear: bool
+    ) -> Floats:
+        """Return the response at a column and row, see `_at`."""
         indices = []
-        for coordinate, npix in zip(self._valid_pixel(geom, position), geom.npix, strict=True):
+        for coordinate, npix in zip(pixel, geom.npix, strict=True):
             if linear:
                 coordinate = float(np.clip(coordinate, 0, npix - 1))
             else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
@@ -33,6 +35,8 @@ Floats = NDArray[np.float64]
 
 # Number of kernels that a geometry keeps, and the largest size of a kept kernel.
 _KEPT, _MAX_KEPT = 4, 500_000
+# Part of the events inside a kernel.
+_CONTAINMENT = 0.999
 # Steps of the table of containment in a bin of offset.
 _STEPS_PER_BIN = 20
 
@@ -103,6 +107,31 @@ class PSFMap(IRFMap):
         if energy_axis is None:
             return table
         return _interpolate_energy(table, self.energy_axis, energy_axis)
+
+    def profiles(self, positions: SkyCoord, energy_axis: MapAxis | None = None) -> Floats:
+        """Return the point spread function by offset at several positions.
+
+        Parameters
+        ----------
+        positions
+            Positions, shape (n,).
+        energy_axis
+            As in `profile`.
+
+        Returns
+        -------
+        ndarray
+            Values in sr-1, shape (n, n_energy, n_rad), or (1, n_energy, n_rad) if one response
+            holds for the whole sky.
+        """
+        geom = self._irf_map.geom
+        if self.is_single or not isinstance(geom, WcsGeom):
+            return self.profile(None, energy_axis)[None]
+        pixels = zip(*(c.tolist() for c in self.pixels_at(positions)), strict=True)
+        tables = [self._at_pixel(geom, pixel, "sr-1", linear=True) for pixel in pixels]
+        if energy_axis is not None:
+            tables = [_interpolate_energy(t, self.energy_axis, energy_axis) for t in tables]
+        return np.stack(tables)
 
     def containment(self, rad: Any, position: Any = None) -> Floats:
         """Return the fraction of events within an offset.
@@ -254,13 +283,60 @@ class PSFMap(IRFMap):
         texts = (table.tobytes() for table in tables)
         key = rad.interp, limit, containment, oversampling, where, *texts
         if (kernel := store.get(key)) is None:
-            kernel = self._integrated(
+            kernel, _ = self._integrated(
                 profile, own, axis, (geom.to_image(), place), limit, containment, oversampling
             )
             if kernel.data.size > _MAX_KEPT:
                 return kernel
             kept(store, key, lambda: kernel, _KEPT)
         return dataclasses.replace(kernel, data=kernel.data.copy(), energy_axis=axis)
+
+    def pixel_kernels(
+        self,
+        geom: WcsGeom,
+        place: tuple[float, float],
+        pixels: Sequence[tuple[int, int]],
+        oversampling: int = 1,
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> tuple[PSFKernel, Floats]:
+        """Integrate the responses of several pixels of this map over the pixels around a place.
+
+        Parameters
+        ----------
+        geom
+            Geometry whose pixels the kernels have, as in `get_psf_kernel`.
+        place
+            Row and column in it: its pixels are taken as they are there.
+        pixels
+            Row and column of each response in the map of this point spread function; of one that
+            holds for the whole sky, (0, 0).
+        oversampling
+            As in `get_psf_kernel`.
+        shift
+            Rows and columns that the source is off the middle of the kernel.
+
+        Returns
+        -------
+        tuple
+            A `PSFKernel` whose data have an axis for the pixels in front, with `sizes` alike, and
+            the integral of each response before its kernel was normalised, shape (n, n_energy).
+        """
+        axis = self.energy_axis
+        if self.energy_name in geom.axes.names:
+            axis = geom.axes[self.energy_name]
+        tables = [self._pixel_data(row, column, "sr-1") for row, column in pixels]
+        profiles = np.concatenate([_interpolate_energy(t, self.energy_axis, axis) for t in tables])
+        there = geom.to_image(), common_place(geom, place)
+        kernel, total = self._integrated(
+            profiles, None, axis, there, np.inf, _CONTAINMENT, oversampling, shift
+        )
+        shape = len(tables), axis.nbin
+        kernel = dataclasses.replace(
+            kernel,
+            data=kernel.data.reshape(*shape, *kernel.data.shape[1:]),
+            sizes=None if kernel.sizes is None else kernel.sizes.reshape(*shape, 2),
+        )
+        return kernel, total.reshape(shape)
 
     def _integrated(
         self,
@@ -271,7 +347,8 @@ class PSFMap(IRFMap):
         limit: float,
         containment: float,
         oversampling: int,
-    ) -> PSFKernel:
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> tuple[PSFKernel, Floats]:
         """Integrate profiles over pixels, of which `own`, if given, limits the number."""
         radii = self._radii(profile, containment)
         if own is not None:
@@ -279,7 +356,10 @@ class PSFMap(IRFMap):
             profile = profile.copy()
             radii[: len(sized)], profile[len(sized) :] = sized, 0.0
         radii = np.minimum(radii, limit)
-        grid, sizes = _kernel_grid(*there, radii) if own is None else _square_grid(there[0], radii)
+        if own is None:
+            grid, sizes = _kernel_grid(*there, radii, room=2 if any(shift) else 0)
+        else:
+            grid, sizes = _square_grid(there[0], radii)
         sizes.flags.writeable = False  # kernels share them
         widths = self._half_widths(profile)
         half_width = float(np.nanmin(widths)) if np.isfinite(widths).any() else float("nan")
@@ -287,7 +367,7 @@ class PSFMap(IRFMap):
         end = float(rad.edges_in("deg")[-1]) if own is None else np.inf
         profiles = RadialProfiles(rad.center_in("deg"), end, profile, half_width)
         samples = None if own is None else self._few_samples(profile, grid.pixel_size)
-        data = integrate_pixels(grid, profiles, oversampling, samples)
+        data = integrate_pixels(grid, profiles, oversampling, samples, shift)
         if own is None and not is_centred(grid):
             data *= fine_areas(grid, oversampling)
         for plane, size in zip(data, sizes, strict=True):
@@ -295,9 +375,9 @@ class PSFMap(IRFMap):
             inside = np.zeros(plane.shape, dtype=bool)
             inside[rows : len(plane) - rows, cols : plane.shape[1] - cols] = True
             plane[~inside] = 0.0
-        total = data.sum(axis=(1, 2), keepdims=True)
-        data /= np.where(total > 0, total, 1.0)
-        return PSFKernel(data, axis, oversampling, half_width, sizes)
+        total = data.sum(axis=(1, 2))
+        data /= np.where(total > 0, total, 1.0)[:, None, None]
+        return PSFKernel(data, axis, oversampling, half_width, sizes), total
 
     def _few_samples(self, profile: Floats, pixel: float) -> list[int]:
         diameters = 2 * self._radii(profile, 0.68) / pixel
@@ -381,12 +461,12 @@ class PSFMap(IRFMap):
 
 
 def _kernel_grid(
-    image: WcsGeom, place: tuple[float, float], radii: Floats
+    image: WcsGeom, place: tuple[float, float], radii: Floats, room: int = 0
 ) -> tuple[WcsGeom, NDArray[np.int64]]:
     """Return the pixels around a place for circles, and rows and columns that each one needs."""
     # where the sky is squeezed, as at a pole, the map is the limit
     most = np.maximum(2 * np.array(image.shape_image) + 1, image.odd_npix(radii)[:, None])
-    sizes = np.minimum(odd_shape(reach(image, place, radii)), most)
+    sizes = np.minimum(odd_shape(reach(image, place, radii)), most) + room
     rows, cols = (int(n) for n in sizes.max(axis=0))
     return grid_around(image, place, (rows, cols)), sizes
 

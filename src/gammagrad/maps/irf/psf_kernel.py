@@ -97,13 +97,16 @@ def integrate_pixels(
     profiles: RadialProfiles,
     oversampling: int = 1,
     samples: list[int] | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> Floats:
-    """Integrate profiles around the middle of a grid over its pixels."""
+    """Integrate profiles around a place `shift` off the middle of a grid over its pixels."""
     fine_shape = [n * oversampling for n in grid.shape_image]
     middle, mirrored = (
         [n // 2 for n in fine_shape],
         kept(grid.derived, "symmetry", lambda: _symmetry(grid)).mirrored,
     )
+    mirrored = mirrored[0] and not shift[0], mirrored[1] and not shift[1]
+    off = shift[0] * oversampling, shift[1] * oversampling
     data = np.empty((len(profiles.table), *fine_shape))
 
     def average(chosen: Any, nodes: tuple[Floats, Floats], half: list[int]) -> None:
@@ -111,7 +114,9 @@ def integrate_pixels(
         parts = [slice(m - h, m + h + 1) for m, h in zip(middle, half, strict=True)]
         # rows or columns that mirror each other are computed once
         firsts = zip(middle, parts, mirrored, strict=True)
-        lines = [np.arange(m if twice else p.start, p.stop) for m, p, twice in firsts]
+        whole = [np.arange(m if twice else p.start, p.stop) for m, p, twice in firsts]
+        # the grid is that of the source: its pixels lie off by less than one
+        lines = [line - np.float64(move) for line, move in zip(whole, off, strict=True)]
         table = dataclasses.replace(profiles, table=profiles.table[chosen])
         found = _averages(grid, table, oversampling, nodes, lines[0], lines[1])
         for axis, twice in enumerate(mirrored, start=1):
@@ -131,6 +136,7 @@ def integrate_pixels(
     wanted = np.ceil(_NODES_PER_HALF_WIDTH * shape.size / half_width)
     fine = int(np.clip(wanted, _NODES_MIN, _NODES_MAX))
     core = np.ceil(_CORE * half_width * shape.per_degree * oversampling).astype(int) + oversampling
+    core += np.ceil(np.abs(off)).astype(int)
     for n, half in ((fine // 3, middle), (fine, np.minimum(core, middle).tolist())):
         average(slice(None), _gauss_legendre(-(-n // oversampling)), half)
     return data
@@ -170,8 +176,8 @@ def _averages(
     profiles: RadialProfiles,
     oversampling: int,
     nodes: tuple[Floats, Floats],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    rows: Floats,
+    columns: Floats,
 ) -> Floats:
     """Average profiles over finer pixels: all pairs of some rows and columns."""
     points, weights = nodes
