@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+CENTRE = {"kernel_positions": "centre"}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -20,14 +22,19 @@ class Case:
     """Pattern of files below $GAMMAPY_DATA, which are fitted jointly."""
     simulated: dict[str, Any] = field(default_factory=dict)
     """Instead of files: arguments of `gammagrad.simulate.simulate_field`."""
-    ours: dict[str, Any] = field(default_factory=dict)
-    """Further settings of gammagrad."""
+    ours: dict[str, Any] = field(default_factory=lambda: dict(CENTRE))
+    """Further settings of gammagrad; gammapy has one kernel for all positions."""
     sigma: str | None = None
     """Size of a Gaussian source; None is a point source."""
     every: int = 1
     """gammapy fits every so many pixels along rows and columns, and is extrapolated."""
     quick_pixels: int = 400
     """Pixels that gammapy fits in a quick run."""
+
+    @property
+    def has_one_kernel(self) -> bool:
+        """Whether all positions have the same kernel, as the compiled loop takes it."""
+        return self.ours.get("kernel_positions") == "centre"
 
     def paths(self, folder: Path) -> list[Path]:
         """Return the files of the case; a simulated field has its own in a folder."""
@@ -44,7 +51,8 @@ class Case:
 FERMI = "fermi-3fhl-gc/fermi-3fhl-gc.fits.gz"
 CRAB = "reduced/hess-crab.fits.gz"
 CUBE = {"sum_over_energy_groups": False}
-EQUAL = {"kernel_weighting": "equal"}
+EQUAL = {"kernel_weighting": "equal", **CENTRE}
+DEFAULT: dict[str, Any] = {}
 
 CASES = {
     case.name: case
@@ -58,7 +66,21 @@ CASES = {
         ),
         Case("fermi_counts", "Fermi, summed", {"kernel_width": "1 deg"}, FERMI),
         Case("fermi_cube", "Fermi, cube", {"kernel_width": "1 deg", **CUBE}, FERMI),
+        Case(
+            "fermi_cube_default",
+            "Fermi, cube, a kernel for every position",
+            {"kernel_width": "1 deg", **CUBE},
+            FERMI,
+            ours=DEFAULT,
+        ),
         Case("crab_cube", "H.E.S.S. Crab, cube", {"kernel_width": "0.5 deg", **CUBE}, CRAB),
+        Case(
+            "crab_cube_default",
+            "H.E.S.S. Crab, cube, a kernel for every position",
+            {"kernel_width": "0.5 deg", **CUBE},
+            CRAB,
+            ours=DEFAULT,
+        ),
         Case(
             "crab_all",
             "H.E.S.S. Crab, cube, all options",

@@ -57,7 +57,8 @@ def wait(work: Callable[[], Any]) -> Callable[[], Any]:
 def dense(arrays: list[np.ndarray], case: Case, dtype: str, runs: int) -> Stages:
     """Time the function on arrays."""
     summed = case.settings.get("sum_over_energy_groups", True)
-    function = partial(gammagrad.ts_map, sum_over_energy=summed, **case.ours)
+    weighting = case.ours.get("kernel_weighting", "counts")
+    function = partial(gammagrad.ts_map, sum_over_energy=summed, kernel_weighting=weighting)
     host = [array.astype(dtype) for array in arrays]
     there, sent = timed(wait(lambda: jax.device_put(host)))
     _, sent = timed(wait(lambda: jax.device_put(host)))  # the first one wakes the device
@@ -86,7 +87,7 @@ def main() -> None:
     """Time both in both precisions, print, write."""
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [name for name, case in CASES.items() if case.sigma is None]
+    names = [n for n, case in CASES.items() if case.sigma is None and case.has_one_kernel]
     parser.add_argument("--case", choices=names, default="fermi_equal")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()

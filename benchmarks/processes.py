@@ -27,7 +27,12 @@ def data(name: str) -> MapDataset:
 
 
 def estimator(n_jobs: int) -> TSMapEstimator:
-    return TSMapEstimator(kernel_width="1 deg", sum_over_energy_groups=False, n_jobs=n_jobs)
+    return TSMapEstimator(
+        kernel_width="1 deg",
+        sum_over_energy_groups=False,
+        kernel_positions="centre",
+        n_jobs=n_jobs,
+    )
 
 
 def seconds(n_jobs: int, dataset: MapDataset) -> float:

@@ -91,7 +91,9 @@ print(
 
 # %% [markdown]
 # The kernel narrows with energy, and sums to 1 in each bin. By default it is as large as the source
-# needs; `kernel_width` sets another size.
+# needs; `kernel_width` sets another size. This is the kernel in the middle of the map;
+# `estimate_kernel(dataset, position)` is that of another position. A fit gives every position its
+# own, where that makes a difference.
 #
 # `sum_over_energy_groups=False` fits all energies jointly. The default, as in gammapy, first sums
 # them to one image, and loses the difference between the spectra of source and background.

@@ -56,7 +56,11 @@ def run_one(case: Case, mode: str, what: str, dtype: str) -> dict[str, Any]:
     # that kernels cut the source does not matter here
     logging.getLogger("gammagrad").setLevel(logging.ERROR)
     dataset = MapDataset.read(Path(os.environ["GAMMAPY_DATA"]) / case.file)
-    settings: dict[str, Any] = {"kernel_width": case.kernel_width, "show_progress": False}
+    settings: dict[str, Any] = {
+        "kernel_width": case.kernel_width,
+        "kernel_positions": "centre",
+        "show_progress": False,
+    }
     wanted = ("norm", "norm_err", "norm_errp", "ts", "status")
     if what == "TSMapEstimator":
         estimator = TSMapEstimator(

@@ -147,6 +147,7 @@ def load(
         selection_optional=selection if selection == "all" else ast.literal_eval(selection),
         kernel_weighting="equal",
         kernel_sampling="gammapy",
+        kernel_positions="centre",
         show_progress=False,
     )
     return datasets, estimator, about, stored
