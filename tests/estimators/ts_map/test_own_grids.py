@@ -217,7 +217,7 @@ def bins_of(
     return counts, background, model_counts
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 @pytest.mark.parametrize("name", ["finer", "galactic"])
 def test_the_fit_is_exact_for_its_kernels(
     name: str, summed: bool, first: MapDataset, others: dict[str, MapDataset]
@@ -358,7 +358,7 @@ def test_equal_pixels_with_other_energies_do_not_share_kernels(first: MapDataset
         assert maps["norm"].data[0][PLACES[0]] == pytest.approx(1, abs=2e-3)
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 def test_masks_on_other_pixels(
     summed: bool, first: MapDataset, others: dict[str, MapDataset]
 ) -> None:
@@ -475,6 +475,7 @@ def test_all_energies_as_a_dict(first: MapDataset, others: dict[str, MapDataset]
         np.testing.assert_array_equal(m.data, maps[name].data)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(
     binsz=st.floats(0.04, 0.16),
