@@ -76,6 +76,9 @@ def dataset() -> MapDataset:
     return varying_dataset(NPIX, BINSZ)
 
 
+SUMMED = [True, pytest.param(False, marks=pytest.mark.slow)]
+
+
 @pytest.mark.parametrize("summed", [True, False])
 @pytest.mark.parametrize("amplitude", [BRIGHT, FAINT])
 def test_the_norm_of_a_source_is_right_everywhere(
@@ -130,7 +133,7 @@ def masked(dataset: MapDataset, name: str) -> MapDataset:
 MASKS = ["mask_safe by energy", "weights", "levels by energy", "background NaN"]
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 @pytest.mark.parametrize("name", MASKS)
 def test_masks_and_weights_do_not_bias(name: str, summed: bool, dataset: MapDataset) -> None:
     data, model = masked(dataset, name), source(BRIGHT)
@@ -159,7 +162,7 @@ def test_weights_that_differ_everywhere(dataset: MapDataset, caplog: Any) -> Non
     assert "sets of weights" not in caplog.text
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 def test_every_energy_group(summed: bool, dataset: MapDataset) -> None:
     norm = norms(
         dataset, source(FAINT), PLACES[1], energy_edges="all", sum_over_energy_groups=summed
@@ -261,7 +264,7 @@ def test_shared_work_gives_the_same(how: dict[str, Any], dataset: MapDataset) ->
     equal(TSMapEstimator(**how).run(dataset), TSMapEstimator().run(dataset), 1e-9)
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 def test_optional_maps_agree_with_the_profile(summed: bool, dataset: MapDataset) -> None:
     estimator = TSMapEstimator(
         source(1e-12), selection_optional="all", n_sigma_ul=2, sum_over_energy_groups=summed
@@ -306,7 +309,7 @@ def test_some_positions_are_those_of_the_whole_map(dataset: MapDataset) -> None:
     assert part.meta["kernels_per_group"] == whole.meta["kernels_per_group"]
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 def test_one_kernel_is_kept_where_it_is_right(summed: bool) -> None:
     uniform = make_dataset((17, 15), mask=True, flux=3e-12)
     for how in ({}, {"kernel_width": "0.5 deg"}, {"kernel_containment": 0.9}):

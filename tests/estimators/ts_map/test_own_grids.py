@@ -165,7 +165,7 @@ def profile(
     return n.ravel(), b.ravel(), m.ravel()
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", SUMMED)
 def test_the_likelihood_is_the_sum_over_all_bins(summed: bool) -> None:
     model = source(3e-12)
     geoms = [grid(NPIX, BINSZ, "TAN", "icrs"), grid((31, 27), 0.077, "TAN", "icrs")]
@@ -246,6 +246,7 @@ def same(one: FluxMaps, other: FluxMaps, rtol: float, names: Any = None) -> None
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:dataset .* the counts are not whole numbers")
 def test_counts_split_into_two_datasets(others: dict[str, MapDataset], first: MapDataset) -> None:
     whole = others["galactic"]
@@ -383,6 +384,7 @@ def test_masks_on_other_pixels(
     np.testing.assert_array_equal(maps["status"].data[0] != Status.NOT_FITTED, used)
 
 
+@pytest.mark.slow
 def test_merged_pixels_beside_own_ones(first: MapDataset, others: dict[str, MapDataset]) -> None:
     datasets = [first, others["finer"]]
     coarse = TSMapEstimator(downsampling_factor=2).run(datasets)
@@ -398,6 +400,7 @@ def test_merged_pixels_beside_own_ones(first: MapDataset, others: dict[str, MapD
     assert np.isfinite(only["norm"].data[inside]).all()
 
 
+@pytest.mark.slow
 def test_a_threshold_and_all_maps(first: MapDataset, others: dict[str, MapDataset]) -> None:
     datasets = [first, others["coarser"]]
     how = {"selection_optional": "all", "norm": {"scan_values": [0.0, 1.0]}}
@@ -412,6 +415,7 @@ def test_a_threshold_and_all_maps(first: MapDataset, others: dict[str, MapDatase
         )
 
 
+@pytest.mark.slow
 def test_many_places_in_a_pixel() -> None:
     # so many positions that the places of sources in their pixels are close to each other
     target = WcsGeom.create((90, 80), 0.031, skydir=MIDDLE, proj="TAN")
@@ -468,6 +472,7 @@ def test_equal_grids_are_what_they_were() -> None:
     same(maps, there, 0.0)
 
 
+@pytest.mark.slow
 def test_all_energies_as_a_dict(first: MapDataset, others: dict[str, MapDataset]) -> None:
     datasets = [first, others["coarser"]]
     group, maps = (getattr(TSMapEstimator(), f)(datasets) for f in ("estimate_flux_map", "run"))
