@@ -282,13 +282,12 @@ _ = ax.legend()
 #
 # Source positions are usually not known: a TS map finds them, to a pixel. With `refine=True` every
 # peak is then fitted to the data around it, with position, flux and index free and all other
-# sources in the background. The whole simulated field has six sources, one of which is too faint
-# for this:
+# sources in the background. The whole simulated field has six sources, and all of them are found:
 
 # %%
 maps = TSMapEstimator(sum_over_energy_groups=False).run(field.dataset)
 sources = maps.find_peaks(5, "0.2 deg", refine=True, datasets=field.dataset)
-assert len(sources) == 5
+assert len(sources) == 6
 sources["name", "glon", "glat", "ellipse_major_95", "sqrt_ts"]
 
 # %% [markdown]
