@@ -89,23 +89,29 @@ class Blocks(NamedTuple):
     take: Callable[[Array], tuple[Array, Array]]
     number: Array | int  # how many there are
     zero: Array  # zeros of the shape (pixels, tiles) and precision of sums
-    # returns a part of the bins, in blocks, where contrasts are made for many blocks at a time:
-    # there are then `number` parts
-    part: Callable[[Array], Blocks] | None = None
 
-    def visited(
-        self,
-        visit: Callable[[Blocks, Array, tuple[Array, ...]], tuple[Array, ...]],
-        first: tuple[Array, ...],
-    ) -> tuple[Array, ...]:
+    def visited(self, visit: Visit, first: tuple[Array, ...]) -> tuple[Array, ...]:
         """Go through all blocks with what was found before."""
         number = jnp.asarray(self.number, jnp.int32)
-        if self.part is None:
-            return lax.fori_loop(np.int32(0), number, partial(visit, self), first)
-        part = self.part
+        return lax.fori_loop(np.int32(0), number, partial(visit, self), first)
+
+
+Visit = Callable[[Blocks, Array, tuple[Array, ...]], tuple[Array, ...]]
+
+
+class Parts(NamedTuple):
+    """Bins in parts of several blocks, whose contrasts are made together."""
+
+    take: Callable[[Array], Blocks]  # returns the blocks of a part
+    number: Array | int  # how many parts there are
+    zero: Array  # see `Blocks`
+
+    def visited(self, visit: Visit, first: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Go through the blocks of all parts, see `Blocks.visited`."""
+        number = jnp.asarray(self.number, jnp.int32)
 
         def visit_part(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
-            return part(index).visited(visit, found)
+            return self.take(index).visited(visit, found)
 
         return lax.fori_loop(np.int32(0), number, visit_part, first)
 
@@ -117,7 +123,7 @@ def _joined(
 
 
 def _over(
-    blocks: Blocks,
+    blocks: Blocks | Parts,
     terms: Terms,
     number: int,
     operation: Callable[[Array, Array], Array],
@@ -137,17 +143,17 @@ def _over(
     return blocks.visited(visit, first)
 
 
-def sums_over(blocks: Blocks, terms: Terms, number: int) -> tuple[Array, ...]:
+def sums_over(blocks: Blocks | Parts, terms: Terms, number: int) -> tuple[Array, ...]:
     """Sum terms over bins."""
     return _over(blocks, terms, number, operator.add, 0)
 
 
-def largest_over(blocks: Blocks, terms: Terms, number: int) -> tuple[Array, ...]:
+def largest_over(blocks: Blocks | Parts, terms: Terms, number: int) -> tuple[Array, ...]:
     """Return the largest terms of bins, minus infinity without any; see `sums_over`."""
     return _over(blocks, terms, number, jnp.maximum, -np.inf)
 
 
-def products_over(blocks: Blocks, factors: Terms, number: int) -> tuple[Array, ...]:
+def products_over(blocks: Blocks | Parts, factors: Terms, number: int) -> tuple[Array, ...]:
     """Sum the logarithms of products of factors over the rows of a block; see `sums_over`."""
     one = (np.asarray(1, blocks.zero.dtype),) * number
     times, plus = partial(_joined, operator.mul), partial(_joined, operator.add)
@@ -166,7 +172,7 @@ class BinSums:
     __slots__ = ()
 
     @abstractmethod
-    def blocks(self, rows: int = ROWS) -> Blocks:
+    def blocks(self, rows: int = ROWS) -> Blocks | Parts:
         """Return the bins in blocks of so many rows."""
 
     @abstractmethod

@@ -61,7 +61,7 @@ class BinImages:
     amplitude: Any = None
     # weight of each basis kernel for a source at each position, shape (basis, rows, cols)
     blend: Any = None
-    # `OwnGrid` of a dataset whose pixels are not those of the map to fit. The two above are then
+    # `OwnGrid` of a dataset with other pixels than the map to fit. The two above are then
     # maps of the positions to fit, and `kernel` has an axis of phases in front: that of a phase is
     # centred at the bin that holds the position.
     places: OwnGrid | None = None

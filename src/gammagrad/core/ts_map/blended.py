@@ -6,7 +6,9 @@ the bin, of what belongs to the pixel, and of the sum over basis kernels of what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +30,7 @@ class TileBlend(NamedTuple):
     places: Any = None
 
     def of_tiles(self, tiles: np.ndarray) -> TileBlend:
-        """Return those of some tiles, tiles last."""
+        """Return the arrays of some tiles, tiles last."""
         return jax.tree.map(lambda a: np.ascontiguousarray(np.moveaxis(a[tiles], 0, -1)), self)
 
 
@@ -86,20 +88,14 @@ def listed_contrast(flat: FlatBins, blend: TileBlend, share: Array, place: Array
     image, tile = flat.image[place], jnp.arange(place.shape[1], dtype=jnp.int32)[None]
     one_blend, basis = blend.weights.shape[0] == 1, blend.weights.shape[1]
     dataset = None if one_blend else flat.dataset[image]
-    kernel = None
-    for k in range(basis):
-        part = flat.table[:, k][place].swapaxes(1, 2)
+
+    def of_basis(k: int) -> Array:
+        kernel = flat.table[:, k][place].swapaxes(1, 2)
         if one_blend:
-            part = part * blend.weights[0, k][None]
-        else:
-            part = part * blend.weights[:, k].swapaxes(1, 2)[dataset, tile].swapaxes(1, 2)
-        if len(share) > 1:
-            part = part * share[k][:, None]
-        kernel = part if kernel is None else kernel + part
-    assert kernel is not None
-    contrast = no_less_than_zero(kernel)
-    if len(share) == 1:
-        contrast = contrast * share[0][:, None]
+            return kernel * blend.weights[0, k][None]
+        return kernel * blend.weights[:, k].swapaxes(1, 2)[dataset, tile].swapaxes(1, 2)
+
+    contrast = _summed(of_basis, basis, share)
     if blend.amplitude.shape[0] == 1:
         return contrast * blend.amplitude
     return contrast * blend.amplitude.swapaxes(1, 2)[image, tile].swapaxes(1, 2)
@@ -110,17 +106,17 @@ def window_contrast(
 ) -> Array:
     """Return the contrasts of some places of one image, shape (rows, pixels, tiles)."""
     weights = blend.weights[0 if blend.weights.shape[0] == 1 else dataset]
-    kernel = None
-    for k in range(weights.shape[0]):
-        part = table[:, k, :, None] * weights[k][None]
-        if len(share) > 1:
-            part = part * share[k][:, None]
-        kernel = part if kernel is None else kernel + part
-    assert kernel is not None
-    contrast = no_less_than_zero(kernel)
-    if len(share) == 1:
-        contrast = contrast * share[0][:, None]
+    contrast = _summed(lambda k: table[:, k, :, None] * weights[k][None], len(weights), share)
     return contrast * blend.amplitude[0 if blend.amplitude.shape[0] == 1 else image][None]
+
+
+def _summed(of_basis: Callable[[int], Array], basis: int, share: Array) -> Array:
+    """Sum the parts of basis kernels, times the one share of a bin or the share of each."""
+    parts = [of_basis(k) for k in range(basis)]
+    if len(share) > 1:
+        parts = [part * own[:, None] for part, own in zip(parts, share, strict=True)]
+    contrast = no_less_than_zero(reduce(operator.add, parts))
+    return contrast if len(share) > 1 else contrast * share[0][:, None]
 
 
 def no_less_than_zero(kernel: Array) -> Array:

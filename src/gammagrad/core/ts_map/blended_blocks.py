@@ -12,7 +12,7 @@ from gammagrad._programs import compiled
 from gammagrad.core.stats import cash
 from gammagrad.core.ts_map.bins import BinImages
 from gammagrad.core.ts_map.blocks import inner_box_sum, sum_of_images, transform_lengths
-from gammagrad.core.ts_map.physical_bound import local_max
+from gammagrad.core.ts_map.physical_bound import local_max, raised_to
 
 # numbers copied at a time
 _AT_A_TIME = 2**20
@@ -42,7 +42,7 @@ class BlendedKernel(NamedTuple):
 
 
 def needs_transform(weight: np.ndarray) -> bool:
-    """Tell whether any image's weights are not those of a rectangle, or of rows and columns."""
+    """Tell whether any image has weights other than a product of rows and columns."""
     used = weight > 0
     product = np.any(used, axis=2, keepdims=True) & np.any(used, axis=1, keepdims=True)
     return not np.array_equal(weight, product)
@@ -78,7 +78,7 @@ def blended_sums(
 
 
 def _model_sum(images: BlendedImages, kernel: BlendedKernel) -> tuple[Array, Array, Array]:
-    """Sum the model over windows; return what its rounding is of and who is reached, too."""
+    """Sum the model over windows; return the size of its rounding and who is reached, too."""
     zero = jnp.zeros(images.blend.shape[1:], images.blend.dtype)
     size = jnp.abs(images.blend)
 
@@ -105,7 +105,7 @@ def _correlated(weight: Array, kernel: BlendedKernel) -> tuple[Array, Array]:
         return jnp.zeros((basis, *sides), weight.dtype), jnp.zeros(sides, bool)
 
     def of_rectangle(_: None) -> tuple[Array, Array]:
-        # weights that are products of those of rows and columns need no transform
+        # products of the weights of rows and of columns need no transform
         near = [_windows(axis, size) for axis, size in ((rows, ky), (cols, kx))]
         up, left = (a.astype(weight.dtype) for a in near)
         sums = jnp.einsum("yi,kij,xj->kyx", up, kernel.kernel, left, precision="highest")
@@ -161,21 +161,11 @@ def _steepest_ratio(images: BlendedImages, kernel: Array, fitted: Array, best: A
         order = jnp.argsort(-envelope)
         ceiling = amplitude * local_max(ratio, (ky, kx))
 
-        def hopeful(state: tuple[Array, Array]) -> Array:
-            step, best = state
-            weight = envelope[order[jnp.minimum(step, ky * kx - 1)]]
-            open_ = (weight * ceiling > jnp.maximum(best, settled)).any()
-            return (step < ky * kx) & (weight > 0) & open_
-
-        def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            step, best = state
-            offset = order[step]
+        def value_at(offset: Array) -> Array:
             there = lax.dynamic_slice(ratio, (offset // kx, offset % kx), best.shape)
-            value = amplitude * _blended_at(images.blend, flat, offset) * there
-            return step + 1, jnp.maximum(best, value)
+            return amplitude * _blended_at(images.blend, flat, offset) * there
 
-        _, best = lax.while_loop(hopeful, visit, (jnp.int32(0), best))
-        return best, None
+        return raised_to(best, settled, ceiling, (envelope, order), value_at), None
 
     return lax.scan(visit_image, best, (ratios, images.amplitude, kernel))[0]
 

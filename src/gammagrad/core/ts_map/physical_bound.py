@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -45,6 +46,32 @@ def local_max(image: Array, window: tuple[int, ...]) -> Array:
     return image
 
 
+def raised_to(
+    best: Array,
+    settled: Array,
+    ceiling: Array,
+    offsets: tuple[Array, Array],
+    value_at: Callable[[Array], Array],
+) -> Array:
+    """Raise the largest values so far to those at kernel offsets, in as few visits as possible."""
+    # settled: infinite at pixels that do not matter; ceiling: no value is above it times the
+    # envelope of its offset; offsets: that envelope, and the offsets from its largest value down
+    envelope, order = offsets
+    number = len(order)
+
+    def hopeful(state: tuple[Array, Array]) -> Array:
+        step, best = state
+        weight = envelope[order[jnp.minimum(step, number - 1)]]
+        open_ = (weight * ceiling > jnp.maximum(best, settled)).any()
+        return (step < number) & (weight > 0) & open_
+
+    def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        step, best = state
+        return step + 1, jnp.maximum(best, value_at(order[step]))
+
+    return lax.while_loop(hopeful, visit, (jnp.int32(0), best))[1]
+
+
 def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best: Array) -> Array:
     """Return the largest model-to-background ratio among each pixel's bins with background."""
     # The physical bound is minus its inverse. Kernel offsets are visited from the largest value
@@ -61,22 +88,12 @@ def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best
         ratio, values, envelope, order, ceiling = image
         flat = values.reshape(values.shape[0], -1)
 
-        def hopeful(state: tuple[Array, Array]) -> Array:
-            step, best = state
-            weight = envelope[order[jnp.minimum(step, ky * kx - 1)]]
-            open_ = (weight * ceiling > jnp.maximum(best, settled)).any()
-            return (step < ky * kx) & (weight > 0) & open_
-
-        def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            step, best = state
-            offset = order[step]
+        def value_at(offset: Array) -> Array:
             start = (jnp.zeros_like(offset), offset // kx, offset % kx)
             there = lax.dynamic_slice(ratio, start, (ratio.shape[0], *best.shape))
-            value = (flat[:, offset][:, None, None] * there).sum(axis=0)
-            return step + 1, jnp.maximum(best, value)
+            return (flat[:, offset][:, None, None] * there).sum(axis=0)
 
-        _, best = lax.while_loop(hopeful, visit, (jnp.int32(0), best))
-        return best, None
+        return raised_to(best, settled, ceiling, (envelope, order), value_at), None
 
     of_images = ratio, kernel.kernel, kernel.envelope, kernel.order, ceiling
     return lax.scan(visit_image, best, of_images)[0]

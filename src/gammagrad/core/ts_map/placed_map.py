@@ -19,7 +19,7 @@ from gammagrad.core.images import fast_length
 from gammagrad.core.stats import cash
 from gammagrad.core.ts_map.bins import BinImages
 from gammagrad.core.ts_map.blocks import inner_box_sum, sum_of_images
-from gammagrad.core.ts_map.physical_bound import local_max
+from gammagrad.core.ts_map.physical_bound import local_max, raised_to
 from gammagrad.core.ts_map.threads import in_threads
 
 _BATCH = 64
@@ -115,7 +115,7 @@ def _value(kernel: Array, pixels: _Pixels, offset: Array) -> Array:
 def _steepest(ready: _Ready, pixels: _Pixels, best: Array, sides: tuple[int, int]) -> Array:
     """Return the largest model-to-background ratio among each pixel's bins with background."""
     # as in `steepest_ratio`, below an envelope of the kernels of all pixels
-    number, kx = sides[0] * sides[1], sides[1]
+    kx = sides[1]
     near = pixels.fitted & (pixels.amplitude > 0).any(axis=0)
     settled = jnp.where(near, jnp.zeros_like(best), jnp.full_like(best, jnp.inf))
     # zeros in place of pixels that need no bound make the envelope wider at most
@@ -128,20 +128,11 @@ def _steepest(ready: _Ready, pixels: _Pixels, best: Array, sides: tuple[int, int
         order = jnp.argsort(-envelope).astype(jnp.int32)
         most = amplitude * ceiling[pixels.row, pixels.col]
 
-        def hopeful(state: tuple[Array, Array]) -> Array:
-            step, best = state
-            value = envelope[order[jnp.minimum(step, number - 1)]]
-            open_ = (value * most > jnp.maximum(best, settled)).any()
-            return (step < number) & (value > 0) & open_
-
-        def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            step, best = state
-            offset = order[step]
+        def value_at(offset: Array) -> Array:
             there = _at(ratio, pixels, offset, kx)
-            value = amplitude * _value(kernel, pixels, offset) * there
-            return step + 1, jnp.maximum(best, value)
+            return amplitude * _value(kernel, pixels, offset) * there
 
-        return lax.while_loop(hopeful, visit, (jnp.int32(0), best))[1], None
+        return raised_to(best, settled, most, (envelope, order), value_at), None
 
     kernels = ready.kernel.swapaxes(0, 1)
     return lax.scan(visit_image, best, (ready.ratio, ready.ceiling, pixels.amplitude, kernels))[0]

@@ -71,7 +71,7 @@ def ts_map(
     tuples with one array per dataset; the pixel grids agree, energies and kernels may differ.
 
     Where the response changes over the map, every position has a kernel of its own: a blend of
-    basis kernels, such as those of the nodes of a coarse grid, or their mean and deviations from
+    basis kernels, such as the kernels of a coarse grid, or their mean and deviations from
     it. The exposure is then taken where the source is, not at the bins that its counts fall into.
 
     Parameters

@@ -75,7 +75,7 @@ def whole_map(datasets: Sequence[BinImages], fitted: np.ndarray) -> WholeMap:
 
 
 def _in_blocks(datasets: Sequence[BinImages], fitted: np.ndarray) -> dict[str, np.ndarray]:
-    """Sum over the datasets whose pixels are those of the map, block by block."""
+    """Sum over the datasets on the grid of the map, block by block."""
     side = _side(fitted.shape, max(max(d.kernel.shape[-2:]) for d in datasets))
     kernels = [_kernel(d, side) for d in datasets]
     plain = [_arrays(d) for d in datasets]
@@ -117,7 +117,7 @@ def _kernel(images: BinImages, side: int) -> BlockKernel | BlendedKernel:
 
 
 def _arrays(images: BinImages) -> list[np.ndarray]:
-    """Return the maps that blocks are cut from: of the bins three, then those of the pixels."""
+    """Return the maps that blocks are cut from: three of the bins, then the maps of the pixels."""
     arrays = [np.asarray(a) for a in (images.counts, images.background, images.exposure)]
     if not images.blended:
         return arrays

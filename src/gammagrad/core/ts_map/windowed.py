@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.ts_map.bin_sums import CEILING, ROWS, BinSums, Blocks, Edge, largest_over
+from gammagrad.core.ts_map.bin_sums import CEILING, ROWS, BinSums, Blocks, Edge, Parts, largest_over
 from gammagrad.core.ts_map.bins import TILE
 from gammagrad.core.ts_map.blended import TileBlend, window_contrast
 from gammagrad.core.ts_map.flat import FlatBins
@@ -68,10 +68,6 @@ def _by_image(used: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _no_block(index: Array) -> tuple[Array, Array]:
-    raise NotImplementedError("such bins are in parts")
-
-
 class _Fields(NamedTuple):
     weights: Array
     share: Array
@@ -88,12 +84,12 @@ class Windowed(_Fields, BinSums):
 
     __slots__ = ()
 
-    def blocks(self, rows: int = ROWS) -> Blocks:
+    def blocks(self, rows: int = ROWS) -> Blocks | Parts:
         """Return the bins in blocks, see `BinSums`."""
         if self.blend is not None:
             zero = jnp.zeros(self.blend.amplitude.shape[1:], self.share.dtype)
             number = self.weights.shape[0] // PART
-            return Blocks(_no_block, number, zero, lambda index: self._part(index * PART, rows))
+            return Parts(lambda index: self._part(index * PART, rows), number, zero)
         single = len(self.share) == 1
         first_share, first_table = self.share[0], self.table[:, 0]
 
