@@ -347,7 +347,7 @@ def test_larger_maps_are_cut_out(folder: Path, run: Run, tmp_path: Path) -> None
     larger = ("--background", files["background"], "--exposure", files["exposure"])
     code, _, errors = run(*start, *larger, "-o", tmp_path / "larger", "-v")
     assert code == 0
-    assert "exposure: cut out 40 x 40 of 47 x 43 pixels, those of counts" in errors
+    assert "exposure: cut out 40 x 40 of 47 x 43 pixels, to match counts" in errors
     one, other = (FluxMaps.read(tmp_path / name / "ts-map.fits") for name in ("own", "larger"))
     np.testing.assert_array_equal(one.norm.data, other.norm.data)
     Map.read(folder / "exposure.fits").upsample(2).write(files["exposure"], overwrite=True)

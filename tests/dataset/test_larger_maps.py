@@ -58,7 +58,7 @@ def test_a_larger_map_is_cut_out(
     with caplog.at_level(logging.INFO, "gammagrad"):
         dataset = MapDataset(counts=Map(geom), **{name: large})
     nx, ny = large.geom.npix
-    assert f"{name}: cut out 8 x 5 of {nx} x {ny} pixels, those of counts" in caplog.text
+    assert f"{name}: cut out 8 x 5 of {nx} x {ny} pixels, to match counts" in caplog.text
     found, expected = dataset.require(name), part_of(large, margin, geom)
     assert np.array_equal(found.data, expected.data)
     assert found.data.dtype == large.data.dtype

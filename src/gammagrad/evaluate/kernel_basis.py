@@ -15,8 +15,7 @@ Floats = NDArray[np.float64]
 _NOISE = 1e-12
 # Least value of a blend, where any kernel has one, as a part of the image's peak.
 _FLOOR = 1e-9
-# Weight of what a norm is sensitive to in first order, for sources of each brightness; to any other
-# difference it is in second.
+# Weight of differences that change a norm in first order; any other changes it in second order.
 _ALONG = 10.0
 _MOST = 12
 # Positions at which errors are found, and the brightness of sources there: the largest ratio of
@@ -121,7 +120,7 @@ def _samples(field: KernelField, rows: Rows, background: Floats, side: int) -> _
 
 
 def _first_order(samples: _Samples, mean: Floats) -> Floats:
-    """Return what a difference is to be multiplied by for errors of norms of each brightness."""
+    """Return the derivatives of norms by a kernel, for sources of each brightness."""
     images = mean.reshape(len(samples.background), -1)
     rows = []
     for view in samples.views:

@@ -57,6 +57,6 @@ def _averaged(model: Any, exposure: Map, cube: Floats) -> Floats:
         lengths = [fast_length(n) for n in padded.shape]
         spectrum = np.fft.rfft2(padded, lengths) * np.conj(np.fft.rfft2(image, lengths))
         mean = np.fft.irfft2(spectrum, lengths)[: plane.shape[0], : plane.shape[1]]
-        # what a transform leaves where there is nothing is rounding
+        # a transform leaves rounding where the mean is zero
         found[energy] = np.where(mean > 1e-12 * plane.max(), mean, 0.0)
     return found

@@ -192,7 +192,7 @@ class Collector:
         target: WcsGeom | None = None,
     ) -> SourceKernel:
         """Fold a model with a dataset's response, at every position of a result if that differs."""
-        # target: the pixels of the result, if they are not those of the dataset
+        # target: the pixels of the result, if the dataset has others
         asked = self.kernel_positions if positions is None else positions
         found = with_positions(
             self._estimate(dataset, model, width),

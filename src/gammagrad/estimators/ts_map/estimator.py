@@ -226,7 +226,7 @@ class TSMapEstimator(TSMapSettings):
             at any energy), or a sky box, ``(SkyCoord, width)`` as for a cutout. Data around these
             pixels are still used.
         geom
-            Pixels of the result; None for those of the first dataset. Every dataset contributes
+            Pixels of the result; None takes the first dataset's. Every dataset contributes
             its own bins around each position, however its pixels lie.
 
         Returns
@@ -326,7 +326,7 @@ class TSMapEstimator(TSMapSettings):
         return shape[-2] // 2, shape[-1] // 2
 
     def estimate_fit_input_maps(self, dataset: MapDataset) -> dict[str, Map | None]:
-        """Return the maps that enter the fit of a dataset taken as one energy group.
+        """Return the maps that enter the fit of a dataset as one energy group, with one kernel.
 
         Parameters
         ----------
@@ -422,9 +422,9 @@ class TSMapEstimator(TSMapSettings):
         )
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:
-        """Collect the arrays of a dataset for the one model."""
-        collect = self._collector
-        return collect.arrays(dataset, self._only_model, collect.kernel(dataset, self._only_model))
+        """Collect the arrays of a dataset for the one model, with one kernel."""
+        collect, model = self._collector, self._only_model
+        return collect.arrays(dataset, model, collect.kernel(dataset, model, positions="centre"))
 
     def _result(
         self,

@@ -48,7 +48,7 @@ def matched_flux(inputs: FitInputs, bins: slice, exposure: np.ndarray | None = N
 
 @compiled
 def _blended_filter(excess: Array, kernels: Array, amplitude: Array, blend: Array) -> Array:
-    """Divide the products of excess and model by those of the model with itself."""
+    """Divide the products of excess and model by the squares of the model."""
     seen = jnp.zeros_like(amplitude)
     for kernel, weight in zip(kernels.swapaxes(0, 1)[:, :, ::-1, ::-1], blend, strict=True):
         seen = seen + weight[None] * convolve_stack(excess, kernel)

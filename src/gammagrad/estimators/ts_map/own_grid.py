@@ -28,7 +28,7 @@ class OwnPlaces(NamedTuple):
     """Where sources at the positions of a result are on a dataset's pixels."""
 
     sky: SkyCoord  # the positions, shape (rows, cols)
-    # y, x: pixel coordinates; those off the projection are far outside
+    # y, x: pixel coordinates; far outside for positions off the projection
     y: Floats
     x: Floats
     # row, column: the pixel that a position is in
@@ -45,11 +45,11 @@ def has_own_grid(dataset: MapDataset, target: WcsGeom) -> bool:
 
 
 def result_grid(datasets: Sequence[MapDataset], geom: Any) -> WcsGeom:
-    """Return the pixels of a result: those given, or those of the first dataset."""
+    """Return the pixels of a result: the given ones, or the first dataset's."""
     if geom is not None and not isinstance(geom, WcsGeom):
         raise InputTypeError(
             f": got {type(geom).__name__}; expected the pixels of a map, such as dataset.geom or "
-            "WcsGeom.create(...), or None for those of the first dataset.",
+            "WcsGeom.create(...), or None for the pixels of the first dataset.",
             "geom",
         )
     target = datasets[0].geom.to_image() if geom is None else geom.to_image()

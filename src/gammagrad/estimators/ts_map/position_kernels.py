@@ -180,10 +180,10 @@ def with_positions(
     target: WcsGeom | None = None,
     **how: Any,
 ) -> tuple[KernelEstimate, PositionKernels | None]:
-    """Return a kernel as large as those of all positions, and these."""
-    # target: the pixels of the result, if they are not those of the dataset
+    """Return the kernel of the middle, as large as all others, and the kernels of all positions."""
+    # target: the pixels of the result, if the dataset has others
     if target is None and (kernel_positions == "centre" or not has_total(model.spatial_model)):
-        # a model without a total has no exposure of its own: that at the bins is right
+        # a model without a total has no exposure of its own: the exposure at the bins is right
         return estimate, None
     geom, exposure = dataset.geom.to_image(), dataset.require("exposure")
     places = None
@@ -217,15 +217,11 @@ def with_positions(
         store=dataset.geom.derived.setdefault("kernels by position", {}),
     )
     summary = made.summary
-    grid = estimate.kernel.geom
-    half = [(n - own) // 2 for n, own in zip(summary.shape, grid.shape_image, strict=True)]
-    data = padded(estimate.kernel.data, summary.shape)
-    kernel = estimate.kernel
+    grid, kernel = estimate.kernel.geom, estimate.kernel
+    half = [max(n - m, 0) // 2 for n, m in zip(summary.shape, grid.shape_image, strict=True)]
     if any(half):
-        geom_of = grid.pad(half) if min(half) >= 0 else grid
-        kernel = Map(geom_of, data, kernel.unit) if min(half) >= 0 else kernel
-    sizes = summary.sizes
-    return KernelEstimate(kernel, summary.held, sizes), made
+        kernel = kernel.pad(half)
+    return KernelEstimate(kernel, summary.held, summary.sizes), made
 
 
 def _key(dataset: MapDataset, model: SkyModel, how: dict[str, Any], target: WcsGeom | None) -> str:

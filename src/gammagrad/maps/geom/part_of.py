@@ -65,7 +65,7 @@ def _turned(geom: WcsGeom, columns: int) -> WcsGeom | None:
 
 
 def misalignment(geom: WcsGeom, other: WcsGeom) -> str:
-    """Say in words why the pixels of another geometry are not those of this one.
+    """Say in words why the pixels of another geometry differ from this one's.
 
     Parameters
     ----------

@@ -99,13 +99,22 @@ class IRFMap:
         inside = -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5
         if inside and _is_response(data[:, :, _nearest(y, ny), _nearest(x, nx)]).any():
             return x, y
-        valid = _is_response(data).any(axis=(0, 1))
-        if not valid.any():
+        row, column = self._nearest_valid(geom, position.reshape((1,)))
+        return float(column[0]), float(row[0])
+
+    def _nearest_valid(
+        self, geom: WcsGeom, positions: SkyCoord
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return rows and columns of the pixels with a response that are nearest to positions."""
+        rows, columns = np.nonzero(_is_response(self._irf_map.data).any(axis=(0, 1)))
+        if not rows.size:
             raise InputError(f"{type(self).__name__}: the response is zero everywhere.")
-        separation = geom.separation(position).value
-        nearest = np.nanargmin(np.where(valid, separation, np.inf))
-        row, column = np.unravel_index(nearest, valid.shape)
-        return float(column), float(row)
+        there = unit_vectors(*geom.pix_to_lonlat(columns, rows))
+        own = positions.transform_to(geom.frame_object)
+        here = own.represent_as(UnitSphericalRepresentation).to_cartesian().xyz.value.T
+        some = np.array_split(np.nan_to_num(here), len(here) // _AT_A_TIME + 1)
+        nearest = np.concatenate([np.nanargmax(part @ there.T, axis=1) for part in some])
+        return rows[nearest], columns[nearest]
 
     def pixels_at(self, positions: SkyCoord) -> tuple[Floats, Floats]:
         """Return column and row of several positions, or of the nearest pixels with a response.
@@ -130,8 +139,6 @@ class IRFMap:
             return np.zeros(positions.shape), np.zeros(positions.shape)
         data = self._irf_map.data
         valid = np.asarray(_is_response(data).any(axis=(0, 1)))
-        if not valid.any():
-            raise InputError(f"{type(self).__name__}: the response is zero everywhere.")
         (nx, ny), pixel = geom.npix, geom.sky_to_pix(positions)
         x, y = (np.array(c, dtype=float) for c in pixel)
         inside = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
@@ -141,13 +148,7 @@ class IRFMap:
         )
         lost: NDArray[np.bool_] = np.logical_not(inside & valid[tuple(near)])
         if lost.any():
-            rows, columns = np.nonzero(valid)
-            there = unit_vectors(*geom.pix_to_lonlat(columns, rows))
-            own = positions[lost].transform_to(geom.frame_object)
-            here = own.represent_as(UnitSphericalRepresentation).to_cartesian().xyz.value.T
-            some = np.array_split(np.nan_to_num(here), len(here) // _AT_A_TIME + 1)
-            nearest = np.concatenate([np.nanargmax(part @ there.T, axis=1) for part in some])
-            x[lost], y[lost] = columns[nearest], rows[nearest]
+            y[lost], x[lost] = self._nearest_valid(geom, positions[lost])
         return x, y
 
     def _at(self, position: Any, unit: str, linear: bool) -> Floats:

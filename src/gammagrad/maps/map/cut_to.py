@@ -62,7 +62,7 @@ def cut_to(m: Map, geom: WcsGeom, name: str, reference: str = "counts") -> Map:
             "was observed there.",
             name,
         )
-    log.info("%s: cut out %d x %d of %d x %d pixels, those of %s.",
+    log.info("%s: cut out %d x %d of %d x %d pixels, to match %s.",
              name, columns.size, rows.size, nx, ny, reference)  # fmt: skip
     # the same geometry object as the reference, so that comparisons are quick
     data = m.data[..., rows[:, None], columns]
