@@ -1,7 +1,7 @@
 """Wide fields whose response changes, and the counts of point sources in them.
 
 The counts are integrals over pixels by astropy's separations, numpy and scipy alone: nothing of the
-library's own kernels or predictions enters. They are those of a point source whose exposure, point
+library's own kernels or predictions enters. They come from a point source whose exposure, point
 spread function and energy dispersion are taken at its own position.
 """
 
