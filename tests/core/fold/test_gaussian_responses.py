@@ -12,9 +12,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from gammagrad.core.fold import broaden_psf, gaussian_edisp, gaussian_psf
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 SHAPE, BINSZ = (5, 7), 0.1
 FLOAT = np.float64 if DOUBLE else np.float32
 

@@ -16,9 +16,8 @@ from gammagrad.core.norm import Status
 from gammagrad.core.norm.fit import _fit_norm
 from gammagrad.core.stats import cash
 from oracles import slow_cash, slow_fit
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 pixels = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 

@@ -23,9 +23,8 @@ from gammagrad.core.norm.sensitivity import asimov_terms
 from gammagrad.core.ts_map import cube_bins, fit_occupied, summed_bins
 from gammagrad.core.ts_map.chunk import fit_chunk
 from oracles import slow_profile, slow_rise, windows_at
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 NORMS = np.array([-3.0, -0.2, -0.01, 0.0, 0.01, 0.3, 2.0, 50.0])
 ENDS = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity")
 

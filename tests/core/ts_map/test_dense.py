@@ -15,9 +15,8 @@ from gammagrad.core.ts_map import cube_bins, fit_occupied, summed_bins
 from gammagrad.core.ts_map.chunk import fit_chunk
 from gammagrad.core.ts_map.ts_map import _ts_map
 from oracles import slow_fit, slow_ts_map, windows_at
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 MODES = ("cube", "counts", "equal")
 DTYPE = np.float64 if DOUBLE else np.float32
 NAMES = ("norm", "norm_err", "ts", "stat", "stat_null", "npred")

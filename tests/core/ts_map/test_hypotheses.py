@@ -10,9 +10,8 @@ import pytest
 from fields import random_field
 from gammagrad import ts_map
 from gammagrad.core.ts_map.ts_map import _ts_map
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 FIELD = random_field(11, shape=(2, 6, 5), kernel_shape=(3, 3), special=False)
 COUNTS, BACKGROUND, EXPOSURE, KERNEL, WEIGHTS = (jnp.asarray(a) for a in FIELD)
 KERNELS = jnp.stack([KERNEL, jnp.full_like(KERNEL, 1 / 9)])

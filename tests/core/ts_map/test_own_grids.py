@@ -30,9 +30,8 @@ from gammagrad.core.ts_map.sensitivity import listed_sensitivity
 from gammagrad.core.ts_map.strips import strip_height
 from gammagrad.parallel import Jobs, run_jobs
 from oracles import slow_placed_bins, slow_positions
-from precision import DOUBLE
+from precision import double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 ALL = ("errn-errp", "ul", "sensitivity", "stat_scan")
 SCAN = np.array([-1.0, -0.02, 0.0, 0.5, 3.0])
 SHAPE = (10, 9)

@@ -25,9 +25,8 @@ from gammagrad.core.ts_map.strips import strip_height
 from gammagrad.core.ts_map.ts_map import _ts_map
 from gammagrad.parallel import Jobs, run_jobs
 from oracles import slow_positions, slow_source_bins
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 ALL = ("errn-errp", "ul", "sensitivity", "stat_scan")
 SCAN = np.array([-1.0, -0.02, 0.0, 0.5, 3.0])
 NAMES = ("norm", "norm_err", "ts", "stat", "stat_null", "npred")

@@ -14,9 +14,8 @@ from gammagrad.core.ts_map import BinImages, cube_bins, default_memory, fit_occu
 from gammagrad.core.ts_map.chunk import fit_chunk
 from gammagrad.core.ts_map.sensitivity import sensitivity_chunk
 from gammagrad.core.ts_map.strips import strip_height
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 ALL = ("errn-errp", "ul", "sensitivity", "stat_scan")
 SCAN = np.array([-1.0, 0.5, 3.0])
 

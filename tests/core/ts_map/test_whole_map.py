@@ -9,9 +9,8 @@ import pytest
 from gammagrad.core.norm import FitOptions, NormFit, Status, make_options
 from gammagrad.core.ts_map import BinImages, fit_occupied
 from gammagrad.core.ts_map.dense import fit_images
-from precision import DOUBLE
+from precision import double_only
 
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 SHAPE = (30, 26)
 
 

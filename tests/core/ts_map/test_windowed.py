@@ -12,11 +12,10 @@ from gammagrad.core.ts_map import BinImages, cube_bins, fit_occupied, sparse, su
 from gammagrad.core.ts_map.bins import TilePlan
 from gammagrad.core.ts_map.flat import flat_bins
 from gammagrad.core.ts_map.windowed import TileWindows, Windowed, corners, window_places
-from precision import DOUBLE
+from precision import DOUBLE, double_only
 
 ALL = ("errn-errp", "ul", "sensitivity", "stat_scan")
 SCAN = np.array([-1.0, 0.0, 0.5, 3.0, 40.0])
-double_only = pytest.mark.skipif(not DOUBLE, reason="states double precision")
 
 
 def images(seed: int, **kwargs: object) -> BinImages:
