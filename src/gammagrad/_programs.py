@@ -116,7 +116,7 @@ def _mappings() -> float:
         return 0.0
 
 
-def by_element(function: Callable[..., Any], *arrays: Any, **named: Any) -> np.ndarray:
+def by_element(function: Callable[..., Any], *arrays: Any, **named: Any) -> Any:
     """Apply a compiled function of single numbers to arrays, in a row of a common length."""
     shape = np.shape([*arrays, *named.values()][0])
     size = int(np.prod(shape))
@@ -125,7 +125,7 @@ def by_element(function: Callable[..., Any], *arrays: Any, **named: Any) -> np.n
         return fill(np.asarray(array).reshape(-1), (row_room(size),))
 
     found = function(*map(row, arrays), **{name: row(array) for name, array in named.items()})
-    return np.asarray(found)[:size].reshape(shape)
+    return jax.tree.map(lambda a: np.asarray(a)[:size].reshape(shape), found)
 
 
 def n_programs() -> int:

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, is_traced, room
-from gammagrad._pytree import pytree, replace
+from gammagrad._pytree import replace
 from gammagrad.core.norm.intervals import ends_at_bound, interval_steps
 from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.norm.profile import (
@@ -26,6 +26,7 @@ from gammagrad.core.norm.profile import (
     rise,
     upper_step,
 )
+from gammagrad.core.norm.result import NormFit, all_known, fit_status
 from gammagrad.core.norm.sensitivity import sensitivity
 from gammagrad.core.norm.solve import N_SWEEPS, Root, Status, lower_start, newton
 from gammagrad.core.stats import ScoreSums, bin_ratio, cash, score_terms, ts_term
@@ -119,79 +120,6 @@ def pixel_intervals(
     return found
 
 
-@pytree
-class NormFit:
-    """Result of a norm fit: scalars for one pixel, arrays for a map.
-
-    Attributes
-    ----------
-    norm
-        Best-fit norm of the model, which it multiplies.
-    norm_err
-        Symmetric error from the curvature, `n_sigma` times; infinite without counts.
-    ts
-        Test statistic against norm 0, negative where the norm is.
-    stat, stat_null
-        Cash statistic at the best fit and at norm 0.
-    npred, npred_excess
-        Predicted counts in the kernel's window, and the model's share of them.
-    niter
-        Number of sweeps the solver needed.
-    status
-        Code from `gammagrad.core.norm.STATUS`. Where it says "not fitted" the other fields are
-        zero: the host side paints them NaN.
-    norm_errp, norm_errn
-        Errors upwards and downwards, both >= 0, where the statistic has risen by ``n_sigma^2``.
-        The lower one ends at the physical bound where that is reached first. None unless asked
-        for, as all that follow.
-    norm_ul
-        Upper limit, where the statistic has risen by ``n_sigma_ul^2``.
-    norm_sensitivity
-        Norm at which a source on this background reaches `n_sigma_sensitivity`.
-    stat_scan
-        Statistic at given norms less that at norm 0, with the norms as a leading axis; infinite
-        below the physical bound.
-    """
-
-    norm: Array | np.ndarray
-    norm_err: Array | np.ndarray
-    ts: Array | np.ndarray
-    stat: Array | np.ndarray
-    stat_null: Array | np.ndarray
-    npred: Array | np.ndarray
-    npred_excess: Array | np.ndarray
-    niter: Array | np.ndarray
-    status: Array | np.ndarray
-    norm_errp: Array | np.ndarray | None = None
-    norm_errn: Array | np.ndarray | None = None
-    norm_ul: Array | np.ndarray | None = None
-    norm_sensitivity: Array | np.ndarray | None = None
-    stat_scan: Array | np.ndarray | None = None
-
-
-def fit_status(
-    *,
-    norm: Array,
-    bound: Array,
-    has_model: Array,
-    has_counts: Array,
-    counts_on_zero: Array,
-    error_at_bound: Array,
-    last_step: Array,
-    rtol: Array | float,
-) -> Array:
-    """Choose the status code of a fit, elementwise."""
-    at_bound = norm <= bound
-    code = jnp.where(error_at_bound, Status.LOWER_ERROR_AT_BOUND, Status.FITTED)
-    code = jnp.where(at_bound, Status.AT_BOUND, code)
-    code = jnp.where(~has_counts, Status.NO_COUNTS, code)
-    code = jnp.where(at_bound & (bound == 0), Status.ZERO_BACKGROUND_BOUND, code)
-    code = jnp.where(counts_on_zero, Status.COUNTS_WITHOUT_BACKGROUND, code)
-    code = jnp.where(last_step > rtol, Status.NOT_CONVERGED, code)
-    code = jnp.where(~has_model, Status.NOT_FITTED, code)
-    return code.astype(jnp.int32)
-
-
 def _live_sums(norm: Array, counts: Array, ratio: Array, live: Array) -> ScoreSums:
     """Sum the scores over the bins with a prediction, those without counts included."""
     terms = score_terms(norm, jnp.where(live, counts, 0), jnp.where(live, ratio, jnp.inf))
@@ -261,7 +189,7 @@ def fit_bins(
     if "stat_scan" in selection and scan_values is not None:
         extras["stat_scan"] = profile.scan(scan_values, bound)
     npred = background.sum() + excess
-    lost = has_model & ~_all_known(norm + ts + stat_null + npred, extras)
+    lost = has_model & ~all_known(norm + ts + stat_null + npred, extras)
     return NormFit(
         norm=norm,
         norm_err=jnp.where(s2 > 0, options.n_sigma / jnp.sqrt(safe_s2), jnp.inf),
@@ -274,14 +202,6 @@ def fit_bins(
         status=jnp.where(lost, Status.OUT_OF_RANGE, status),
         **{name: jnp.where(has_model, value, 0) for name, value in extras.items()},
     )
-
-
-def _all_known(total: Array, extras: dict[str, Array]) -> Array:
-    """Return whether a sum of results is finite, and no end of an interval is NaN."""
-    known = jnp.isfinite(total)
-    for name in ("norm_errp", "norm_errn", "norm_ul"):
-        known = known & ~jnp.isnan(extras[name]) if name in extras else known
-    return known
 
 
 def _differentiable(

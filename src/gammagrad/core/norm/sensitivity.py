@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad.core.norm.line_profile import deviance
 from gammagrad.core.norm.options import FitOptions
 from gammagrad.core.norm.profile import climb
 from gammagrad.core.stats import BACKGROUND_FLOOR, log1p_inside, reciprocal
@@ -77,19 +78,44 @@ def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
     return climb(sums, jnp.sqrt(2 * target / curvature), target)
 
 
+def free_asimov(found: AsimovSums, norm: Array, model_sum: Array, expected: Array) -> AsimovSums:
+    """Return half the Asimov statistic where the background's norm is fitted without the source."""
+    # expected: sum of the background over the window of its norm. The counts of the source raise
+    # that norm, and what they gain for it is lost.
+    v = norm * (model_sum / expected)
+    return AsimovSums(
+        found.value - expected * deviance(v),
+        found.slope - model_sum * jnp.log1p(v),
+        found.curvature - model_sum * (model_sum / (expected * (1 + v))),
+    )
+
+
 def sensitivity(
-    background: Array, model: Array, options: FitOptions, n_sweeps: int = _LEAD_SWEEPS
+    background: Array,
+    model: Array,
+    options: FitOptions,
+    n_sweeps: int = _LEAD_SWEEPS,
+    expected: Array | None = None,
 ) -> Array:
     """Return the norm at which a source reaches a significance, for one pixel's bins."""
-    # Differentiable by the implicit function theorem.
+    # Differentiable by the implicit function theorem. expected: see `free_asimov`; None for a
+    # background whose norm is known.
     target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+
+    def total_at(norm: Array, background: Array, model: Array) -> AsimovSums:
+        found = AsimovSums(*(term.sum() for term in asimov_terms(norm, background, model)))
+        if expected is None:
+            return found
+        return free_asimov(found, norm, model.sum(), expected.astype(norm.dtype))
+
     # in units of the model's own counts, which single precision can hold whatever the exposure
     total = jax.lax.stop_gradient(model.sum())
     unit = jnp.where(total > 0, total, jnp.ones_like(total))
     model = model / unit
-    curvature, model_sum = curvature_term(background, model).sum(), model.sum()
+    plain, model_sum = curvature_term(background, model).sum(), model.sum()
+    curvature = plain if expected is None else plain - model_sum**2 / expected
     seen = (model_sum > 0) & (curvature > 0)
-    curvature = jnp.where(seen, curvature, jnp.ones_like(curvature))
+    curvature, plain = (jnp.where(seen, c, jnp.ones_like(c)) for c in (curvature, plain))
     model_sum = jnp.where(seen, model_sum, jnp.ones_like(model_sum))
     b, m, level = jax.lax.stop_gradient((background, model, target))
     root = one_bin_root(*jax.lax.stop_gradient((model_sum, curvature)), level)
@@ -98,13 +124,13 @@ def sensitivity(
         data = tuple(a.astype(dtype) for a in (b, m))
 
         def sums(norm: Array, data: tuple[Array, ...] = data) -> AsimovSums:
-            return AsimovSums(*(term.sum() for term in asimov_terms(norm, *data)))
+            return total_at(norm, *data)
 
         root = climb(sums, root.astype(dtype), level.astype(dtype), sweeps)
     root = root.astype(background.dtype)
     # one differentiable step: the implicit function theorem
-    at_root = AsimovSums(*(term.sum() for term in asimov_terms(root, background, model)))
+    at_root = total_at(root, background, model)
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
     root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
-    norm = required(root, model_sum, curvature, options) / unit
+    norm = required(root, model_sum, plain, options) / unit
     return jnp.where(seen, norm, jnp.zeros_like(norm))

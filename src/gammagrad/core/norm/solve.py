@@ -31,6 +31,8 @@ class Status(IntEnum):
     NOT_CONVERGED = 7
     LOWER_ERROR_AT_BOUND = 8
     OUT_OF_RANGE = 9
+    BACKGROUND_VANISHES = 10
+    BACKGROUND_UNDETERMINED = 11
 
 
 STATUS: dict[int, str] = {
@@ -50,6 +52,13 @@ STATUS: dict[int, str] = {
     Status.OUT_OF_RANGE: (
         "not fitted: counts, background and exposure are so large or small that a result is not a "
         "finite number"
+    ),
+    Status.BACKGROUND_VANISHES: (
+        "at background norm 0: all counts are where the model is, in its shape"
+    ),
+    Status.BACKGROUND_UNDETERMINED: (
+        "not fitted: the model has the shape of the background, so that their norms cannot be told "
+        "apart; a wider window for the background may help"
     ),
 }
 """A sentence for every status code."""

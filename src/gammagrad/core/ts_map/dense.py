@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +13,9 @@ from gammagrad.core.norm import (
     N_SWEEPS,
     FitOptions,
     NormFit,
+    Window,
     fit_bins,
+    fit_free_bins,
 )
 from gammagrad.core.ts_map.bins import (
     TILE,
@@ -90,14 +91,16 @@ def _footprint(plan: TilePlan, dtype: jnp.dtype) -> Array:
 
 
 def map_tiles(
-    function: Callable[[Array, Array, Array], Any],
+    function: Callable[..., Any],
     datasets: Sequence[BinImages | SourceBins],
     tiles: Array,
     memory: int,
     number: Array | None = None,
+    of_pixels: Any = (),
 ) -> Any:
-    """Apply a function to the bins of every pixel of some tiles."""
+    """Apply a function to the bins of every pixel of some tiles, and to what maps have there."""
     shape = datasets[0].counts.shape
+    own_maps = jax.tree.map(lambda a: _by_tile(a, TilePlan.create(shape, (1, 1))), of_pixels)
     plans = [TilePlan.create(shape, d.kernel.shape) for d in datasets]
     tables = [
         source_table(d) if isinstance(d, SourceBins) else kernel_table(d.kernel) for d in datasets
@@ -114,8 +117,9 @@ def map_tiles(
     def one_tile(tile: Array) -> Any:
         parts = [_tile_bins(d, t, p, tile) for d, t, p in zip(padded, tables, plans, strict=True)]
         counts, background, model = (jnp.concatenate(part) for part in zip(*parts, strict=True))
-        return jax.vmap(function, in_axes=1)(
-            counts[:, None] * inside, background[:, None] * inside, model
+        own = jax.tree.map(lambda a: a[tile], own_maps)
+        return jax.vmap(function, in_axes=(1, 1, 1, 0))(
+            counts[:, None] * inside, background[:, None] * inside, model, own
         )
 
     most = tiles.shape[0]
@@ -131,6 +135,13 @@ def map_tiles(
     else:
         result = _first_of(one_tile, filled, batch, number)
     return jax.tree.map(lambda a: a[:most], result)
+
+
+def _by_tile(image: Array, plan: TilePlan) -> Array:
+    """Reorder a map to shape (tiles, pixels of a tile)."""
+    (ny, nx), (gy, gx) = plan.shape, plan.grid
+    padded = jnp.pad(image, ((0, gy * TILE - ny), (0, gx * TILE - nx)))
+    return padded.reshape(gy, TILE, gx, TILE).swapaxes(1, 2).reshape(-1, TILE * TILE)
 
 
 def _first_of(function: Callable[[Array], Any], tiles: Array, batch: int, number: Array) -> Any:
@@ -159,15 +170,16 @@ def fit_images(
     n_sweeps: int = N_SWEEPS,
     memory: int = 2**27,
     shape: tuple[Array, Array] | None = None,
+    free: Window | None = None,
 ) -> NormFit:
     """Fit every pixel of a map, all bins visited: the engine that gradients pass through."""
-    fit = partial(
-        fit_bins,
-        options=options,
-        selection=selection,
-        scan_values=scan_values,
-        n_sweeps=n_sweeps,
-    )
+    how = {"options": options, "selection": selection, "scan_values": scan_values}
+
+    def fit(counts: Array, background: Array, model: Array, window: Window | None) -> NormFit:
+        if window is None:
+            return fit_bins(counts, background, model, n_sweeps=n_sweeps, **how)
+        return fit_free_bins(counts, background, model, window, **how)
+
     datasets = [source_bins(d) if isinstance(d, BinImages) and d.blended else d for d in datasets]
     plan = TilePlan.create(datasets[0].counts.shape, datasets[0].kernel.shape)
     tiles = jnp.arange(plan.n_tiles, dtype=jnp.int32)
@@ -178,7 +190,7 @@ def fit_images(
         # those in use come first
         tiles = jnp.argsort(~used, stable=True).astype(jnp.int32)
         place = jnp.zeros_like(tiles).at[tiles].set(place)
-    result = map_tiles(fit, datasets, tiles, memory, number)
+    result = map_tiles(fit, datasets, tiles, memory, number, free)
 
     def to_map(array: Array) -> Any:
         if number is not None:

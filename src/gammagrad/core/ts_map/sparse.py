@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 
-from gammagrad._programs import by_element, compiled
-from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, Status, fit_status, make_options
+from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, Window, make_options
 from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.blended import tile_blend
-from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
+from gammagrad.core.ts_map.chunk import TileInputs
+from gammagrad.core.ts_map.fixed_norm import Asked, Fit, FixedNorm
 from gammagrad.core.ts_map.flat import flat_bins
+from gammagrad.core.ts_map.free_norm import FreeNorm
 from gammagrad.core.ts_map.listed import (
     Chunk,
     ListedBins,
@@ -26,7 +26,6 @@ from gammagrad.core.ts_map.listed import (
 )
 from gammagrad.core.ts_map.placed_lists import PlacedBins
 from gammagrad.core.ts_map.places import placed_bins
-from gammagrad.core.ts_map.sensitivity import listed_sensitivity, sensitivity_chunk
 from gammagrad.core.ts_map.strips import Strip, default_memory, make_strip, put, rows_of_strips
 from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import WholeMap, whole_map
@@ -46,22 +45,6 @@ _DENSE = 0.4
 
 _BYTES_BIN = 64
 """What a bin of a window takes while its tile is solved."""
-
-
-class Asked(NamedTuple):
-    """What the fit of a map is asked for."""
-
-    options: FitOptions
-    selection: tuple[str, ...] = ()
-    scan_values: np.ndarray | None = None
-    threshold: float | None = None  # TS of the guess up to which it is kept
-    n_sweeps: int = N_SWEEPS
-    window: tuple[int, int] | None = None  # size of the largest kernel of several fits
-
-    @property
-    def passes(self) -> int:
-        """How often the tiles are gone through."""
-        return 1 + ("sensitivity" in self.selection)
 
 
 Run = Callable[
@@ -86,6 +69,7 @@ def fit_occupied(
     progress: Callable[[float], None] | None = None,
     processes: int = 1,
     run: Run | None = None,
+    free: Window | None = None,
 ) -> NormFit:
     """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster."""
     # Not traced itself: the lists depend on where the counts lie. Every number is the same to
@@ -95,7 +79,7 @@ def fit_occupied(
     asked = Asked(steer, tuple(selection), scan_values, threshold, n_sweeps, window)
     size = (memory or default_memory(on_processor=run is not None)) // processes
     rows = rows_of_strips(datasets, fitted, size, processes)
-    strips = (make_strip(datasets, fitted, guess, part) for part in rows)
+    strips = (make_strip(datasets, fitted, guess, part, free) for part in rows)
     maps: dict[str, np.ndarray] = {}
     done = 0.0
 
@@ -136,40 +120,12 @@ def fit_strip(
     """Fit the pixels of a strip; return the fields of a `NormFit` that are known."""
     whole = whole_map(strip.datasets, strip.fitted)
     bins = _StripBins(strip, whole, asked.window, memory // n_threads())
-    bound, dtype = bins.whole.bound, bins.dtype
-    guess = np.zeros_like(bound) if strip.guess is None else strip.guess
-    tiles = TileInputs(to_tiles(bound, bins.plan), bins.model_sum, to_tiles(guess, bins.plan))
-    scan_values = None if asked.scan_values is None else np.asarray(asked.scan_values, dtype)
-    threshold = np.asarray(asked.threshold or 0.0, dtype)
-
-    def solve(chunk: Chunk, space: Workspace | None) -> tuple[Workspace | None, dict[str, Array]]:
-        space = bins.workspace(chunk, space)
-        return fit_chunk(
-            bins.flat,
-            chunk.bins,
-            bins.inputs(tiles, chunk.tiles),
-            asked.options,
-            scan_values,
-            threshold,
-            space,
-            selection=asked.selection,
-            threshold_is_set=asked.threshold is not None,
-            n_sweeps=asked.n_sweeps,
-        )
-
-    def sensitivity(chunk: Chunk, space: Workspace | None) -> tuple[Any, dict[str, Array]]:
-        space = bins.workspace(chunk, space)
-        total = np.ascontiguousarray(bins.model_sum[chunk.tiles].T)
-        blend = bins.blend and bins.blend.of_tiles(chunk.tiles)
-        if space is None:
-            return None, sensitivity_chunk(bins.flat, chunk.bins, total, asked.options, blend)
-        return listed_sensitivity(bins.flat, chunk.bins, total, asked.options, blend, space)
-
-    found = _without_counts(tiles, asked)
-    steps: list[tuple[Any, Iterator[Chunk]]] = [(solve, bins.chunks())]
+    fit: Fit = FixedNorm(bins, strip, asked) if strip.free is None else FreeNorm(bins, strip, asked)
+    found = fit.without_counts()
+    steps: list[tuple[Any, Iterator[Chunk]]] = [(fit.solve, bins.chunks())]
     if "sensitivity" in asked.selection:
         found["norm_sensitivity"] = np.zeros_like(bins.model_sum)
-        steps.append((sensitivity, bins.whole_chunks()))
+        steps.append((fit.sensitivity, bins.whole_chunks()))
     many = max(int(bins.active.sum()), 1)
     for work, pieces in steps:
         done = 0
@@ -181,8 +137,9 @@ def fit_strip(
             done += chunk.number
             advance(chunk.number / many / asked.passes)
         advance((1 - done / many) / asked.passes)
-    maps = {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
-    return _assembled(maps, bins.whole, asked.options)
+    return fit.assembled(
+        {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
+    )
 
 
 class _StripBins:
@@ -274,69 +231,3 @@ class _StripBins:
             corner = corners(filled, self.plan.grid[1], self.plan.halo)
             bins = TileWindows(places, self.plan.shape, *corner)
             yield Chunk(filled, own.size, bins, 0)
-
-
-def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
-    """Return what holds where no occupied bin is seen: the statistic is a straight line."""
-    bound, total, options = tiles.bound, tiles.model_sum, asked.options
-    norm, kept = bound.copy(), np.zeros(bound.shape, bool)
-    if asked.threshold is not None:
-        guess = np.maximum(tiles.guess, bound)
-        kept = -2 * guess * total <= asked.threshold
-        norm = np.where(kept, guess, bound)
-    found: dict[str, np.ndarray] = {"norm": norm, "kept": kept}
-    found |= {name: np.zeros_like(bound) for name in ("s2", "gain", "last_step")}
-    found["niter"] = np.zeros(bound.shape, np.int32)
-    found |= {name: np.zeros(bound.shape, bool) for name in ("has_counts", "error_at_bound")}
-    if "errn-errp" in asked.selection:
-        found["norm_errp"] = float(options.n_sigma) ** 2 / (2 * total)
-        found["norm_errn"] = norm - bound
-    if "ul" in asked.selection:
-        base = np.maximum(norm, float(options.norm_min))
-        found["norm_ul"] = base + float(options.n_sigma_ul) ** 2 / (2 * total)
-    if "stat_scan" in asked.selection and asked.scan_values is not None:
-        values = np.asarray(asked.scan_values, bound.dtype)[:, None, None]
-        # the one large array: no copy of it is made on the way
-        found["stat_scan"] = (2 * values) * total
-        found["stat_scan"][values < bound] = np.inf
-    return found
-
-
-def _assembled(
-    maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions
-) -> dict[str, np.ndarray]:
-    """Turn the lists' sums into the quantities of a fit."""
-    has_model = whole.has_model
-    kept = maps["kept"] & has_model
-    norm = np.where(has_model, maps["norm"], 0.0)
-    model_sum = np.where(has_model, whole.model_sum, 0.0)
-    gained = 2 * (maps["gain"] - norm * model_sum) * has_model
-    # the test statistic of a best fit is not negative, that of a guess may be
-    gained = np.where(kept, gained, np.maximum(gained, 0.0))
-    s2 = np.where(has_model, maps["s2"], 0.0)
-    error = np.full_like(norm, np.inf)
-    np.divide(float(options.n_sigma), np.sqrt(s2), out=error, where=s2 > 0)
-    excess = norm * model_sum
-    flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
-    flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
-    flags |= {"norm": norm, "rtol": np.broadcast_to(options.rtol, norm.shape)}
-    status = by_element(_statuses, **flags)
-    optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
-    for name in optional:
-        if name in maps:
-            np.copyto(maps[name], 0, where=~has_model)
-    return dict(
-        norm=norm,
-        norm_err=error,
-        ts=np.where(norm < 0, -gained, gained),
-        stat=whole.stat_null - gained,
-        stat_null=whole.stat_null,
-        npred=whole.background_sum + excess,
-        npred_excess=excess,
-        niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
-        status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
-        **{name: maps[name] for name in optional if name in maps},
-    )
-
-
-_statuses = compiled(fit_status)

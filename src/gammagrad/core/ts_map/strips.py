@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from gammagrad._pytree import replace
-from gammagrad.core.norm import Status
+from gammagrad.core.norm import Status, Window
 from gammagrad.core.ts_map.bins import TILE, BinImages, OwnGrid
 
 _MEMORY_CPU = 2**28
@@ -37,6 +37,9 @@ class Strip(NamedTuple):
     datasets: tuple[BinImages, ...]  # rows outside the map are zero
     fitted: np.ndarray  # pixels to fit, none of them in the halo
     guess: np.ndarray | None  # norms to try first
+    # sums over the window of each pixel that a norm of the background is fitted in; None where the
+    # background is known
+    free: Window | None = None
 
 
 def default_memory(on_processor: bool = False) -> int:
@@ -69,11 +72,15 @@ def _halo(datasets: Sequence[BinImages]) -> int:
 
 
 def make_strip(
-    datasets: Sequence[BinImages], fitted: np.ndarray, guess: np.ndarray | None, rows: slice
+    datasets: Sequence[BinImages],
+    fitted: np.ndarray,
+    guess: np.ndarray | None,
+    rows: slice,
+    free: Window | None = None,
 ) -> Strip:
     """Return some rows of a map with the data around them; the whole map as it is."""
     if rows == slice(0, fitted.shape[0]):
-        return Strip(rows, 0, tuple(datasets), fitted, guess)
+        return Strip(rows, 0, tuple(datasets), fitted, guess, free)
     halo = _halo(datasets)
     return Strip(
         rows,
@@ -81,6 +88,7 @@ def make_strip(
         tuple(_rows_of(images, rows, halo) for images in datasets),
         np.pad(rows_around(fitted, rows, 0), ((halo, halo), (0, 0))),
         None if guess is None else rows_around(guess, rows, halo),
+        None if free is None else Window(*(rows_around(a, rows, halo) for a in free)),
     )
 
 

@@ -1,0 +1,197 @@
+"""The fit of a strip where the background is known."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jax import Array
+
+from gammagrad._programs import by_element, compiled
+from gammagrad.core.norm import N_SWEEPS, FitOptions, Status, fit_status
+from gammagrad.core.ts_map.bins import TilePlan, to_tiles
+from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
+from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.listed import Chunk, Workspace
+from gammagrad.core.ts_map.sensitivity import listed_sensitivity, sensitivity_chunk
+from gammagrad.core.ts_map.strips import Strip
+from gammagrad.core.ts_map.whole_map import WholeMap
+
+OPTIONAL = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
+"""Fields of a fit that are there if they are asked for."""
+
+
+class Asked(NamedTuple):
+    """What the fit of a map is asked for."""
+
+    options: FitOptions
+    selection: tuple[str, ...] = ()
+    scan_values: np.ndarray | None = None
+    threshold: float | None = None  # TS of the guess up to which it is kept
+    n_sweeps: int = N_SWEEPS
+    window: tuple[int, int] | None = None  # size of the largest kernel of several fits
+
+    @property
+    def passes(self) -> int:
+        """How often the tiles are gone through."""
+        return 1 + ("sensitivity" in self.selection)
+
+
+class StripBins(Protocol):
+    """The bins of a strip, as the fit of its chunks needs them."""
+
+    whole: WholeMap
+    plan: TilePlan
+    flat: FlatBins
+    blend: Any
+    model_sum: np.ndarray
+    dtype: Any
+
+    def inputs(self, all_tiles: TileInputs, tiles: np.ndarray) -> TileInputs:
+        """Return what a chunk needs to know of its tiles."""
+        ...
+
+    def workspace(self, chunk: Chunk, space: Workspace | None) -> Workspace | None:
+        """Return the memory for a chunk of lists."""
+        ...
+
+
+Worked = tuple[Workspace | None, dict[str, Array]]
+
+
+class Fit(Protocol):
+    """What is done for the chunks of a strip."""
+
+    def without_counts(self) -> dict[str, np.ndarray]:
+        """Return what holds where no occupied bin is seen, tile by tile."""
+        ...
+
+    def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
+        """Fit the pixels of a chunk."""
+        ...
+
+    def sensitivity(self, chunk: Chunk, space: Workspace | None) -> Worked:
+        """Find the sensitivity at the pixels of a chunk."""
+        ...
+
+    def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn maps of what chunks found into the quantities of a fit."""
+        ...
+
+
+class FixedNorm:
+    """The fit of a strip where the background is known."""
+
+    def __init__(self, bins: StripBins, strip: Strip, asked: Asked) -> None:
+        self.bins, self.asked = bins, asked
+        bound = bins.whole.bound
+        guess = np.zeros_like(bound) if strip.guess is None else strip.guess
+        plan = bins.plan
+        self.tiles = TileInputs(to_tiles(bound, plan), bins.model_sum, to_tiles(guess, plan))
+        values = asked.scan_values
+        self.scan_values = None if values is None else np.asarray(values, bins.dtype)
+        self.threshold = np.asarray(asked.threshold or 0.0, bins.dtype)
+
+    def without_counts(self) -> dict[str, np.ndarray]:
+        """Return what holds where no occupied bin is seen, see `Fit`."""
+        return _without_counts(self.tiles, self.asked)
+
+    def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
+        """Fit the pixels of a chunk, see `Fit`."""
+        return fit_chunk(
+            self.bins.flat,
+            chunk.bins,
+            self.bins.inputs(self.tiles, chunk.tiles),
+            self.asked.options,
+            self.scan_values,
+            self.threshold,
+            self.bins.workspace(chunk, space),
+            selection=self.asked.selection,
+            threshold_is_set=self.asked.threshold is not None,
+            n_sweeps=self.asked.n_sweeps,
+        )
+
+    def sensitivity(self, chunk: Chunk, space: Workspace | None) -> Worked:
+        """Find the sensitivity at the pixels of a chunk, see `Fit`."""
+        return sensitivity_of(self.bins, chunk, space, self.asked.options)
+
+    def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn maps of what chunks found into the quantities of a fit, see `Fit`."""
+        return _assembled(maps, self.bins.whole, self.asked.options)
+
+
+def sensitivity_of(
+    bins: StripBins, chunk: Chunk, space: Workspace | None, options: FitOptions, window: Any = None
+) -> Worked:
+    """Find the sensitivity at the pixels of a chunk, from its windows or its lists."""
+    space = bins.workspace(chunk, space)
+    total = np.ascontiguousarray(bins.model_sum[chunk.tiles].T)
+    blend = bins.blend and bins.blend.of_tiles(chunk.tiles)
+    if space is None:
+        return None, sensitivity_chunk(bins.flat, chunk.bins, total, options, blend, window)
+    return listed_sensitivity(bins.flat, chunk.bins, total, options, blend, space, window)
+
+
+def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
+    """Return what holds where no occupied bin is seen: the statistic is a straight line."""
+    bound, total, options = tiles.bound, tiles.model_sum, asked.options
+    norm, kept = bound.copy(), np.zeros(bound.shape, bool)
+    if asked.threshold is not None:
+        guess = np.maximum(tiles.guess, bound)
+        kept = -2 * guess * total <= asked.threshold
+        norm = np.where(kept, guess, bound)
+    found: dict[str, np.ndarray] = {"norm": norm, "kept": kept}
+    found |= {name: np.zeros_like(bound) for name in ("s2", "gain", "last_step")}
+    found["niter"] = np.zeros(bound.shape, np.int32)
+    found |= {name: np.zeros(bound.shape, bool) for name in ("has_counts", "error_at_bound")}
+    if "errn-errp" in asked.selection:
+        found["norm_errp"] = float(options.n_sigma) ** 2 / (2 * total)
+        found["norm_errn"] = norm - bound
+    if "ul" in asked.selection:
+        base = np.maximum(norm, float(options.norm_min))
+        found["norm_ul"] = base + float(options.n_sigma_ul) ** 2 / (2 * total)
+    if "stat_scan" in asked.selection and asked.scan_values is not None:
+        values = np.asarray(asked.scan_values, bound.dtype)[:, None, None]
+        # the one large array: no copy of it is made on the way
+        found["stat_scan"] = (2 * values) * total
+        found["stat_scan"][values < bound] = np.inf
+    return found
+
+
+def _assembled(
+    maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions
+) -> dict[str, np.ndarray]:
+    """Turn the lists' sums into the quantities of a fit."""
+    has_model = whole.has_model
+    kept = maps["kept"] & has_model
+    norm = np.where(has_model, maps["norm"], 0.0)
+    model_sum = np.where(has_model, whole.model_sum, 0.0)
+    gained = 2 * (maps["gain"] - norm * model_sum) * has_model
+    # the test statistic of a best fit is not negative, that of a guess may be
+    gained = np.where(kept, gained, np.maximum(gained, 0.0))
+    s2 = np.where(has_model, maps["s2"], 0.0)
+    error = np.full_like(norm, np.inf)
+    np.divide(float(options.n_sigma), np.sqrt(s2), out=error, where=s2 > 0)
+    excess = norm * model_sum
+    flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
+    flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
+    flags |= {"norm": norm, "rtol": np.broadcast_to(options.rtol, norm.shape)}
+    status = by_element(_statuses, **flags)
+    for name in OPTIONAL:
+        if name in maps:
+            np.copyto(maps[name], 0, where=~has_model)
+    return dict(
+        norm=norm,
+        norm_err=error,
+        ts=np.where(norm < 0, -gained, gained),
+        stat=whole.stat_null - gained,
+        stat_null=whole.stat_null,
+        npred=whole.background_sum + excess,
+        npred_excess=excess,
+        niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
+        status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
+        **{name: maps[name] for name in OPTIONAL if name in maps},
+    )
+
+
+_statuses = compiled(fit_status)
