@@ -12,7 +12,7 @@ from gammagrad.core.norm.free import (
 )
 from gammagrad.core.norm.free_bins import fit_free_bins
 from gammagrad.core.norm.intervals import interval_steps
-from gammagrad.core.norm.line import Line, LineSums, closer, place_of, solve_line
+from gammagrad.core.norm.line import NO_COUNTS, Line, LineSums, closer, place_of, solve_line
 from gammagrad.core.norm.line_profile import LineProfile
 from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.norm.profile import (
@@ -34,6 +34,7 @@ from gammagrad.core.norm.sensitivity import (
 from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
 
 __all__ = [
+    "NO_COUNTS",
     "N_SWEEPS",
     "STATUS",
     "AsimovSums",

@@ -17,6 +17,7 @@ from gammagrad.core.norm.free import (
     line_scan,
 )
 from gammagrad.core.norm.line import (
+    NO_COUNTS,
     Line,
     LineSums,
     contrasts,
@@ -31,9 +32,6 @@ from gammagrad.core.norm.result import NormFit, all_known
 from gammagrad.core.norm.sensitivity import sensitivity
 from gammagrad.core.norm.solve import Status
 from gammagrad.core.stats import bin_ratio, contrast_scores, log1p_inside
-
-_NO_COUNTS = 1e-12
-"""Part of the counts up to which those without a model are none, but rounding."""
 
 
 class LineBins(NamedTuple):
@@ -70,7 +68,7 @@ def line_of(bins: LineBins, has: Array, bound: Array, total: Array) -> Line:
     """Describe the line of a pixel; `has` marks the bins with a model."""
     occupied = has & (bins.counts > 0)
     unseen = total - jnp.where(has, bins.counts, 0).sum()
-    unseen = jnp.where(unseen > _NO_COUNTS * total, unseen, 0)
+    unseen = jnp.where(unseen > NO_COUNTS * total, unseen, 0)
     lowest = jnp.where(occupied, bins.contrast, jnp.inf).min()
     highest = jnp.where(occupied, bins.contrast, -1).max()
     lowest = jnp.where(unseen > 0, -1, jnp.where(occupied.any(), lowest, -1))
@@ -130,7 +128,7 @@ def fit_free_bins(
     if "sensitivity" in selection:
         level = jnp.maximum(window.total, 1) / expected
         found["norm_sensitivity"] = sensitivity(
-            background * level, model, options, expected=expected * level
+            background, model, options, expected=expected, level=level
         )
     status = free_status(
         at_bound=place <= fixed(line).inside(),

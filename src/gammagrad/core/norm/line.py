@@ -25,6 +25,10 @@ MOST_SWEEPS = 60
 """Sweeps at most: nine closed the bracket in a million random windows, and each halves it."""
 
 
+NO_COUNTS = 1e-12
+"""Part of the counts up to which those without a model are none, but rounding."""
+
+
 class LineSums(NamedTuple):
     """Sums over all counts at a place `z`, with ``r = g / (1 + z g)``."""
 

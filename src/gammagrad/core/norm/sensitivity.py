@@ -96,11 +96,12 @@ def sensitivity(
     options: FitOptions,
     n_sweeps: int = _LEAD_SWEEPS,
     expected: Array | None = None,
+    level: Array | float = 1.0,
 ) -> Array:
     """Return the norm at which a source reaches a significance, for one pixel's bins."""
     # Differentiable by the implicit function theorem. expected: see `free_asimov`; None for a
-    # background whose norm is known.
-    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+    # background whose norm is known. level: norm of the background that the sensitivity is for.
+    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2 / level
 
     def total_at(norm: Array, background: Array, model: Array) -> AsimovSums:
         found = AsimovSums(*(term.sum() for term in asimov_terms(norm, background, model)))
@@ -132,5 +133,5 @@ def sensitivity(
     at_root = total_at(root, background, model)
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
     root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
-    norm = required(root, model_sum, plain, options) / unit
+    norm = required(root * level, model_sum, plain / level, options) / unit
     return jnp.where(seen, norm, jnp.zeros_like(norm))

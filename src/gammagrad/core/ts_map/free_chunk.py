@@ -84,10 +84,11 @@ def _finish(sums: Callable[[Array], GainSums], line: Line, start: Array) -> _Bes
         lower, upper = closer(line, (t1, t2), place, lower, upper)
         low, high = jnp.maximum(lower, least), jnp.minimum(upper, top)
         safe = jnp.maximum(t2, tiny)
-        moved = place + t1 / safe
-        inside = (moved >= low) & (moved <= high)
-        # what lies beyond an end is at the end
-        moved = jnp.clip(jnp.where(inside, moved, 0.5 * (low + high)), least, top)
+        # an end is tried unless it is known to be too far; what lies beyond it is at the end
+        moved, middle = place + t1 / safe, 0.5 * (low + high)
+        moved = jnp.where(moved > high, jnp.where(upper >= top, top, middle), moved)
+        moved = jnp.where(moved < low, jnp.where(lower <= least, least, middle), moved)
+        moved = jnp.clip(moved, least, top)
         d = moved - place
         size = jnp.abs(d) * jnp.sqrt(t2)
         ratio = jnp.abs(t3) / safe
@@ -104,7 +105,10 @@ def _finish(sums: Callable[[Array], GainSums], line: Line, start: Array) -> _Bes
 
     zero = jnp.zeros_like(start)
     begin = _Best(start, zero.astype(jnp.int32), zero, zero, LineSums(zero, zero))
-    first = _State(jnp.zeros((), jnp.int32), begin, least, top, jnp.ones((), bool))
+    # counts without a model leave a part of all to the background
+    seen = (line.total - line.unseen) / jnp.where(line.total > 0, line.total, 1)
+    upper = jnp.where(line.unseen > 0, seen, jnp.inf)
+    first = _State(jnp.zeros((), jnp.int32), begin, least, upper, jnp.ones((), bool))
     return lax.while_loop(unfinished, sweep, first).best
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gammagrad.core.norm import Line, LineSums
+from gammagrad.core.norm import NO_COUNTS, Line, LineSums
 from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, BinSums, Blocks, Parts, largest_over
 
 STEEPEST = 1e15
@@ -72,14 +72,10 @@ def _shifted(blocks: Blocks | Parts, factor: Array) -> Blocks | Parts:
     return Blocks(take, blocks.number, blocks.zero)
 
 
-_NO_COUNTS = 1e-12
-"""Part of the counts up to which those without a model are none, but rounding."""
-
-
 def line_of_tiles(view: LineView, steepest: Array, bound: Array, total: Array) -> Line:
     """Describe the lines of the pixels of some tiles."""
     unseen = total - view.counts()
-    unseen = jnp.where(unseen > _NO_COUNTS * total, unseen, 0)
+    unseen = jnp.where(unseen > NO_COUNTS * total, unseen, 0)
     lowest = lax.cond(
         ((unseen == 0) & (steepest > 0)).any(),
         lambda: view.lowest(),

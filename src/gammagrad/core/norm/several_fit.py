@@ -1,0 +1,255 @@
+"""What comes out of a fit with several norms of the background."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gammagrad.core.norm.free import Window, free_status
+from gammagrad.core.norm.line import NO_COUNTS
+from gammagrad.core.norm.line_profile import deviance
+from gammagrad.core.norm.options import FitOptions
+from gammagrad.core.norm.profile import climb
+from gammagrad.core.norm.result import NormFit, all_known
+from gammagrad.core.norm.sensitivity import AsimovSums, asimov_terms, curvature_term, required
+from gammagrad.core.norm.several import Groups, RatioSums, SeveralProfile, Sheet, ratio_terms
+from gammagrad.core.norm.solve import Status
+from gammagrad.core.stats import BACKGROUND_FLOOR, bin_ratio
+
+_ASIMOV_SWEEPS = 14
+
+
+def groups_of(
+    windows: Window, seen: Array, model_sum: Array, bound: Array, gaussian: bool
+) -> Groups:
+    """Put together what is known of groups; `windows` have an axis of them in front."""
+    # seen: counts with a model
+    total, expected = windows.counts, windows.background
+    if not gaussian:
+        total, expected = windows.total, windows.expected
+    unseen = total - seen
+    unseen = jnp.where(unseen > NO_COUNTS * total, unseen, 0)
+    prior = windows.known if gaussian else jnp.zeros_like(model_sum)
+    return Groups(total, unseen, expected, prior, model_sum, bound)
+
+
+def several_results(
+    profile: SeveralProfile,
+    windows: Window,
+    found: tuple[Array, Array],
+    options: FitOptions,
+    selection: tuple[str, ...],
+    scan_values: Array | None,
+) -> dict[str, Array]:
+    """Return norms, errors, limits and a scan; derivatives come from one step at the best fit."""
+    fixed = jax.lax.stop_gradient
+    norm, beta, sheet = _differentiable(profile, *found)
+    frozen = SeveralProfile(lambda u: fixed(profile.sums(u)), fixed(profile.groups))
+    still = fixed(sheet)
+    curved = sheet.curvature > 0
+    of_norm = jnp.where(curved, 2 / jnp.where(curved, sheet.curvature, 1), jnp.inf)
+    stiff = sheet.stiffness > 0
+    own = jnp.where(stiff, 1 / jnp.where(stiff, sheet.stiffness, 1), 0)
+    spread = jnp.where(curved, of_norm, 0)
+    of_beta = own + sheet.follow**2 * spread
+    known = windows.known > 0
+    error = jnp.sqrt(of_beta)
+    unit = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, windows.known, 1)), error)
+    usable = unit > 0
+    both = (spread > 0) & (of_beta > 0)
+    scale = jnp.sqrt(jnp.where(both, spread / jnp.where(both, of_beta, 1), 0))
+    results = {
+        "norm": norm,
+        "norm_err": options.n_sigma * jnp.sqrt(of_norm),
+        "gained": jnp.maximum(-sheet.value, 0),
+        "background_norm": beta,
+        "background_norm_err": options.n_sigma * error,
+        "background_norm_pull": jnp.where(usable, (beta - 1) / jnp.where(usable, unit, 1), 0),
+        "background_norm_corr": sheet.follow * scale,
+    }
+
+    def end(base: Array, target: Array, sign: float) -> Array:
+        at = frozen.risen_to(still, fixed(base), fixed(target), jnp.asarray(sign, norm.dtype))
+        there = frozen.solved_at(at, still.beta)
+        exact = profile.at(at, _beta_near(profile, at, there.beta))
+        slope = there.slope
+        usable = jnp.isfinite(slope) & (slope != 0) & (at > frozen.lowest())
+        missing = target - (exact.value - sheet.value)
+        return at + jnp.where(usable, missing / jnp.where(usable, slope, 1), 0)
+
+    target = options.n_sigma**2 * jnp.ones_like(norm)
+    if "errn-errp" in selection:
+        results["norm_errp"] = jnp.maximum(end(norm, target, 1.0) - norm, 0)
+        results["norm_errn"] = jnp.maximum(norm - end(norm, target, -1.0), 0)
+    if "ul" in selection:
+        least = jnp.asarray(options.norm_min)
+        short = jnp.isfinite(least) & (norm < least)
+        base = jnp.where(short, least, norm)
+        there = frozen.solved_at(fixed(base), still.beta)
+        start = profile.at(base, _beta_near(profile, base, there.beta)).value - sheet.value
+        level = options.n_sigma_ul**2 + jnp.where(short, start, 0)
+        results["norm_ul"] = end(norm, level, 1.0)
+    if "stat_scan" in selection and scan_values is not None:
+        lowest = frozen.lowest()
+
+        def at(value: Array) -> Array:
+            place = value * jnp.ones_like(norm)
+            beta = frozen.betas(jnp.maximum(place, lowest), still.beta)
+            value_there = profile.at(place, _beta_near(profile, place, beta)).value
+            return jnp.where(place < lowest, jnp.inf, value_there)
+
+        results["stat_scan"] = jax.lax.map(at, scan_values)
+    return results
+
+
+def _beta_near(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
+    """Take one differentiable step to the best background norms at a norm."""
+    fixed = jax.lax.stop_gradient
+    groups, beta = profile.groups, fixed(beta)
+    found = profile.sums(norm / beta)
+    pull = groups.rest(beta) - (groups.unseen + found.v1) / beta
+    own = fixed((groups.unseen + found.v2) / beta**2 + groups.gaussian)
+    least = groups.least(norm)
+    held = (beta <= fixed(least) * (1 + 1e-9)) & (pull > 0)
+    stiff = own > 0
+    return jnp.where(held, least, beta - jnp.where(stiff, pull / jnp.where(stiff, own, 1), 0))
+
+
+def _differentiable(
+    profile: SeveralProfile, norm: Array, beta: Array
+) -> tuple[Array, Array, Sheet]:
+    """Take one differentiable step to the best fit: the implicit function theorem."""
+    fixed = jax.lax.stop_gradient
+    norm = fixed(norm)
+    here = profile.at(norm, _beta_near(profile, norm, beta))
+    slope, curvature = here.slope, fixed(here.curvature)
+    curved = (curvature > 0) & (norm > profile.lowest())
+    step = jnp.where(curved, -slope / jnp.where(curved, curvature, 1), 0)
+    moved = norm + step
+    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step))
+    return moved, new, profile.at(moved, new)
+
+
+class SeveralBins(NamedTuple):
+    """One pixel's bins, by group."""
+
+    counts: Array  # shape (groups, bins), of the bins with a model
+    contrast: Array  # ``m / b``, shape (bins,)
+
+    def sums(self, ratio: Array) -> RatioSums:
+        """Return the sums of every group at its ratio of norms."""
+        terms = ratio_terms(ratio[:, None], self.counts, self.contrast[None])
+        return RatioSums(*(term.sum(axis=1) for term in terms))
+
+
+def fit_several_bins(
+    counts: Array,
+    background: Array,
+    model: Array,
+    member: Array,
+    windows: Window,
+    options: FitOptions,
+    *,
+    gaussian: bool,
+    selection: tuple[str, ...] = (),
+    scan_values: Array | None = None,
+) -> NormFit:
+    """Fit a source's norm and one of the background for each group to one pixel's bins."""
+    # member: which bins are a group's, shape (groups, bins)
+    has = model > 0
+    of_groups = jnp.where(member, model, 0).sum(axis=1)
+    model_sum = model.sum()
+    has_model = model_sum > 0
+    exact = jnp.where(member & has, bin_ratio(background, model, floor=0.0), jnp.inf)
+    bound = jnp.where(of_groups > 0, -exact.min(axis=1), -1.0) + 0.0
+    known = jnp.where(has, model / jnp.maximum(background, BACKGROUND_FLOOR), 0)
+    bins = SeveralBins(jnp.where(member & has, counts, 0), known)
+    groups = groups_of(windows, bins.counts.sum(axis=1), of_groups, bound, gaussian)
+    profile = SeveralProfile(bins.sums, groups)
+    fixed = jax.lax.stop_gradient
+    frozen = SeveralProfile(lambda u: fixed(bins.sums(u)), fixed(groups))
+    scale = fixed(jnp.maximum(windows.counts.sum(), 1) ** 0.5 / jnp.where(has_model, model_sum, 1))
+    norm, beta, niter, open_ = frozen.minimum(scale)
+    found = several_results(profile, windows, (norm, beta), options, selection, scan_values)
+    gained = found.pop("gained")
+    if "sensitivity" in selection:
+        found["norm_sensitivity"] = _sensitivity(background, model, member, groups, options)
+    zero = (of_groups > 0) & (bound >= 0)
+    status = free_status(
+        at_bound=jnp.where(zero.any(), norm <= 0, _held(frozen, norm, beta)),
+        zero_bound=zero.any(),
+        vanishes=jnp.zeros((), bool),
+        even=~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0),
+        open_=open_,
+        has_model=has_model,
+        has_counts=(has & (counts > 0)).any(),
+        counts_on_zero=(has & (counts > 0) & (background <= 0)).any(),
+        error_at_bound=gained <= options.n_sigma**2,
+    )
+    stat_null = several_stat_null(profile.groups, windows, gaussian)
+    excess = found["norm"] * model_sum
+    own = (jnp.where(member, background, 0).sum(axis=1) * found["background_norm"]).sum()
+    lost = has_model & ~all_known(found["norm"] + gained + stat_null + own, found)
+    return NormFit(
+        **{name: jnp.where(has_model, value, 0) for name, value in found.items()},
+        ts=jnp.where(has_model, jnp.where(found["norm"] < 0, -gained, gained), 0),
+        stat=stat_null - gained,
+        stat_null=stat_null,
+        npred=own + excess,
+        npred_excess=excess,
+        niter=niter,
+        status=jnp.where(lost, Status.OUT_OF_RANGE, status),
+    )
+
+
+def _held(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
+    """Tell whether some group's background is at the smallest norm that a source below 0 allows."""
+    least = profile.groups.least(norm)
+    return (norm < 0) & (beta <= least * (1 + 1e-9)).any(axis=0)
+
+
+def several_stat_null(groups: Groups, windows: Window, gaussian: bool) -> Array:
+    """Return the statistic without a source, at the backgrounds' best norms."""
+    if not gaussian:
+        return windows.stat_null().sum(axis=0)
+    alone = groups.alone()
+    n, b = windows.counts, windows.background
+    log = jnp.log(jnp.where(alone > 0, alone, 1))
+    own = windows.stat + 2 * ((alone - 1) * b - n * log) + windows.known * (alone - 1) ** 2
+    return own.sum(axis=0)
+
+
+def _sensitivity(
+    background: Array, model: Array, member: Array, groups: Groups, options: FitOptions
+) -> Array:
+    """Return the norm at which a source reaches a significance, for one pixel's bins."""
+    # A Gaussian prior counts as the gamma prior of the same width.
+    expected = groups.expected + groups.gaussian
+    level = groups.alone()
+    level = jnp.where(level > 0, level, 1 / jnp.where(expected > 0, expected, 1))
+    own = (member * level[:, None]).sum(axis=0)
+    b, expected = background * own, expected * level
+
+    def sums(norm: Array) -> AsimovSums:
+        value, slope, curvature = (t.sum() for t in asimov_terms(norm, b, model))
+        v = norm * groups.model_sum / expected
+        return AsimovSums(
+            value - (expected * deviance(v)).sum(),
+            slope - (groups.model_sum * jnp.log1p(v)).sum(),
+            curvature - (groups.model_sum**2 / (expected * (1 + v))).sum(),
+        )
+
+    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+    total, plain = model.sum(), curvature_term(b, model).sum()
+    left = plain - (groups.model_sum**2 / expected).sum()
+    seen = (total > 0) & (left > 0)
+    left = jnp.where(seen, left, 1)
+    start = jax.lax.stop_gradient(jnp.sqrt(2 * target / left))
+    root = jax.lax.stop_gradient(climb(sums, start, target, _ASIMOV_SWEEPS))
+    here = sums(root)
+    root = root - (here.value - target) / jax.lax.stop_gradient(jnp.where(seen, here.slope, 1))
+    needed = required(root, jnp.where(seen, total, 1), jnp.where(seen, plain, 1), options)
+    return jnp.where(seen, needed, 0)
