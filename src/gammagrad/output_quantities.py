@@ -109,6 +109,31 @@ _STORED = (
         sigma="n_sigma_sensitivity",
     ),
     OutputMap(
+        "background_norm",
+        "Best fit of the norm of the background.",
+        option="background",
+        symbol="background norm",
+    ),
+    OutputMap(
+        "background_norm_err",
+        "Error of the norm of the background, n_sigma wide.",
+        option="background",
+        symbol="error of the background norm",
+        sigma="n_sigma",
+    ),
+    OutputMap(
+        "background_norm_pull",
+        "Norm of the background minus 1, over its uncertainty if that is given, or its error.",
+        option="background",
+        symbol="pull of the background norm",
+    ),
+    OutputMap(
+        "background_norm_corr",
+        "Correlation of the norms of source and background.",
+        option="background",
+        symbol="correlation of norm and background norm",
+    ),
+    OutputMap(
         "status",
         "Code of how the fit ended; `FluxMaps.status_table` has a sentence for each.",
         dtype="int8",

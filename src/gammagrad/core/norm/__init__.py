@@ -1,5 +1,15 @@
 """The norm fit of one pixel: solver, likelihood profile, errors, limits and sensitivity."""
 
+from gammagrad.core.norm.background import (
+    BACKGROUND_MAPS,
+    BACKGROUNDS,
+    PRIORS,
+    BackgroundNorm,
+    check_background,
+    fit_with_background,
+    knowledge,
+    squeezed,
+)
 from gammagrad.core.norm.fit import checked_selection, fit_bins, fit_norm, floating
 from gammagrad.core.norm.free import (
     Window,
@@ -26,28 +36,40 @@ from gammagrad.core.norm.profile import (
 from gammagrad.core.norm.result import NormFit, fit_status
 from gammagrad.core.norm.sensitivity import (
     AsimovSums,
+    Lost,
     asimov_from_contrast,
-    free_asimov,
+    background_level,
     one_bin_root,
     required,
 )
+from gammagrad.core.norm.several import RatioSums, SeveralProfile, ratio_terms
+from gammagrad.core.norm.several_fit import groups_of, lost_of, several_results, several_stat_null
 from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
 
 __all__ = [
+    "BACKGROUNDS",
+    "BACKGROUND_MAPS",
     "NO_COUNTS",
     "N_SWEEPS",
+    "PRIORS",
     "STATUS",
     "AsimovSums",
+    "BackgroundNorm",
     "FitOptions",
     "Line",
     "LineProfile",
     "LineSums",
+    "Lost",
     "NormFit",
     "ProfileSums",
+    "RatioSums",
     "Root",
+    "SeveralProfile",
     "Status",
     "Window",
     "asimov_from_contrast",
+    "background_level",
+    "check_background",
     "check_sweeps",
     "checked_selection",
     "climb",
@@ -56,14 +78,17 @@ __all__ = [
     "fit_free_bins",
     "fit_norm",
     "fit_status",
+    "fit_with_background",
     "floating",
-    "free_asimov",
     "free_status",
+    "groups_of",
     "interval_steps",
     "is_even",
+    "knowledge",
     "line_intervals",
     "line_results",
     "line_scan",
+    "lost_of",
     "lower_step",
     "make_options",
     "newton",
@@ -72,8 +97,12 @@ __all__ = [
     "one_bin_root",
     "parse_selection",
     "place_of",
+    "ratio_terms",
     "required",
     "rise",
+    "several_results",
+    "several_stat_null",
     "solve_line",
+    "squeezed",
     "upper_step",
 ]

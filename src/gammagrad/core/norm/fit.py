@@ -14,6 +14,13 @@ from jax.typing import ArrayLike, DTypeLike
 from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, is_traced, room
 from gammagrad._pytree import replace
+from gammagrad.core.norm.background import (
+    BackgroundNorm,
+    check_background,
+    fit_with_background,
+    knowledge,
+    sums_of,
+)
 from gammagrad.core.norm.intervals import ends_at_bound, interval_steps
 from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.norm.profile import (
@@ -247,6 +254,10 @@ def fit_norm(
     bkg_syst_fraction: ArrayLike = 0.0,
     rtol: ArrayLike = 0.01,
     n_sweeps: int = N_SWEEPS,
+    background_norm: str = "fixed",
+    background_uncertainty: ArrayLike = 0.05,
+    background_prior: str = "gamma",
+    background_groups: ArrayLike | None = None,
 ) -> NormFit:
     """Fit the norm of a model to one set of Poisson counts.
 
@@ -285,11 +296,25 @@ def fit_norm(
         Last step, in units of the error, above which the status is "not converged".
     n_sweeps
         Number of Newton sweeps (static).
+    background_norm
+        "fixed": the background is known. "free": its norm is fitted too. "constrained": so it is,
+        and known to be 1 to `background_uncertainty`. All results are then those of the likelihood
+        profile over the norm of the background.
+    background_uncertainty
+        Relative uncertainty of a constrained background, > 0; with groups one for each, or one.
+    background_prior
+        What is known of its norm beta: "gamma" (``tau (beta - log beta)`` with ``tau = 1 /
+        uncertainty^2``, as an auxiliary Poisson measurement has it) or "gaussian"
+        (``tau (beta - 1)^2 / 2``).
+    background_groups
+        Whole numbers from 0, of the shape of `counts`: every group of bins has a background norm of
+        its own. None: one for all.
 
     Returns
     -------
     NormFit
-        Scalars; `stat_scan` has one value per norm.
+        Scalars; `stat_scan` has one value per norm. With groups the fields of the background's norm
+        have one value for each.
 
     Raises
     ------
@@ -308,6 +333,12 @@ def fit_norm(
     >>> fit = fit_norm(counts=[7.0], background=[2.0], model=[10.0])
     >>> round(float(fit.norm), 6)
     0.5
+
+    A second bin without a model says how much more background there is than was expected:
+
+    >>> fit = fit_norm([7.0, 3.0], [2.0, 2.0], [10.0, 0.0], background_norm="free")
+    >>> round(float(fit.norm), 6), round(float(fit.background_norm), 6)
+    (0.4, 1.5)
     """
     may_fill = can_fill(counts, background, model, weights)
     xp: Any = np if may_fill else jnp
@@ -329,9 +360,34 @@ def fit_norm(
         gamma_min=gamma_min,
         bkg_syst_fraction=bkg_syst_fraction,
     )
+    how = check_background(background_norm, background_prior, background_groups is not None)
+    known = None if how is None else knowledge(background_norm, background_uncertainty)
+    member, many = _groups(background_groups, n.shape, xp)
+    if known is not None:
+        known = jnp.broadcast_to(jnp.asarray(known, n.dtype), (many,))
     if may_fill:
-        n, b, m, w = (fill(a.reshape(-1), (room(a.size, few=2**16),)) for a in (n, b, m, w))
-    return _fit_norm(n, b, m, w, options, values, selection=selection, n_sweeps=n_sweeps)
+        size = (room(n.size, few=2**16),)
+        n, b, m, w, member = (fill(a.reshape(-1), size) for a in (n, b, m, w, member))
+    return _fit_norm(
+        *(n, b, m, w, member, known, options, values),
+        selection=selection,
+        n_sweeps=n_sweeps,
+        how=how,
+    )
+
+
+def _groups(groups: ArrayLike | None, shape: tuple[int, ...], xp: Any) -> tuple[Any, int]:
+    """Return the group of each bin, and how many there are."""
+    if groups is None:
+        return xp.zeros(shape, np.int32), 1
+    values = np.asarray(groups)
+    if values.shape != shape or values.dtype.kind not in "iu" or values.min(initial=0) < 0:
+        raise InputError(
+            f" have shape {values.shape} and type {values.dtype}; expected whole numbers from 0 "
+            f"of the shape {shape} of the counts.",
+            "background_groups",
+        )
+    return xp.asarray(values.astype(np.int32)), int(values.max(initial=0)) + 1
 
 
 def checked_selection(
@@ -347,17 +403,20 @@ def checked_selection(
     return names, xp.atleast_1d(xp.asarray(scan_values, dtype))
 
 
-@compiled(static=("selection", "n_sweeps"))
+@compiled(static=("selection", "n_sweeps", "how"))
 def _fit_norm(
     counts: Array,
     background: Array,
     model: Array,
     weights: Array,
+    member: Array,
+    knowledge: Array | None,
     options: FitOptions,
     scan_values: Array | None,
     *,
     selection: tuple[str, ...],
     n_sweeps: int,
+    how: BackgroundNorm | None,
 ) -> NormFit:
     """Apply the weights and fit."""
     known = jnp.isfinite(background) & jnp.isfinite(counts)
@@ -367,9 +426,16 @@ def _fit_norm(
         jnp.where(used, w * jnp.where(used, a, 0), 0).reshape(-1)
         for a in (counts, background, model)
     )
-    fit = fit_bins(
-        n, b, m, options, selection=selection, scan_values=scan_values, n_sweeps=n_sweeps
-    )
+    if how is None:
+        fit = fit_bins(
+            n, b, m, options, selection=selection, scan_values=scan_values, n_sweeps=n_sweeps
+        )
+    else:
+        assert knowledge is not None
+        flat = member.reshape(-1)
+        windows = sums_of(n, b, cash(n, b), flat, knowledge)
+        asked = {"selection": selection, "scan_values": scan_values}
+        fit = fit_with_background(n, b, m, windows, flat, options, how=how, **asked)
     # the statistic of weighted counts lacks this for being the weighted statistic of the counts
     lacking = 2 * (n * jnp.log(jnp.where(w > 0, w, jnp.ones_like(w)).reshape(-1))).sum()
     return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)

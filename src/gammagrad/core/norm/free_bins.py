@@ -29,7 +29,7 @@ from gammagrad.core.norm.line_profile import LineProfile
 from gammagrad.core.norm.options import FitOptions
 from gammagrad.core.norm.profile import ProfileSums
 from gammagrad.core.norm.result import NormFit, all_known
-from gammagrad.core.norm.sensitivity import sensitivity
+from gammagrad.core.norm.sensitivity import Lost, background_level, sensitivity
 from gammagrad.core.norm.solve import Status
 from gammagrad.core.stats import bin_ratio, contrast_scores, log1p_inside
 
@@ -126,10 +126,9 @@ def fit_free_bins(
     if "stat_scan" in selection and scan_values is not None:
         found["stat_scan"] = line_scan(profile, gained, window, safe_sum, scan_values, exact=True)
     if "sensitivity" in selection:
-        level = jnp.maximum(window.total, 1) / expected
-        found["norm_sensitivity"] = sensitivity(
-            background, model, options, expected=expected, level=level
-        )
+        one = Window(*(a[None] for a in window))
+        lost = Lost(background_level(one), expected[None], safe_sum[None])
+        found["norm_sensitivity"] = sensitivity(background, model, options, lost=lost)
     status = free_status(
         at_bound=place <= fixed(line).inside(),
         zero_bound=bound == 0,

@@ -1,8 +1,8 @@
 """The best fit where one norm of the background is fitted too, along a line.
 
 With background ``beta b`` and model ``x m`` the predictions of a best fit add up to the sum `N` of
-the counts, whatever ``x / beta``. On the line where they do, with `B` and `M` the sums of background and
-model, ``beta = N (1 - z) / B`` and ``x = N z / M``. A bin's prediction is there ``N / B`` times its
+the counts, whatever ``x / beta``. On the line where they do, `B` and `M` being the sums of both,
+``beta = N (1 - z) / B`` and ``x = N z / M``. A bin's prediction is there ``N / B`` times its
 background times ``1 + z g``, where ``g = (m / b) (B / M) - 1`` is its *contrast* from the mean. So
 best fit and test statistic are a fit of one number, with ``sum n log(1 + z g)`` at its largest; `z`
 is the part of the counts that is the source's. A background that is known to a relative error

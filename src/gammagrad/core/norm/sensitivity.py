@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad.core.norm.free import Window
 from gammagrad.core.norm.line_profile import deviance
 from gammagrad.core.norm.options import FitOptions
 from gammagrad.core.norm.profile import climb
@@ -15,6 +16,9 @@ from gammagrad.core.stats import BACKGROUND_FLOOR, log1p_inside, reciprocal
 
 _LEAD_SWEEPS = 3
 """Sweeps in single precision, which one in that of the data follows."""
+
+_LEAD_SWEEPS_LOST = 8
+"""The same where norms of the background are fitted, as the start is not as good."""
 
 _SERIES_BELOW = 0.03
 
@@ -78,43 +82,78 @@ def one_bin_root(model_sum: Array, curvature: Array, target: Array) -> Array:
     return climb(sums, jnp.sqrt(2 * target / curvature), target)
 
 
-def free_asimov(found: AsimovSums, norm: Array, model_sum: Array, expected: Array) -> AsimovSums:
-    """Return half the Asimov statistic where the background's norm is fitted without the source."""
-    # expected: sum of the background over the window of its norm. The counts of the source raise
-    # that norm, and what they gain for it is lost.
-    v = norm * (model_sum / expected)
-    return AsimovSums(
-        found.value - expected * deviance(v),
-        found.slope - model_sum * jnp.log1p(v),
-        found.curvature - model_sum * (model_sum / (expected * (1 + v))),
-    )
+class Lost(NamedTuple):
+    """What a free norm of the background takes from a sensitivity."""
+
+    level: Array  # norm of the background that the sensitivity is for
+    # expected, model_sum: sums of background and model over the window of each group of bins that
+    # has a norm of its own, with an axis of groups in front
+    expected: Array
+    model_sum: Array
+
+    def taken_from(self, found: AsimovSums, norm: Array) -> AsimovSums:
+        """Return half the Asimov statistic where norms of the background are fitted without it."""
+        # the counts of the source raise these norms, and what they gain by that is lost
+        ratio = self.model_sum / self.expected
+        v = norm * ratio
+        value, slope, curvature = (
+            self.expected * deviance(v),
+            self.model_sum * jnp.log1p(v),
+            self.model_sum * ratio / (1 + v),
+        )
+        return AsimovSums(
+            found.value - value.sum(axis=0),
+            found.slope - slope.sum(axis=0),
+            found.curvature - curvature.sum(axis=0),
+        )
+
+    def curvature(self, plain: Array) -> Array:
+        """Return what is left of the curvature at norm 0."""
+        left = plain - (self.model_sum**2 / self.expected).sum(axis=0)
+        return jnp.where(left > 0, left, plain)
+
+    def scaled(self, unit: Array) -> Lost:
+        """Return the same for norms times a unit."""
+        return self._replace(model_sum=self.model_sum / unit)
+
+    def astype(self, dtype: Any) -> Lost:
+        """Return the same in another precision."""
+        return Lost(*(a.astype(dtype) for a in self))
+
+
+def background_level(windows: Window) -> Array:
+    """Return the norm of the background that fits the counts of all groups without a source."""
+    # without counts it is as if there were one
+    expected = windows.expected.sum(axis=0)
+    return jnp.maximum(windows.total.sum(axis=0), 1) / jnp.where(expected > 0, expected, 1)
 
 
 def sensitivity(
     background: Array,
     model: Array,
     options: FitOptions,
-    n_sweeps: int = _LEAD_SWEEPS,
-    expected: Array | None = None,
-    level: Array | float = 1.0,
+    n_sweeps: int | None = None,
+    lost: Lost | None = None,
 ) -> Array:
     """Return the norm at which a source reaches a significance, for one pixel's bins."""
-    # Differentiable by the implicit function theorem. expected: see `free_asimov`; None for a
-    # background whose norm is known. level: norm of the background that the sensitivity is for.
+    # Differentiable by the implicit function theorem. lost: None where the background's
+    # norm is known.
+    level = jnp.ones(()) if lost is None else lost.level
     target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2 / level
+    if n_sweeps is None:
+        n_sweeps = _LEAD_SWEEPS if lost is None else _LEAD_SWEEPS_LOST
 
     def total_at(norm: Array, background: Array, model: Array) -> AsimovSums:
         found = AsimovSums(*(term.sum() for term in asimov_terms(norm, background, model)))
-        if expected is None:
-            return found
-        return free_asimov(found, norm, model.sum(), expected.astype(norm.dtype))
+        return found if lost is None else lost.astype(norm.dtype).taken_from(found, norm)
 
     # in units of the model's own counts, which single precision can hold whatever the exposure
     total = jax.lax.stop_gradient(model.sum())
     unit = jnp.where(total > 0, total, jnp.ones_like(total))
     model = model / unit
     plain, model_sum = curvature_term(background, model).sum(), model.sum()
-    curvature = plain if expected is None else plain - model_sum**2 / expected
+    lost = None if lost is None else lost.scaled(unit)
+    curvature = plain if lost is None else lost.curvature(plain)
     seen = (model_sum > 0) & (curvature > 0)
     curvature, plain = (jnp.where(seen, c, jnp.ones_like(c)) for c in (curvature, plain))
     model_sum = jnp.where(seen, model_sum, jnp.ones_like(model_sum))

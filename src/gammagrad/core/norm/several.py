@@ -1,7 +1,7 @@
 """The fit of one norm with a background norm for each of several groups of bins.
 
 At a norm `x` every group has its best background norm ``beta``, and the statistic there is the
-profile. It is convex in `x`, and its minimum, errors and limits are found in `x`. All that enters are
+profile. It is convex in `x`, and its minimum, errors and limits are found in `x`. What enters are
 sums over the bins of a group at the ratio ``u = x / beta``, with ``s = m / b`` and
 ``v = 1 / (1 + u s)``.
 
@@ -36,7 +36,7 @@ class Groups(NamedTuple):
     bound: Array  # norm at which, with beta = 1, the first prediction vanishes, <= 0
 
     def rest(self, beta: Array) -> Array:
-        """Return the derivative of the background and its prior, halved: `B` and what `tau` adds."""
+        """Return half the derivative of background and prior: `B` and what `tau` adds."""
         return self.expected + self.gaussian * (beta - 1)
 
     def least(self, norm: Array) -> Array:
@@ -173,6 +173,11 @@ class SeveralProfile(NamedTuple):
     def solved_at(self, norm: Array, start: Array) -> Sheet:
         """Return the profile at a norm."""
         return self.at(norm, self.betas(norm, start))
+
+    def held(self, norm: Array, beta: Array) -> Array:
+        """Tell whether some background is at the smallest norm that a source below 0 allows."""
+        least = self.groups.least(norm)
+        return (norm < 0) & (beta <= least * (1 + 1e-9)).any(axis=0)
 
     def lowest(self) -> Array:
         """Return the lowest norm: 0 where a bin without background has a model, or none."""

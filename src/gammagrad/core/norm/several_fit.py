@@ -10,16 +10,12 @@ from jax import Array
 
 from gammagrad.core.norm.free import Window, free_status
 from gammagrad.core.norm.line import NO_COUNTS
-from gammagrad.core.norm.line_profile import deviance
 from gammagrad.core.norm.options import FitOptions
-from gammagrad.core.norm.profile import climb
 from gammagrad.core.norm.result import NormFit, all_known
-from gammagrad.core.norm.sensitivity import AsimovSums, asimov_terms, curvature_term, required
+from gammagrad.core.norm.sensitivity import Lost, background_level, sensitivity
 from gammagrad.core.norm.several import Groups, RatioSums, SeveralProfile, Sheet, ratio_terms
 from gammagrad.core.norm.solve import Status
 from gammagrad.core.stats import BACKGROUND_FLOOR, bin_ratio
-
-_ASIMOV_SWEEPS = 14
 
 
 def groups_of(
@@ -133,6 +129,13 @@ def _differentiable(
     return moved, new, profile.at(moved, new)
 
 
+def lost_of(windows: Window, model_sum: Array) -> Lost:
+    """Return what norms of the background take from a sensitivity."""
+    # a Gaussian prior counts as the gamma prior of the same width
+    expected = jnp.where(windows.expected > 0, windows.expected, 1)
+    return Lost(background_level(windows), expected, model_sum)
+
+
 class SeveralBins(NamedTuple):
     """One pixel's bins, by group."""
 
@@ -176,10 +179,12 @@ def fit_several_bins(
     found = several_results(profile, windows, (norm, beta), options, selection, scan_values)
     gained = found.pop("gained")
     if "sensitivity" in selection:
-        found["norm_sensitivity"] = _sensitivity(background, model, member, groups, options)
+        found["norm_sensitivity"] = sensitivity(
+            background, model, options, lost=lost_of(windows, of_groups)
+        )
     zero = (of_groups > 0) & (bound >= 0)
     status = free_status(
-        at_bound=jnp.where(zero.any(), norm <= 0, _held(frozen, norm, beta)),
+        at_bound=jnp.where(zero.any(), norm <= 0, frozen.held(norm, beta)),
         zero_bound=zero.any(),
         vanishes=jnp.zeros((), bool),
         even=~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0),
@@ -205,12 +210,6 @@ def fit_several_bins(
     )
 
 
-def _held(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
-    """Tell whether some group's background is at the smallest norm that a source below 0 allows."""
-    least = profile.groups.least(norm)
-    return (norm < 0) & (beta <= least * (1 + 1e-9)).any(axis=0)
-
-
 def several_stat_null(groups: Groups, windows: Window, gaussian: bool) -> Array:
     """Return the statistic without a source, at the backgrounds' best norms."""
     if not gaussian:
@@ -220,36 +219,3 @@ def several_stat_null(groups: Groups, windows: Window, gaussian: bool) -> Array:
     log = jnp.log(jnp.where(alone > 0, alone, 1))
     own = windows.stat + 2 * ((alone - 1) * b - n * log) + windows.known * (alone - 1) ** 2
     return own.sum(axis=0)
-
-
-def _sensitivity(
-    background: Array, model: Array, member: Array, groups: Groups, options: FitOptions
-) -> Array:
-    """Return the norm at which a source reaches a significance, for one pixel's bins."""
-    # A Gaussian prior counts as the gamma prior of the same width.
-    expected = groups.expected + groups.gaussian
-    level = groups.alone()
-    level = jnp.where(level > 0, level, 1 / jnp.where(expected > 0, expected, 1))
-    own = (member * level[:, None]).sum(axis=0)
-    b, expected = background * own, expected * level
-
-    def sums(norm: Array) -> AsimovSums:
-        value, slope, curvature = (t.sum() for t in asimov_terms(norm, b, model))
-        v = norm * groups.model_sum / expected
-        return AsimovSums(
-            value - (expected * deviance(v)).sum(),
-            slope - (groups.model_sum * jnp.log1p(v)).sum(),
-            curvature - (groups.model_sum**2 / (expected * (1 + v))).sum(),
-        )
-
-    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
-    total, plain = model.sum(), curvature_term(b, model).sum()
-    left = plain - (groups.model_sum**2 / expected).sum()
-    seen = (total > 0) & (left > 0)
-    left = jnp.where(seen, left, 1)
-    start = jax.lax.stop_gradient(jnp.sqrt(2 * target / left))
-    root = jax.lax.stop_gradient(climb(sums, start, target, _ASIMOV_SWEEPS))
-    here = sums(root)
-    root = root - (here.value - target) / jax.lax.stop_gradient(jnp.where(seen, here.slope, 1))
-    needed = required(root, jnp.where(seen, total, 1), jnp.where(seen, plain, 1), options)
-    return jnp.where(seen, needed, 0)

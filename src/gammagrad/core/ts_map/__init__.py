@@ -13,17 +13,29 @@ from gammagrad.core.ts_map.bins import (
 from gammagrad.core.ts_map.sparse import fit_occupied
 from gammagrad.core.ts_map.strips import default_memory
 from gammagrad.core.ts_map.ts_map import ts_map
+from gammagrad.core.ts_map.wide import (
+    BACKGROUND_NORMS,
+    Backgrounds,
+    members,
+    wide_window,
+    wide_windows,
+)
 
 __all__ = [
+    "BACKGROUND_NORMS",
     "KERNEL_WEIGHTINGS",
     "TILE",
+    "Backgrounds",
     "BinImages",
     "OwnGrid",
     "clean_kernel",
     "cube_bins",
     "default_memory",
     "fit_occupied",
+    "members",
     "summed_bins",
     "ts_map",
     "weight_offset",
+    "wide_window",
+    "wide_windows",
 ]

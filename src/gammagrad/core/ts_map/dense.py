@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gammagrad.core.norm import (
@@ -15,7 +16,7 @@ from gammagrad.core.norm import (
     NormFit,
     Window,
     fit_bins,
-    fit_free_bins,
+    fit_with_background,
 )
 from gammagrad.core.ts_map.bins import (
     TILE,
@@ -31,6 +32,7 @@ from gammagrad.core.ts_map.source_bins import (
     source_model,
     source_table,
 )
+from gammagrad.core.ts_map.wide import Backgrounds
 
 
 def _tile_bins(
@@ -138,10 +140,11 @@ def map_tiles(
 
 
 def _by_tile(image: Array, plan: TilePlan) -> Array:
-    """Reorder a map to shape (tiles, pixels of a tile)."""
-    (ny, nx), (gy, gx) = plan.shape, plan.grid
-    padded = jnp.pad(image, ((0, gy * TILE - ny), (0, gx * TILE - nx)))
-    return padded.reshape(gy, TILE, gx, TILE).swapaxes(1, 2).reshape(-1, TILE * TILE)
+    """Reorder maps to shape (tiles, pixels of a tile, ...)."""
+    (ny, nx), (gy, gx), lead = plan.shape, plan.grid, image.shape[:-2]
+    more = [(0, 0)] * len(lead) + [(0, gy * TILE - ny), (0, gx * TILE - nx)]
+    tiles = jnp.pad(image, more).reshape(*lead, gy, TILE, gx, TILE).swapaxes(-3, -2)
+    return jnp.moveaxis(tiles.reshape(*lead, gy * gx, TILE * TILE), (-2, -1), (0, 1))
 
 
 def _first_of(function: Callable[[Array], Any], tiles: Array, batch: int, number: Array) -> Any:
@@ -170,16 +173,25 @@ def fit_images(
     n_sweeps: int = N_SWEEPS,
     memory: int = 2**27,
     shape: tuple[Array, Array] | None = None,
-    free: Window | None = None,
+    free: Backgrounds | None = None,
 ) -> NormFit:
     """Fit every pixel of a map, all bins visited: the engine that gradients pass through."""
     how = {"options": options, "selection": selection, "scan_values": scan_values}
 
     def fit(counts: Array, background: Array, model: Array, window: Window | None) -> NormFit:
-        if window is None:
+        if window is None or free is None:
             return fit_bins(counts, background, model, n_sweeps=n_sweeps, **how)
-        return fit_free_bins(counts, background, model, window, **how)
+        which = jnp.asarray(member)
+        return fit_with_background(counts, background, model, window, which, how=free.how, **how)
 
+    # the group of each bin of a pixel, as tiles list them
+    shapes = [d.kernel.shape[-2:] for d in datasets]
+    sizes = [
+        (TILE + ky - 1) * (TILE + kx - 1)
+        for (ky, kx), d in zip(shapes, datasets, strict=True)
+        for _ in range(d.counts.shape[0])
+    ]
+    member = None if free is None else np.repeat(free.member, sizes)
     datasets = [source_bins(d) if isinstance(d, BinImages) and d.blended else d for d in datasets]
     plan = TilePlan.create(datasets[0].counts.shape, datasets[0].kernel.shape)
     tiles = jnp.arange(plan.n_tiles, dtype=jnp.int32)
@@ -190,7 +202,7 @@ def fit_images(
         # those in use come first
         tiles = jnp.argsort(~used, stable=True).astype(jnp.int32)
         place = jnp.zeros_like(tiles).at[tiles].set(place)
-    result = map_tiles(fit, datasets, tiles, memory, number, free)
+    result = map_tiles(fit, datasets, tiles, memory, number, free and free.windows)
 
     def to_map(array: Array) -> Any:
         if number is not None:

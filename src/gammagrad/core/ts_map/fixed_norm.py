@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from gammagrad._programs import by_element, compiled
-from gammagrad.core.norm import N_SWEEPS, FitOptions, Status, fit_status
+from gammagrad.core.norm import N_SWEEPS, FitOptions, Lost, Status, fit_status
 from gammagrad.core.ts_map.bins import TilePlan, to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
 from gammagrad.core.ts_map.flat import FlatBins
@@ -121,15 +121,19 @@ class FixedNorm:
 
 
 def sensitivity_of(
-    bins: StripBins, chunk: Chunk, space: Workspace | None, options: FitOptions, window: Any = None
+    bins: StripBins,
+    chunk: Chunk,
+    space: Workspace | None,
+    options: FitOptions,
+    lost: Lost | None = None,
 ) -> Worked:
     """Find the sensitivity at the pixels of a chunk, from its windows or its lists."""
     space = bins.workspace(chunk, space)
     total = np.ascontiguousarray(bins.model_sum[chunk.tiles].T)
     blend = bins.blend and bins.blend.of_tiles(chunk.tiles)
     if space is None:
-        return None, sensitivity_chunk(bins.flat, chunk.bins, total, options, blend, window)
-    return listed_sensitivity(bins.flat, chunk.bins, total, options, blend, space, window)
+        return None, sensitivity_chunk(bins.flat, chunk.bins, total, options, blend, lost)
+    return listed_sensitivity(bins.flat, chunk.bins, total, options, blend, space, lost)
 
 
 def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +10,16 @@ import numpy as np
 from jax import Array
 
 from gammagrad._programs import by_element, compiled
-from gammagrad.core.norm import FitOptions, Status, Window, free_status, is_even, place_of
+from gammagrad.core.norm import (
+    BACKGROUND_MAPS,
+    FitOptions,
+    Status,
+    Window,
+    free_status,
+    is_even,
+    lost_of,
+    place_of,
+)
 from gammagrad.core.ts_map.bins import to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import (
@@ -24,10 +34,6 @@ from gammagrad.core.ts_map.listed import Chunk, Workspace
 from gammagrad.core.ts_map.strips import Strip
 from gammagrad.core.ts_map.whole_map import WholeMap
 
-_NORMS = (
-    *("background_norm", "background_norm_err", "background_norm_pull", "background_norm_corr"),
-)
-
 _FLAGS = (
     *("at_bound", "zero_bound", "vanishes", "even", "has_model", "has_counts", "counts_on_zero"),
 )
@@ -41,7 +47,8 @@ class FreeNorm:
 
     def __init__(self, bins: StripBins, strip: Strip, asked: Asked) -> None:
         assert strip.free is not None
-        self.bins, self.asked, self.window = bins, asked, strip.free
+        self.bins, self.asked = bins, asked
+        self.window = Window(*(a[0] for a in strip.free.windows))
         whole, plan = bins.whole, bins.plan
         found = by_element(
             _bounds,
@@ -63,28 +70,19 @@ class FreeNorm:
 
     def without_counts(self) -> dict[str, np.ndarray]:
         """Return what holds where no occupied bin is seen, see `Fit`."""
-        number = len(self.tiles.bound)
-        found: dict[str, np.ndarray] = {}
-        for begin in range(0, number, _TILES):
-            own = np.arange(begin, min(begin + _TILES, number))
-            filled = np.append(own, np.repeat(own[-1:], _TILES - own.size))
-            tiles = TileInputs(*(np.ascontiguousarray(a[filled].T) for a in self.tiles[:3]))
-            arrays = without_counts(
+
+        def of(tiles: TileInputs, which: np.ndarray) -> dict[str, Array]:
+            return without_counts(
                 tiles,
-                self._free_of(filled),
+                self._free_of(which),
                 self.asked.options,
                 self.scan_values,
                 self.threshold,
                 selection=self.asked.selection,
                 threshold_is_set=self.asked.threshold is not None,
             )
-            for name, array in arrays.items():
-                values = np.swapaxes(np.asarray(array)[..., : own.size], -1, -2)
-                if name not in found:
-                    shape = (*values.shape[:-2], number, values.shape[-1])
-                    found[name] = np.zeros(shape, values.dtype)
-                found[name][..., own, :] = values
-        return found
+
+        return by_tiles(of, self.tiles)
 
     def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Fit the pixels of a chunk, see `Fit`."""
@@ -104,11 +102,16 @@ class FreeNorm:
     def sensitivity(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Find the sensitivity at the pixels of a chunk, see `Fit`."""
         window = self._free_of(chunk.tiles).window
-        return sensitivity_of(self.bins, chunk, space, self.asked.options, window)
+        total = np.ascontiguousarray(self.bins.model_sum[chunk.tiles].T)
+        one = Window(*(a[None] for a in window))
+        lost = taken(one, total[None])
+        return sensitivity_of(self.bins, chunk, space, self.asked.options, lost)
 
     def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Turn maps of what chunks found into the quantities of a fit, see `Fit`."""
-        return _assembled(maps, self.bins.whole, self.window, self.even, self.asked.options)
+        stat_null = by_element(_stat_null, **self.window._asdict())
+        flags = {"even": self.even, "zero_bound": self.bins.whole.bound == 0}
+        return free_assembled(maps, self.bins.whole, stat_null, flags, self.asked.options)
 
     def _free_of(self, tiles: np.ndarray) -> FreeInputs:
         """Return what a chunk needs to know of the background's norm."""
@@ -117,6 +120,28 @@ class FreeNorm:
             return np.ascontiguousarray(array[tiles].T)
 
         return FreeInputs(own(self.free.bound), Window(*map(own, self.free.window)))
+
+
+def by_tiles(
+    function: Callable[[TileInputs, np.ndarray], dict[str, Array]], tiles: TileInputs
+) -> dict[str, np.ndarray]:
+    """Apply a function to all tiles, some at a time."""
+    number = len(tiles.bound)
+    found: dict[str, np.ndarray] = {}
+    for begin in range(0, number, _TILES):
+        own = np.arange(begin, min(begin + _TILES, number))
+        filled = np.append(own, np.repeat(own[-1:], _TILES - own.size))
+        some = TileInputs(*(np.ascontiguousarray(a[filled].T) for a in tiles[:3]))
+        for name, array in function(some, filled).items():
+            values = np.swapaxes(np.asarray(array)[..., : own.size], -1, -2)
+            if name not in found:
+                shape = (*values.shape[:-2], number, values.shape[-1])
+                found[name] = np.zeros(shape, values.dtype)
+            found[name][..., own, :] = values
+    return found
+
+
+taken = compiled(lost_of)
 
 
 @compiled
@@ -129,54 +154,58 @@ def _bounds(ratio: Array, background: Array, known: Array, model_sum: Array) -> 
 
 
 @compiled
+def _stat_null(counts: Array, background: Array, stat: Array, known: Array) -> Array:
+    """Return the statistic without a source, elementwise."""
+    return Window(counts, background, stat, known).stat_null()
+
+
+@compiled
 def _quantities(**of: Any) -> dict[str, Array]:
     """Turn what chunks found into the quantities of a fit, elementwise."""
-    window = Window(of["counts"], of["background"], of["stat"], of["known"])
     known = of["has_model"] & ~of["even"]
     norm = jnp.where(known, of["norm"], 0)
     model_sum = jnp.where(of["has_model"], of["model_sum"], 0)
     gained = jnp.where(known, of["gained"], 0)
-    stat_null, excess = window.stat_null(), norm * model_sum
+    excess = norm * model_sum
     status = free_status(
         open_=of["last_step"] > of["rtol"],
         error_at_bound=of["gained"] <= of["n_sigma"] ** 2,
         **{name: of[name] for name in _FLAGS},
     )
-    background_norm = jnp.where(known, of["background_norm"], 1)
     return {
         "norm": norm,
         "norm_err": jnp.where(known, of["norm_err"], jnp.inf),
         "ts": jnp.where(norm < 0, -gained, gained),
-        "stat": stat_null - gained,
-        "stat_null": stat_null,
-        "npred": of["background_sum"] * background_norm + excess,
+        "stat": of["stat_null"] - gained,
+        "stat_null": of["stat_null"],
+        "npred": of["own"] + excess,
         "npred_excess": excess,
         "status": jnp.where(of["kept"] & known, Status.GUESS_KEPT, status),
-        "niter": jnp.where((window.total > 0) & ~of["kept"], of["niter"], 0),
+        "niter": jnp.where(of["kept"], 0, of["niter"]),
     }
 
 
-def _assembled(
+def free_assembled(
     maps: dict[str, np.ndarray],
     whole: WholeMap,
-    window: Window,
-    even: np.ndarray,
+    stat_null: np.ndarray,
+    flags: dict[str, np.ndarray],
     options: FitOptions,
+    own: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Turn maps of what chunks found into the quantities of a fit."""
-    names = ("norm", "norm_err", "gained", "background_norm", "niter", "last_step", "kept")
+    # own: counts of the background, if they are not its norm times those of the window
+    names = ("norm", "norm_err", "gained", "niter", "last_step", "kept")
     given = {name: maps[name] for name in (*names, "at_bound", "vanishes", "has_counts")}
-    given |= {
-        name: getattr(whole, name)
-        for name in ("model_sum", "background_sum", "has_model", "counts_on_zero")
-    }
-    given |= {name: np.asarray(a) for name, a in zip(Window._fields, window, strict=True)}
-    shape = even.shape
-    given |= {"even": even, "zero_bound": whole.bound == 0}
+    given |= {n: getattr(whole, n) for n in ("model_sum", "has_model", "counts_on_zero")}
+    known = whole.has_model & ~flags["even"]
+    if own is None:
+        own = whole.background_sum * np.where(known, maps["background_norm"], 1.0)
+    given |= {"own": own, "stat_null": stat_null, **flags}
+    shape = stat_null.shape
     given |= {n: np.broadcast_to(getattr(options, n), shape) for n in ("rtol", "n_sigma")}
     found = by_element(_quantities, **given)
-    known = whole.has_model & ~even
-    optional = {n: maps[n] for n in (*OPTIONAL, *_NORMS) if n in maps}
+    optional = {n: maps[n] for n in (*OPTIONAL, *BACKGROUND_MAPS) if n in maps}
     for array in optional.values():
         np.copyto(array, 0, where=~known)
     found = {**found, **optional}

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, Window, make_options
+from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, make_options
 from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.blended import tile_blend
 from gammagrad.core.ts_map.chunk import TileInputs
@@ -26,9 +26,11 @@ from gammagrad.core.ts_map.listed import (
 )
 from gammagrad.core.ts_map.placed_lists import PlacedBins
 from gammagrad.core.ts_map.places import placed_bins
+from gammagrad.core.ts_map.several_norms import SeveralNorms
 from gammagrad.core.ts_map.strips import Strip, default_memory, make_strip, put, rows_of_strips
 from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import WholeMap, whole_map
+from gammagrad.core.ts_map.wide import Backgrounds
 from gammagrad.core.ts_map.windowed import Places, TileWindows, corners, window_places
 
 _ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**17, 2**22
@@ -69,7 +71,7 @@ def fit_occupied(
     progress: Callable[[float], None] | None = None,
     processes: int = 1,
     run: Run | None = None,
-    free: Window | None = None,
+    free: Backgrounds | None = None,
 ) -> NormFit:
     """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster."""
     # Not traced itself: the lists depend on where the counts lie. Every number is the same to
@@ -120,7 +122,7 @@ def fit_strip(
     """Fit the pixels of a strip; return the fields of a `NormFit` that are known."""
     whole = whole_map(strip.datasets, strip.fitted)
     bins = _StripBins(strip, whole, asked.window, memory // n_threads())
-    fit: Fit = FixedNorm(bins, strip, asked) if strip.free is None else FreeNorm(bins, strip, asked)
+    fit = _fit_of(strip, bins, asked)
     found = fit.without_counts()
     steps: list[tuple[Any, Iterator[Chunk]]] = [(fit.solve, bins.chunks())]
     if "sensitivity" in asked.selection:
@@ -140,6 +142,13 @@ def fit_strip(
     return fit.assembled(
         {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
     )
+
+
+def _fit_of(strip: Strip, bins: _StripBins, asked: Asked) -> Fit:
+    """Choose what is done for the chunks of a strip."""
+    if strip.free is None:
+        return FixedNorm(bins, strip, asked)
+    return (FreeNorm if strip.free.how.on_line else SeveralNorms)(bins, strip, asked)
 
 
 class _StripBins:

@@ -12,6 +12,7 @@ import numpy as np
 from gammagrad._pytree import replace
 from gammagrad.core.norm import Status, Window
 from gammagrad.core.ts_map.bins import TILE, BinImages, OwnGrid
+from gammagrad.core.ts_map.wide import Backgrounds
 
 _MEMORY_CPU = 2**28
 """Working memory to aim at on a processor, in bytes."""
@@ -37,9 +38,8 @@ class Strip(NamedTuple):
     datasets: tuple[BinImages, ...]  # rows outside the map are zero
     fitted: np.ndarray  # pixels to fit, none of them in the halo
     guess: np.ndarray | None  # norms to try first
-    # sums over the window of each pixel that a norm of the background is fitted in; None where the
-    # background is known
-    free: Window | None = None
+    # norms of the background to fit; None where it is known
+    free: Backgrounds | None = None
 
 
 def default_memory(on_processor: bool = False) -> int:
@@ -76,7 +76,7 @@ def make_strip(
     fitted: np.ndarray,
     guess: np.ndarray | None,
     rows: slice,
-    free: Window | None = None,
+    free: Backgrounds | None = None,
 ) -> Strip:
     """Return some rows of a map with the data around them; the whole map as it is."""
     if rows == slice(0, fitted.shape[0]):
@@ -88,8 +88,13 @@ def make_strip(
         tuple(_rows_of(images, rows, halo) for images in datasets),
         np.pad(rows_around(fitted, rows, 0), ((halo, halo), (0, 0))),
         None if guess is None else rows_around(guess, rows, halo),
-        None if free is None else Window(*(rows_around(a, rows, halo) for a in free)),
+        None if free is None else _norms_of(free, rows, halo),
     )
+
+
+def _norms_of(free: Backgrounds, rows: slice, halo: int) -> Backgrounds:
+    """Return norms of the background for some rows."""
+    return free._replace(windows=Window(*(rows_around(a, rows, halo) for a in free.windows)))
 
 
 def strip_height(datasets: Sequence[BinImages], memory: int) -> int:

@@ -13,16 +13,19 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gammagrad._arrays import check_counts, takes_arrays
-from gammagrad._programs import can_fill, compiled, fill, image_room, to_device
+from gammagrad._programs import can_fill, compiled, fill, image_room, is_traced, to_device
 from gammagrad._pytree import replace
 from gammagrad.core.images import box_sum
 from gammagrad.core.norm import (
     N_SWEEPS,
+    BackgroundNorm,
     FitOptions,
     NormFit,
+    check_background,
     check_sweeps,
     checked_selection,
     floating,
+    knowledge,
     make_options,
 )
 from gammagrad.core.ts_map.bins import (
@@ -35,6 +38,7 @@ from gammagrad.core.ts_map.bins import (
 )
 from gammagrad.core.ts_map.dense import fit_images
 from gammagrad.core.ts_map.source_bins import SourceBins, bins_of_sources
+from gammagrad.core.ts_map.wide import Backgrounds, members, traced_windows, wide_window
 from gammagrad.errors import InputError
 
 Cube = tuple[Array, Array, Array, Array, Array, Array | None]
@@ -63,6 +67,11 @@ def ts_map(
     rtol: ArrayLike = 0.01,
     n_sweeps: int = N_SWEEPS,
     memory: int = 2**27,
+    background_norm: str = "fixed",
+    background_uncertainty: ArrayLike = 0.05,
+    background_prior: str = "gamma",
+    background_width: int | None = None,
+    background_norms: str = "one",
 ) -> NormFit:
     """Fit the norm of a source at every pixel of a map.
 
@@ -120,13 +129,26 @@ def ts_map(
         Number of Newton sweeps.
     memory
         Working memory to aim at, in bytes.
+    background_norm
+        "fixed", "free" or "constrained": whether a norm of the background is fitted at every pixel
+        too, as in `gammagrad.fit_norm`.
+    background_uncertainty
+        Relative uncertainty of a constrained background: a number, or a map (rows, cols).
+    background_prior
+        "gamma" or "gaussian", as in `gammagrad.fit_norm`.
+    background_width
+        Width of the window, in pixels, in which the norm of the background is fitted; at least the
+        kernel's. None: three times the kernel's.
+    background_norms
+        "one" for all datasets and energies, one "per dataset", or one "per energy" of each dataset.
 
     Returns
     -------
     NormFit
-        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis. With hypotheses
-        every map has their axis in front. Hypotheses are fitted one after the other, in the
-        memory of one.
+        Maps of shape (rows, cols); `stat_scan` has the norms as a leading axis, and so have the
+        fields of the background's norm the datasets or energies with norms of their own. With
+        hypotheses every map has their axis in front. Hypotheses are fitted one after the other, in
+        the memory of one.
 
     Raises
     ------
@@ -184,19 +206,48 @@ def ts_map(
         gamma_min=gamma_min,
         bkg_syst_fraction=bkg_syst_fraction,
     )
+    numbers = [1 if sum_over_energy else c[0].shape[0] for c in cubes]
+    how = check_background(background_norm, background_prior, background_norms != "one")
+    of_images = tuple(members(numbers, background_norms).tolist())
+    known = None
+    if how is not None:
+        _check_width(background_width)
+        known = _known_map(knowledge(background_norm, background_uncertainty), cubes[0][0])
     fit = partial(
         _ts_map,
         options=options,
         scan_values=values,
+        how=None if how is None else (how, of_images, background_width),
         selection=selection,
         weighting=kernel_weighting if sum_over_energy else None,
         n_sweeps=n_sweeps,
         memory=memory,
     )
-    return _filled(cubes, fit) if may_fill else fit(cubes)
+    return _filled(cubes, known, fit) if may_fill else fit(cubes, known=known)
 
 
-def _filled(cubes: list[Cube], fit: Callable[..., NormFit]) -> NormFit:
+def _check_width(width: int | None) -> None:
+    """Check the width of a window in pixels."""
+    whole = isinstance(width, int | np.integer) and not isinstance(width, bool)
+    if width is not None and not (whole and width > 0):
+        raise InputError(
+            f" is {width!r}; expected a positive number of pixels, or None.", "background_width"
+        )
+
+
+def _known_map(known: ArrayLike, like: Array) -> Any:
+    """Return what is known of the background as a number, or as a map."""
+    shape = np.shape(known)
+    if shape not in ((), like.shape[1:]):
+        raise InputError(
+            f" has shape {shape}; expected a number, or a map of shape {like.shape[1:]}.",
+            "background_uncertainty",
+        )
+    xp: Any = jnp if is_traced(known) else np
+    return xp.broadcast_to(xp.asarray(known, like.dtype), like.shape[1:])
+
+
+def _filled(cubes: list[Cube], known: Any, fit: Callable[..., NormFit]) -> NormFit:
     """Fit maps that are filled up to one of few shapes."""
     ny, nx = cubes[0][0].shape[1:]
     room = image_room(ny, nx)
@@ -204,7 +255,8 @@ def _filled(cubes: list[Cube], fit: Callable[..., NormFit]) -> NormFit:
     for n, b, e, k, w, m in cubes:
         maps = (fill(a, room) for a in (n, b, e))
         more.append((*maps, k, fill(w, room), None if m is None else fill(m, room)))
-    found = fit(more, shape=(np.int32(ny), np.int32(nx)))
+    own = None if known is None else fill(known, room)
+    found = fit(more, shape=(np.int32(ny), np.int32(nx)), known=own)
     return to_device(jax.tree.map(lambda a: np.asarray(a)[..., :ny, :nx], found))
 
 
@@ -250,17 +302,23 @@ def _checked_cubes(
     return cubes
 
 
-@compiled(static=("selection", "weighting", "n_sweeps", "memory"))
+How = tuple[BackgroundNorm, tuple[int, ...], int | None]
+"""How norms of the background are fitted, the group of each image, and the window's width."""
+
+
+@compiled(static=("selection", "weighting", "n_sweeps", "memory", "how"))
 def _ts_map(
     cubes: list[Cube],
     options: FitOptions,
     scan_values: Array | None,
     shape: tuple[Array, Array] | None = None,
+    known: Array | None = None,
     *,
     selection: tuple[str, ...],
     weighting: str | None,
     n_sweeps: int,
     memory: int,
+    how: How | None,
 ) -> NormFit:
     """Fit one hypothesis after the other, or the only one."""
     fit = partial(
@@ -272,6 +330,8 @@ def _ts_map(
         n_sweeps=n_sweeps,
         memory=memory,
         shape=shape,
+        known=known,
+        how=how,
     )
     if cubes[0][3].ndim == (3 if cubes[0][5] is None else 4):
         return fit(cubes)
@@ -302,9 +362,20 @@ def _fit_cubes(
     n_sweeps: int,
     memory: int,
     shape: tuple[Array, Array] | None,
+    known: Array | None,
+    how: How | None,
 ) -> NormFit:
     """Turn cubes into images of bins, and fit."""
     datasets = [_bins(cube, weighting) for cube in cubes]
+    sides = [c[3].shape[-2:] for c in cubes]
+    free = None
+    if how is not None and known is not None:
+        norms, of_images, width = how
+        sides = [wide_window(side, width) for side in sides]
+        pairs = zip(datasets, sides, strict=True)
+        parts = [(d.counts, d.background, side) for d, side in pairs]
+        member = np.asarray(of_images, np.int32)
+        free = Backgrounds(traced_windows(parts, member, known), member, norms)
     fit = fit_images(
         datasets,
         options,
@@ -313,12 +384,13 @@ def _fit_cubes(
         n_sweeps=n_sweeps,
         memory=memory,
         shape=shape,
+        free=free,
     )
     lacking = jnp.zeros_like(fit.stat)
-    for counts, background, _, kernel, weights, _ in cubes:
+    for (counts, background, _, _, weights, _), side in zip(cubes, sides, strict=True):
         known = known_weights(counts, background, weights)
         image = weight_offset(counts, known, weighting is not None)
-        lacking = lacking + box_sum(image, (kernel.shape[-2], kernel.shape[-1]))
+        lacking = lacking + box_sum(image, (side[0], side[1]))
     return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)
 
 

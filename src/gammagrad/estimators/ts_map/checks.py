@@ -15,6 +15,7 @@ from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.estimators.settings import is_whole
 from gammagrad.estimators.ts_map.hypotheses import as_hypotheses, check_hypothesis
 from gammagrad.estimators.ts_map.scan_norms import scan_values
+from gammagrad.maps import Map
 from gammagrad.models import Models, SkyModel, default_kernel_model
 
 
@@ -50,6 +51,37 @@ def kernel_width(value: Any, name: str) -> u.Quantity:
     if width.ndim or not 0 < width.value < np.inf:
         raise InputError(wrong, name)
     return width
+
+
+def background_uncertainty(value: Any, name: str) -> float | list[float] | Map:
+    """Return a relative uncertainty: a number, a list of them, or a map."""
+    if isinstance(value, Map):
+        return value
+    several = isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1
+    try:
+        numbers = [float(v) for v in (value if several else [value]) if not isinstance(v, bool)]
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or not all(0 < n < np.inf for n in numbers):
+        raise InputError(
+            f" is {short(value)}; expected a relative uncertainty above 0, such as 0.05, one for "
+            "each energy group, or a map.",
+            name,
+        )
+    return numbers if several else numbers[0]
+
+
+def read_uncertainty(text: str) -> float | list[float]:
+    """Return the uncertainty that a text stands for."""
+    parts = [float(part) for part in text.split(",")]
+    return parts if len(parts) > 1 else parts[0]
+
+
+def plain_uncertainty(value: float | list[float] | Map) -> Any:
+    """Return an uncertainty as a file has it; a map by its mean."""
+    if isinstance(value, Map):
+        return float(np.mean(value.data))
+    return value
 
 
 def memory(value: Any, name: str) -> int:

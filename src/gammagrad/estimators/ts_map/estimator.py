@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from gammagrad.core.norm import N_SWEEPS, FitOptions, parse_selection
+from gammagrad.core.norm import BACKGROUND_MAPS, N_SWEEPS, FitOptions, parse_selection
 from gammagrad.dataset import MapDataset, union_of_times
 from gammagrad.errors import InputError
+from gammagrad.estimators.ts_map.background_norms import BackgroundSettings
 from gammagrad.estimators.ts_map.collect import Collector
 from gammagrad.estimators.ts_map.groups import (
     FITTED_MAPS,
@@ -129,6 +130,24 @@ class TSMapEstimator(TSMapSettings):
         to 1089, is that of the positions at which kernels are compared; 81 by default. A model
         without an edge keeps one kernel. ``maps.meta`` has ``"kernels_per_group"`` and, as
         fractions of a norm, ``"kernel_error_per_group"`` and ``"one_kernel_error_per_group"``.
+    background : {"fixed", "free", "constrained"}
+        Whether the background is known, or has a norm that is fitted at every position, too:
+        freely, or constrained by `background_uncertainty`. All results are then those of the
+        profile likelihood, and there are maps of the norm of the background, `background_norm`, of
+        its error, its pull and its correlation with the norm of the source. See
+        *When the background is uncertain*.
+    background_uncertainty : float, list of float or Map
+        Relative uncertainty of a constrained background, such as 0.05: one number, one for each
+        energy group, or a map.
+    background_prior : {"gamma", "gaussian"}
+        What is known of the norm of a constrained background: as from an auxiliary measurement of
+        counts (gamma, at no cost), or a Gaussian.
+    background_width : str or Quantity, optional
+        Full width of the window in which the norm of the background is fitted, at least the
+        kernel's. Default: three times the kernel's width.
+    background_norms : {"one", "per dataset", "per energy"}
+        Whether one norm is fitted for all datasets and energies of a group, one for each dataset,
+        or one for each energy bin of each dataset.
     memory : int, str or Quantity, optional
         Approximate working memory of the fit, such as "500 MB" or a number of bytes: a large map
         is fitted in strips of rows. Default: 256 MB on a processor, a quarter of the memory of
@@ -172,7 +191,8 @@ class TSMapEstimator(TSMapSettings):
         asked = parse_selection(self.selection_optional)
         optional = [name for key in OPTIONAL_MAPS if key in asked for name in OPTIONAL_MAPS[key]]
         scan = ["dnde_scan_values"] if "stat_scan" in asked else []
-        return [*FITTED_MAPS, "success", *scan, *optional, "status"]
+        own = BACKGROUND_MAPS if self.background != "fixed" else ()
+        return [*FITTED_MAPS, "success", *scan, *optional, *own, "status"]
 
     def estimate_flux_map(
         self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
@@ -197,7 +217,7 @@ class TSMapEstimator(TSMapSettings):
         groups, axis = energy_groups(found[0].energy_axis, None)
         (inputs,) = replace(self._collector, downsampling_factor=None).inputs(found, target)[0]
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
-        settings = self._fit_settings
+        settings = self._settings_on(target, len(groups))
         with progress_bar(1, self.tag, self.show_progress) as bar:
             arrays = fit_groups(joint.groups, settings, wanted, bar)
         names = self.selection_all
@@ -250,8 +270,10 @@ class TSMapEstimator(TSMapSettings):
         wanted = positions_mask(positions, target)
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
-        settings = self._fit_settings
+        settings = self._settings_on(target, len(groups))
         by_model, grid = collector.inputs(found, target)
+        if settings.background is not None:
+            settings = settings._replace(background=settings.background.on_blocks(grid))
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
         results = {}
         with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
@@ -407,6 +429,25 @@ class TSMapEstimator(TSMapSettings):
             memory=self.memory,
         )
 
+    def _settings_on(self, target: WcsGeom, n_groups: int) -> FitSettings:
+        """Return what the fit of energy groups depends on, for the pixels of a map."""
+        if self.background == "fixed":
+            return self._fit_settings
+        asked = BackgroundSettings(
+            background=self.background,
+            uncertainty=self.background_uncertainty,
+            prior=self.background_prior,
+            width=self.background_width,
+            norms=self.background_norms,
+        )
+        if self.threshold is not None and not asked.one_line:
+            raise InputError(
+                " cannot be set with a Gaussian prior or several norms of the background; set it "
+                "to None.",
+                "threshold",
+            )
+        return self._fit_settings._replace(background=asked.on(target, n_groups))
+
     @property
     def _collector(self) -> Collector:
         """What makes arrays of datasets."""
@@ -443,6 +484,7 @@ class TSMapEstimator(TSMapSettings):
             "n_sigma_ul": self.n_sigma_ul,
             "n_sigma_sensitivity": self.n_sigma_sensitivity,
             "norm_min": self.norm_min,
+            "background": self.background,
             "precision": "float64",
             **joint.meta(),
             "settings": {**self.settings, "model": model.name},

@@ -11,10 +11,15 @@ import astropy.units as u
 import jax
 import numpy as np
 
-from gammagrad.core.norm import FitOptions, NormFit, Status
+from gammagrad.core.norm import BACKGROUND_MAPS, FitOptions, NormFit, Status
 from gammagrad.core.ts_map import fit_occupied
 from gammagrad.derive import reference_values
 from gammagrad.errors import InputError
+from gammagrad.estimators.ts_map.background_norms import (
+    BackgroundSettings,
+    norms_axis,
+    stacked,
+)
 from gammagrad.estimators.ts_map.guess import guess_norm
 from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.maps import Map, MapAxis, WcsGeom
@@ -57,12 +62,14 @@ class FitSettings(NamedTuple):
     threshold: float | None = None  # TS of the guess below which it is kept, or None
     jobs: Jobs = Jobs()  # how the work is shared out among processes
     memory: int | None = None  # working memory to aim at, in bytes; None for what suits the device
+    background: BackgroundSettings | None = None  # norms of the background; None where it is known
 
     @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps that a fit gives."""
         optional = (OPTIONAL_MAPS[name] for name in OPTIONAL_MAPS if name in self.selection)
-        return (*FITTED_MAPS, *(name for names in optional for name in names))
+        own = () if self.background is None else self.background.maps
+        return (*FITTED_MAPS, *(name for names in optional for name in names), *own)
 
 
 def energy_groups(
@@ -93,7 +100,7 @@ def fit_groups(
     """Fit every energy group; one without a position, such as below threshold, stays unfitted."""
     results: list[dict[str, np.ndarray]] = []
     problem: NoPositionError | None = None
-    for shares in groups:
+    for index, shares in enumerate(groups):
         moved = 0.0
 
         def advance(fraction: float) -> None:
@@ -109,10 +116,12 @@ def fit_groups(
             log.warning("energy bins %d to %d are not fitted: %s", bins.start, bins.stop - 1, error)
             results.append(_unfitted(shares[0][0].shape, settings))
         else:
+            windows = _windows(shares, settings)
             with jax.enable_x64(True):
                 images = [
                     i.images(b, settings.sum_energies, settings.kernel_weighting) for i, b in shares
                 ]
+                free = settings.background and settings.background.norms_of(images, windows, index)
                 fit = fit_occupied(
                     images,
                     fitted,
@@ -127,14 +136,24 @@ def fit_groups(
                     progress=advance,
                     processes=settings.jobs.n_jobs,
                     run=None if settings.jobs.n_jobs == 1 else partial(run_jobs, settings.jobs),
+                    free=free,
                 )
-            results.append(_painted(_with_offsets(fit, shares, settings), settings.maps, fitted))
+            arrays = _with_offsets(fit, shares, windows, settings)
+            results.append(_painted(arrays, settings.maps, fitted))
         advance(1)
     if problem is not None and not any(result["success"].any() for result in results):
         raise problem
     if len(results) == 1:
         return {name: array[None] for name, array in results[0].items()}
-    return {name: np.stack([result[name] for result in results]) for name in results[0]}
+    return {name: stacked([result[name] for result in results]) for name in results[0]}
+
+
+def _windows(shares: Sequence[Share], settings: FitSettings) -> list[tuple[int, int]]:
+    """Return the sides of the windows whose statistic a fit has."""
+    own = [inputs.group_window(bins) for inputs, bins in shares]
+    if settings.background is None:
+        return own
+    return [settings.background.window(i, w) for (i, _), w in zip(shares, own, strict=True)]
 
 
 def _positions(shares: Sequence[Share], wanted: np.ndarray | None) -> np.ndarray:
@@ -147,12 +166,15 @@ def _positions(shares: Sequence[Share], wanted: np.ndarray | None) -> np.ndarray
 
 
 def _with_offsets(
-    fit: NormFit, shares: Sequence[Share], settings: FitSettings
+    fit: NormFit,
+    shares: Sequence[Share],
+    windows: Sequence[tuple[int, int]],
+    settings: FitSettings,
 ) -> dict[str, np.ndarray]:
     """Return the maps of a fit, with what weights add to the statistic."""
     arrays = {name: _writable(getattr(fit, name)) for name in (*settings.maps, "status")}
-    for inputs, bins in shares:
-        offset = inputs.stat_offset(bins, settings.sum_energies)
+    for (inputs, bins), window in zip(shares, windows, strict=True):
+        offset = inputs.stat_offset(bins, settings.sum_energies, window)
         if offset is not None:
             arrays["stat"] += offset
             arrays["stat_null"] += offset
@@ -168,7 +190,7 @@ def _painted(
     arrays: dict[str, np.ndarray], names: Sequence[str], fitted: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Put NaN on the maps of a fit where there is none, and success beside them."""
-    unfitted, elsewhere = arrays["status"] == Status.NOT_FITTED, ~fitted
+    unfitted, elsewhere = np.isin(arrays["status"], _UNFITTED), ~fitted
     for name in names:
         if name != "niter":
             np.copyto(arrays[name], np.nan, where=elsewhere if name in _OF_POSITION else unfitted)
@@ -177,13 +199,18 @@ def _painted(
         arrays["status"] = np.where(
             lost, arrays["status"].dtype.type(Status.OUT_OF_RANGE), arrays["status"]
         )
-    failed = (Status.NOT_FITTED, Status.NOT_CONVERGED, Status.OUT_OF_RANGE)
+    failed = (*_UNFITTED, Status.NOT_CONVERGED, Status.OUT_OF_RANGE)
     arrays["success"] = ~np.isin(arrays["status"], failed)
     return arrays
 
 
+_UNFITTED = (Status.NOT_FITTED, Status.BACKGROUND_UNDETERMINED)
+
 # infinite where there are no counts, or no background
-_MAY_BE_INFINITE = ("norm_err", "norm_errp", "norm_errn", "norm_sensitivity", "stat_scan")
+_MAY_BE_INFINITE = (
+    *("norm_err", "norm_errp", "norm_errn", "norm_sensitivity", "stat_scan"),
+    *BACKGROUND_MAPS,
+)
 
 
 def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
@@ -195,7 +222,8 @@ def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
             total = total + arrays[name]
     fine: np.ndarray = np.isfinite(total)
     for name in set(names).intersection(_MAY_BE_INFINITE) - {"stat_scan"}:
-        fine &= ~np.isnan(arrays[name])
+        missing = np.isnan(arrays[name])
+        fine &= ~(missing if missing.ndim == fine.ndim else missing.any(axis=0))
     return fine
 
 
@@ -256,6 +284,8 @@ def as_maps(
         if name == "stat_scan":
             norms = MapAxis(scan_values, name="norm", unit="", node_type="center")
             geom = image.to_cube([norms, axis])
+        elif name in BACKGROUND_MAPS and arrays[name].ndim == 4:
+            geom = image.to_cube([norms_axis(arrays[name].shape[1]), axis])
         maps[name] = Map(geom, arrays[name], copy=False)
     return maps
 

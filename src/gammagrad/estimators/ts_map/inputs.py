@@ -157,12 +157,18 @@ class FitInputs(NamedTuple):
             return blended_sum(self.field, arrays, seen, bins, window, equal)
         return blended_cube(self.field, arrays, seen, bins, window)
 
-    def stat_offset(self, bins: slice, sum_energies: bool) -> np.ndarray | None:
+    def group_window(self, bins: slice) -> tuple[int, int]:
+        """Return the sides of the kernel of an energy group."""
+        rows, cols = self.group_kernel(bins).shape[-2:]
+        return rows, cols
+
+    def stat_offset(
+        self, bins: slice, sum_energies: bool, window: tuple[int, int]
+    ) -> np.ndarray | None:
         """Return what weights add to the statistic; see `gammagrad.core.ts_map.weight_offset`."""
         counts, weights = self.counts[bins], self.weights[bins]
         if self.is_masked or np.all((weights == 0) | (weights == 1)):
             return None
-        window = self.group_kernel(bins).shape[-2:]
         with jax.enable_x64(True):
             rows, size = _in_rows((counts, weights.astype(np.float64))), counts[0].size
             image = np.asarray(_offset(*rows, summed=sum_energies))[0, :size]

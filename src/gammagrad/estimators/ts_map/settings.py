@@ -7,7 +7,8 @@ from typing import Any
 
 import astropy.units as u
 
-from gammagrad.core.ts_map import KERNEL_WEIGHTINGS
+from gammagrad.core.norm import BACKGROUNDS, PRIORS
+from gammagrad.core.ts_map import BACKGROUND_NORMS, KERNEL_WEIGHTINGS
 from gammagrad.estimators.settings import (
     Alias,
     Estimator,
@@ -25,8 +26,8 @@ from gammagrad.models import Models, SkyModel
 from gammagrad.parallel import BACKENDS, check_backend, check_n_jobs, requested_jobs
 
 # the groups of options on the command line
-_SOURCE, _DATA, _OUTPUT, _PROCESSES = (
-    *("source and kernel", "what is fitted"),
+_SOURCE, _DATA, _BACKGROUND, _OUTPUT, _PROCESSES = (
+    *("source and kernel", "what is fitted", "norm of the background"),
     *("errors, limits, sensitivity", "processes"),
 )
 
@@ -224,6 +225,52 @@ class TSMapSettings(Estimator):
         option=Option(
             "--kernel-positions", _SOURCE, "HOW", "centre", read=checks.read_kernel_positions
         ),
+    )
+    background: Setting[str] = Setting(
+        "fixed",
+        one_of(BACKGROUNDS),
+        "whether the background is known (default), or has a norm that is fitted too: free, or "
+        "constrained by --background-uncertainty",
+        option=Option("--background-norm", _BACKGROUND),
+        values=BACKGROUNDS,
+    )
+    background_uncertainty: Setting[Any] = Setting(
+        0.05,
+        checks.background_uncertainty,
+        "relative uncertainty of a constrained background, or one for each energy group "
+        "(default: 0.05)",
+        option=Option(
+            "--background-uncertainty",
+            _BACKGROUND,
+            "SIGMA",
+            "0.05",
+            read=checks.read_uncertainty,
+        ),
+        plain=checks.plain_uncertainty,
+    )
+    background_prior: Setting[str] = Setting(
+        "gamma",
+        one_of(PRIORS),
+        "what is known of a constrained background: gamma, as from counts (default), or gaussian",
+        option=Option("--background-prior", _BACKGROUND),
+        values=PRIORS,
+    )
+    background_width: Setting[u.Quantity | None] = Setting(
+        None,
+        checks.kernel_width,
+        'full width of the window for the norm of the background, such as "3 deg" (default: three '
+        "times the kernel's)",
+        option=Option("--background-width", _BACKGROUND, "ANGLE", "'3 deg'"),
+        unit="deg",
+        may_be_none=True,
+    )
+    background_norms: Setting[str] = Setting(
+        "one",
+        one_of(BACKGROUND_NORMS),
+        "one norm of the background for all (default), one for each dataset, or one for each "
+        "energy bin of each dataset",
+        option=Option("--background-norms", _BACKGROUND),
+        values=BACKGROUND_NORMS,
     )
     memory: Setting[int | None] = Setting(
         None,
