@@ -83,12 +83,12 @@ def _total(m: Map | None, mask: Map | None) -> float:
     return float(np.nansum(m.data if mask is None else m.data[used_bins(mask)]))
 
 
-def describe(dataset: Any) -> str:
-    """Return the text that printing a dataset shows."""
+def describe(dataset: Any, counts: list[tuple[str, str]]) -> str:
+    """Return the text that printing a dataset shows, with some lines about its counts."""
     info, mask = summary(dataset), dataset.mask
     rows = [
         *_geometry_rows(dataset),
-        *_count_rows(dataset, info),
+        *counts,
         ("exposure", _exposure_text(dataset.exposure, info)),
         ("psf", _psf_text(dataset.psf)),
         ("edisp", _edisp_text(dataset.edisp)),
@@ -107,23 +107,28 @@ def describe(dataset: Any) -> str:
     rows.append(("models", ", ".join(models) or "none"))
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}} : {text}" for name, text in rows]
-    return "\n".join([f"MapDataset {dataset.name!r}", *lines])
+    return "\n".join([f"{dataset.tag} {dataset.name!r}", *lines])
 
 
-def _count_rows(dataset: Any, info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    counts, background = dataset.counts, dataset.background
-    texts = {"counts": "none", "background": "none"}
-    if counts is not None:
-        occupied = 100 * np.count_nonzero(counts.data) / counts.data.size
-        texts["counts"] = f"{info['counts']:.10g} in all, {occupied:.3g} % of bins occupied"
+def count_rows(dataset: Any) -> list[tuple[str, str]]:
+    """Return the lines about counts and background."""
+    background, text = dataset.background, "none"
     if background is not None:
         holes = int(np.isnan(background.data).sum())
-        texts["background"] = f"{info['background']:.6g} in all" + f", {holes} NaN" * bool(holes)
-    return list(texts.items())
+        text = f"{np.nansum(background.data):.6g} in all" + f", {holes} NaN" * bool(holes)
+    return [("counts", counts_text(dataset.counts)), ("background", text)]
+
+
+def counts_text(counts: Map | None) -> str:
+    """Return how many counts there are, in words."""
+    if counts is None:
+        return "none"
+    occupied = 100 * np.count_nonzero(counts.data) / counts.data.size
+    return f"{np.nansum(counts.data):.10g} in all, {occupied:.3g} % of bins occupied"
 
 
 def _geometry_rows(dataset: Any) -> list[tuple[str, str]]:
-    names = ("counts", "background", "mask_safe", "mask_fit", "exposure")
+    names = sorted(dataset.map_names, key=lambda name: name == "exposure")
     first = next((m for n in names if (m := getattr(dataset, n)) is not None), None)
     if first is None:
         return [("geometry", "none")]

@@ -9,7 +9,6 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad.dataset.checks import MAP_NAMES
 from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.parts import named_errors
 from gammagrad.dataset.predict import template_on
@@ -23,8 +22,7 @@ Change = Callable[[Any], Any]
 
 def each_map(parts: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """Return the parts of a dataset with the same change applied to each map."""
-    maps = {name: change(parts[name]) for name in MAP_NAMES if parts[name] is not None}
-    return {**parts, **maps}
+    return {name: change(part) if isinstance(part, Map) else part for name, part in parts.items()}
 
 
 def _changed(response: Response | None, change: Change, change_exposure: Change) -> Any:
