@@ -42,6 +42,9 @@ class BaseMapDataset(ABC):
     map_names: ClassVar[tuple[str, ...]]
     """Names of the maps of a dataset of this kind."""
 
+    gti: Table | None
+    meta_table: Table | None
+
     counts: Map | None = map_part("counts", "Observed counts per pixel and energy bin.")
     exposure: Map | None = map_part("exposure", "Effective area times time, in true energy.")
     mask_safe: Map | None = map_part(
@@ -79,7 +82,13 @@ class BaseMapDataset(ABC):
 
     @models.setter
     def models(self, models: Component | Iterable[Component] | None) -> None:
-        self._models = None if models is None else models_for(self.name, models)
+        found = None if models is None else models_for(self.name, models)
+        self._check_models(found)
+        self._models = found
+
+    @abstractmethod
+    def _check_models(self, models: Models | None) -> None:
+        """Raise if a dataset of this kind has no use for one of its models."""
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -484,18 +493,27 @@ class BaseMapDataset(ABC):
             If the file has an energy dispersion and no PSF, or HDUs that do not belong to a
             dataset.
         """
-        parts = read_map_dataset(filename, checksum)
+        return cls._of_file(read_map_dataset(filename, checksum), filename, name)
+
+    @classmethod
+    def _of_file(cls, parts: dict[str, Any], filename: Any, name: str | None) -> Self:
+        """Return the dataset that the parts of a file are, with a warning of what it lacks."""
         if name is not None:
             parts["name"] = name
         with reading(filename):
-            dataset = cls(**parts)
+            dataset = cls(**cls._own_parts(parts))
         if dataset.edisp is not None and dataset.psf is None:
             warnings.warn(
                 f"{filename}: there is an energy dispersion and no PSF. {NO_PSF}",
                 InputWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return dataset
+
+    @classmethod
+    @abstractmethod
+    def _own_parts(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        """Return what this kind of dataset takes of a file; an error if that is another kind's."""
 
     def write(
         self, filename: str | PathLike[str], overwrite: bool = False, checksum: bool = False

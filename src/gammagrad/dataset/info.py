@@ -37,7 +37,7 @@ def _range(values: Any, where: Any) -> tuple[float, float]:
 def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
     """Return the summary of a dataset without its prediction."""
     counts, background, exposure = dataset.counts, dataset.background, dataset.exposure
-    total, expected = _total(counts, safe), _total(background, safe)
+    total, expected = total_of(counts, safe), total_of(background, safe)
     low, high, unit = np.nan, np.nan, "cm2 s"
     if exposure is not None:
         low, high = _range(exposure.data, exposure.data > 0)
@@ -68,15 +68,15 @@ def info_of(dataset: Any, safe: Map | None) -> dict[str, Any]:
     if dataset.counts is not None:
         stat = sum_of_bins(stat_of_bins(npred, dataset.counts, dataset.weights), dataset.mask)
     return summary(dataset, safe) | {
-        "npred": _total(npred, safe),
-        "npred_background": _total(background, safe),
-        "npred_signal": _total(signal, safe),
+        "npred": total_of(npred, safe),
+        "npred_background": total_of(background, safe),
+        "npred_signal": total_of(signal, safe),
         "stat_type": "cash",
         "stat_sum": stat,
     }
 
 
-def _total(m: Map | None, mask: Map | None) -> float:
+def total_of(m: Map | None, mask: Map | None) -> float:
     """Return the sum of a map over the bins of a mask; NaN without a map."""
     if m is None:
         return np.nan

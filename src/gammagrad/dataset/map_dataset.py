@@ -12,7 +12,7 @@ from astropy.table import Table
 from gammagrad._programs import is_traced, to_device
 from gammagrad.dataset import plain, transforms
 from gammagrad.dataset.base import BaseMapDataset
-from gammagrad.dataset.checks import MAP_NAMES, check_fit
+from gammagrad.dataset.checks import MAP_NAMES, OFF_NAMES, check_fit
 from gammagrad.dataset.info import count_rows, info_of
 from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
 from gammagrad.dataset.parts import map_part, named_errors
@@ -20,9 +20,8 @@ from gammagrad.dataset.predict import background_npred, signal_npred, sky_models
 from gammagrad.dataset.statistic import stat_of_bins, sum_of_bins
 from gammagrad.errors import InputError
 from gammagrad.evaluate import CUTOUT_MARGIN
-from gammagrad.io import read_psf
 from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap
-from gammagrad.models import Component
+from gammagrad.models import Component, Models
 
 
 class MapDataset(BaseMapDataset):
@@ -318,11 +317,23 @@ class MapDataset(BaseMapDataset):
 
     # -- summary and plain maps ------------------------------------------------------------------
 
+    def _check_models(self, models: Models | None) -> None:
+        """Any model is of use."""
+
     def _own_info(self, safe: Map | None) -> dict[str, Any]:
         return info_of(self, safe)
 
     def _count_rows(self) -> list[tuple[str, str]]:
         return count_rows(self)
+
+    @classmethod
+    def _own_parts(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        if found := [name.upper() for name in OFF_NAMES if name in parts]:
+            raise InputError(
+                f"an ON/OFF dataset (it has {', '.join(found)}); read it with MapDatasetOnOff.read "
+                "or gammagrad.read_dataset. Its to_map_dataset() makes a MapDataset of it."
+            )
+        return parts
 
     @classmethod
     def from_maps(
@@ -454,7 +465,6 @@ class MapDataset(BaseMapDataset):
         files = {"background": background, "exposure": exposure, "mask": mask}
         files |= {"mask_fit": mask_fit, "counts": counts}
         parts, gti = plain.maps_of_files(files, checksum)
-        if psf is not None:
-            kwargs["psf"] = read_psf(psf, checksum)
+        kwargs |= plain.psf_of_file(psf, checksum)
         with plain.naming_files(files):
             return cls.from_maps(**parts, gti=gti, **kwargs)
