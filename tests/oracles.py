@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import mpmath
 import numpy as np
 import scipy.ndimage
 import scipy.signal
@@ -413,3 +414,19 @@ def slow_kernel_background(
         if converged:
             break
     return SlowLoop(states, converged, period)
+
+
+def exact_wstat(n: float, k: float, alpha: float, signal: float) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """W statistic of a bin and its expected OFF counts, with sixty digits."""
+    with mpmath.workdps(60):
+        n, k, alpha, s = (mpmath.mpf(float(x)) for x in (n, k, alpha, signal))
+        a = 1 + 1 / alpha
+        # the positive root of a b^2 - (n + k - a s) b - k s = 0
+        p = n + k - a * s
+        b = (p + mpmath.sqrt(p * p + 4 * a * k * s)) / (2 * a)
+        total = s + b + b / alpha - n - k
+        if n > 0:
+            total += n * mpmath.log(n / (s + b))
+        if k > 0:
+            total += k * mpmath.log(alpha * k / b)
+        return 2 * total, b / alpha
