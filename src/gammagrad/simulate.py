@@ -16,6 +16,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputTypeError
 from gammagrad.evaluate import evaluate_npred, flux_of_reference
 from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, to_value
 from gammagrad.models import (

@@ -85,7 +85,7 @@ def test_bins_without_off_acceptance_are_unknown_not_empty() -> None:
     assert np.isfinite(dataset.stat_sum())
     # bins that nobody can use change nothing
     whole = on_off()
-    stat = whole.stat_array()
+    stat = np.array(whole.stat_array())
     stat[:, 3, 4] = 0
     assert dataset.stat_sum() == pytest.approx(stat.sum(), rel=1e-12)
 
@@ -265,8 +265,8 @@ def test_a_summary_has_on_and_off_counts() -> None:
 
 def test_a_file_knows_what_it_is(tmp_path: Path) -> None:
     dataset = on_off(mask=True)
-    dataset.require("acceptance").unit = u.Unit("s")
-    dataset.require("acceptance_off").unit = u.Unit("s")
+    for name in ("acceptance", "acceptance_off"):
+        setattr(dataset, name, Map(dataset.geom, dataset.require(name).data, unit=u.Unit("s")))
     path = tmp_path / "on_off.fits.gz"
     dataset.write(path)
     again = read_dataset(path)
@@ -310,7 +310,7 @@ def test_plain_maps_and_files_make_a_dataset(tmp_path: Path) -> None:
         for name in ("counts", "counts_off", "acceptance", "acceptance_off")
     }
     exposure = Map(image, dataset.require("exposure").data[0], unit="cm2 s")
-    how: dict[str, Any] = {"energy_edges": "1 TeV, 10 TeV", "psf_sigma": "0.15 deg"}
+    how: dict[str, Any] = {"energy_edges": ["1 TeV", "10 TeV"], "psf_sigma": "0.15 deg"}
     made = MapDatasetOnOff.from_maps(**maps, exposure=exposure, **how)
     for name, m in {**maps, "exposure": exposure}.items():
         m.write(tmp_path / f"{name}.fits")
@@ -336,18 +336,20 @@ def test_gammapy_reads_and_writes_the_same(tmp_path: Path) -> None:
     other = datasets.MapDatasetOnOff.read(ours)
     for name in ("counts", "counts_off", "acceptance", "acceptance_off", "exposure", "mask_safe"):
         assert np.array_equal(getattr(other, name).data, dataset.require(name).data), name
-    assert np.allclose(other.alpha.data, dataset.alpha.data, rtol=1e-12)
     background = dataset.background
     assert background is not None
-    assert np.allclose(other.background.data, np.nan_to_num(background.data), rtol=1e-12)
-    # gammapy takes bins without OFF acceptance as such without background
+    # where there is no OFF acceptance gammapy's alpha is the largest number
     known = np.isfinite(background.data)
-    assert np.allclose(
-        other.npred_background().data[known], dataset.npred_background().data[known], rtol=1e-9
-    )
-    stat, mine = other.stat_array(), dataset.stat_array()
-    assert np.allclose(np.asarray(stat)[known], mine[known], rtol=1e-8, atol=1e-8)
-    other.write(theirs)
+    assert (~known).sum() == 1
+    assert np.allclose(other.alpha.data[known], dataset.alpha.data[known], rtol=1e-12)
+    assert np.allclose(other.background.data[known], background.data[known], rtol=1e-12)
+    with np.errstate(all="ignore"):
+        theirs_npred, stat = other.npred_background().data, np.asarray(other.stat_array())
+    npred, mine = dataset.npred_background().data, dataset.stat_array()
+    assert np.allclose(theirs_npred[known], npred[known], rtol=1e-9)
+    assert np.allclose(stat[known], mine[known], rtol=1e-8, atol=1e-8)
+    with np.errstate(all="ignore"):
+        other.write(theirs)
     again = read_dataset(theirs)
     assert isinstance(again, MapDatasetOnOff)
     for name in ("counts", "counts_off", "acceptance", "acceptance_off", "exposure"):
@@ -358,7 +360,9 @@ def test_gammapy_merges_pixels_to_the_same_counts_and_ratios(tmp_path: Path) -> 
     datasets = pytest.importorskip("gammapy.datasets")
     dataset = on_off(npix=(8, 6), mask=True, background=3.0)
     dataset.write(tmp_path / "ours.fits")
-    theirs = datasets.MapDatasetOnOff.read(tmp_path / "ours.fits").downsample(2)
+    other = datasets.MapDatasetOnOff.read(tmp_path / "ours.fits")
+    with np.errstate(invalid="ignore"):
+        theirs = other.downsample(2)
     ours = dataset.downsample(2)
     assert np.allclose(ours.require("counts_off").data, theirs.counts_off.data)
     used = ours.require("counts_off").data > 0

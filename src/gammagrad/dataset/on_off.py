@@ -130,9 +130,9 @@ class MapDatasetOnOff(BaseMapDataset):
     def background(self) -> Map | None:
         """Background estimated from the OFF counts alone, ``alpha * counts_off``.
 
-        NaN where it is not measured; None without OFF counts.
+        NaN where it is not measured; None without OFF counts or acceptances.
         """
-        if self.counts_off is None:
+        if self.counts_off is None or self.acceptance is None or self.acceptance_off is None:
             return None
         data = np.where(is_measured(self), self.alpha.data * self.counts_off.data, np.nan)
         return Map(self.geom, data, copy=False)
@@ -140,7 +140,8 @@ class MapDatasetOnOff(BaseMapDataset):
     @property
     def excess(self) -> Map:
         """Counts minus the background estimated from OFF counts; NaN where that is unknown."""
-        self.require("counts_off")
+        for part in OFF_NAMES:
+            self.require(part)
         background = self.background
         assert background is not None
         return Map(self.geom, self.require("counts").data - background.data, copy=False)
