@@ -1,18 +1,17 @@
 """Map datasets: observed counts, expected counts and the instrument's response."""
 
-from gammagrad.dataset.base import BaseMapDataset
 from gammagrad.dataset.info import axis_text, nice_energy
 from gammagrad.dataset.likelihood import DatasetLikelihood
 from gammagrad.dataset.map_dataset import MapDataset
 from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.off_regions import is_measured
-from gammagrad.dataset.on_off import MapDatasetOnOff
+from gammagrad.dataset.on_off import AnyMapDataset, MapDatasetOnOff
 from gammagrad.dataset.reading_datasets import read_dataset
 from gammagrad.dataset.suspicion import warn_of_suspicions
 from gammagrad.dataset.times import union_of_times
 
 __all__ = [
-    "BaseMapDataset",
+    "AnyMapDataset",
     "DatasetLikelihood",
     "MapDataset",
     "MapDatasetOnOff",

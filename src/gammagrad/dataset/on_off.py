@@ -575,6 +575,10 @@ class MapDatasetOnOff(BaseMapDataset):
             return cls.from_maps(**parts, **numbers, gti=gti, **kwargs)
 
 
+AnyMapDataset = MapDataset | MapDatasetOnOff
+"""A dataset with a known background, or with a measured one."""
+
+
 def _on_bins(value: Map | float, dataset: MapDataset, name: str) -> Map:
     """Return an acceptance as a map: a number is for all bins."""
     if isinstance(value, Map):

@@ -6,13 +6,13 @@ from os import PathLike
 
 from gammagrad.dataset.checks import OFF_NAMES
 from gammagrad.dataset.map_dataset import MapDataset
-from gammagrad.dataset.on_off import MapDatasetOnOff
+from gammagrad.dataset.on_off import AnyMapDataset, MapDatasetOnOff
 from gammagrad.io import read_map_dataset
 
 
 def read_dataset(
     filename: str | PathLike[str], name: str | None = None, checksum: bool = True
-) -> MapDataset | MapDatasetOnOff:
+) -> AnyMapDataset:
     """Read a dataset in gammapy's FITS layout: with a background, or with OFF counts.
 
     Parameters
