@@ -111,6 +111,29 @@ def test_gammapys_maker_has_the_same_sums(tmp_path: Path) -> None:
         assert np.allclose(ours.require(name).data, other.require(name).data, atol=1e-9), name
 
 
+def test_spaced_pixels_share_no_event_within_a_window() -> None:
+    dataset = curved()
+    maker = RingBackgroundMaker("0.6 deg", "0.6 deg", spacing="0.35 deg")
+    every = maker.run(dataset)
+    # a single event, to see in whose OFF regions it is
+    counts = np.zeros(dataset.geom.data_shape)
+    counts[0, 13, 15] = 1
+    dataset.counts = Map(dataset.geom, counts)
+    found = maker.run(dataset).require("counts_off").data[0]
+    rows, cols = np.nonzero(found)
+    assert found.max() == 1
+    apart = np.maximum(np.abs(rows[:, None] - rows[None, :]), np.abs(cols[:, None] - cols[None, :]))
+    np.fill_diagonal(apart, 99)
+    assert apart.min() == 4
+    distance = np.hypot(rows - 13, cols - 15)
+    assert (distance > 5.99).all()
+    assert (distance < 12.01).all()
+    # squares of 4 x 4 pixels fill at best as much as the ring has
+    area = np.pi * (12**2 - 6**2)
+    assert 0.5 * area < 16 * len(rows) < 1.6 * area
+    assert every.alpha.data[0, 13, 15] < 0.1
+
+
 @pytest.mark.parametrize(
     ("how", "error", "text"),
     [

@@ -61,8 +61,8 @@ examples:
   gammagrad ts-map --counts counts.fits --background background.fits --exposure exposure.fits \\
       --psf-sigma "0.1 deg" -o maps
   gammagrad ts-map on-off.fits.gz -o maps
-  gammagrad ts-map --counts counts.fits --counts-off counts_off.fits --acceptance 1 --acceptance-off 10 \\
-      --exposure exposure.fits --psf-sigma "0.1 deg" -o maps
+  gammagrad ts-map --counts counts.fits --counts-off counts_off.fits --acceptance 1 \\
+      --acceptance-off 10 --exposure exposure.fits --psf-sigma "0.1 deg" -o maps
 """
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gammagrad.dataset import MapDataset, MapDatasetOnOff, used_bins
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.exclusion import kept_bins
-from gammagrad.maps import Map, disc_kernel, disc_sum, quantity, warn_if_uneven
+from gammagrad.maps import Map, disc_kernel, disc_sum, middle, quantity, reach, warn_if_uneven
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class RingBackgroundMaker:
         Instead of the radii: the pixels of the ring, such as the background kernel of a
         `KernelBackgroundEstimator`. All its values that are not 0 must be equal, because sums with
         other weights are not counts.
+    spacing : str, float or Quantity, optional
+        Take single pixels of the ring only, so far from each other in rows or columns. Wider than
+        the kernel of a TS map, the OFF counts of all bins around a position are separate events, as
+        the W statistic takes them. None takes the whole ring.
 
     Raises
     ------
@@ -45,11 +49,12 @@ class RingBackgroundMaker:
     acceptance, ``alpha * counts_off`` is the background that it finds.
 
     The rings of neighbouring pixels share their counts, which a fit of many pixels takes for as
-    many measurements: use the dataset for significances of single pixels, and in a TS map where the
-    OFF counts of a ring are so many that their error does not matter.
+    many measurements. For a TS map set `spacing`: within the kernel's window every event of the
+    ring then is in the OFF region of one bin, so that hardly any is lost. Take `r_in` larger than
+    the kernel, too, so that no event is both ON and OFF.
 
-    gammapy's maker of the same name gives the same numbers. (It also sums what is outside of
-    `mask_safe`.)
+    Without `spacing`, gammapy's maker of the same name gives the same numbers. (It also sums what
+    is outside of `mask_safe`.)
 
     References
     ----------
@@ -69,6 +74,7 @@ class RingBackgroundMaker:
     width: Any = None
     exclusion_mask: Map | None = None
     kernel: Any = None
+    spacing: Any = None
 
     def __post_init__(self) -> None:
         radii = self.r_in is not None, self.width is not None
@@ -129,10 +135,33 @@ class RingBackgroundMaker:
     def _ring(self, dataset: MapDataset) -> NDArray[np.float64]:
         """Return the pixels of the ring around a pixel, 0 and 1."""
         if self.kernel is not None:
-            return _ring_of_kernel(self.kernel)
-        warn_if_uneven(dataset.geom, "area")
-        inner, width = (quantity(getattr(self, n), "deg", n) for n in ("r_in", "width"))
-        return disc_kernel(dataset.geom, inner + width, inner, name="r_in")
+            ring = _ring_of_kernel(self.kernel)
+        else:
+            warn_if_uneven(dataset.geom, "area")
+            inner, width = (quantity(getattr(self, n), "deg", n) for n in ("r_in", "width"))
+            ring = disc_kernel(dataset.geom, inner + width, inner, name="r_in")
+        if self.spacing is None:
+            return ring
+        geom, apart = dataset.geom.to_image(), quantity(self.spacing, "deg", "spacing")
+        rows, cols = reach(geom, middle(geom), float(apart.to_value("deg"))).tolist()
+        return _spaced(ring, rows, cols)
+
+
+def _spaced(ring: NDArray[np.float64], rows: float, cols: float) -> NDArray[np.float64]:
+    """Return pixels of a ring that are as far from each other in rows, or in columns."""
+    half = np.array(ring.shape) // 2
+    found = np.argwhere(ring > 0) - half
+    # around the ring, from the inside out
+    turn = np.arctan2(found[:, 0], found[:, 1])
+    order = np.lexsort((turn, np.round(np.hypot(*found.T), 6)))
+    taken = np.empty((0, 2))
+    for place in found[order]:
+        away = np.abs(taken - place) >= np.array([rows, cols]) * (1 - 1e-6)
+        if away.any(axis=1).all():
+            taken = np.vstack([taken, place])
+    chosen = np.zeros_like(ring)
+    chosen[tuple((taken.astype(int) + half).T)] = 1
+    return chosen
 
 
 def _ring_of_kernel(kernel: Any) -> NDArray[np.float64]:

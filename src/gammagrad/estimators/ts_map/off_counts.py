@@ -111,10 +111,10 @@ def with_off(
 
 def mean_off(bins: OffBins, weights: NDArray[Any], sum_energies: bool) -> float:
     """Return the mean number of OFF counts in a bin that is fitted; NaN without such bins."""
-    used, off = weights > 0, np.where(weights > 0, bins.counts, 0.0)
-    if sum_energies:
-        used, off = used.any(axis=0), off.sum(axis=0)
-    return float(off[used].mean()) if used.any() else np.nan
+    used = np.asarray(weights > 0)
+    off = np.where(used, bins.counts, 0.0)
+    number = np.count_nonzero(used.any(axis=0) if sum_energies else used)
+    return float(off.sum() / number) if number else np.nan
 
 
 def warn_of_few(name: str, few: Sequence[tuple[float, str]]) -> None:
