@@ -15,6 +15,7 @@ from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, is_traced, room
 from gammagrad._pytree import pytree, replace
 from gammagrad.core.norm.intervals import ends_at_bound, interval_steps
+from gammagrad.core.norm.on_off import checked_off, fit_on_off_bins, weighted_off
 from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.norm.profile import (
     ProfileSums,
@@ -317,6 +318,8 @@ def fit_norm(
     model: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    counts_off: ArrayLike | None = None,
+    alpha: ArrayLike | None = None,
     n_sigma: ArrayLike = 1.0,
     n_sigma_ul: ArrayLike = 2.0,
     n_sigma_sensitivity: ArrayLike = 5.0,
@@ -345,6 +348,12 @@ def fit_norm(
         Expected counts of the model at norm 1, same shape, >= 0.
     weights
         Weight of each bin in the likelihood, same shape; a mask is 0 and 1. None: all 1.
+    counts_off, alpha
+        Counts of OFF regions that measure the background, and the acceptance of each bin over that
+        of its OFF region, same shape. The statistic is then `gammagrad.stats.wstat`, and
+        `background` has the known signal alone, such as that of other sources. Bins with alpha 0
+        have no OFF region: their background is known, as without these arguments. Not finite: no
+        weight. None: no bin has one.
     n_sigma
         Number of standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
     n_sigma_ul
@@ -374,8 +383,16 @@ def fit_norm(
     Raises
     ------
     ValueError
-        If the shapes differ, there is no bin, counts are above 2^53, an option is out of its range,
-        an optional output is not known, or a scan is asked for without its norms.
+        If the shapes differ, there is no bin, counts are above 2^53, alpha is negative, one of
+        `counts_off` and `alpha` is missing, an option is out of its range, an optional output is
+        not known, or a scan is asked for without its norms.
+
+    Notes
+    -----
+    The statistic of ON and OFF counts has a kink at norm 0 if there are bins without any counts.
+    Where it keeps the fit there is no derivative that vanishes: `norm_err` then is the mean of two
+    steps, up and down, over which the parabola with the slope of that side rises by ``n_sigma^2``.
+    Elsewhere this is the error from the curvature.
 
     References
     ----------
@@ -388,12 +405,20 @@ def fit_norm(
     >>> fit = fit_norm(counts=[7.0], background=[2.0], model=[10.0])
     >>> round(float(fit.norm), 6)
     0.5
+
+    The background measured in an OFF region:
+
+    >>> fit = fit_norm([30.0], [0.0], [10.0], counts_off=[40.0], alpha=[0.25])
+    >>> round(float(fit.norm), 6), round(float(fit.ts), 3)
+    (2.0, 18.811)
     """
-    may_fill = can_fill(counts, background, model, weights)
+    may_fill = can_fill(counts, background, model, weights, counts_off, alpha)
     xp: Any = np if may_fill else jnp
-    n, b, m = floating(xp, counts, background, model)
+    given = checked_off(counts_off, alpha)
+    n, b, m, *off = floating(xp, counts, background, model, *given)
     w = xp.ones_like(n) if weights is None else xp.asarray(weights).astype(n.dtype)
     shapes = {"counts": n.shape, "background": b.shape, "model": m.shape, "weights": w.shape}
+    shapes |= {name: a.shape for name, a in zip(("counts_off", "alpha"), off, strict=False)}
     if len(set(shapes.values())) > 1 or n.size == 0:
         raise InputError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
     check_counts(n, w)
@@ -410,8 +435,11 @@ def fit_norm(
         bkg_syst_fraction=bkg_syst_fraction,
     )
     if may_fill:
-        n, b, m, w = (fill(a.reshape(-1), (room(a.size, few=2**16),)) for a in (n, b, m, w))
-    return _fit_norm(n, b, m, w, options, values, selection=selection, n_sweeps=n_sweeps)
+        row = (room(n.size, few=2**16),)
+        n, b, m, w, *off = (fill(a.reshape(-1), row) for a in (n, b, m, w, *off))
+    return _fit_norm(
+        n, b, m, w, options, values, tuple(off), selection=selection, n_sweeps=n_sweeps
+    )
 
 
 def checked_selection(
@@ -435,12 +463,17 @@ def _fit_norm(
     weights: Array,
     options: FitOptions,
     scan_values: Array | None,
+    off: tuple[Array, ...] = (),
     *,
     selection: tuple[str, ...],
     n_sweeps: int,
 ) -> NormFit:
     """Apply the weights and fit."""
     known = jnp.isfinite(background) & jnp.isfinite(counts)
+    if off:
+        n, b, m, k, alpha, lacking = weighted_off(counts, background, model, weights, *off)
+        found = fit_on_off_bins(n, b, m, k, alpha, lacking, options, selection, scan_values)
+        return NormFit(**found)
     w = jnp.where(known, weights, jnp.zeros_like(weights))
     used = w > 0
     n, b, m = (

@@ -31,6 +31,7 @@ class Status(IntEnum):
     NOT_CONVERGED = 7
     LOWER_ERROR_AT_BOUND = 8
     OUT_OF_RANGE = 9
+    AT_KINK = 12
 
 
 STATUS: dict[int, str] = {
@@ -50,6 +51,9 @@ STATUS: dict[int, str] = {
     Status.OUT_OF_RANGE: (
         "not fitted: counts, background and exposure are so large or small that a result is not a "
         "finite number"
+    ),
+    Status.AT_KINK: (
+        "at a kink of the statistic, norm 0, where bins without ON and OFF counts keep the fit"
     ),
 }
 """A sentence for every status code."""

@@ -24,6 +24,7 @@ from gammagrad.core.stats.wstat import (
     on_off_fit,
     on_off_gain,
     on_off_scores,
+    w_terms,
     wstat,
     wstat_background,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "reciprocal",
     "score_terms",
     "ts_term",
+    "w_terms",
     "wstat",
     "wstat_background",
 ]

@@ -87,7 +87,7 @@ def _on_off_fit_jvp(
     primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
 ) -> tuple[OnOffFit, OnOffFit]:
     """Differentiate ``n / mu + k / b = 1 + 1 / alpha`` with ``mu = s + b``."""
-    (signal, n, k, alpha), (ds, dn, dk, da) = primals, tangents
+    (_, n, k, alpha), (ds, dn, dk, da) = primals, tangents
     excess, b, mu = fit = on_off_fit(*primals)
     share = 1 - excess
     inverse = _over(jnp.ones_like(alpha), alpha)
@@ -121,10 +121,10 @@ def _on_off_fit_jvp(
 
 
 @jax.custom_jvp
-def _wstat(signal: Array, n: Array, k: Array, alpha: Array) -> Array:
-    """Return the statistic of bins inside the domain."""
+def w_terms(signal: Array, n: Array, k: Array, alpha: Array) -> Array:
+    """Return the statistic of bins inside the domain, the known background's included."""
     excess, background, predicted = on_off_fit(signal, n, k, alpha)
-    inverse = 1 / alpha
+    inverse = _over(jnp.ones_like(alpha), alpha)
     on = _deviance(n, predicted, -excess * predicted)
     return on + _deviance(k, background * inverse, background * excess)
 
@@ -137,7 +137,7 @@ def _deviance(n: Array, mu: Array, d: Array) -> Array:
     return jnp.where(used, jnp.where(near, close * d * d, far), 0)
 
 
-@_wstat.defjvp
+@w_terms.defjvp
 def _wstat_jvp(
     primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
 ) -> tuple[Array, Array]:
@@ -147,8 +147,8 @@ def _wstat_jvp(
     # ``n log n`` is flat at 0, where its slope is infinite
     on = jnp.where(n > 0, log1p(jnp.where(n > 0, -excess, 0)), -1)
     off = jnp.where(k > 0, log1p(jnp.where(k > 0, alpha * excess, 0)), -1)
-    slope = excess * ds + on * dn + off * dk + background * excess / alpha * da
-    return _wstat(*primals), 2 * slope
+    slope = excess * ds + on * dn + off * dk + _over(background * excess, alpha) * da
+    return w_terms(*primals), 2 * slope
 
 
 @jax.custom_jvp
@@ -257,7 +257,7 @@ def wstat(n_on: ArrayLike, n_off: ArrayLike, alpha: ArrayLike, mu_sig: ArrayLike
     0.0
     """
     valid, bins = _checked(n_on, n_off, alpha, mu_sig)
-    return jnp.where(valid, _wstat(*bins), jnp.nan)
+    return jnp.where(valid, w_terms(*bins), jnp.nan)
 
 
 @takes_arrays

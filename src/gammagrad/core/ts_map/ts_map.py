@@ -34,6 +34,7 @@ from gammagrad.core.ts_map.bins import (
     weight_offset,
 )
 from gammagrad.core.ts_map.dense import fit_images
+from gammagrad.core.ts_map.on_off_bins import Off, checked_offs, off_weights, with_off
 from gammagrad.core.ts_map.source_bins import SourceBins, bins_of_sources
 from gammagrad.errors import InputError
 
@@ -50,6 +51,8 @@ def ts_map(
     weights: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
     blend: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    counts_off: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    alpha: ArrayLike | Sequence[ArrayLike | None] | None = None,
     sum_over_energy: bool = False,
     kernel_weighting: str = "counts",
     n_sigma: ArrayLike = 1.0,
@@ -99,6 +102,12 @@ def ts_map(
         * sum_k blend[k, p] kernel[k, q - p]``; sums below zero count as zero. With hypotheses in
         front of the kernel it has their axis or is that of all. None: one kernel for all pixels;
         for some datasets of a joint fit it may be.
+    counts_off, alpha
+        Counts of OFF regions that measure the background, and the acceptance of each bin over that
+        of its OFF region, above 0; both of the shape of `counts`. The statistic is then
+        `gammagrad.stats.wstat`, and `background` has the known signal alone, such as that of other
+        sources. Bins where one of them is not finite have no weight. None, or None for some
+        datasets of a joint fit: the background is known.
     sum_over_energy
         Fit the image summed over energies instead of the cube.
     kernel_weighting
@@ -131,9 +140,9 @@ def ts_map(
     Raises
     ------
     ValueError
-        If shapes do not fit together, the kernel has an even size or none, counts are above 2^53,
-        an option is out of its range, an optional output is not known or a scan is asked for
-        without its norms.
+        If shapes do not fit together, alpha is negative, the kernel has an even size or none,
+        counts are above 2^53, an option is out of its range, an optional output is not known or a
+        scan is asked for without its norms.
 
     References
     ----------
@@ -164,7 +173,7 @@ def ts_map(
     >>> bool(jnp.allclose(fit.norm[:, 0], both.norm[0, :, 0], atol=1e-5))
     True
     """
-    may_fill = can_fill(counts, background, exposure, kernel, weights, blend)
+    may_fill = can_fill(counts, background, exposure, kernel, weights, blend, counts_off, alpha)
     xp: Any = np if may_fill else jnp
     cubes = _checked_cubes(counts, background, exposure, kernel, weights, blend, xp)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
@@ -172,6 +181,7 @@ def ts_map(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
         )
     dtype = cubes[0][0].dtype
+    offs = checked_offs(counts_off, alpha, [cube[0].shape for cube in cubes], dtype, xp)
     selection, values = checked_selection(selection_optional, scan_values, dtype)
     check_sweeps(n_sweeps)
     options = make_options(
@@ -193,10 +203,10 @@ def ts_map(
         n_sweeps=n_sweeps,
         memory=memory,
     )
-    return _filled(cubes, fit) if may_fill else fit(cubes)
+    return _filled(cubes, offs, fit) if may_fill else fit(cubes, offs=offs)
 
 
-def _filled(cubes: list[Cube], fit: Callable[..., NormFit]) -> NormFit:
+def _filled(cubes: list[Cube], offs: list[Off], fit: Callable[..., NormFit]) -> NormFit:
     """Fit maps that are filled up to one of few shapes."""
     ny, nx = cubes[0][0].shape[1:]
     room = image_room(ny, nx)
@@ -204,7 +214,8 @@ def _filled(cubes: list[Cube], fit: Callable[..., NormFit]) -> NormFit:
     for n, b, e, k, w, m in cubes:
         maps = (fill(a, room) for a in (n, b, e))
         more.append((*maps, k, fill(w, room), None if m is None else fill(m, room)))
-    found = fit(more, shape=(np.int32(ny), np.int32(nx)))
+    off = [None if o is None else (fill(o[0], room), fill(o[1], room)) for o in offs]
+    found = fit(more, shape=(np.int32(ny), np.int32(nx)), offs=off)
     return to_device(jax.tree.map(lambda a: np.asarray(a)[..., :ny, :nx], found))
 
 
@@ -256,6 +267,7 @@ def _ts_map(
     options: FitOptions,
     scan_values: Array | None,
     shape: tuple[Array, Array] | None = None,
+    offs: Sequence[Off] = (),
     *,
     selection: tuple[str, ...],
     weighting: str | None,
@@ -272,6 +284,7 @@ def _ts_map(
         n_sweeps=n_sweeps,
         memory=memory,
         shape=shape,
+        offs=offs,
     )
     if cubes[0][3].ndim == (3 if cubes[0][5] is None else 4):
         return fit(cubes)
@@ -302,9 +315,10 @@ def _fit_cubes(
     n_sweeps: int,
     memory: int,
     shape: tuple[Array, Array] | None,
+    offs: Sequence[Off] = (),
 ) -> NormFit:
     """Turn cubes into images of bins, and fit."""
-    datasets = [_bins(cube, weighting) for cube in cubes]
+    datasets = [_bins(cube, off, weighting) for cube, off in zip(cubes, offs, strict=True)]
     fit = fit_images(
         datasets,
         options,
@@ -315,16 +329,23 @@ def _fit_cubes(
         shape=shape,
     )
     lacking = jnp.zeros_like(fit.stat)
-    for counts, background, _, kernel, weights, _ in cubes:
+    for (counts, background, _, kernel, weights, _), off in zip(cubes, offs, strict=True):
+        if off is not None:  # weights are factors of the statistic of ON and OFF counts
+            continue
         known = known_weights(counts, background, weights)
         image = weight_offset(counts, known, weighting is not None)
         lacking = lacking + box_sum(image, (kernel.shape[-2], kernel.shape[-1]))
     return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)
 
 
-def _bins(cube: Cube, weighting: str | None) -> BinImages | SourceBins:
+def _bins(cube: Cube, off: Off, weighting: str | None) -> BinImages | SourceBins:
     """Turn a cube into images of bins."""
     n, b, e, k, w, blend = cube
+    if off is not None:
+        w = known_weights(n, b, off_weights(w, *off))
+        bins = _bins((n, b, e, k, w, blend), None, weighting)
+        found: BinImages | SourceBins = with_off(bins, *off, w, weighting is not None)
+        return found
     if blend is not None:
         return bins_of_sources(n, b, e, k, w, blend, weighting)
     return cube_bins(n, b, e, k, w) if weighting is None else summed_bins(n, b, e, k, w, weighting)
