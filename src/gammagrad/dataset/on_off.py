@@ -450,7 +450,7 @@ class MapDatasetOnOff(BaseMapDataset):
         >>> from gammagrad.simulate import simulate_field
         >>> field = simulate_field(seed=1, npix=30)
         >>> MapDatasetOnOff.from_map_dataset(field.dataset, 1, 10)
-        <MapDatasetOnOff 'simulated field', 2 x 30 x 30>
+        <MapDatasetOnOff 'simulated field', 5 x 30 x 30>
         """
         if not isinstance(dataset, MapDataset):
             raise InputTypeError(

@@ -67,7 +67,7 @@ class RingBackgroundMaker:
     >>> dataset = simulate_field(seed=1, npix=40).dataset
     >>> on_off = RingBackgroundMaker("0.4 deg", "0.2 deg").run(dataset)
     >>> on_off
-    <MapDatasetOnOff 'simulated field', 2 x 40 x 40>
+    <MapDatasetOnOff 'simulated field', 5 x 40 x 40>
     """
 
     r_in: Any = None
