@@ -90,7 +90,7 @@ def bins_at(dataset: Any, row: int, col: int, summed: bool) -> list[np.ndarray]:
 
 
 @double_only
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_few_pixels_against_a_slow_fit(summed: bool) -> None:
     dataset = on_off(None, mask=True, flux=5e-12)
     dataset.models = SkyModel(
@@ -125,7 +125,7 @@ def test_a_joint_fit_is_one_profile_over_all_bins() -> None:
     assert group == [pytest.approx(mean, rel=1e-2), None]
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("summed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_with_many_off_counts_the_background_is_known(summed: bool) -> None:
     dataset = on_off(1e-8, flux=5e-12)
     # not whole, as expected counts are, whose lack of scatter says nothing
@@ -256,7 +256,9 @@ def test_what_cannot_be_fitted_says_why() -> None:
     dataset = on_off(0.05, background=1.0)
     with pytest.raises(InputError, match="threshold"):
         estimator(threshold=1).run(dataset)
-    dataset.models = MODEL.with_parameters(amplitude=-1e-12)
+    dataset.models = SkyModel(
+        PowerLawSpectralModel(amplitude=-1e-12), PointSpatialModel(83.63, 22.01), name="hole"
+    )
     with pytest.raises(InputError, match="its models predict -"):
         estimator().run(dataset)
     dataset.models = None
