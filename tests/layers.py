@@ -73,7 +73,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "core": (("background",), ("ts_map",), ("norm", "fold"), ("stats", "images")),
     "estimators": (
         ("config",),
-        ("ts_map", "kernel_background", "lima", "background_norm"),
+        ("ts_map", "kernel_background", "lima", "background_norm", "ring_background"),
         ("settings",),
     ),
     "maps": (("irf",), ("map",), ("geom",), ("axes",), ("units",)),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import mpmath
 import numpy as np
 import scipy.ndimage
 import scipy.signal
@@ -413,3 +414,117 @@ def slow_kernel_background(
         if converged:
             break
     return SlowLoop(states, converged, period)
+
+
+def exact_wstat(n: float, k: float, alpha: float, signal: float) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """W statistic of a bin and its expected OFF counts, with sixty digits."""
+    with mpmath.workdps(60):
+        n, k, alpha, s = (mpmath.mpf(float(x)) for x in (n, k, alpha, signal))
+        a = 1 + 1 / alpha
+        # the positive root of a b^2 - (n + k - a s) b - k s = 0
+        p = n + k - a * s
+        b = (p + mpmath.sqrt(p * p + 4 * a * k * s)) / (2 * a)
+        total = s + b + b / alpha - n - k
+        if n > 0:
+            total += n * mpmath.log(n / (s + b))
+        if k > 0:
+            total += k * mpmath.log(alpha * k / b)
+        return 2 * total, b / alpha
+
+
+def slow_w(n: Floats, k: Floats, alpha: Floats, signal: Floats) -> Floats:
+    """W statistic as printed, from its parts; Cash less that of the counts where alpha is 0."""
+    known = alpha <= 0
+    safe = np.where(known, 1.0, alpha)
+    a = 1 + 1 / safe
+    p = n + k - a * signal
+    background = (p + np.sqrt(p * p + 4 * a * k * signal)) / (2 * a)
+    # where the two terms cancel
+    small = (p < 0) & (background < 1e-3 * np.abs(signal))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = 2 * k * signal / (np.sqrt(p * p + 4 * a * k * signal) - p)
+        background = np.where(small, rest, background)
+        background = np.where(known, 0.0, np.maximum(background, -signal))
+        mu, off = signal + background, background / safe
+        value = mu - n + off - k
+        value = value + np.where(n > 0, n * np.log(n / mu), 0)
+        value = value + np.where(k > 0, k * np.log(k / off), 0)
+    return 2 * np.where(known & (mu <= 0) & (n > 0), np.inf, value)
+
+
+class SlowOnOff(NamedTuple):
+    """Fit of ON and OFF counts by golden sections, its errors and limits by bisection."""
+
+    norm: float
+    ts: float
+    stat: float
+    stat_null: float
+    norm_errp: float
+    norm_errn: float
+    norm_ul: float
+    norm_sensitivity: float
+
+
+def slow_on_off(
+    n: Floats,
+    k: Floats,
+    alpha: Floats,
+    signal: Floats,
+    model: Floats,
+    *,
+    n_sigma: float = 1.0,
+    n_sigma_ul: float = 2.0,
+    n_sigma_sensitivity: float = 5.0,
+) -> SlowOnOff:
+    """Minimise the statistic over the norm, and follow it to where it has risen."""
+    known = alpha <= 0
+    base = np.where(known, np.maximum(signal, FLOOR), signal)
+    lowest = -np.inf
+    if (known & (model > 0)).any():
+        lowest = -np.min(signal[known & (model > 0)] / model[known & (model > 0)])
+
+    def stat(x: float) -> float:
+        return float(slow_w(n, k, alpha, base + x * model).sum())
+
+    total = model.sum()
+    high = n.sum() / total + 1.0
+    low = max(-1.0 / total - high, lowest)
+    while low > lowest and stat(low) < stat(low + 1e-3 * (high - low)):
+        low = max(low - 2 * (high - low), lowest)
+    golden = (math.sqrt(5) - 1) / 2
+    for _ in range(120):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, right) if stat(left) <= stat(right) else (left, high)
+    norm = 0.5 * (low + high)
+    # a corner is found only to the golden sections' width
+    norm = min((norm, 0.0, lowest if np.isfinite(lowest) else 0.0), key=stat)
+    best = stat(norm)
+
+    def end(start: float, level: float, sign: int) -> float:
+        over = stat(start) + level
+        reach = 1.0 / total
+        while stat(max(start + sign * reach, lowest)) < over:
+            if start + sign * reach <= lowest:
+                return start - lowest
+            reach *= 2
+        top = reach if sign > 0 else min(reach, start - lowest)
+        return bisect(lambda d: min(stat(start + sign * d) - over, 1e300), 0.0, top)
+
+    background = base + alpha * k
+
+    def asimov(x: float) -> float:
+        return float(slow_w(background + x * model, k, alpha, base).sum())
+
+    top = 1.0 / total
+    while asimov(top) < n_sigma_sensitivity**2:
+        top *= 2
+    return SlowOnOff(
+        norm=norm,
+        ts=math.copysign(stat(0.0) - best, norm),
+        stat=best,
+        stat_null=stat(0.0),
+        norm_errp=end(norm, n_sigma**2, 1),
+        norm_errn=end(norm, n_sigma**2, -1),
+        norm_ul=norm + end(norm, n_sigma_ul**2, 1),
+        norm_sensitivity=bisect(lambda x: asimov(x) - n_sigma_sensitivity**2, 0.0, top),
+    )

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import compiler
@@ -66,6 +67,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fermi.write(folder / "fermi-3fhl-gc.fits.gz")
     for name in ("counts", "background", "exposure"):
         fermi.require(name).write(folder / f"{name}.fits")
+    off = np.random.default_rng(3).poisson(10 * fermi.require("background").data)
+    Map(fermi.geom, off.astype(float)).write(folder / "counts_off.fits")
     field(2, **centre).write(folder / "dataset.fits.gz")
     crab = {"skydir": (83.63, 22.01), "frame": "icrs"}
     for seed, name in enumerate(("hess-crab", "nHit-8", "nHit-9")):

@@ -14,8 +14,8 @@ import gammagrad
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "api"
 NAMES = {
-    *("Map", "MapDataset", "FluxMaps", "HypothesisMaps"),
-    *("TSMapEstimator", "KernelBackgroundEstimator"),
+    *("Map", "MapDataset", "MapDatasetOnOff", "read_dataset", "FluxMaps", "HypothesisMaps"),
+    *("TSMapEstimator", "KernelBackgroundEstimator", "RingBackgroundMaker"),
     *("fit", "fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
     "errors",
     *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),

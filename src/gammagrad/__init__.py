@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from gammagrad import errors, models, responses, stats
 from gammagrad.core.norm import fit_norm
 from gammagrad.core.ts_map import ts_map
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import MapDataset, MapDatasetOnOff, read_dataset
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.maps import Map
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gammagrad.estimators.background_norm import fit_background_norm
     from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
     from gammagrad.estimators.lima import lima_maps
+    from gammagrad.estimators.ring_background import RingBackgroundMaker
     from gammagrad.exclusion import exclusion_mask, write_regions
     from gammagrad.fitting import fit
 
@@ -27,6 +28,8 @@ __all__ = [
     "KernelBackgroundEstimator",
     "Map",
     "MapDataset",
+    "MapDatasetOnOff",
+    "RingBackgroundMaker",
     "TSMapEstimator",
     "__version__",
     "errors",
@@ -37,6 +40,7 @@ __all__ = [
     "kernel_background",
     "lima_maps",
     "models",
+    "read_dataset",
     "responses",
     "stats",
     "ts_map",
@@ -51,6 +55,7 @@ _LATER = {
     "fit_background_norm": "estimators.background_norm",
     "kernel_background": "core.background",
     "lima_maps": "estimators.lima",
+    "RingBackgroundMaker": "estimators.ring_background",
     "plot": "plot",
     "write_regions": "exclusion",
 }

@@ -16,6 +16,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from gammagrad.dataset import MapDataset
+from gammagrad.errors import InputTypeError
 from gammagrad.evaluate import evaluate_npred, flux_of_reference
 from gammagrad.maps import Map, MapAxis, PSFMap, WcsGeom, to_value
 from gammagrad.models import (
@@ -202,6 +203,12 @@ def poisson(dataset: MapDataset, seed: int = 0, models: Any = None) -> MapDatase
 
 def _expected(dataset: MapDataset, models: Any) -> Floats:
     """Return the counts expected from background and models."""
+    if not isinstance(dataset, MapDataset):
+        raise InputTypeError(
+            f": expected a MapDataset, got {type(dataset).__name__}; the to_map_dataset() of an "
+            "ON/OFF dataset has a background to draw counts from.",
+            "dataset",
+        )
     if models is not None:
         dataset = dataset.copy()
         dataset.models = models

@@ -1,4 +1,4 @@
-"""Fit statistics: Cash, and the significance of Li and Ma. All traced, arrays in and out."""
+"""Fit statistics: Cash, W, and the significance of Li and Ma. All traced, arrays in and out."""
 
 from gammagrad.core.stats import (
     BACKGROUND_FLOOR,
@@ -6,6 +6,8 @@ from gammagrad.core.stats import (
     cash_sum,
     lima_significance,
     lima_significance_known_background,
+    wstat,
+    wstat_background,
 )
 
 __all__ = [
@@ -14,4 +16,6 @@ __all__ = [
     "cash_sum",
     "lima_significance",
     "lima_significance_known_background",
+    "wstat",
+    "wstat_background",
 ]

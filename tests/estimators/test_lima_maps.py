@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from gammagrad.estimators.lima import disc_sum, lima_maps
-from gammagrad.maps import Map, MapAxis, SolidAngleWarning, WcsGeom, disc_kernel
+from gammagrad.estimators.lima import lima_maps
+from gammagrad.maps import Map, MapAxis, SolidAngleWarning, WcsGeom, disc_kernel, disc_sum
 
 Floats = NDArray[np.float64]
 

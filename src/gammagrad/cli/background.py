@@ -15,6 +15,7 @@ from gammagrad.cli.exclude_option import exclusion_of
 from gammagrad.cli.load import output_folder
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.report import align, print_lines, seconds
+from gammagrad.dataset import MapDataset, MapDatasetOnOff
 from gammagrad.distribution import significance_distribution
 from gammagrad.errors import InputError
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
@@ -84,6 +85,11 @@ def run(args: argparse.Namespace) -> None:
     files += [RECORD] * args.record + [DATASET] * args.write_dataset
     check_replaced(args.output, files, args.overwrite)
     data = load_counts(args.file)
+    if args.write_dataset and isinstance(data.dataset, MapDatasetOnOff):
+        raise InputError(
+            f"--write-dataset: {args.file} is an ON/OFF dataset, whose background follows from its "
+            "OFF counts; expected one with a background."
+        )
     if args.write_dataset and data.dataset is None:
         raise InputError(f"--write-dataset: {args.file} has only counts, and is not a map dataset.")
     images = _images(args, data)
@@ -134,13 +140,14 @@ def _acceptance(what: str, data: CountsInput) -> Map:
     if what not in ("background", "exposure"):
         return load_map(what, data.counts, "--acceptance")
     dataset = data.dataset
-    if dataset is None or getattr(dataset, what) is None:
+    found: Map | None = None if dataset is None else getattr(dataset, what)
+    if dataset is None or found is None:
         raise InputError(
             f"--acceptance {what}: expected a map dataset with it; for counts alone give the name "
             "of a FITS map."
         )
     if what == "background":
-        return dataset.require("background")
+        return found
     spectrum = PowerLawSpectralModel(index=2)
     return reco_exposure(spectrum, dataset.require("exposure"), dataset.edisp, dataset.energy_axis)
 
@@ -201,7 +208,7 @@ def _write(
         hdus = [hdu for name in MAPS for hdu in map_to_hdus(_cube(estimator, name), name)]
         write_hdus(hdus, folder / RECORD, overwrite=args.overwrite)
         names.append(RECORD)
-    if args.write_dataset and data.dataset is not None:
+    if args.write_dataset and isinstance(data.dataset, MapDataset):
         dataset = data.dataset.copy(data.dataset.name)
         dataset.background = result["background"]
         dataset.write(folder / DATASET, overwrite=args.overwrite)

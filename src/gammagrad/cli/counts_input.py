@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from gammagrad.cli.load import file_meta
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset, read_dataset
 from gammagrad.errors import InputError
 from gammagrad.io import read_hdus, read_plain
 from gammagrad.maps import Map, cut_to
 
-_PARTS = {"EXPOSURE", "BACKGROUND", "MASK_SAFE", "MASK_FIT", "PSF", "EDISP"}
+_PARTS = {"EXPOSURE", "BACKGROUND", "COUNTS_OFF", "MASK_SAFE", "MASK_FIT", "PSF", "EDISP"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CountsInput:
     """Counts and what belongs to them."""
 
     counts: Map  # image or cube
-    dataset: MapDataset | None  # the dataset they are from, if it is one
+    dataset: AnyMapDataset | None  # the dataset they are from, if it is one
     meta: dict[str, Any]  # name and checksum of the file
 
     @property
@@ -53,7 +53,7 @@ def load_counts(name: str) -> CountsInput:
         return CountsInput(read_plain(name).map, None, file_meta([name]))
     names = {hdu.name.upper() for hdu in read_hdus(name)}
     if "COUNTS" in names and names & _PARTS:
-        dataset = MapDataset.read(name)
+        dataset = read_dataset(name)
         return CountsInput(dataset.require("counts"), dataset, file_meta([name]))
     if names & _PARTS:
         raise InputError(f"{name}: a map dataset without counts; expected counts in it.")

@@ -10,18 +10,19 @@ import astropy.units as u
 import numpy as np
 
 from gammagrad.cli.report import align, energy_groups, print_lines, source_table
-from gammagrad.dataset import MapDataset, axis_text, nice_energy
+from gammagrad.dataset import MapDatasetOnOff, axis_text, nice_energy, read_dataset
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io import hdu_names, read_hdus, read_peaks, read_plain, read_psf
 from gammagrad.maps import Map, PSFMap, WcsGeom, middle_shape
 
-_DATASET_PARTS = {"COUNTS", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
+_DATASET_PARTS = {"COUNTS", "COUNTS_OFF", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
 
 # what is said of flux maps besides their settings
 _META = (
     *("creator", "input", "input_sha256", "dataset", "precision"),
     *("n_sigma_sensitivity", "norm_min", "containment_per_group"),
+    *("statistics", "counts_off_per_bin"),
 )
 
 NAME, HELP = "info", "say what is in a file"
@@ -31,7 +32,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """\
 examples:
-  gammagrad info dataset.fits.gz          a map dataset
+  gammagrad info dataset.fits.gz          a map dataset, with OFF counts or without
   gammagrad info maps/ts-map.fits         the result of `gammagrad ts-map`
   gammagrad info counts.fits              any image or cube
   gammagrad info "maps.fits[background]"  one extension of a file
@@ -64,7 +65,9 @@ def describe_file(name: str) -> list[str]:
     images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 1]
     cubes = {hdu.name for hdu in images if hdu.header["NAXIS"] > 2}
     if cubes & _DATASET_PARTS and len(names & _DATASET_PARTS) > 1:
-        return [f"{name}: a map dataset", *str(MapDataset.read(name)).splitlines()]
+        dataset = read_dataset(name)
+        kind = "an ON/OFF" if isinstance(dataset, MapDatasetOnOff) else "a map"
+        return [f"{name}: {kind} dataset", *str(dataset).splitlines()]
     if "PSF" in names and names & {"THETA", "PSF_BANDS"}:
         return [f"{name}: a point spread function", *_describe_psf(read_psf(name))]
     if not images:

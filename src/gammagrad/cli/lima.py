@@ -15,6 +15,7 @@ from gammagrad.cli.load import output_folder
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.parser import flag, radius_text
 from gammagrad.cli.report import position_text, print_lines, seconds
+from gammagrad.dataset import MapDatasetOnOff
 from gammagrad.distribution import significance_distribution
 from gammagrad.errors import InputError
 from gammagrad.estimators.lima import lima_maps
@@ -32,7 +33,8 @@ after Li and Ma into a folder:
   lima.fits                   counts, background, excess and sqrt_ts, one extension each
   sqrt_ts.png, histogram.png  pictures (they need matplotlib)
 
-The background is known (that of the dataset, or --background), or measured in OFF regions.
+The background is known (that of the dataset, or --background), or measured in OFF regions (those of
+an ON/OFF dataset, or --counts-off).
 """
 
 EXAMPLES = """\
@@ -40,6 +42,7 @@ examples:
   gammagrad lima dataset.fits.gz --radius "0.1 deg" -o lima
   gammagrad lima dataset.fits.gz --radius 0.1 --background kbe/background.fits -o lima
   gammagrad lima dataset.fits.gz --radius 0.1 --exclude kbe/exclusion.fits -o lima
+  gammagrad lima on-off.fits.gz --radius 0.1 -o lima
   gammagrad lima counts.fits --radius "5 pix" --background background.fits -o lima
   gammagrad lima "onoff.fits[counts]" --radius 0.1 --counts-off "onoff.fits[counts_off]" \\
       --acceptance "onoff.fits[acceptance]" --acceptance-off "onoff.fits[acceptance_off]" -o lima
@@ -115,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     lines = [
         data.title,
         f"disc          : radius {args.radius}, {int(kernel.sum())} pixels",
-        f"background    : {_background_text(args, data)}",
+        f"background    : {_background_text(args, parts)}",
         *_significance_lines(maps, exclusion, kernel),
         f"time          : {seconds(spent)}, compilation included",
         "",
@@ -134,6 +137,8 @@ def _parts(args: argparse.Namespace, data: CountsInput) -> dict[str, Any]:
         name: load_map(file, counts, flag(name)) for name, file in given.items() if file is not None
     }
     parts.setdefault("mask", data.mask)
+    if isinstance(data.dataset, MapDatasetOnOff) and not parts.keys() & {"background", *off}:
+        parts |= {name: data.dataset.require(name) for name in off}
     wanted = [name for name in off if name in parts]
     if wanted and len(wanted) < len(off):
         missing = ", ".join(flag(n) for n in off if n not in parts)
@@ -153,8 +158,8 @@ def _parts(args: argparse.Namespace, data: CountsInput) -> dict[str, Any]:
     return parts
 
 
-def _background_text(args: argparse.Namespace, data: CountsInput) -> str:
-    if args.counts_off:
+def _background_text(args: argparse.Namespace, parts: dict[str, Any]) -> str:
+    if "counts_off" in parts:
         how = "summed over the disc" if args.correlate_off else "of each pixel's own region"
         return f"from OFF counts {how}, its error counted"
     source = args.background or f"that of {Path(args.file).name}"

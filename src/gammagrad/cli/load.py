@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gammagrad.cli.parser import angle, flag, texts
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset, MapDataset, MapDatasetOnOff, read_dataset
 from gammagrad.errors import FileAccessError, InputError
 from gammagrad.io import expand_path, file_sha256, stem
 
-_PLAIN_FILES = ("counts", "background", "exposure", "psf", "mask")
+_OFF = ("counts_off", "acceptance", "acceptance_off")
+_PLAIN_FILES = ("counts", "background", *_OFF, "exposure", "psf", "mask")
 _PLAIN_OPTIONS = (*_PLAIN_FILES, "psf_sigma", "energy_bins", "exposure_unit")
 
 
@@ -28,12 +29,17 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     texts_of = {
         "counts": "image or cube of counts",
         "background": "expected background counts, on the same bins",
+        "counts-off": "counts of OFF regions that measure the background of each pixel, instead of "
+        "--background",
         "exposure": "effective area times time",
         "mask": "bins to use, not zero where they are good",
         "psf": "point spread function: a table of gtpsf, or a PSF map",
     }
     for name, text in texts_of.items():
         group.add_argument(f"--{name}", metavar="FILE", help=text)
+    for name, what in (("acceptance", "each pixel"), ("acceptance-off", "its OFF region")):
+        text = f"background expected in {what}, on one scale: a map, or a number"
+        group.add_argument(f"--{name}", type=_number_or_name, metavar="FILE", help=text)
     width = 'width of a Gaussian point spread function, such as "0.1 deg"'
     edges = 'edges of the energy bins of maps that do not say them, such as "1 TeV, 10 TeV"'
     unit = 'unit of an exposure that does not say it, such as "cm2 s"'
@@ -42,7 +48,15 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--exposure-unit", metavar="UNIT", help=unit)
 
 
-def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
+def _number_or_name(text: str) -> float | str:
+    """Return a number if a text is one, else the name of a file."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def load_datasets(args: argparse.Namespace) -> list[AnyMapDataset]:
     """Read the data that the options name."""
     given = {name: getattr(args, name) for name in _PLAIN_OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
@@ -52,15 +66,16 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
                 f"{flag(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
-        return [MapDataset.read(name) for name in args.files]
+        return [read_dataset(name) for name in args.files]
     if "counts" not in given:
         raise InputError("no data: give a FILE, or --counts with --background and --exposure.")
     if "exposure" not in given:
         raise InputError("--counts alone will not do: give --exposure, and --background.")
+    kind = _kind(given)
     given["energy_edges"] = given.pop("energy_bins", None)
     name = stem(given["counts"].partition("[")[0])
     try:
-        return [MapDataset.from_files(**given, name=name)]
+        return [kind.from_files(**given, name=name)]
     except InputError as error:
         if error.argument != "energy_edges":
             raise
@@ -69,10 +84,25 @@ def load_datasets(args: argparse.Namespace) -> list[MapDataset]:
         raise InputError(message, "energy_bins", where) from error
 
 
+def _kind(given: Mapping[str, Any]) -> type[MapDataset] | type[MapDatasetOnOff]:
+    """Return the kind of dataset that plain maps make."""
+    off = [name for name in _OFF if name in given]
+    if not off:
+        return MapDataset
+    if "background" in given:
+        raise InputError(f"--background and {flag(off[0])}: expected one of them, got both.")
+    if missing := [flag(name) for name in _OFF if name not in given]:
+        raise InputError(
+            f"{', '.join(missing)} missing: --counts-off, --acceptance and --acceptance-off go "
+            "together."
+        )
+    return MapDatasetOnOff
+
+
 def input_meta(args: argparse.Namespace) -> dict[str, Any]:
     """Return names and checksums of the input."""
     plain = (getattr(args, name) for name in _PLAIN_FILES)
-    return file_meta(args.files or [name for name in plain if name is not None])
+    return file_meta(args.files or [name for name in plain if isinstance(name, str)])
 
 
 def file_meta(names: Sequence[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gammagrad.cli.load import add_input_options, input_meta, load_datasets, out
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
 from gammagrad.cli.parser import finite, number_or_angle
 from gammagrad.cli.report import energy_groups, print_lines, seconds, source_table, status_line
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff
 from gammagrad.errors import InputError
 from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_norm
 from gammagrad.estimators.config import write_config
@@ -60,6 +60,9 @@ examples:
   gammagrad ts-map first.fits.gz second.fits.gz --kernel-containment 0.95 -o joint
   gammagrad ts-map --counts counts.fits --background background.fits --exposure exposure.fits \\
       --psf-sigma "0.1 deg" -o maps
+  gammagrad ts-map on-off.fits.gz -o maps
+  gammagrad ts-map --counts counts.fits --counts-off counts_off.fits --acceptance 1 \\
+      --acceptance-off 10 --exposure exposure.fits --psf-sigma "0.1 deg" -o maps
 """
 
 
@@ -158,14 +161,20 @@ def _box(numbers: list[float] | None) -> tuple[SkyCoord, u.Quantity] | None:
 
 
 def _with_fitted_background(
-    args: argparse.Namespace, datasets: list[MapDataset]
-) -> tuple[list[MapDataset], dict[str, BackgroundNorm]]:
+    args: argparse.Namespace, datasets: list[AnyMapDataset]
+) -> tuple[list[AnyMapDataset], dict[str, BackgroundNorm]]:
     """Return datasets whose background fits the counts outside of the areas given, and its norm."""
-    fitted, norms = [], {}
+    fitted: list[AnyMapDataset] = []
+    norms = {}
     for dataset in datasets:
         exclusion = exclusion_of(args, dataset.geom)
         if exclusion is None:
             return datasets, {}
+        if isinstance(dataset, MapDatasetOnOff):
+            raise InputError(
+                f"--exclude fits the norm of a known background, and that of dataset "
+                f"{dataset.name!r} is measured, from OFF counts; leave it out."
+            )
         norms[dataset.name] = fit_background_norm(dataset, exclusion)
         fitted.append(norms[dataset.name].apply(dataset))
     return fitted, norms

@@ -3,14 +3,23 @@
 from gammagrad.dataset.info import axis_text, nice_energy
 from gammagrad.dataset.likelihood import DatasetLikelihood
 from gammagrad.dataset.map_dataset import MapDataset
+from gammagrad.dataset.masks import used_bins
+from gammagrad.dataset.off_regions import is_measured
+from gammagrad.dataset.on_off import AnyMapDataset, MapDatasetOnOff
+from gammagrad.dataset.reading_datasets import read_dataset
 from gammagrad.dataset.suspicion import warn_of_suspicions
 from gammagrad.dataset.times import union_of_times
 
 __all__ = [
+    "AnyMapDataset",
     "DatasetLikelihood",
     "MapDataset",
+    "MapDatasetOnOff",
     "axis_text",
+    "is_measured",
     "nice_energy",
+    "read_dataset",
     "union_of_times",
+    "used_bins",
     "warn_of_suspicions",
 ]

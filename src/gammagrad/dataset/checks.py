@@ -23,9 +23,10 @@ from gammagrad.maps import (
 )
 
 MAP_NAMES = ("counts", "exposure", "background", "mask_safe", "mask_fit")
+OFF_NAMES = ("counts_off", "acceptance", "acceptance_off")
 
 # the first of these that a dataset has says its pixels
-_REFERENCES = ("counts", "background", "mask_safe", "mask_fit", "exposure")
+_REFERENCES = ("counts", *OFF_NAMES, "background", "mask_safe", "mask_fit", "exposure")
 
 # squares of norms must stay within double precision
 _LARGEST_EXPOSURE = 1e100
@@ -57,6 +58,8 @@ def check_map(value: Map, name: str) -> Map:
         return as_mask(value, name)
     if name == "exposure":
         _check_exposure_unit(value.unit)
+        return value
+    if name.startswith("acceptance"):
         return value
     unit = without_count_units(value.unit)
     if unit != u.dimensionless_unscaled:
@@ -151,7 +154,7 @@ def check_fit(maps: Mapping[str, Map], mask: Map | None, for_fit: bool) -> None:
     used = None if mask is None else mask.data
     if for_fit and used is not None and not used.any():
         raise InputError("mask_safe and mask_fit leave no bin to fit; expected some that are true.")
-    for name in ("counts", "background"):
+    for name in ("counts", "background", *OFF_NAMES):
         if name in maps:
             _check_counts(name, maps[name].data, used)
     if "exposure" in maps:
@@ -160,7 +163,7 @@ def check_fit(maps: Mapping[str, Map], mask: Map | None, for_fit: bool) -> None:
 
 def _check_counts(name: str, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
     """Check that counts or a background can be fitted: no negative values, no NaN counts."""
-    # a background may be NaN: its bins have weight zero
+    # a background may be NaN, as may what is measured of it: its bins have weight zero
     if _is_fine(values, below=LARGEST_COUNT):
         return
     used = np.ones(values.shape, dtype=bool) if mask is None else mask

@@ -37,7 +37,7 @@ def _range(values: Any, where: Any) -> tuple[float, float]:
 def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
     """Return the summary of a dataset without its prediction."""
     counts, background, exposure = dataset.counts, dataset.background, dataset.exposure
-    total, expected = _total(counts, safe), _total(background, safe)
+    total, expected = total_of(counts, safe), total_of(background, safe)
     low, high, unit = np.nan, np.nan, "cm2 s"
     if exposure is not None:
         low, high = _range(exposure.data, exposure.data > 0)
@@ -68,27 +68,27 @@ def info_of(dataset: Any, safe: Map | None) -> dict[str, Any]:
     if dataset.counts is not None:
         stat = sum_of_bins(stat_of_bins(npred, dataset.counts, dataset.weights), dataset.mask)
     return summary(dataset, safe) | {
-        "npred": _total(npred, safe),
-        "npred_background": _total(background, safe),
-        "npred_signal": _total(signal, safe),
+        "npred": total_of(npred, safe),
+        "npred_background": total_of(background, safe),
+        "npred_signal": total_of(signal, safe),
         "stat_type": "cash",
         "stat_sum": stat,
     }
 
 
-def _total(m: Map | None, mask: Map | None) -> float:
+def total_of(m: Map | None, mask: Map | None) -> float:
     """Return the sum of a map over the bins of a mask; NaN without a map."""
     if m is None:
         return np.nan
     return float(np.nansum(m.data if mask is None else m.data[used_bins(mask)]))
 
 
-def describe(dataset: Any) -> str:
-    """Return the text that printing a dataset shows."""
+def describe(dataset: Any, counts: list[tuple[str, str]]) -> str:
+    """Return the text that printing a dataset shows, with some lines about its counts."""
     info, mask = summary(dataset), dataset.mask
     rows = [
         *_geometry_rows(dataset),
-        *_count_rows(dataset, info),
+        *counts,
         ("exposure", _exposure_text(dataset.exposure, info)),
         ("psf", _psf_text(dataset.psf)),
         ("edisp", _edisp_text(dataset.edisp)),
@@ -107,23 +107,28 @@ def describe(dataset: Any) -> str:
     rows.append(("models", ", ".join(models) or "none"))
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}} : {text}" for name, text in rows]
-    return "\n".join([f"MapDataset {dataset.name!r}", *lines])
+    return "\n".join([f"{dataset.tag} {dataset.name!r}", *lines])
 
 
-def _count_rows(dataset: Any, info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    counts, background = dataset.counts, dataset.background
-    texts = {"counts": "none", "background": "none"}
-    if counts is not None:
-        occupied = 100 * np.count_nonzero(counts.data) / counts.data.size
-        texts["counts"] = f"{info['counts']:.10g} in all, {occupied:.3g} % of bins occupied"
+def count_rows(dataset: Any) -> list[tuple[str, str]]:
+    """Return the lines about counts and background."""
+    background, text = dataset.background, "none"
     if background is not None:
         holes = int(np.isnan(background.data).sum())
-        texts["background"] = f"{info['background']:.6g} in all" + f", {holes} NaN" * bool(holes)
-    return list(texts.items())
+        text = f"{np.nansum(background.data):.6g} in all" + f", {holes} NaN" * bool(holes)
+    return [("counts", counts_text(dataset.counts)), ("background", text)]
+
+
+def counts_text(counts: Map | None) -> str:
+    """Return how many counts there are, in words."""
+    if counts is None:
+        return "none"
+    occupied = 100 * np.count_nonzero(counts.data) / counts.data.size
+    return f"{np.nansum(counts.data):.10g} in all, {occupied:.3g} % of bins occupied"
 
 
 def _geometry_rows(dataset: Any) -> list[tuple[str, str]]:
-    names = ("counts", "background", "mask_safe", "mask_fit", "exposure")
+    names = sorted(dataset.map_names, key=lambda name: name == "exposure")
     first = next((m for n in names if (m := getattr(dataset, n)) is not None), None)
     if first is None:
         return [("geometry", "none")]

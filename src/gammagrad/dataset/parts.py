@@ -76,8 +76,8 @@ def _with_map(maps: Mapping[str, Map], name: str, value: Any) -> dict[str, Map]:
     axis = axis_of(maps, "energy")
     found = on_same_pixels({**maps, name: check_sky_map(value, name)})
     value = found[name]
-    if name.startswith("mask") and axis is not None and value.geom.is_image:
-        # an image of a mask is for all energies
+    if name.startswith(("mask", "acceptance")) and axis is not None and value.geom.is_image:
+        # an image of a mask or an acceptance is for all energies
         data = np.repeat(value.data[None], axis.nbin, axis=0)
         value = Map(value.geom.to_cube([axis]), data, unit=value.unit, meta=value.meta)
     found[name] = check_map(value, name)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gammagrad.dataset.checks import same_bins
 from gammagrad.errors import FileContentError, InputError, InputTypeError
-from gammagrad.io import read_plain
+from gammagrad.io import read_plain, read_psf
 from gammagrad.maps import Map, MapAxis, PSFMap, parse_unit, to_value
 
 
@@ -35,6 +35,11 @@ def maps_of_files(
     """Return the maps of plain files, and the good time intervals in the file of the counts."""
     read = {part: read_plain(f, checksum) for part, f in files.items() if f is not None}
     return {part: plain.map for part, plain in read.items()}, read["counts"].gti
+
+
+def psf_of_file(psf: str | PathLike[str] | None, checksum: bool) -> dict[str, Any]:
+    """Return the point spread function of a file as an argument, or none."""
+    return {} if psf is None else {"psf": read_psf(psf, checksum)}
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from gammagrad.dataset.checks import MAP_NAMES
 from gammagrad.dataset.masks import used_bins
 from gammagrad.dataset.parts import named_errors
 from gammagrad.dataset.predict import template_on
@@ -23,8 +22,7 @@ Change = Callable[[Any], Any]
 
 def each_map(parts: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """Return the parts of a dataset with the same change applied to each map."""
-    maps = {name: change(parts[name]) for name in MAP_NAMES if parts[name] is not None}
-    return {**parts, **maps}
+    return {name: change(part) if isinstance(part, Map) else part for name, part in parts.items()}
 
 
 def _changed(response: Response | None, change: Change, change_exposure: Change) -> Any:
@@ -76,10 +74,11 @@ def bins_between(dataset: Any, energy_min: Any, energy_max: Any) -> slice:
         return slice(*axis.group(u.Quantity(bounds, "TeV"))[0])
 
 
-def downsampled(dataset: Any, factor: int) -> dict[str, Any]:
-    """Return the parts of a dataset with blocks of pixels merged."""
+def downsampled(dataset: Any, factor: int, used: Any = None) -> dict[str, Any]:
+    """Return the parts of a dataset with blocks of pixels merged: of their used bins."""
     safe: Any = True if dataset.mask_safe is None else used_bins(dataset.mask_safe)
-    used = safe if dataset.background is None else safe & ~np.isnan(dataset.background.data)
+    if used is None:
+        used = safe if dataset.background is None else safe & ~np.isnan(dataset.background.data)
     merges: dict[str, Change] = {
         "counts": lambda m: _merged(m, used, factor),
         "background": lambda m: _merged_background(m, safe, factor),
@@ -89,7 +88,7 @@ def downsampled(dataset: Any, factor: int) -> dict[str, Any]:
         "models": lambda models: [_merged_model(m, dataset, used, factor) for m in models],
     }
     parts = dataset.parts
-    return parts | {k: merge(parts[k]) for k, merge in merges.items() if parts[k] is not None}
+    return parts | {k: do(parts[k]) for k, do in merges.items() if parts.get(k) is not None}
 
 
 def _merged(m: Map, used: bool | NDArray[np.bool_], factor: int) -> Map:

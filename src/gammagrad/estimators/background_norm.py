@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from gammagrad.core.norm import fit_norm
 from gammagrad.dataset import MapDataset, nice_energy
-from gammagrad.errors import InputError, InputTypeError
-from gammagrad.maps import Map, WcsGeom, cut_to
+from gammagrad.errors import InputError
+from gammagrad.exclusion import kept_bins
+from gammagrad.maps import Map
 
 Floats = NDArray[np.float64]
 
@@ -135,7 +136,7 @@ def fit_background_norm(
     dataset.require("background")
     dataset.check(for_fit=False)
     background = _background(dataset)
-    weights = _weights(dataset) * _kept(exclusion, dataset.geom)
+    weights = _weights(dataset) * kept_bins(exclusion, dataset.geom)
     weights[~(np.isfinite(counts) & np.isfinite(background))] = 0.0
     signal = dataset.npred_signal().data if dataset.models else np.zeros(counts.shape)
     arrays = [np.where(weights > 0, array, 0.0) for array in (counts, background, signal)]
@@ -163,32 +164,6 @@ def _weights(dataset: MapDataset) -> Floats:
     """Return the weight of each bin in the likelihood, an array of its own."""
     given = dataset.mask if dataset.weights is None else dataset.weights
     return np.ones(dataset.geom.data_shape) if given is None else given.data.astype(float)
-
-
-def _kept(exclusion: Map | None, geom: WcsGeom) -> NDArray[np.bool_]:
-    """Return the mask with energies first, of one bin if it is an image."""
-    if exclusion is None:
-        return np.ones((1, 1, 1), dtype=bool)
-    if not isinstance(exclusion, Map):
-        raise InputTypeError(
-            f" is a {type(exclusion).__name__}; expected a Map, true where a pixel is "
-            "kept. An array becomes one with Map(dataset.geom.to_image(), array).",
-            "exclusion",
-        )
-    exclusion = cut_to(exclusion, geom, "exclusion", "the dataset")
-    own: Any = exclusion.geom
-    flat = exclusion.data.size == np.prod(geom.shape_image)
-    difference = geom.to_image().difference(own.to_image()) if flat else geom.difference(own)
-    if difference:
-        raise InputError(f": expected the pixels of the dataset, but {difference}.", "exclusion")
-    values = exclusion.data
-    if not np.all((values == 0) | (values == 1)):
-        raise InputError(
-            ": expected booleans, or 1 (kept) and 0 (excluded), got "
-            f"{values[(values != 0) & (values != 1)][0]}.",
-            "exclusion",
-        )
-    return values.reshape(-1, *geom.shape_image).astype(bool)
 
 
 def _fit(counts: Floats, background: Floats, signal: Floats, weights: Floats) -> BackgroundNorm:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import MapDataset, MapDatasetOnOff
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.evaluate import check_sampling
 from gammagrad.models import Component, Models
@@ -25,13 +25,13 @@ _LEAST = {"sigma": 0.02, "r_0": 0.1, "width": 0.1}
 def check_datasets(datasets: Any) -> list[MapDataset]:
     """Return datasets as a list, or raise an error."""
     if not isinstance(datasets, MapDataset | Iterable):
-        raise InputTypeError(f"a fit takes MapDatasets; got {type(datasets).__name__}.")
+        raise InputTypeError(_wrong_kind(datasets))
     found = [datasets] if isinstance(datasets, MapDataset) else list(datasets)
     if not found:
         raise InputError("there is no dataset to fit; pass at least one.")
     for dataset in found:
         if not isinstance(dataset, MapDataset):
-            raise InputTypeError(f"a fit takes MapDatasets; got {type(dataset).__name__}.")
+            raise InputTypeError(_wrong_kind(dataset))
         dataset.require("counts")
     names = [dataset.name for dataset in found]
     double = sorted({str(name) for name in names if names.count(name) > 1})
@@ -41,6 +41,13 @@ def check_datasets(datasets: Any) -> list[MapDataset]:
             "models can tell them apart."
         )
     return found
+
+
+def _wrong_kind(dataset: Any) -> str:
+    """Say what a fit takes."""
+    hint = " The to_map_dataset() of an ON/OFF dataset takes its background as known."
+    hint *= isinstance(dataset, MapDatasetOnOff)
+    return f"a fit takes MapDatasets; got {type(dataset).__name__}.{hint}"
 
 
 def check_options(max_iterations: Any, tolerance: Any, sampling: str) -> None:

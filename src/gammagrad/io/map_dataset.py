@@ -20,6 +20,7 @@ from gammagrad.io.reading import reads_file
 from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap
 
 _MAPS = ("counts", "exposure", "background", "mask_safe", "mask_fit")
+_OFF = ("counts_off", "acceptance", "acceptance_off")
 _TABLES = ("gti", "meta_table")
 _RESPONSES = ("psf", "psf_exposure", "edisp", "edisp_exposure")
 _CREATOR = "gammagrad"
@@ -29,7 +30,8 @@ _CREATOR = "gammagrad"
 def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any]:
     """Read the parts of a map dataset."""
     hdus = read_hdus(filename, checksum)
-    parts: dict[str, Any] = {n: _read_map(hdus, n) for n in _MAPS if n.upper() in hdus}
+    maps = [name for name in (*_MAPS, *_OFF) if name.upper() in hdus]
+    parts: dict[str, Any] = {name: _read_map(hdus, name) for name in maps}
     if "EDISP" in hdus:
         edisp_map = _read_map(hdus, "edisp")
         kind = EDispMap if "migra" in edisp_map.geom.axes.names else EDispKernelMap
@@ -50,7 +52,7 @@ def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any
 
 def _warn_of_others(hdus: fits.HDUList, filename: Filename) -> None:
     """Warn of HDUs that are not part of a dataset: a damaged name, or an unsupported part."""
-    known = {name.upper() for name in (*_MAPS, *_TABLES, *_RESPONSES)}
+    known = {name.upper() for name in (*_MAPS, *_OFF, *_TABLES, *_RESPONSES)}
     names = (hdu.name.removesuffix("_BANDS") for hdu in hdus[1:])
     others = sorted({name or "(no name)" for name in names} - known)
     if others:
@@ -110,7 +112,7 @@ def write_map_dataset(
         if (response := parts.get(name)) is not None:
             maps |= {name: getattr(response, f"{name}_map")}
             maps |= {f"{name}_exposure": response.exposure_map}
-    maps |= {name: parts.get(name) for name in _MAPS[3:]}
+    maps |= {name: parts.get(name) for name in (*_MAPS[3:], *_OFF)}
     for name, m in maps.items():
         if m is not None:
             hdus += map_to_hdus(m, name)

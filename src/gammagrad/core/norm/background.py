@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,12 @@ from gammagrad.errors import InputError, short
 
 BACKGROUNDS = ("fixed", "free", "constrained")
 PRIORS = ("gamma", "gaussian")
+
+WITH_OFF = (
+    "OFF counts say how much background there is, bin by bin: a norm of it cannot be fitted too. "
+    "Leave it fixed, or pass alpha times the OFF counts as background."
+)
+"""What is wrong with norms of the background of ON and OFF counts."""
 
 BACKGROUND_MAPS = (
     *("background_norm", "background_norm_err", "background_norm_pull", "background_norm_corr"),
@@ -81,7 +87,7 @@ def fit_with_background(
 ) -> NormFit:
     """Fit norms of source and background to one pixel's flat list of weighted bins."""
     # windows: of every group, with an axis of them in front; member: the group of each bin
-    asked = {"selection": selection, "scan_values": scan_values}
+    asked: dict[str, Any] = {"selection": selection, "scan_values": scan_values}
     if how.on_line:
         only = Window(*(a[0] for a in windows))
         return fit_free_bins(counts, background, model, only, options, **asked)

@@ -15,6 +15,7 @@ from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import can_fill, compiled, fill, is_traced, room
 from gammagrad._pytree import replace
 from gammagrad.core.norm.background import (
+    WITH_OFF,
     BackgroundNorm,
     check_background,
     fit_with_background,
@@ -22,6 +23,7 @@ from gammagrad.core.norm.background import (
     sums_of,
 )
 from gammagrad.core.norm.intervals import ends_at_bound, interval_steps
+from gammagrad.core.norm.on_off import checked_off, fit_on_off_bins, weighted_off
 from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.norm.profile import (
     ProfileSums,
@@ -244,6 +246,8 @@ def fit_norm(
     model: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    counts_off: ArrayLike | None = None,
+    alpha: ArrayLike | None = None,
     n_sigma: ArrayLike = 1.0,
     n_sigma_ul: ArrayLike = 2.0,
     n_sigma_sensitivity: ArrayLike = 5.0,
@@ -276,6 +280,12 @@ def fit_norm(
         Expected counts of the model at norm 1, same shape, >= 0.
     weights
         Weight of each bin in the likelihood, same shape; a mask is 0 and 1. None: all 1.
+    counts_off, alpha
+        Counts of OFF regions that measure the background, and the acceptance of each bin over that
+        of its OFF region, same shape. The statistic is then `gammagrad.stats.wstat`, and
+        `background` has the known signal alone, such as that of other sources. Bins with alpha 0
+        have no OFF region: their background is known, as without these arguments. Not finite: no
+        weight. None: no bin has one.
     n_sigma
         Number of standard deviations of `norm_err`, `norm_errp` and `norm_errn`.
     n_sigma_ul
@@ -319,8 +329,16 @@ def fit_norm(
     Raises
     ------
     ValueError
-        If the shapes differ, there is no bin, counts are above 2^53, an option is out of its range,
-        an optional output is not known, or a scan is asked for without its norms.
+        If the shapes differ, there is no bin, counts are above 2^53, alpha is negative, one of
+        `counts_off` and `alpha` is missing, an option is out of its range, an optional output is
+        not known, or a scan is asked for without its norms.
+
+    Notes
+    -----
+    The statistic of ON and OFF counts has a kink at norm 0 if there are bins without any counts.
+    Where it keeps the fit there is no derivative that vanishes: `norm_err` then is the mean of two
+    steps, up and down, over which the parabola with the slope of that side rises by ``n_sigma^2``.
+    Elsewhere this is the error from the curvature.
 
     References
     ----------
@@ -339,12 +357,20 @@ def fit_norm(
     >>> fit = fit_norm([7.0, 3.0], [2.0, 2.0], [10.0, 0.0], background_norm="free")
     >>> round(float(fit.norm), 6), round(float(fit.background_norm), 6)
     (0.4, 1.5)
+
+    The background measured in an OFF region:
+
+    >>> fit = fit_norm([30.0], [0.0], [10.0], counts_off=[40.0], alpha=[0.25])
+    >>> round(float(fit.norm), 6), round(float(fit.ts), 3)
+    (2.0, 18.811)
     """
-    may_fill = can_fill(counts, background, model, weights)
+    may_fill = can_fill(counts, background, model, weights, counts_off, alpha)
     xp: Any = np if may_fill else jnp
-    n, b, m = floating(xp, counts, background, model)
+    given = checked_off(counts_off, alpha)
+    n, b, m, *off = floating(xp, counts, background, model, *given)
     w = xp.ones_like(n) if weights is None else xp.asarray(weights).astype(n.dtype)
     shapes = {"counts": n.shape, "background": b.shape, "model": m.shape, "weights": w.shape}
+    shapes |= {name: a.shape for name, a in zip(("counts_off", "alpha"), off, strict=False)}
     if len(set(shapes.values())) > 1 or n.size == 0:
         raise InputError(f"Arrays must share one shape and hold a bin or more, got {shapes}.")
     check_counts(n, w)
@@ -362,14 +388,16 @@ def fit_norm(
     )
     how = check_background(background_norm, background_prior, background_groups is not None)
     known = None if how is None else knowledge(background_norm, background_uncertainty)
+    if how is not None and off:
+        raise InputError(WITH_OFF)
     member, many = _groups(background_groups, n.shape, xp)
     if known is not None:
         known = jnp.broadcast_to(jnp.asarray(known, n.dtype), (many,))
     if may_fill:
         size = (room(n.size, few=2**16),)
-        n, b, m, w, member = (fill(a.reshape(-1), size) for a in (n, b, m, w, member))
+        n, b, m, w, member, *off = (fill(a.reshape(-1), size) for a in (n, b, m, w, member, *off))
     return _fit_norm(
-        *(n, b, m, w, member, known, options, values),
+        *(n, b, m, w, member, known, options, values, tuple(off)),
         selection=selection,
         n_sweeps=n_sweeps,
         how=how,
@@ -413,6 +441,7 @@ def _fit_norm(
     knowledge: Array | None,
     options: FitOptions,
     scan_values: Array | None,
+    off: tuple[Array, ...] = (),
     *,
     selection: tuple[str, ...],
     n_sweeps: int,
@@ -420,6 +449,10 @@ def _fit_norm(
 ) -> NormFit:
     """Apply the weights and fit."""
     known = jnp.isfinite(background) & jnp.isfinite(counts)
+    if off:
+        n, b, m, k, alpha, lacking = weighted_off(counts, background, model, weights, *off)
+        found = fit_on_off_bins(n, b, m, k, alpha, lacking, options, selection, scan_values)
+        return NormFit(**found)
     w = jnp.where(known, weights, jnp.zeros_like(weights))
     used = w > 0
     n, b, m = (
@@ -434,7 +467,7 @@ def _fit_norm(
         assert knowledge is not None
         flat = member.reshape(-1)
         windows = sums_of(n, b, cash(n, b), flat, knowledge)
-        asked = {"selection": selection, "scan_values": scan_values}
+        asked: dict[str, Any] = {"selection": selection, "scan_values": scan_values}
         fit = fit_with_background(n, b, m, windows, flat, options, how=how, **asked)
     # the statistic of weighted counts lacks this for being the weighted statistic of the counts
     lacking = 2 * (n * jnp.log(jnp.where(w > 0, w, jnp.ones_like(w)).reshape(-1))).sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +18,19 @@ from gammagrad.core.norm.solve import Status
 class Window(NamedTuple):
     """Sums over the window, that of the kernel or a wider one, for the norm of the background."""
 
-    counts: Array
-    background: Array
-    stat: Array  # Cash statistic at the given background
+    counts: Any
+    background: Any
+    stat: Any  # Cash statistic at the given background
     # 1 / sigma^2 for a background that is known to a relative error sigma, 0 for an unknown one
-    known: Array
+    known: Any
 
     @property
-    def total(self) -> Array:
+    def total(self) -> Any:
         """Counts, with those that stand for what is known of the background."""
         return self.counts + self.known
 
     @property
-    def expected(self) -> Array:
+    def expected(self) -> Any:
         """Background, with what stands for what is known of it."""
         return self.background + self.known
 

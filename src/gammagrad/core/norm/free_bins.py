@@ -143,8 +143,8 @@ def fit_free_bins(
     excess = found["norm"] * model_sum
     npred = found["background_norm"] * background.sum() + excess
     stat_null = window.stat_null()
-    lost = has_model & ~all_known(found["norm"] + gained + stat_null + npred, found)
-    code = jnp.where(lost & ~even, Status.OUT_OF_RANGE, status)
+    unknown = has_model & ~all_known(found["norm"] + gained + stat_null + npred, found)
+    code = jnp.where(unknown & ~even, Status.OUT_OF_RANGE, status)
     known = has_model & ~even
     return NormFit(
         **{name: jnp.where(known, value, 0) for name, value in found.items()},

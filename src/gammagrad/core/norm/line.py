@@ -157,7 +157,8 @@ def solve_line(
     zero = jnp.zeros_like(line.total)
     place = jnp.clip(0.5 * (lower + upper) if start is None else start, lower, upper)
     place = jnp.clip(place, least, top)
-    begin = (jnp.zeros((), jnp.int32), place, lower, upper, zero == 0, zero.astype(jnp.int32))
+    first_index, none = jnp.zeros((), jnp.int32), zero.astype(jnp.int32)
+    begin = tuple([first_index, place, lower, upper, zero == 0, none])
     _, place, lower, upper, _, niter = jax.lax.while_loop(unsettled, sweep, begin)
     return Found(place, lower, upper, niter + 1)
 

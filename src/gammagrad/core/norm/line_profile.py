@@ -70,7 +70,8 @@ class LineProfile(NamedTuple):
     def frozen(self) -> LineProfile:
         """Return the same without derivatives."""
         fixed, sums = jax.lax.stop_gradient, self.sums
-        return LineProfile(lambda step: fixed(sums(step)), *fixed(tuple(self)[1:]))
+        line, best, at_best = fixed((self.line, self.best, self.sums_at_best))
+        return LineProfile(lambda step: fixed(sums(step)), line, best, at_best)
 
     def at(self, place: Array) -> Along:
         """Return the profile at a place."""
@@ -226,7 +227,7 @@ class LineProfile(NamedTuple):
 class _Searched(NamedTuple):
     """The state of a search along a line."""
 
-    index: Array
+    sweeps: Array
     place: Array  # to look at next
     # near, far: places known to be too near to the best one, and too far
     near: Array
@@ -237,7 +238,7 @@ class _Searched(NamedTuple):
 
 
 def _unsettled(state: _Searched) -> Array:
-    return (state.index < _MOST) & state.going.any()
+    return (state.sweeps < _MOST) & state.going.any()
 
 
 def stretched(level: Array, sign: Array) -> Array:

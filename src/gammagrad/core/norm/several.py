@@ -24,6 +24,9 @@ from gammagrad.core.stats import log1p_inside
 
 _MOST_INNER, _MOST_OUTER = 40, 80
 
+_CLOSE = 1e-9
+"""Step, in errors, after which a search has ended."""
+
 
 class Groups(NamedTuple):
     """What is known of the groups, with an axis of them in front; see the module."""
@@ -190,49 +193,48 @@ class SeveralProfile(NamedTuple):
         lowest = self.lowest()
 
         def sweep(state: tuple[Array, ...]) -> tuple[Array, ...]:
-            index, norm, beta, lower, upper, _, niter = state
+            index, norm, beta, width, _, niter, *ends = state
             here = self.solved_at(norm, beta)
             falls = here.slope < 0
-            lower, upper = jnp.where(falls, norm, lower), jnp.where(falls, upper, norm)
+            now = (norm, here.value, here.slope)
+            low = [jnp.where(falls, a, b) for a, b in zip(now, ends[:3], strict=True)]
+            high = [jnp.where(falls, b, a) for a, b in zip(now, ends[3:], strict=True)]
             curved = here.curvature > 0
             step = -here.slope / jnp.where(curved, here.curvature, 1)
             step = jnp.where(curved, step, jnp.where(falls, scale, -scale))
             # as long as a side is open, steps may grow no faster than this
             most = 4 * (jnp.abs(norm) + scale)
-            moved = norm + jnp.clip(step, -most, most)
-            moved = jnp.maximum(moved, lowest)
-            inside = (moved > lower) & (moved < upper)
-            at_lowest = (moved <= lowest) & (lower <= lowest)
-            middle = 0.5 * (lower + upper)
-            new = jnp.where(
-                inside | at_lowest, moved, jnp.where(jnp.isfinite(middle), middle, norm)
-            )
-            error = jnp.sqrt(2 / jnp.where(curved, here.curvature, 1))
-            tolerance = 8 * float(jnp.finfo(norm.dtype).eps)
-            small = jnp.abs(new - norm) <= tolerance * jnp.abs(norm) + 1e-9 * jnp.where(
-                curved, error, 0
-            )
+            moved = jnp.maximum(norm + jnp.clip(step, -most, most), lowest)
+            between = high[0] - low[0]
+            closed = jnp.isfinite(between)
+            # a kink is where the tangents of both sides meet
+            jump = high[2] - low[2]
+            known = closed & (jump > 0)
+            meet = (low[1] - high[1] + high[2] * between) / jnp.where(known, jump, 1)
+            meet = jnp.where(known, low[0] + jnp.where(known, meet, 0), norm)
+            moved = jnp.where(closed & (between > 0.5 * width), meet, moved)
+            inside = (moved > low[0]) & (moved < high[0])
+            at_lowest = (moved <= lowest) & (low[0] <= lowest)
+            middle = jnp.where(closed, 0.5 * (low[0] + high[0]), norm)
+            new = jnp.where(inside | at_lowest, moved, middle)
+            error = jnp.where(curved, jnp.sqrt(2 / jnp.where(curved, here.curvature, 1)), 0)
+            tolerance = 8 * float(jnp.finfo(norm.dtype).eps) * jnp.abs(norm) + _CLOSE * error
+            small = (jnp.abs(new - norm) <= tolerance) | (between <= tolerance)
             going = ~small & ~(at_lowest & (norm == new))
-            return (
-                index + 1,
-                new,
-                here.beta,
-                lower,
-                upper,
-                going,
-                jnp.where(going, index + 1, niter),
-            )
+            niter = jnp.where(going, index + 1, niter)
+            return index + 1, new, here.beta, between, going, niter, *low, *high
 
         def unsettled(state: tuple[Array, ...]) -> Array:
-            return (state[0] < _MOST_OUTER) & state[5].any()
+            return (state[0] < _MOST_OUTER) & state[4].any()
 
         zero = jnp.zeros_like(scale)
         open_ = jnp.full_like(scale, jnp.inf)
-        begin = (
-            *(jnp.zeros((), jnp.int32), zero, self.groups.alone(), jnp.maximum(-open_, lowest)),
-            *(open_, zero == 0, zero.astype(jnp.int32)),
+        begin: tuple[Array, ...] = (
+            *(jnp.zeros((), jnp.int32), zero, self.groups.alone(), open_, zero == 0),
+            zero.astype(jnp.int32),
+            *(jnp.maximum(-open_, lowest), zero, -open_, open_, zero, open_),
         )
-        _, norm, beta, _, _, going, niter = jax.lax.while_loop(unsettled, sweep, begin)
+        _, norm, beta, _, going, niter, *_ = jax.lax.while_loop(unsettled, sweep, begin)
         return norm, beta, niter + 1, going
 
     def risen_to(self, best: Sheet, norm: Array, target: Array, sign: Array) -> Array:
@@ -277,5 +279,5 @@ class SeveralProfile(NamedTuple):
                 sign * jnp.full_like(norm, jnp.inf),
             ),
             jnp.ones(norm.shape, bool),
-        )
+        ])
         return jax.lax.while_loop(unsettled, sweep, begin)[1]

@@ -33,6 +33,7 @@ class Status(IntEnum):
     OUT_OF_RANGE = 9
     BACKGROUND_VANISHES = 10
     BACKGROUND_UNDETERMINED = 11
+    AT_KINK = 12
 
 
 STATUS: dict[int, str] = {
@@ -59,6 +60,9 @@ STATUS: dict[int, str] = {
     Status.BACKGROUND_UNDETERMINED: (
         "not fitted: the model has the shape of the background, so that their norms cannot be told "
         "apart; a wider window for the background may help"
+    ),
+    Status.AT_KINK: (
+        "at a kink of the statistic, norm 0, where bins without ON and OFF counts keep the fit"
     ),
 }
 """A sentence for every status code."""

@@ -1,4 +1,4 @@
-"""Fit statistics: the Cash statistic, the significance of Li and Ma, the logarithm under both."""
+"""Fit statistics: Cash and W, the significance of Li and Ma, the logarithm under all."""
 
 from gammagrad.core.stats.cash import (
     BACKGROUND_FLOOR,
@@ -18,10 +18,22 @@ from gammagrad.core.stats.lima import (
     lima_significance_known_background,
 )
 from gammagrad.core.stats.logarithm import log, log1p_inside, reciprocal
+from gammagrad.core.stats.wstat import (
+    OnOffFit,
+    OnOffScores,
+    on_off_fit,
+    on_off_gain,
+    on_off_scores,
+    w_terms,
+    wstat,
+    wstat_background,
+)
 
 __all__ = [
     "BACKGROUND_FLOOR",
     "GainSums",
+    "OnOffFit",
+    "OnOffScores",
     "ScoreSums",
     "bin_ratio",
     "cash",
@@ -33,7 +45,13 @@ __all__ = [
     "lima_significance_known_background",
     "log",
     "log1p_inside",
+    "on_off_fit",
+    "on_off_gain",
+    "on_off_scores",
     "reciprocal",
     "score_terms",
     "ts_term",
+    "w_terms",
+    "wstat",
+    "wstat_background",
 ]

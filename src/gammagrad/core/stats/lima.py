@@ -15,7 +15,7 @@ _NEAR = 0.2
 _TERMS = 8
 
 
-def _near_and_far(n: Array, mu: Array, d: Array) -> tuple[Array, Array, Array]:
+def near_and_far(n: Array, mu: Array, d: Array) -> tuple[Array, Array, Array]:
     """Return the deviance ``2 (n log(n / mu) - d)`` with ``d = n - mu`` in two forms."""
     # `mu` must be positive and `n` must not be negative. The deviation `d` is an argument of its
     # own since the caller may know it better than the difference tells. Returned are where the two
@@ -37,7 +37,7 @@ def _near_and_far(n: Array, mu: Array, d: Array) -> tuple[Array, Array, Array]:
 
 def _deviance_per_square(n: Array, mu: Array, d: Array) -> Array:
     """Return ``2 (n log(n / mu) - d) / d^2``, smooth where ``d`` is zero."""
-    near, close, far = _near_and_far(n, mu, d)
+    near, close, far = near_and_far(n, mu, d)
     safe_d = jnp.where(near, jnp.ones_like(d), d)
     # two divisions: the square of a tiny deviation would underflow
     return jnp.where(near, close, far / safe_d / safe_d)
@@ -91,7 +91,7 @@ def lima_of_sums(n: Array, mu: Array) -> Array:
     usable = mu > 0
     safe_mu = jnp.where(usable, mu, jnp.ones_like(mu))
     d = n - safe_mu
-    near, close, far = _near_and_far(n, safe_mu, d)
+    near, close, far = near_and_far(n, safe_mu, d)
     root = jnp.sqrt(jnp.where(near, close, far))
     value = root * jnp.where(near, d, jnp.sign(d))
     return jnp.where(usable, value, jnp.where(n > 0, jnp.inf, jnp.zeros_like(value)))

@@ -10,6 +10,7 @@ from gammagrad.core.ts_map.bins import (
     summed_bins,
     weight_offset,
 )
+from gammagrad.core.ts_map.on_off_bins import on_off_bins
 from gammagrad.core.ts_map.sparse import fit_occupied
 from gammagrad.core.ts_map.strips import default_memory
 from gammagrad.core.ts_map.ts_map import ts_map
@@ -33,6 +34,7 @@ __all__ = [
     "default_memory",
     "fit_occupied",
     "members",
+    "on_off_bins",
     "summed_bins",
     "ts_map",
     "weight_offset",

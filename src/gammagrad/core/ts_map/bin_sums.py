@@ -56,7 +56,7 @@ _MOST_DESCENTS = 40
 # relative step after which the next is below rounding, as the error is cubed
 _LAST_STEP = 1e-4
 
-Terms = Callable[[Array, Array], tuple[Array, ...]]
+Terms = Callable[..., tuple[Array, ...]]
 
 
 class WholeCounts(NamedTuple):
@@ -86,7 +86,7 @@ class Blocks(NamedTuple):
 
     # returns the weights, shape (rows, 1, tiles), and contrasts, shape (rows, pixels, tiles), of a
     # block
-    take: Callable[[Array], tuple[Array, Array]]
+    take: Callable[[Array], tuple[Array, ...]]
     number: Array | int  # how many there are
     zero: Array  # zeros of the shape (pixels, tiles) and precision of sums
 

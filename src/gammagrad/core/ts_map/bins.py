@@ -65,6 +65,10 @@ class BinImages:
     # maps of the positions to fit, and `kernel` has an axis of phases in front: that of a phase is
     # centred at the bin that holds the position.
     places: OwnGrid | None = None
+    # ON and OFF data: OFF counts times weight, and the acceptance of ON over OFF, > 0 and without
+    # weight, both of the shape of `counts`. `background` then is the signal that is known.
+    counts_off: Any = None
+    alpha: Any = None
 
     @property
     def map_shape(self) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from gammagrad.core.norm import (
     NormFit,
     Window,
     fit_bins,
+    fit_on_off_bins,
     fit_with_background,
 )
 from gammagrad.core.ts_map.bins import (
@@ -55,6 +56,20 @@ def _tile_bins(
     return counts.reshape(-1), background.reshape(-1), model.reshape(-1, TILE * TILE)
 
 
+def _tile_off(images: BinImages | SourceBins, plan: TilePlan, tile: Array) -> tuple[Array, Array]:
+    """Gather one tile's OFF counts and acceptance ratios, which are 0 with a known background."""
+    if images.counts_off is None or images.alpha is None:
+        none = jnp.zeros((len(images.counts), *plan.window), images.counts.dtype).reshape(-1)
+        return none, none
+    row, col = (tile // plan.grid[1]) * TILE, (tile % plan.grid[1]) * TILE
+    start = (jnp.zeros_like(row), row, col)
+    size = (len(images.counts), *plan.window)
+    off, alpha = (
+        jax.lax.dynamic_slice(a, start, size).reshape(-1) for a in (images.counts_off, images.alpha)
+    )
+    return off, alpha
+
+
 def _pad_for_tiles(array: Array, plan: TilePlan) -> Array:
     """Pad the last two axes by the halo, and up to whole tiles."""
     pads = [
@@ -76,6 +91,8 @@ def _padded(images: BinImages | SourceBins, plan: TilePlan) -> BinImages | Sourc
             background=wide(images.background),
             weight=wide(images.weight),
             strength=None if images.strength is None else wide(images.strength),
+            counts_off=None if images.counts_off is None else wide(images.counts_off),
+            alpha=None if images.alpha is None else wide(images.alpha),
         )
         return pad_sources(bins, plan)
     return BinImages(
@@ -83,6 +100,8 @@ def _padded(images: BinImages | SourceBins, plan: TilePlan) -> BinImages | Sourc
         background=wide(images.background),
         exposure=wide(images.exposure),
         kernel=images.kernel,
+        counts_off=None if images.counts_off is None else wide(images.counts_off),
+        alpha=None if images.alpha is None else wide(images.alpha),
     )
 
 
@@ -114,14 +133,20 @@ def map_tiles(
         for d, p in zip(datasets, plans, strict=True)
     ]
     inside = jnp.concatenate(footprints)
+    on_off = any(d.counts_off is not None for d in datasets)
 
     @jax.checkpoint
     def one_tile(tile: Array) -> Any:
         parts = [_tile_bins(d, t, p, tile) for d, t, p in zip(padded, tables, plans, strict=True)]
         counts, background, model = (jnp.concatenate(part) for part in zip(*parts, strict=True))
         own = jax.tree.map(lambda a: a[tile], own_maps)
-        return jax.vmap(function, in_axes=(1, 1, 1, 0))(
-            counts[:, None] * inside, background[:, None] * inside, model, own
+        bins = counts[:, None] * inside, background[:, None] * inside, model
+        if not on_off:
+            return jax.vmap(function, in_axes=(1, 1, 1, 0))(*bins, own)
+        pairs = (_tile_off(d, p, tile) for d, p in zip(padded, plans, strict=True))
+        off, alpha = (jnp.concatenate(part) for part in zip(*pairs, strict=True))
+        return jax.vmap(function, in_axes=1)(
+            *bins, off[:, None] * inside, alpha[:, None] * jnp.ones_like(inside)
         )
 
     most = tiles.shape[0]
@@ -176,9 +201,9 @@ def fit_images(
     free: Backgrounds | None = None,
 ) -> NormFit:
     """Fit every pixel of a map, all bins visited: the engine that gradients pass through."""
-    how = {"options": options, "selection": selection, "scan_values": scan_values}
+    how: dict[str, Any] = {"options": options, "selection": selection, "scan_values": scan_values}
 
-    def fit(counts: Array, background: Array, model: Array, window: Window | None) -> NormFit:
+    def fit_cash(counts: Array, background: Array, model: Array, window: Window | None) -> NormFit:
         if window is None or free is None:
             return fit_bins(counts, background, model, n_sweeps=n_sweeps, **how)
         which = jnp.asarray(member)
@@ -192,6 +217,14 @@ def fit_images(
         for _ in range(d.counts.shape[0])
     ]
     member = None if free is None else np.repeat(free.member, sizes)
+    fit: Callable[..., NormFit] = fit_cash
+    if any(d.counts_off is not None for d in datasets):
+
+        def fit(n: Array, b: Array, m: Array, k: Array, alpha: Array) -> NormFit:
+            lacking = jnp.zeros((), n.dtype)
+            found = fit_on_off_bins(n, b, m, k, alpha, lacking, options, selection, scan_values)
+            return NormFit(**found)
+
     datasets = [source_bins(d) if isinstance(d, BinImages) and d.blended else d for d in datasets]
     plan = TilePlan.create(datasets[0].counts.shape, datasets[0].kernel.shape)
     tiles = jnp.arange(plan.n_tiles, dtype=jnp.int32)

@@ -56,7 +56,7 @@ class _Best(NamedTuple):
 
 
 class _State(NamedTuple):
-    index: Array
+    sweeps: Array
     best: _Best
     lower: Array
     upper: Array
@@ -81,7 +81,7 @@ def _finish(sums: Callable[[Array], GainSums], line: Line, start: Array) -> _Bes
         index, before, lower, upper, _ = state
         place = before.place
         gain, t1, t2, t3 = _with_unseen(line, sums(place), place)
-        lower, upper = closer(line, (t1, t2), place, lower, upper)
+        lower, upper = closer(line, LineSums(t1, t2), place, lower, upper)
         low, high = jnp.maximum(lower, least), jnp.minimum(upper, top)
         safe = jnp.maximum(t2, tiny)
         # an end is tried unless it is known to be too far; what lies beyond it is at the end
@@ -101,7 +101,7 @@ def _finish(sums: Callable[[Array], GainSums], line: Line, start: Array) -> _Bes
         return _State(index + 1, best, lower, upper, going.any())
 
     def unfinished(state: _State) -> Array:
-        return state.going & (state.index < _MOST_SWEEPS)
+        return state.going & (state.sweeps < _MOST_SWEEPS)
 
     zero = jnp.zeros_like(start)
     begin = _Best(start, zero.astype(jnp.int32), zero, zero, LineSums(zero, zero))

@@ -101,6 +101,25 @@ class Lists(NamedTuple):
         return self.bins[entry], self.places[entry]
 
 
+def contrast_of(flat: FlatBins, blend: TileBlend | None, which: Array, place: Array) -> Array:
+    """Return the contrasts of some rows of listed bins, shape (rows, pixels, tiles)."""
+    # once for each bin, not again for each of its pixels
+    share, place = lax.optimization_barrier((flat.share[:, which], place))
+    if blend is not None:
+        if flat.grids is None:
+            return listed_contrast(flat, blend, share, place)
+        return placed_contrast(flat, blend, share, which, place)
+    if len(share) == 1:
+        return share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
+    table = flat.table[place]
+    return jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
+
+
+def rows_at_a_time(flat: FlatBins) -> int:
+    """Return how many rows are gathered at a time: more where each takes many steps."""
+    return ROWS if flat.grids is None else _ROWS_PLACED
+
+
 def gather(
     flat: FlatBins,
     lists: Lists,
@@ -110,24 +129,11 @@ def gather(
 ) -> tuple[Workspace, Edge]:
     """Gather listed bins into the workspace."""
     zero, steps = np.int32(0), lists.n_rows // ROWS
-    # more rows at a time where each takes many steps; those after the last are dummies
-    rows = ROWS if flat.grids is None else _ROWS_PLACED
+    rows = rows_at_a_time(flat)  # those after the last are dummies
 
     def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
         which, place = lists.rows(index * rows, rows)
-        # once for each bin, not again for each of its pixels
-        share, place = lax.optimization_barrier((flat.share[:, which], place))
-        if blend is not None:
-            contrast = (
-                listed_contrast(flat, blend, share, place)
-                if flat.grids is None
-                else placed_contrast(flat, blend, share, which, place)
-            )
-        elif len(share) == 1:
-            contrast = share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
-        else:
-            table = flat.table[place]
-            contrast = jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
+        contrast = contrast_of(flat, blend, which, place)
         return _put(store, index * rows, flat.counts[which], contrast)
 
     full = lax.fori_loop(zero, -(-lists.n_rows // rows), copy, space.full)

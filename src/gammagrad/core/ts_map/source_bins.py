@@ -34,6 +34,9 @@ class SourceBins(NamedTuple):
     blend: Array  # weights of the basis kernels for each position, shape (basis, rows, cols)
     # weights of the components' amplitudes, as a factor of its own; None where they are `weight`
     strength: Array | None = None
+    # OFF counts and acceptance ratios, see `BinImages`
+    counts_off: Array | None = None
+    alpha: Array | None = None
 
     @property
     def components(self) -> int:
@@ -50,6 +53,8 @@ def source_bins(images: BinImages) -> SourceBins:
         amplitude=jnp.asarray(images.amplitude)[:, None],
         kernel=jnp.asarray(images.kernel)[:, None],
         blend=jnp.asarray(images.blend),
+        counts_off=None if images.counts_off is None else jnp.asarray(images.counts_off),
+        alpha=None if images.alpha is None else jnp.asarray(images.alpha),
     )
 
 

@@ -24,6 +24,7 @@ from gammagrad.core.ts_map.listed import (
     common_window,
     empty_workspace,
 )
+from gammagrad.core.ts_map.on_off_strip import fit_on_off
 from gammagrad.core.ts_map.placed_lists import PlacedBins
 from gammagrad.core.ts_map.places import placed_bins
 from gammagrad.core.ts_map.several_norms import SeveralNorms
@@ -120,6 +121,8 @@ def fit_strip(
     strip: Strip, asked: Asked, memory: int, advance: Callable[[float], None]
 ) -> dict[str, np.ndarray]:
     """Fit the pixels of a strip; return the fields of a `NormFit` that are known."""
+    if any(d.counts_off is not None for d in strip.datasets):
+        return fit_on_off(strip, memory // n_threads(), advance, **asked._asdict())
     whole = whole_map(strip.datasets, strip.fitted)
     bins = _StripBins(strip, whole, asked.window, memory // n_threads())
     fit = _fit_of(strip, bins, asked)

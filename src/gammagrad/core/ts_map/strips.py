@@ -136,7 +136,10 @@ def _cost_of_rows(datasets: Sequence[BinImages], fitted: np.ndarray) -> np.ndarr
     bins = np.full(ny, float(_COST_OF_PIXEL))
     for images in datasets:
         width = images.kernel.shape[-1]
-        occupied = (np.asarray(images.counts) > 0).sum(axis=(0, 2))
+        seen = np.asarray(images.counts) > 0
+        if images.counts_off is not None:
+            seen |= np.asarray(images.counts_off) > 0
+        occupied = seen.sum(axis=(0, 2))
         total = np.concatenate([[0], np.cumsum(occupied)])
         first, last = _rows_seen(images, ny)
         bins += (total[last] - total[first]) * min(width / images.counts.shape[-1], 1.0)
@@ -167,6 +170,10 @@ def _rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
         None if a is None else rows_around(np.asarray(a), rows, halo)
         for a in (images.amplitude, images.blend)
     )
+    off, alpha = (
+        None if a is None else rows_around(np.asarray(a), rows, halo)
+        for a in (images.counts_off, images.alpha)
+    )
     return BinImages(
         counts=counts,
         background=background,
@@ -174,6 +181,8 @@ def _rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
         kernel=np.asarray(images.kernel),
         amplitude=amplitude,
         blend=blend,
+        counts_off=off,
+        alpha=alpha,
     )
 
 
@@ -193,8 +202,14 @@ def _placed_rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
         np.asarray(a)[..., top:bottom, :]
         for a in (images.counts, images.background, images.exposure)
     )
+    off, ratio = (
+        None if a is None else np.asarray(a)[..., top:bottom, :]
+        for a in (images.counts_off, images.alpha)
+    )
     return replace(
         cut,
+        counts_off=off,
+        alpha=ratio,
         counts=counts,
         background=background,
         exposure=exposure,

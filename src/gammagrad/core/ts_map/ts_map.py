@@ -18,6 +18,7 @@ from gammagrad._pytree import replace
 from gammagrad.core.images import box_sum
 from gammagrad.core.norm import (
     N_SWEEPS,
+    WITH_OFF,
     BackgroundNorm,
     FitOptions,
     NormFit,
@@ -37,6 +38,7 @@ from gammagrad.core.ts_map.bins import (
     weight_offset,
 )
 from gammagrad.core.ts_map.dense import fit_images
+from gammagrad.core.ts_map.on_off_bins import Off, checked_offs, off_weights, with_off
 from gammagrad.core.ts_map.source_bins import SourceBins, bins_of_sources
 from gammagrad.core.ts_map.wide import Backgrounds, members, traced_windows, wide_window
 from gammagrad.errors import InputError
@@ -54,6 +56,8 @@ def ts_map(
     weights: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
     blend: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    counts_off: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    alpha: ArrayLike | Sequence[ArrayLike | None] | None = None,
     sum_over_energy: bool = False,
     kernel_weighting: str = "counts",
     n_sigma: ArrayLike = 1.0,
@@ -108,6 +112,12 @@ def ts_map(
         * sum_k blend[k, p] kernel[k, q - p]``; sums below zero count as zero. With hypotheses in
         front of the kernel it has their axis or is that of all. None: one kernel for all pixels;
         for some datasets of a joint fit it may be.
+    counts_off, alpha
+        Counts of OFF regions that measure the background, and the acceptance of each bin over that
+        of its OFF region, above 0; both of the shape of `counts`. The statistic is then
+        `gammagrad.stats.wstat`, and `background` has the known signal alone, such as that of other
+        sources. Bins where one of them is not finite have no weight. None, or None for some
+        datasets of a joint fit: the background is known.
     sum_over_energy
         Fit the image summed over energies instead of the cube.
     kernel_weighting
@@ -153,9 +163,9 @@ def ts_map(
     Raises
     ------
     ValueError
-        If shapes do not fit together, the kernel has an even size or none, counts are above 2^53,
-        an option is out of its range, an optional output is not known or a scan is asked for
-        without its norms.
+        If shapes do not fit together, alpha is negative, the kernel has an even size or none,
+        counts are above 2^53, an option is out of its range, an optional output is not known or a
+        scan is asked for without its norms.
 
     References
     ----------
@@ -186,7 +196,7 @@ def ts_map(
     >>> bool(jnp.allclose(fit.norm[:, 0], both.norm[0, :, 0], atol=1e-5))
     True
     """
-    may_fill = can_fill(counts, background, exposure, kernel, weights, blend)
+    may_fill = can_fill(counts, background, exposure, kernel, weights, blend, counts_off, alpha)
     xp: Any = np if may_fill else jnp
     cubes = _checked_cubes(counts, background, exposure, kernel, weights, blend, xp)
     if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
@@ -194,6 +204,7 @@ def ts_map(
             f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
         )
     dtype = cubes[0][0].dtype
+    offs = checked_offs(counts_off, alpha, [cube[0].shape for cube in cubes], dtype, xp)
     selection, values = checked_selection(selection_optional, scan_values, dtype)
     check_sweeps(n_sweeps)
     options = make_options(
@@ -211,6 +222,8 @@ def ts_map(
     of_images = tuple(members(numbers, background_norms).tolist())
     known = None
     if how is not None:
+        if any(off is not None for off in offs):
+            raise InputError(WITH_OFF)
         _check_width(background_width)
         known = _known_map(knowledge(background_norm, background_uncertainty), cubes[0][0])
     fit = partial(
@@ -223,7 +236,7 @@ def ts_map(
         n_sweeps=n_sweeps,
         memory=memory,
     )
-    return _filled(cubes, known, fit) if may_fill else fit(cubes, known=known)
+    return _filled(cubes, offs, known, fit) if may_fill else fit(cubes, known=known, offs=offs)
 
 
 def _check_width(width: int | None) -> None:
@@ -247,7 +260,7 @@ def _known_map(known: ArrayLike, like: Array) -> Any:
     return xp.broadcast_to(xp.asarray(known, like.dtype), like.shape[1:])
 
 
-def _filled(cubes: list[Cube], known: Any, fit: Callable[..., NormFit]) -> NormFit:
+def _filled(cubes: list[Cube], offs: list[Off], known: Any, fit: Callable[..., NormFit]) -> NormFit:
     """Fit maps that are filled up to one of few shapes."""
     ny, nx = cubes[0][0].shape[1:]
     room = image_room(ny, nx)
@@ -255,8 +268,9 @@ def _filled(cubes: list[Cube], known: Any, fit: Callable[..., NormFit]) -> NormF
     for n, b, e, k, w, m in cubes:
         maps = (fill(a, room) for a in (n, b, e))
         more.append((*maps, k, fill(w, room), None if m is None else fill(m, room)))
+    off = [None if o is None else (fill(o[0], room), fill(o[1], room)) for o in offs]
     own = None if known is None else fill(known, room)
-    found = fit(more, shape=(np.int32(ny), np.int32(nx)), known=own)
+    found = fit(more, shape=(np.int32(ny), np.int32(nx)), known=own, offs=off)
     return to_device(jax.tree.map(lambda a: np.asarray(a)[..., :ny, :nx], found))
 
 
@@ -313,6 +327,7 @@ def _ts_map(
     scan_values: Array | None,
     shape: tuple[Array, Array] | None = None,
     known: Array | None = None,
+    offs: Sequence[Off] = (),
     *,
     selection: tuple[str, ...],
     weighting: str | None,
@@ -332,6 +347,7 @@ def _ts_map(
         shape=shape,
         known=known,
         how=how,
+        offs=offs,
     )
     if cubes[0][3].ndim == (3 if cubes[0][5] is None else 4):
         return fit(cubes)
@@ -364,10 +380,11 @@ def _fit_cubes(
     shape: tuple[Array, Array] | None,
     known: Array | None,
     how: How | None,
+    offs: Sequence[Off] = (),
 ) -> NormFit:
     """Turn cubes into images of bins, and fit."""
-    datasets = [_bins(cube, weighting) for cube in cubes]
-    sides = [c[3].shape[-2:] for c in cubes]
+    datasets = [_bins(cube, off, weighting) for cube, off in zip(cubes, offs, strict=True)]
+    sides = [(int(c[3].shape[-2]), int(c[3].shape[-1])) for c in cubes]
     free = None
     if how is not None and known is not None:
         norms, of_images, width = how
@@ -387,16 +404,23 @@ def _fit_cubes(
         free=free,
     )
     lacking = jnp.zeros_like(fit.stat)
-    for (counts, background, _, _, weights, _), side in zip(cubes, sides, strict=True):
+    for (counts, background, _, _, weights, _), side, off in zip(cubes, sides, offs, strict=True):
+        if off is not None:  # weights are factors of the statistic of ON and OFF counts
+            continue
         known = known_weights(counts, background, weights)
         image = weight_offset(counts, known, weighting is not None)
         lacking = lacking + box_sum(image, (side[0], side[1]))
     return replace(fit, stat=fit.stat + lacking, stat_null=fit.stat_null + lacking)
 
 
-def _bins(cube: Cube, weighting: str | None) -> BinImages | SourceBins:
+def _bins(cube: Cube, off: Off, weighting: str | None) -> BinImages | SourceBins:
     """Turn a cube into images of bins."""
     n, b, e, k, w, blend = cube
+    if off is not None:
+        w = known_weights(n, b, off_weights(w, *off))
+        bins = _bins((n, b, e, k, w, blend), None, weighting)
+        found: BinImages | SourceBins = with_off(bins, *off, w, weighting is not None)
+        return found
     if blend is not None:
         return bins_of_sources(n, b, e, k, w, blend, weighting)
     return cube_bins(n, b, e, k, w) if weighting is None else summed_bins(n, b, e, k, w, weighting)

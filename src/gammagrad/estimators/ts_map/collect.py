@@ -9,7 +9,7 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from gammagrad.dataset import MapDataset, warn_of_suspicions
+from gammagrad.dataset import AnyMapDataset, warn_of_suspicions
 from gammagrad.derive import same_spectrum
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.downsampling import CoarseGrid, coarse_grid
@@ -41,7 +41,7 @@ class Collector:
     downsampling_factor: int | None
     kernel_positions: str | int
 
-    def arrays(self, dataset: MapDataset, model: SkyModel, kernel: SourceKernel) -> FitInputs:
+    def arrays(self, dataset: AnyMapDataset, model: SkyModel, kernel: SourceKernel) -> FitInputs:
         """Collect the arrays of a dataset for a model whose kernel is known."""
         dataset.check(for_fit=True)
         inputs = fit_inputs(dataset, model, kernel, self.background_floor, self.sampling)
@@ -60,7 +60,7 @@ class Collector:
         return may and (model is None or has_total(model.spatial_model))
 
     def inputs(
-        self, datasets: Sequence[MapDataset], target: WcsGeom
+        self, datasets: Sequence[AnyMapDataset], target: WcsGeom
     ) -> tuple[Iterator[list[FitInputs]], CoarseGrid | None]:
         """Collect the arrays of datasets for each model, merged as `downsampling_factor` says."""
         factor = self.downsampling_factor
@@ -105,7 +105,7 @@ class Collector:
             return self._by_model(merged, coarse, coarse, None, own), grid
         return self._by_model(datasets, fine, coarse, grid, own), grid
 
-    def _check_own_grids(self, datasets: Sequence[MapDataset], own: Sequence[bool]) -> None:
+    def _check_own_grids(self, datasets: Sequence[AnyMapDataset], own: Sequence[bool]) -> None:
         """Raise if datasets with other pixels than the result cannot be fitted."""
         name = next(d.name for d, other in zip(datasets, own, strict=True) if other)
         if not self.follows_positions():
@@ -127,7 +127,7 @@ class Collector:
 
     def _by_model(
         self,
-        datasets: Sequence[MapDataset],
+        datasets: Sequence[AnyMapDataset],
         kernels: Sequence[Sequence[SourceKernel]],
         fitted: Sequence[Sequence[SourceKernel]],
         grid: CoarseGrid | None,
@@ -162,7 +162,7 @@ class Collector:
                 ]
             yield [i._replace(windows=w) for i, w in zip(inputs, windows, strict=True)]
 
-    def _merged(self, dataset: MapDataset, grid: CoarseGrid) -> MapDataset:
+    def _merged(self, dataset: AnyMapDataset, grid: CoarseGrid) -> AnyMapDataset:
         """Return a dataset on blocks of pixels, with the exposure of the pixels in each."""
         merged = grid.dataset(dataset)
         if self.sampling == "gammapy":
@@ -175,7 +175,7 @@ class Collector:
         return merged
 
     def _merged_kernel(
-        self, merged: MapDataset, model: SkyModel, fine: SourceKernel
+        self, merged: AnyMapDataset, model: SkyModel, fine: SourceKernel
     ) -> SourceKernel:
         """Fold a model with a dataset's response on blocks of pixels."""
         width = self.kernel_width
@@ -185,7 +185,7 @@ class Collector:
 
     def kernel(
         self,
-        dataset: MapDataset,
+        dataset: AnyMapDataset,
         model: SkyModel,
         width: u.Quantity | None = None,
         positions: str | int | None = None,
@@ -208,14 +208,14 @@ class Collector:
         return SourceKernel(*found)
 
     def kernel_at(
-        self, dataset: MapDataset, model: SkyModel, position: SkyCoord | None = None
+        self, dataset: AnyMapDataset, model: SkyModel, position: SkyCoord | None = None
     ) -> Map:
         """Return the kernel of a model at a position."""
         return self._estimate(dataset, model, None, position).kernel
 
     def _estimate(
         self,
-        dataset: MapDataset,
+        dataset: AnyMapDataset,
         model: SkyModel,
         width: u.Quantity | None = None,
         position: SkyCoord | None = None,

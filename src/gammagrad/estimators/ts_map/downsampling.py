@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset
 from gammagrad.errors import InputError, short
 from gammagrad.estimators.ts_map.inputs import FitInputs
 from gammagrad.maps import WcsGeom, block_sum, repeat_blocks, zoom_bilinear
@@ -32,7 +32,7 @@ class CoarseGrid(NamedTuple):
         """Return the blocks as a geometry."""
         return geom.pad(self.padding).downsample(self.factor)
 
-    def dataset(self, dataset: MapDataset) -> MapDataset:
+    def dataset(self, dataset: AnyMapDataset) -> AnyMapDataset:
         """Return a dataset padded and merged, as gammapy has it."""
         # Its exposure, response and geometry give the kernel on the coarser grid. Its counts,
         # background and models are what gammapy fits; `inputs` is exact where blocks are partly
@@ -52,6 +52,7 @@ class CoarseGrid(NamedTuple):
             exposure=self.sum(fine.weights * fine.exposure) / total / self.factor**2,
             weights=weights,
             coverage=self.sum(fine.weights) / total / self.factor**2,
+            off=None if fine.off is None else fine.off.merged(self.sum, fine.weights, total),
         )
 
     def sum(self, values: Array) -> Array:

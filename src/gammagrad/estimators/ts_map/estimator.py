@@ -10,7 +10,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from gammagrad.core.norm import BACKGROUND_MAPS, N_SWEEPS, FitOptions, parse_selection
-from gammagrad.dataset import MapDataset, union_of_times
+from gammagrad.dataset import AnyMapDataset, union_of_times
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.background_norms import BackgroundSettings
 from gammagrad.estimators.ts_map.collect import Collector
@@ -195,7 +195,7 @@ class TSMapEstimator(TSMapSettings):
         return [*FITTED_MAPS, "success", *scan, *optional, *own, "status"]
 
     def estimate_flux_map(
-        self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
+        self, datasets: AnyMapDataset | Iterable[AnyMapDataset], positions: Any = None
     ) -> dict[str, Map]:
         """Fit the norm at every pixel, all of the (first) dataset's energies as one group.
 
@@ -218,6 +218,7 @@ class TSMapEstimator(TSMapSettings):
         (inputs,) = replace(self._collector, downsampling_factor=None).inputs(found, target)[0]
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
         settings = self._settings_on(target, len(groups))
+        joint.warn_of_off_counts(settings.sum_energies)
         with progress_bar(1, self.tag, self.show_progress) as bar:
             arrays = fit_groups(joint.groups, settings, wanted, bar)
         names = self.selection_all
@@ -228,7 +229,7 @@ class TSMapEstimator(TSMapSettings):
 
     def run(
         self,
-        datasets: MapDataset | Iterable[MapDataset],
+        datasets: AnyMapDataset | Iterable[AnyMapDataset],
         positions: Any = None,
         geom: WcsGeom | None = None,
     ) -> FluxMaps | HypothesisMaps:
@@ -237,10 +238,12 @@ class TSMapEstimator(TSMapSettings):
         Parameters
         ----------
         datasets
-            A dataset, or several to fit jointly with one norm. Pixels, energy axes and responses
-            may differ. The energy groups are defined on the first dataset; another dataset
-            contributes the bins that lie wholly inside a group, and is left out of a group without
-            such bins, which is logged and recorded in ``meta``.
+            A dataset, or several to fit jointly with one norm: a `MapDataset`, whose background is
+            known, or a `MapDatasetOnOff`, whose background is fitted in every bin (the W
+            statistic). Pixels, energy axes and responses may differ. The energy groups are defined
+            on the first dataset; another dataset contributes the bins that lie wholly inside a
+            group, and is left out of a group without such bins, which is logged and recorded in
+            ``meta``.
         positions
             Pixels to fit; None fits all. A mask on the pixels of the map (a Map or an array, true
             at any energy), or a sky box, ``(SkyCoord, width)`` as for a cutout. Data around these
@@ -262,6 +265,11 @@ class TSMapEstimator(TSMapSettings):
             If a dataset lacks what a fit needs or is off the map, or no position can be fitted.
         TypeError
             If an argument is not a dataset.
+
+        Warns
+        -----
+        InputWarning
+            If data look wrong; and if OFF counts are few or shared, or not measured somewhere.
         """
         found = as_datasets(datasets)
         target, collector = result_grid(found, geom), self._collector
@@ -275,20 +283,22 @@ class TSMapEstimator(TSMapSettings):
         if settings.background is not None:
             settings = settings._replace(background=settings.background.on_blocks(grid))
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
-        results = {}
+        results: dict[str, FluxMaps] = {}
         with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
             for model, inputs in zip(self._models, by_model, strict=True):
                 joint = JointInputs(inputs, bins, axis)
                 several = len(self._models) > 1
                 called = repr(model.name) if several else "a source"
                 joint.warn_of_cut_kernels(self.renormalise, called)
+                if not results:
+                    joint.warn_of_off_counts(settings.sum_energies)
                 arrays = fit_groups(joint.groups, settings, blocks, bar)
                 if grid is not None:
                     arrays = only_at(wanted, grid.upsampled(arrays))
                 results[model.name] = self._result(found, model, joint, arrays, wanted, target)
         return HypothesisMaps(results) if isinstance(self.model, Models) else results[model.name]
 
-    def estimate_kernel(self, dataset: MapDataset, position: SkyCoord | None = None) -> Map:
+    def estimate_kernel(self, dataset: AnyMapDataset, position: SkyCoord | None = None) -> Map:
         """Fold the model with the response at a position.
 
         Parameters
@@ -313,7 +323,7 @@ class TSMapEstimator(TSMapSettings):
         return self._collector.kernel_at(dataset, self._only_model, position)
 
     @staticmethod
-    def estimate_mask_default(dataset: MapDataset) -> Map:
+    def estimate_mask_default(dataset: AnyMapDataset) -> Map:
         """Return the bins that enter a fit: inside both masks, with a finite prediction.
 
         Parameters
@@ -328,7 +338,9 @@ class TSMapEstimator(TSMapSettings):
         """
         return default_mask(dataset)
 
-    def estimate_pad_width(self, dataset: MapDataset, kernel: Map | None = None) -> tuple[int, int]:
+    def estimate_pad_width(
+        self, dataset: AnyMapDataset, kernel: Map | None = None
+    ) -> tuple[int, int]:
         """Return half the kernel's size: how far beyond the map a kernel at its edge reaches.
 
         Parameters
@@ -347,7 +359,7 @@ class TSMapEstimator(TSMapSettings):
         shape = (self.estimate_kernel(dataset) if kernel is None else kernel).data.shape
         return shape[-2] // 2, shape[-1] // 2
 
-    def estimate_fit_input_maps(self, dataset: MapDataset) -> dict[str, Map | None]:
+    def estimate_fit_input_maps(self, dataset: AnyMapDataset) -> dict[str, Map | None]:
         """Return the maps that enter the fit of a dataset as one energy group, with one kernel.
 
         Parameters
@@ -366,7 +378,7 @@ class TSMapEstimator(TSMapSettings):
         return fit_input_maps(dataset, self._inputs(dataset), self.sum_over_energy_groups)
 
     def estimate_flux_default(
-        self, dataset: MapDataset, kernel: Map | None = None, exposure: Map | None = None
+        self, dataset: AnyMapDataset, kernel: Map | None = None, exposure: Map | None = None
     ) -> Map:
         """Guess the flux at every pixel with a matched filter, averaged over energies.
 
@@ -462,14 +474,14 @@ class TSMapEstimator(TSMapSettings):
             kernel_positions=self.kernel_positions,
         )
 
-    def _inputs(self, dataset: MapDataset) -> FitInputs:
+    def _inputs(self, dataset: AnyMapDataset) -> FitInputs:
         """Collect the arrays of a dataset for the one model, with one kernel."""
         collect, model = self._collector, self._only_model
         return collect.arrays(dataset, model, collect.kernel(dataset, model, positions="centre"))
 
     def _result(
         self,
-        datasets: Sequence[MapDataset],
+        datasets: Sequence[AnyMapDataset],
         model: SkyModel,
         joint: JointInputs,
         arrays: dict[str, np.ndarray],
@@ -486,7 +498,7 @@ class TSMapEstimator(TSMapSettings):
             "norm_min": self.norm_min,
             "background": self.background,
             "precision": "float64",
-            **joint.meta(),
+            **joint.meta(self.sum_over_energy_groups),
             "settings": {**self.settings, "model": model.name},
         }
         if wanted is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset
 from gammagrad.estimators.ts_map.guess import guess_norm, matched_flux
 from gammagrad.estimators.ts_map.inputs import (
     FitInputs,
@@ -17,13 +17,13 @@ from gammagrad.maps import Map
 from gammagrad.models import SkyModel
 
 
-def default_mask(dataset: MapDataset) -> Map:
+def default_mask(dataset: AnyMapDataset) -> Map:
     """Return the bins that enter a fit."""
     return Map(dataset.geom, fit_weights(dataset, dataset.npred().data) > 0)
 
 
 def default_flux(
-    dataset: MapDataset, model: SkyModel, kernel: Map, exposure: Map | None = None
+    dataset: AnyMapDataset, model: SkyModel, kernel: Map, exposure: Map | None = None
 ) -> Map:
     """Guess the flux of a source at every pixel of a dataset with a matched filter."""
     unknown = np.full(len(kernel.data), np.nan)
@@ -34,7 +34,7 @@ def default_flux(
 
 
 def fit_input_maps(
-    dataset: MapDataset, inputs: FitInputs, sum_energies: bool
+    dataset: AnyMapDataset, inputs: FitInputs, sum_energies: bool
 ) -> dict[str, Map | None]:
     """Return what enters the fit of a dataset taken as one energy group."""
     geom = dataset.geom

@@ -11,8 +11,9 @@ import numpy as np
 from gammagrad._programs import compiled, fill, image_room, row_room
 from gammagrad.core.images import box_sum
 from gammagrad.core.ts_map import BinImages, clean_kernel, cube_bins, summed_bins, weight_offset
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff
 from gammagrad.estimators.ts_map.blended import blended_cube, blended_sum
+from gammagrad.estimators.ts_map.off_counts import OffBins, off_bins, with_off, without_weight
 from gammagrad.estimators.ts_map.position_kernels import PositionKernels
 from gammagrad.estimators.ts_map.reference_counts import reference_counts, silent_bins
 from gammagrad.evaluate import (
@@ -78,6 +79,9 @@ class FitInputs(NamedTuple):
     field: PositionKernels | None = None
     # part of each bin, of merged pixels, that is not masked; None is 1
     coverage: np.ndarray | None = None
+    # OFF counts where the background is measured; `background` is then what they say, and the
+    # counts of models
+    off: OffBins | None = None
 
     @property
     def is_masked(self) -> bool:
@@ -105,6 +109,9 @@ class FitInputs(NamedTuple):
     def fitted(self, bins: slice) -> np.ndarray:
         """Return the positions where an energy group of this dataset asks for a fit."""
         weights, background = self.weights[bins], self.background[bins]
+        if self.off is not None:
+            # that no OFF count was seen is a measurement
+            return self.at_positions(weights.max(axis=0) > 0)
         # weights are not negative
         return self.at_positions((weights.max(axis=0) > 0) & (background.sum(axis=0) > 0))
 
@@ -122,6 +129,14 @@ class FitInputs(NamedTuple):
 
     def images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
         """Return the bins of an energy group as images."""
+        images = self._images(bins, sum_energies, kernel_weighting)
+        if self.off is None:
+            return images
+        own = OffBins(*(array[bins] for array in self.off))
+        return with_off(images, own, self.weights[bins], sum_energies)
+
+    def _images(self, bins: slice, sum_energies: bool, kernel_weighting: str) -> BinImages:
+        """Return the bins of an energy group as images, with a known background."""
         counts, background, exposure, weights = (
             array[bins] for array in (self.counts, self.background, self.exposure, self.weights)
         )
@@ -167,7 +182,7 @@ class FitInputs(NamedTuple):
     ) -> np.ndarray | None:
         """Return what weights add to the statistic; see `gammagrad.core.ts_map.weight_offset`."""
         counts, weights = self.counts[bins], self.weights[bins]
-        if self.is_masked or np.all((weights == 0) | (weights == 1)):
+        if self.off is not None or self.is_masked or np.all((weights == 0) | (weights == 1)):
             return None
         with jax.enable_x64(True):
             rows, size = _in_rows((counts, weights.astype(np.float64))), counts[0].size
@@ -227,7 +242,7 @@ def _weighted(
     )
 
 
-def fit_weights(dataset: MapDataset, npred: np.ndarray) -> np.ndarray:
+def fit_weights(dataset: AnyMapDataset, npred: np.ndarray) -> np.ndarray:
     """Return the weight of each bin of a dataset: its masks, and 0 where nothing is predicted."""
     masks = [m.data for m in (dataset.mask_safe, dataset.mask_fit) if m is not None]
     weights: np.ndarray = np.isfinite(npred) & on_sky(dataset.geom)
@@ -245,7 +260,7 @@ class SourceKernel(NamedTuple):
 
 
 def fit_inputs(
-    dataset: MapDataset,
+    dataset: AnyMapDataset,
     model: SkyModel,
     kernel: SourceKernel,
     background_floor: float | None = None,
@@ -254,10 +269,14 @@ def fit_inputs(
     """Collect a dataset's arrays for the fit of a model at every pixel."""
     exposure = reference_counts(dataset, model)
     exposure[exposure < _LEAST * exposure.max(initial=0)] = 0
-    background = dataset.npred(sampling=sampling).data
+    off = None
+    if isinstance(dataset, MapDatasetOnOff):
+        off, background = off_bins(dataset, sampling)
+    else:
+        background = dataset.npred(sampling=sampling).data
     weights = fit_weights(dataset, background)
     weights[silent_bins(dataset, model, exposure)] = 0
-    if background_floor is not None:
+    if background_floor is not None and off is None:
         background = np.maximum(background, background_floor)
 
     counts = np.array(dataset.require("counts").data, dtype=np.float64)
@@ -265,18 +284,20 @@ def fit_inputs(
     if unused.any():
         for values in (counts, background, exposure):
             np.copyto(values, 0.0, where=unused)
+        off = None if off is None else without_weight(off, unused)
     return FitInputs(
         name=dataset.name,
         counts=counts,
         background=background,
         exposure=exposure,
         weights=weights,
+        off=off,
         **_of_model(dataset, model, kernel),
     )
 
 
 def inputs_of_model(
-    inputs: FitInputs, dataset: MapDataset, model: SkyModel, kernel: SourceKernel, same: bool
+    inputs: FitInputs, dataset: AnyMapDataset, model: SkyModel, kernel: SourceKernel, same: bool
 ) -> FitInputs:
     """Return a dataset's arrays for the fit of another model; what is not the model's is shared."""
     exposure = inputs.exposure
@@ -286,7 +307,7 @@ def inputs_of_model(
     return inputs._replace(exposure=exposure, **_of_model(dataset, model, kernel))
 
 
-def _of_model(dataset: MapDataset, model: SkyModel, kernel: SourceKernel) -> dict[str, Any]:
+def _of_model(dataset: AnyMapDataset, model: SkyModel, kernel: SourceKernel) -> dict[str, Any]:
     """Return what belongs to the model alone."""
     estimate = kernel.estimate
     return {

@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from gammagrad.dataset import MapDataset, nice_energy
+from gammagrad.dataset import AnyMapDataset, nice_energy
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.estimators.ts_map.groups import Share
 from gammagrad.estimators.ts_map.inputs import FitInputs
+from gammagrad.estimators.ts_map.off_counts import (
+    FEW,
+    OffBins,
+    mean_off,
+    warn_of_few,
+    warn_of_shared,
+)
 from gammagrad.maps import MapAxis
 
 log = logging.getLogger(__name__)
@@ -50,7 +57,7 @@ class JointInputs:
             for bins in self.bins
         ]
 
-    def meta(self) -> dict[str, Any]:
+    def meta(self, sum_energies: bool) -> dict[str, Any]:
         """Return what a result says about the datasets and their kernels."""
         names = [i.name for i in self.inputs]
         shapes = [list(i.kernel.data.shape[-2:]) for i in self.inputs]
@@ -65,7 +72,39 @@ class JointInputs:
             "containment": [round(float(c), 6) for i in self.inputs for c in i.containment],
             "containment_per_group": per_group,
             **self._kernels(),
+            **self._statistics(sum_energies),
         }
+
+    def _statistics(self, sum_energies: bool) -> dict[str, Any]:
+        """Return what a result says about datasets with OFF counts."""
+        if all(i.off is None for i in self.inputs):
+            return {}
+        return {
+            "statistics": ["cash" if i.off is None else "wstat" for i in self.inputs],
+            "counts_off_per_bin": [
+                [None if m is None else rounded(m) for m in row] for row in self._off(sum_energies)
+            ],
+        }
+
+    def _off(self, sum_energies: bool) -> list[list[float | None]]:
+        """Return, for each group, the mean OFF counts in a bin of each dataset."""
+        return [
+            [
+                None
+                if b is None or i.off is None
+                else mean_off(OffBins(*(a[b] for a in i.off)), i.weights[b], sum_energies)
+                for i, b in zip(self.inputs, bins, strict=True)
+            ]
+            for bins in self.bins
+        ]
+
+    def warn_of_off_counts(self, sum_energies: bool) -> None:
+        """Warn of datasets with few OFF counts in a bin, or with counts that bins share."""
+        for i, means in zip(self.inputs, zip(*self._off(sum_energies), strict=True), strict=True):
+            if i.off is not None:
+                few = [(m, g) for g, m in enumerate(means) if m is not None and m < FEW]
+                warn_of_few(i.name, [(m, _range(self.axis, g)) for m, g in few])
+                warn_of_shared(i.name, i.off, i.weights)
 
     def _kernels(self) -> dict[str, Any]:
         """Return what a result says about kernels that differ from position to position."""
@@ -122,17 +161,17 @@ def _range(axis: MapAxis, group: int) -> str:
     return f"{nice_energy(low)} to {nice_energy(high)}"
 
 
-def as_datasets(datasets: Any) -> list[MapDataset]:
+def as_datasets(datasets: Any) -> list[AnyMapDataset]:
     """Return what a user passed to a run as a list, checked."""
-    if isinstance(datasets, MapDataset):
+    if isinstance(datasets, AnyMapDataset):
         return [datasets]
     plain = isinstance(datasets, Iterable) and not isinstance(datasets, str | bytes | Mapping)
     found = list(datasets) if plain else [datasets]
-    wrong = sorted({type(d).__name__ for d in found if not isinstance(d, MapDataset)})
+    wrong = sorted({type(d).__name__ for d in found if not isinstance(d, AnyMapDataset)})
     if wrong:
         raise InputTypeError(
             f": expected a MapDataset or several, got {', '.join(wrong)}; "
-            "MapDataset.read(filename) reads one.",
+            "gammagrad.read_dataset(filename) reads one.",
             "datasets",
         )
     if not found:
@@ -149,7 +188,7 @@ def bins_inside(axis: MapAxis, low: float, high: float) -> slice | None:
 
 
 def share_groups(
-    datasets: Sequence[MapDataset], groups: Sequence[tuple[int, int]], axis: MapAxis
+    datasets: Sequence[AnyMapDataset], groups: Sequence[tuple[int, int]], axis: MapAxis
 ) -> list[list[slice | None]]:
     """Return the energy bins that each dataset gives to each group."""
     edges = axis.edges_in("TeV")

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import WcsGeom
 
@@ -39,12 +39,12 @@ class OwnPlaces(NamedTuple):
     off: float  # furthest that a source is from the place its kernels are made for, in pixels
 
 
-def has_own_grid(dataset: MapDataset, target: WcsGeom) -> bool:
+def has_own_grid(dataset: AnyMapDataset, target: WcsGeom) -> bool:
     """Return whether a dataset has other pixels than a result."""
     return bool(dataset.geom.to_image().difference(target))
 
 
-def result_grid(datasets: Sequence[MapDataset], geom: Any) -> WcsGeom:
+def result_grid(datasets: Sequence[AnyMapDataset], geom: Any) -> WcsGeom:
     """Return the pixels of a result: the given ones, or the first dataset's."""
     if geom is not None and not isinstance(geom, WcsGeom):
         raise InputTypeError(

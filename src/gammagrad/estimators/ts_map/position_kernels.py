@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad.dataset import MapDataset
+from gammagrad.dataset import AnyMapDataset
 from gammagrad.estimators.ts_map.own_grid import OwnPlaces, own_places, phase_error
 from gammagrad.evaluate import (
     KernelEstimate,
@@ -173,7 +173,7 @@ def width_in_pixels(kernels: Floats) -> float:
 
 def with_positions(
     estimate: KernelEstimate,
-    dataset: MapDataset,
+    dataset: AnyMapDataset,
     model: SkyModel,
     seen: Callable[[], Floats],
     kernel_positions: str | int,
@@ -224,7 +224,9 @@ def with_positions(
     return KernelEstimate(kernel, summary.held, summary.sizes), made
 
 
-def _key(dataset: MapDataset, model: SkyModel, how: dict[str, Any], target: WcsGeom | None) -> str:
+def _key(
+    dataset: AnyMapDataset, model: SkyModel, how: dict[str, Any], target: WcsGeom | None
+) -> str:
     """Return a text that is the same for the same kernels."""
     parts = model.spectral_model, model.spatial_model
     # with what is not a number, such as a frame; a name does not matter

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from gammagrad.dataset import MapDataset, nice_energy
+from gammagrad.dataset import AnyMapDataset, nice_energy
 from gammagrad.evaluate import energies_without_psf, reco_exposure, template_totals
 from gammagrad.maps import MapAxis
 from gammagrad.models import SkyModel
@@ -18,14 +18,14 @@ _NOISE = 1e-9
 _ENERGIES = {"energy": "reconstructed energy", "energy_true": "true energy"}
 
 
-def reference_counts(dataset: MapDataset, model: SkyModel) -> np.ndarray:
+def reference_counts(dataset: AnyMapDataset, model: SkyModel) -> np.ndarray:
     """Return the counts that a model would give per bin, if all its flux fell there."""
     # Energies without a PSF give none.
     no_psf = _without_psf(dataset, model)
     return _counts(dataset, model, no_psf if _psf_is_before_edisp(dataset) else None)
 
 
-def _counts(dataset: MapDataset, model: SkyModel, left_out: np.ndarray | None) -> np.ndarray:
+def _counts(dataset: AnyMapDataset, model: SkyModel, left_out: np.ndarray | None) -> np.ndarray:
     """Return the counts of a model without those of some true energies."""
     exposure = dataset.require("exposure")
     factors = template_totals(model.spatial_model, exposure.geom.axes["energy_true"])
@@ -41,19 +41,19 @@ def _counts(dataset: MapDataset, model: SkyModel, left_out: np.ndarray | None) -
     ).data
 
 
-def _without_psf(dataset: MapDataset, model: SkyModel) -> np.ndarray:
+def _without_psf(dataset: AnyMapDataset, model: SkyModel) -> np.ndarray:
     """Return the energies without a PSF, true or reconstructed as the PSF's are."""
     axis_true = dataset.require("exposure").geom.axes["energy_true"]
     position = dataset.geom.center_skydir
     return energies_without_psf(model, dataset.psf, axis_true, dataset.energy_axis, position)
 
 
-def _psf_is_before_edisp(dataset: MapDataset) -> bool:
+def _psf_is_before_edisp(dataset: AnyMapDataset) -> bool:
     """Return whether the PSF is one of true energies."""
     return dataset.psf is not None and dataset.psf.energy_name == "energy_true"
 
 
-def silent_bins(dataset: MapDataset, model: SkyModel, exposure: np.ndarray) -> np.ndarray:
+def silent_bins(dataset: AnyMapDataset, model: SkyModel, exposure: np.ndarray) -> np.ndarray:
     """Return the energy bins that have exposure but no response for want of a PSF, and say so."""
     no_psf = _without_psf(dataset, model)
     if not no_psf.any():
