@@ -25,6 +25,7 @@ _SHORT: dict[int, str] = {
     Status.NOT_CONVERGED: "not converged",
     Status.LOWER_ERROR_AT_BOUND: "fitted with a lower error that ends at the physical bound",
     Status.OUT_OF_RANGE: "without a finite result",
+    Status.AT_KINK: "at 0, where bins without ON and OFF counts keep the fit",
 }
 
 
