@@ -32,6 +32,12 @@ def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.floa
     return values * center**2 if kind == "e2dnde" else values
 
 
+def index_name(spectrum: Any) -> str | None:
+    """Return the name of the index of a spectral model, if it has one."""
+    known = (name for name in ("index", "alpha") if name in spectrum.parameters)
+    return next(known, None)
+
+
 def same_spectrum(one: Any, other: Any) -> bool:
     """Tell whether two spectral models are equal: of one kind, with the same parameters."""
     kinds: list[Any] = [jax.tree.structure(one), jax.tree.structure(other)]

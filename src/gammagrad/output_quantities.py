@@ -41,7 +41,7 @@ class OutputMap:
     @property
     def is_norm(self) -> bool:
         """True for the norm and its errors, limits and sensitivity."""
-        return self.name == "norm" or self.name.startswith("norm_")
+        return self.name == "norm" or (self.name.startswith("norm_") and "index" not in self.name)
 
     @property
     def label(self) -> str:
@@ -107,6 +107,31 @@ _STORED = (
         "Norm detectable above the background at n_sigma_sensitivity.",
         option="sensitivity",
         sigma="n_sigma_sensitivity",
+    ),
+    OutputMap(
+        "index",
+        "Best fit of the spectral index; NaN where it is not determined.",
+        option="index",
+        symbol="spectral index",
+    ),
+    OutputMap(
+        "index_err",
+        "Symmetric error of the index, n_sigma wide.",
+        option="index",
+        sigma="n_sigma",
+        symbol="error of the index",
+    ),
+    OutputMap(
+        "norm_index_corr",
+        "Correlation of norm and index.",
+        option="index",
+        symbol="correlation of norm and index",
+    ),
+    OutputMap(
+        "ts_index",
+        "Part of the test statistic that the fit of the index adds to that at the fixed index.",
+        option="index",
+        symbol="TS of the index",
     ),
     OutputMap(
         "status",

@@ -151,6 +151,10 @@ class NormFit:
     stat_scan
         Statistic at given norms less that at norm 0, with the norms as a leading axis; infinite
         below the physical bound.
+    index, index_err, norm_index_corr, ts_index
+        Fits of norm and index alone have these: index, its symmetric error, the correlation of the
+        two, and the gain in `ts` over the fixed index. The first three are NaN where the index is
+        not determined.
     """
 
     norm: Array | np.ndarray
@@ -167,6 +171,10 @@ class NormFit:
     norm_ul: Array | np.ndarray | None = None
     norm_sensitivity: Array | np.ndarray | None = None
     stat_scan: Array | np.ndarray | None = None
+    index: Array | np.ndarray | None = None
+    index_err: Array | np.ndarray | None = None
+    norm_index_corr: Array | np.ndarray | None = None
+    ts_index: Array | np.ndarray | None = None
 
 
 def fit_status(

@@ -31,6 +31,8 @@ class Status(IntEnum):
     NOT_CONVERGED = 7
     LOWER_ERROR_AT_BOUND = 8
     OUT_OF_RANGE = 9
+    INDEX_UNDETERMINED = 13
+    INDEX_AT_LIMIT = 14
 
 
 STATUS: dict[int, str] = {
@@ -50,6 +52,14 @@ STATUS: dict[int, str] = {
     Status.OUT_OF_RANGE: (
         "not fitted: counts, background and exposure are so large or small that a result is not a "
         "finite number"
+    ),
+    Status.INDEX_UNDETERMINED: (
+        "the index cannot be determined: no positive norm has a best index; the norm is that with "
+        "the index of the model"
+    ),
+    Status.INDEX_AT_LIMIT: (
+        "the best index lies at or beyond the limit of the indices that are tried: index and norm "
+        "are those of the limit"
     ),
 }
 """A sentence for every status code."""

@@ -65,6 +65,8 @@ class BinImages:
     # maps of the positions to fit, and `kernel` has an axis of phases in front: that of a phase is
     # centred at the bin that holds the position.
     places: OwnGrid | None = None
+    # `IndexFamily` of a model whose index is fitted
+    family: Any = None
 
     @property
     def map_shape(self) -> tuple[int, int]:

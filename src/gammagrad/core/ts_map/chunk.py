@@ -81,7 +81,7 @@ def _finish(
     return jnp.maximum(norm, lower), size, gain, s2
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """A chunk's bins, ready to be summed."""
 
     # full, lead: the bins in the precision of the data, and in single precision for norms times
@@ -92,24 +92,24 @@ class _Prepared(NamedTuple):
     edge: Edge  # what the occupied bins say about the best fit
 
 
-def _prepare(
+def prepare(
     flat: FlatBins, bins: Lists | TileWindows, tiles: TileInputs, space: Workspace | None
-) -> tuple[Workspace | None, _Prepared]:
+) -> tuple[Workspace | None, Prepared]:
     """Gather lists into the workspace, or collect what windows see."""
     total = tiles.model_sum
     if isinstance(bins, TileWindows):
         seen = bins.bins(flat, occupied=True, blend=tiles.blend)
         unit = jnp.max(total, axis=0)
         lead = seen.in_units(unit, LEAD)
-        return None, _Prepared(seen, lead, unit[None], seen.edge(total))
+        return None, Prepared(seen, lead, unit[None], seen.edge(total))
     assert space is not None
     space, edge = gather(flat, bins, total, space, tiles.blend)
     listed, listed_lead = space.lists(bins.n_rows)
-    return space, _Prepared(listed, listed_lead, total, edge)
+    return space, Prepared(listed, listed_lead, total, edge)
 
 
-def _solve(
-    bins: _Prepared, tiles: TileInputs, rtol: Array | float, n_sweeps: int
+def solve(
+    bins: Prepared, tiles: TileInputs, rtol: Array | float, n_sweeps: int
 ) -> tuple[Root, Array, Array]:
     """Solve for the best norms; return them with the gain and ``S2`` there."""
     total, edge, unit = tiles.model_sum, bins.edge, bins.unit
@@ -161,10 +161,10 @@ def fit_chunk(
 ) -> tuple[Workspace | None, dict[str, Array]]:
     """Fit the norms of one chunk of tiles."""
     total = tiles.model_sum
-    space, ready = _prepare(flat, bins, tiles, space)
+    space, ready = prepare(flat, bins, tiles, space)
     full, edge = ready.full, ready.edge
     profile = BinProfile(full, total, edge.steepest)
-    root, gain, s2 = _solve(ready, tiles, options.rtol, n_sweeps)
+    root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
     best = norm = root.norm
     kept = jnp.zeros(norm.shape, bool)
     error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2)

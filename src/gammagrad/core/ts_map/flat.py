@@ -14,7 +14,7 @@ from gammagrad._programs import compiled, room
 from gammagrad.core.stats import BACKGROUND_FLOOR
 from gammagrad.core.ts_map.bins import PIXELS, TILE, BinImages, kernel_table
 
-_LEAST = 2**17
+LEAST = 2**17
 """Bins at least: smaller maps all run the same code."""
 
 
@@ -53,7 +53,7 @@ class GridTables(NamedTuple):
 
 def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBins:
     """Put the datasets' bins and kernel tables end to end."""
-    table = _table([np.asarray(d.kernel) for d in datasets], window)
+    table = kernel_tables([np.asarray(d.kernel) for d in datasets], window)
     flat = flat_arrays(datasets, table, table.shape[1])
     if not any(d.blended for d in datasets):
         return flat
@@ -70,9 +70,9 @@ def flat_arrays(datasets: Sequence[BinImages], table: np.ndarray, components: in
     if blended and all(d.exposure.shape[1] == 1 for d in datasets):
         components = 1
     size = sum(np.size(d.counts) for d in datasets)
-    number = room(size, _LEAST)
-    counts = _in_a_row([d.counts for d in datasets], number)
-    background = _in_a_row([d.background for d in datasets], number)
+    number = room(size, LEAST)
+    counts = in_a_row([d.counts for d in datasets], number)
+    background = in_a_row([d.background for d in datasets], number)
     exposure = np.zeros((components, number), table.dtype)
     first = 0
     for images in datasets:
@@ -103,7 +103,7 @@ def largest_model(images: BinImages) -> float:
     return float((kernel * blend).sum() * np.max(images.amplitude)) or 1.0
 
 
-def _in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
+def in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
     """Put arrays end to end, with zeros behind."""
     row = np.zeros(number, arrays[0].dtype)
     first = 0
@@ -130,7 +130,7 @@ def _flat(
     )
 
 
-def _table(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:
+def kernel_tables(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:
     """Put kernel tables end to end, with a place of zeros after them."""
     components = max(k.shape[1] for k in kernels)
 

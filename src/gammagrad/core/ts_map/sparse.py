@@ -70,6 +70,9 @@ Run = Callable[
 ]
 """Calls a function on each of some strips in other processes, and a second with the progress."""
 
+Fit = Callable[[Strip, Asked, int, Callable[[float], None]], dict[str, np.ndarray]]
+"""Fits a strip, such as `fit_strip`."""
+
 
 def fit_occupied(
     datasets: Sequence[BinImages],
@@ -86,6 +89,7 @@ def fit_occupied(
     progress: Callable[[float], None] | None = None,
     processes: int = 1,
     run: Run | None = None,
+    fit: Fit | None = None,
 ) -> NormFit:
     """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster."""
     # Not traced itself: the lists depend on where the counts lie. Every number is the same to
@@ -96,6 +100,7 @@ def fit_occupied(
     size = (memory or default_memory(on_processor=run is not None)) // processes
     rows = rows_of_strips(datasets, fitted, size, processes)
     strips = (make_strip(datasets, fitted, guess, part) for part in rows)
+    fit = fit or fit_strip
     maps: dict[str, np.ndarray] = {}
     done = 0.0
 
@@ -106,14 +111,15 @@ def fit_occupied(
             progress(min(done, 1.0))
 
     if run is not None:
-        work = partial(fit_in_worker, asked=asked, memory=size, double=dtype == np.float64)
+        double = dtype == np.float64
+        work = partial(fit_in_worker, asked=asked, memory=size, double=double, fit=fit)
         every = list(strips)
         for strip, found in zip(every, run(work, every, progress or _quiet), strict=True):
             put(maps, strip, found, ny)
         return NormFit(**maps)
     # one strip of data at a time
     for strip in strips:
-        found = fit_strip(strip, asked, size, advance)
+        found = fit(strip, asked, size, advance)
         if len(rows) == 1 and not strip.halo:
             return NormFit(**found)
         put(maps, strip, found, ny)
@@ -124,10 +130,12 @@ def _quiet(fraction: float) -> None:
     """Report progress to nobody."""
 
 
-def fit_in_worker(strip: Strip, asked: Asked, memory: int, double: bool) -> dict[str, np.ndarray]:
+def fit_in_worker(
+    strip: Strip, asked: Asked, memory: int, double: bool, fit: Fit
+) -> dict[str, np.ndarray]:
     """Fit a strip in a process of its own, whose precision is JAX's default."""
     with jax.enable_x64(double):
-        return fit_strip(strip, asked, memory, _quiet)
+        return fit(strip, asked, memory, _quiet)
 
 
 def fit_strip(
@@ -135,7 +143,7 @@ def fit_strip(
 ) -> dict[str, np.ndarray]:
     """Fit the pixels of a strip; return the fields of a `NormFit` that are known."""
     whole = whole_map(strip.datasets, strip.fitted)
-    bins = _StripBins(strip, whole, asked.window, memory // n_threads())
+    bins = StripBins(strip, whole, asked.window, memory // n_threads())
     bound, dtype = bins.whole.bound, bins.dtype
     guess = np.zeros_like(bound) if strip.guess is None else strip.guess
     tiles = TileInputs(to_tiles(bound, bins.plan), bins.model_sum, to_tiles(guess, bins.plan))
@@ -165,7 +173,7 @@ def fit_strip(
             return None, sensitivity_chunk(bins.flat, chunk.bins, total, asked.options, blend)
         return listed_sensitivity(bins.flat, chunk.bins, total, asked.options, blend, space)
 
-    found = _without_counts(tiles, asked)
+    found = without_counts(tiles, asked)
     steps: list[tuple[Any, Iterator[Chunk]]] = [(solve, bins.chunks())]
     if "sensitivity" in asked.selection:
         found["norm_sensitivity"] = np.zeros_like(bins.model_sum)
@@ -182,10 +190,10 @@ def fit_strip(
             advance(chunk.number / many / asked.passes)
         advance((1 - done / many) / asked.passes)
     maps = {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
-    return _assembled(maps, bins.whole, asked.options)
+    return assembled(maps, bins.whole, asked.options)
 
 
-class _StripBins:
+class StripBins:
     """The bins of a strip: sums over all of them, and chunks of tiles with theirs."""
 
     def __init__(
@@ -276,7 +284,7 @@ class _StripBins:
             yield Chunk(filled, own.size, bins, 0)
 
 
-def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
+def without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
     """Return what holds where no occupied bin is seen: the statistic is a straight line."""
     bound, total, options = tiles.bound, tiles.model_sum, asked.options
     norm, kept = bound.copy(), np.zeros(bound.shape, bool)
@@ -302,7 +310,7 @@ def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
     return found
 
 
-def _assembled(
+def assembled(
     maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions
 ) -> dict[str, np.ndarray]:
     """Turn the lists' sums into the quantities of a fit."""

@@ -161,6 +161,7 @@ def _rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
         kernel=np.asarray(images.kernel),
         amplitude=amplitude,
         blend=blend,
+        family=images.family and images.family.rows(rows, halo),
     )
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from gammagrad.core.ts_map import IndexRange
 from gammagrad.core.norm import N_SWEEPS, FitOptions, parse_selection
 from gammagrad.dataset import MapDataset, union_of_times
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.collect import Collector
+from gammagrad.estimators.ts_map.free_index import check_settings, index_range
 from gammagrad.estimators.ts_map.groups import (
     FITTED_MAPS,
+    INDEX_MAPS,
     OPTIONAL_MAPS,
     FitSettings,
     as_maps,
@@ -93,6 +96,13 @@ class TSMapEstimator(TSMapSettings):
         16 norms a decade on both sides of 0.
     max_niter : int
         Most Newton sweeps; eight suffice.
+    free : sequence of str
+        What is fitted at every pixel: ``("norm",)``, or ``("norm", "index")`` for the norm and the
+        spectral index of the model together, from 0.5 to 5.5, to the cube of the energies of each
+        group (``sum_over_energy_groups=False``). That adds `index`, `index_err`,
+        `norm_index_corr` (the correlation of the two) and `ts_index` (how much of `ts` the index
+        of the model lacks); the other maps are those of the best pair. The index is NaN where
+        no positive norm has a best one (status 13) or the fit is a bound (1, 2, 3).
     n_sigma_sensitivity : float
         Significance that the sensitivity is for.
     norm_min : {None, 0}
@@ -172,7 +182,8 @@ class TSMapEstimator(TSMapSettings):
         asked = parse_selection(self.selection_optional)
         optional = [name for key in OPTIONAL_MAPS if key in asked for name in OPTIONAL_MAPS[key]]
         scan = ["dnde_scan_values"] if "stat_scan" in asked else []
-        return [*FITTED_MAPS, "success", *scan, *optional, "status"]
+        free = INDEX_MAPS if "index" in self.free else ()
+        return [*FITTED_MAPS, "success", *scan, *optional, *free, "status"]
 
     def estimate_flux_map(
         self, datasets: MapDataset | Iterable[MapDataset], positions: Any = None
@@ -405,7 +416,22 @@ class TSMapEstimator(TSMapSettings):
             threshold=self.threshold,
             jobs=resolve_jobs(self.n_jobs, self.parallel_backend),
             memory=self.memory,
+            indices=self._indices,
         )
+
+    @property
+    def _indices(self) -> IndexRange | None:
+        """The range of a free index, if the other settings go with it."""
+        if "index" not in self.free:
+            return None
+        check_settings(
+            self._models,
+            sums=self.sum_over_energy_groups,
+            selection=parse_selection(self.selection_optional),
+            downsampling_factor=self.downsampling_factor,
+            threshold=self.threshold,
+        )
+        return index_range(self._only_model)
 
     @property
     def _collector(self) -> Collector:
@@ -419,6 +445,7 @@ class TSMapEstimator(TSMapSettings):
             background_floor=self.background_floor,
             downsampling_factor=self.downsampling_factor,
             kernel_positions=self.kernel_positions,
+            free=self.free,
         )
 
     def _inputs(self, dataset: MapDataset) -> FitInputs:

@@ -1,0 +1,243 @@
+"""Traced work on one chunk of tiles whose pixels fit a norm and an index."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gammagrad._programs import compiled
+from gammagrad.core.norm import (
+    FitOptions,
+    Pair,
+    PairSums,
+    best_of,
+    bracketed,
+    climbed,
+    covariance,
+    log_total,
+    polynomial,
+)
+from gammagrad.core.stats import ScoreSums, log1p_inside
+from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, WIDE_VECTORS, BinProfile, Blocks, sums_over
+from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
+from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
+
+_LEAD_SWEEPS, _LEAD_STEP = 24, 1e-2
+"""Sweeps in single precision, at most, and the step in errors at which they end."""
+
+_SWEEPS, _STEP = 24, 1e-3
+"""The same in the precision of the data: what is left after the last step is its third power."""
+
+_STEEPEST = 80.0
+"""Largest logarithm of a change, so that its exponential is finite in single precision."""
+
+
+class IndexBins(NamedTuple):
+    """How all bins change with the index."""
+
+    # polynomials: of the counts of a bin, shape (powers, bins), or None where pixels have their
+    # own; of the kernel, shape (places, powers, pixels)
+    counts: Array | None
+    kernel: Array
+
+
+class IndexTiles(NamedTuple):
+    """What a chunk needs to know of its tiles' pixels for an index, tiles last."""
+
+    share: Any  # part of each image in the sum of the model, shape (images, pixels, tiles)
+    change: Any  # polynomials of its logarithm, shape (powers, images, pixels, tiles)
+    # polynomials of the counts of positions, same shape; None where bins have their own
+    counts: Any = None
+
+
+class IndexSpace(NamedTuple):
+    """The memory of a chunk, handed on to the next."""
+
+    lists: Workspace
+    powers: Array  # polynomials of all bins, shape (powers, rows, pixels, tiles)
+
+
+class _ListedFamily(NamedTuple):
+    """The listed bins of pixels side by side, see `gammagrad.core.norm.Family`."""
+
+    bins: Gathered
+    powers: Array
+    tiles: IndexTiles
+    unit: Array  # logarithm of what the contrasts are still to be divided by
+
+    def _blocks(self) -> Blocks:
+        blocks, many = self.bins.blocks(), len(self.powers)
+        dtype = self.bins.contrast.dtype
+
+        def take(index: Array) -> tuple[Array, ...]:
+            own = (
+                lax.dynamic_slice_in_dim(self.powers[k], index * ROWS, ROWS).astype(dtype)
+                for k in range(many)
+            )
+            return *blocks.take(index), *own
+
+        return blocks._replace(take=take)  # type: ignore[arg-type]
+
+    def total(self, shape: Array) -> tuple[Array, Array, Array]:
+        """Return the logarithm of the sum of the model, and its first two derivatives."""
+        dtype = self.bins.contrast.dtype
+        share, change = (a.astype(dtype) for a in (self.tiles.share, self.tiles.change))
+        value, slope, bend = log_total(share, change, shape)
+        return self.unit + value, slope, bend
+
+    def scores(self, counts: Array, shape: Array) -> ScoreSums:
+        """Return the two sums that a fit at a fixed shape needs."""
+        total = self.total(shape)[0]
+
+        def terms(n: Array, h: Array, *powers: Array) -> tuple[Array, ...]:
+            q = _seen(_changed(h, powers, shape, total), counts)
+            return n * q, n * q * q
+
+        return ScoreSums(*sums_over(self._blocks(), terms, 2))
+
+    def pairs(self, counts: Array, shape: Array) -> PairSums:
+        """Return all sums."""
+        total, slope, bend = self.total(shape)
+
+        def terms(n: Array, h: Array, *powers: Array) -> tuple[Array, ...]:
+            value, first, second = polynomial(powers, shape[None])
+            change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
+            q = _seen(h * jnp.exp(change), counts)
+            first, second = first - slope[None], second - bend[None]
+            nq = n * q
+            nqq, r1 = nq * q, nq * first
+            r2 = nqq * first
+            return nq, nqq, r1, r2, r1 * first, r2 * first, nq * second
+
+        return PairSums(*sums_over(self._blocks(), terms, 7))
+
+    def gain(self, counts: Array, shape: Array) -> Array:
+        """Return ``sum n log(1 + s h)``."""
+        total = self.total(shape)[0]
+
+        def terms(n: Array, h: Array, *powers: Array) -> tuple[Array, ...]:
+            return (n * log1p_inside(counts[None] * _changed(h, powers, shape, total)),)
+
+        return sums_over(self._blocks(), terms, 1)[0]
+
+
+def _changed(h: Array, powers: tuple[Array, ...], shape: Array, total: Array) -> Array:
+    """Return the contrasts per count of the source at a shape."""
+    value = powers[-1]
+    for c in powers[-2::-1]:
+        value = value * shape[None] + c
+    change = jnp.clip(value * shape[None] - total[None], -_STEEPEST, _STEEPEST)
+    return h * jnp.exp(change)
+
+
+def _seen(h: Array, counts: Array) -> Array:
+    """Return the contrasts seen from some counts of the source."""
+    return h / (1 + counts[None] * h)
+
+
+@compiled(static=("rows", "tiles", "powers", "dtype"))
+def empty_space(*, rows: int, tiles: int, powers: int, dtype: Any) -> IndexSpace:
+    """Return zeros of the shape of the memory of a chunk."""
+    full, lead = (
+        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, 16, tiles), d)) for d in (dtype, LEAD)
+    )
+    return IndexSpace(Workspace(full, lead), jnp.zeros((powers, rows, 16, tiles), LEAD))
+
+
+def _gathered(
+    flat: FlatBins, family: IndexBins, lists: Lists, tiles: IndexTiles, powers: Array
+) -> Array:
+    """Gather the polynomials of listed bins."""
+    tile = jnp.arange(powers.shape[-1], dtype=jnp.int32)[None]
+
+    def copy(index: Array, store: Array) -> Array:
+        which, place = lists.rows(index * ROWS, ROWS)
+        which, place = lax.optimization_barrier((which, place))
+        own = jnp.moveaxis(family.kernel[place], (2, 3), (0, 2))
+        if family.counts is not None:
+            own = own + family.counts[:, which][:, :, None]
+        else:
+            assert flat.image is not None
+            image = flat.image[place]
+            # (powers, images, pixels, tiles) -> (powers, rows, tiles, pixels)
+            of_image = jnp.moveaxis(tiles.counts, 2, -1)[:, image, tile]
+            own = own + jnp.swapaxes(of_image, -1, -2)
+        start = (np.int32(0), index * np.int32(ROWS), np.int32(0), np.int32(0))
+        return lax.dynamic_update_slice(store, own.astype(store.dtype), start)
+
+    return lax.fori_loop(np.int32(0), lists.n_rows // ROWS, copy, powers)
+
+
+@compiled(static=("n_sweeps",), donate_argnames="space", compiler_options=WIDE_VECTORS)
+def fit_index_chunk(
+    flat: FlatBins,
+    family: IndexBins,
+    lists: Lists,
+    tiles: TileInputs,
+    own: IndexTiles,
+    tried: Array,
+    options: FitOptions,
+    space: IndexSpace,
+    *,
+    n_sweeps: int,
+) -> tuple[IndexSpace, dict[str, Array]]:
+    """Fit norm and index of one chunk of tiles, and the norm at the fixed index."""
+    total = tiles.model_sum
+    lists_space, ready = prepare(flat, lists, tiles, space.lists)
+    assert lists_space is not None
+    root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
+    profile = BinProfile(ready.full, total, ready.edge.steepest)
+    found = {
+        "norm": root.norm,
+        "s2": s2,
+        "gain": gain,
+        "niter": root.niter,
+        "last_step": root.last_step,
+        "has_counts": ready.edge.steepest > 0,
+        "error_at_bound": profile.ends_at(root.norm, gain, s2, tiles.bound, options.n_sigma**2),
+        "kept": jnp.zeros(root.norm.shape, bool),
+    }
+    powers = _gathered(flat, family, lists, own, space.powers)
+    full, lead = lists_space.lists(lists.n_rows)
+    zero = jnp.zeros(total.shape, LEAD)
+    quick = _ListedFamily(lead, powers, own, zero)
+    exact = _ListedFamily(full, powers, own, jnp.log(total))
+
+    start = jnp.maximum(root.norm * total, 0).astype(LEAD)
+    shapes = tried.astype(LEAD)
+    first = best_of(quick, shapes, start)
+    wanted = (first.gain > 0) & (own.share.sum(axis=0) > 0)
+    pair, _ = climbed(quick, bracketed(quick, first, shapes), wanted, _LEAD_SWEEPS, _LEAD_STEP)
+    return IndexSpace(lists_space, powers), found | _finished(exact, pair, wanted, tried)
+
+
+def _finished(family: _ListedFamily, lead: Pair, wanted: Array, tried: Array) -> dict[str, Array]:
+    """Polish counts and index in the precision of the data; return what is known of them there."""
+    dtype = family.unit.dtype
+    first = Pair(*(a if a.dtype == jnp.int32 else a.astype(dtype) for a in lead))
+    first = first._replace(last_step=jnp.full_like(first.counts, jnp.inf))
+    pair, sums = climbed(family, first, wanted, _SWEEPS, _STEP)
+    # the counts, in one step that Newton's error is the third power of
+    sums = family.pairs(pair.counts, pair.shape)
+    gain = family.gain(pair.counts, pair.shape) - pair.counts
+    log_sum, slope, _ = family.total(pair.shape)
+    variance, var_shape, cov, fine = covariance(sums, pair.counts, slope)
+    return {
+        "free_counts": pair.counts,
+        "free_sum": jnp.exp(log_sum),
+        "free_shape": pair.shape,
+        "free_gain": gain,
+        "free_variance": variance,
+        "free_var_shape": var_shape,
+        "free_cov": cov,
+        "free_fine": fine & wanted,
+        "free_alone": 1 / jnp.maximum(sums.s2, jnp.finfo(dtype).tiny),
+        "free_at_limit": wanted & (pair.low == pair.high),
+        "free_niter": pair.niter,
+        "free_last_step": jnp.where(wanted, pair.last_step, 0),
+        "free_wanted": wanted,
+    }
