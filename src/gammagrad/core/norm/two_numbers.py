@@ -18,17 +18,14 @@ from jax import Array, lax
 from gammagrad.core.norm.solve import newton
 from gammagrad.core.stats import ScoreSums
 
-_FIRST_SWEEPS, _FIRST_STEP = 8, 0.1
-"""Sweeps to the norm at a fixed shape, at most, and the step in errors at which they end."""
+_FIRST_SWEEPS = 3
+"""Sweeps to the counts at each shape that is tried first: the gain there is what they are for."""
 
 _LONGEST = 0.4
 """Longest step of the shape, in half its range."""
 
 _NEAR = 0.04
 """Square of how far the counts may be from their best at a shape, in errors, for a bracket."""
-
-_TRUSTED = 1e-3
-"""Part of the Fisher information that the curvature must have to be used for a step."""
 
 
 class PairSums(NamedTuple):
@@ -38,9 +35,7 @@ class PairSums(NamedTuple):
     s2: Array  # ``sum n q^2``
     r1: Array  # ``sum n q (log h)'``
     r2: Array  # ``sum n q^2 (log h)'``
-    t1: Array  # ``sum n q (log h)'^2``
-    t2: Array  # ``sum n q^2 (log h)'^2``
-    e1: Array  # ``sum n q (log h)''``
+    t1: Array  # ``sum n q ((1 - s q) (log h)'^2 + (log h)'')``
 
 
 class Family(Protocol):
@@ -81,15 +76,17 @@ class Curvature(NamedTuple):
 
 def curvature(sums: PairSums, counts: Array) -> Curvature:
     """Return slopes and second derivatives at some counts."""
-    s1, s2, r1, r2, t1, t2, e1 = sums
-    return Curvature(
-        s1 - 1, counts * r1, s2, counts * r2 - r1, -counts * (t1 - counts * t2 + e1)
-    )
+    s1, s2, r1, r2, t1 = sums
+    return Curvature(s1 - 1, counts * r1, s2, counts * r2 - r1, -counts * t1)
 
 
-def information(sums: PairSums, counts: Array) -> Array:
-    """Return the Fisher information on the shape at the best counts for it; not negative."""
-    return jnp.maximum(counts**2 * (sums.t2 - sums.r2**2 / _positive(sums.s2)), 0)
+def pair_terms(
+    n: Array, q: Array, counts: Array, slope: Array, bend: Array
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return one bin's share of `PairSums`, from ``q`` and the derivatives of ``log h``."""
+    nq = n * q
+    first = nq * slope
+    return nq, nq * q, first, first * q, nq * ((1 - counts * q) * slope**2 + bend)
 
 
 def _positive(number: Array) -> Array:
@@ -131,7 +128,6 @@ def best_of(family: Family, shapes: Array, start: Array) -> Tried:
             zero,
             one,
             n_sweeps=_FIRST_SWEEPS,
-            tolerance=_FIRST_STEP,
         ).norm
         gain = jnp.where(counts > 0, family.gain(counts, at) - counts, 0)
         better = gain > best.gain
@@ -144,57 +140,61 @@ def best_of(family: Family, shapes: Array, start: Array) -> Tried:
     return lax.scan(visit, (first, start), (many, shapes))[0][0]
 
 
-def bracketed(family: Family, tried: Tried, shapes: Array) -> Pair:
-    """Return the bracket between two of the shapes that a best fit is in, or one end of them."""
-    # Where the gain rises from the best of the shapes towards its neighbour, which is not better,
-    # there is a maximum between the two.
-    at, last = shapes[tried.which], len(shapes) - 1
-    sums = family.pairs(tried.counts, at)
-    rises = curvature(sums, tried.counts).profiled_slope > 0
-    other = shapes[jnp.clip(tried.which + jnp.where(rises, 1, -1), 0, last)]
-    low, high = jnp.minimum(at, other), jnp.maximum(at, other)
+def started(tried: Tried, shapes: Array) -> Pair:
+    """Return where to climb from: the best of the shapes, between the first and the last."""
+    at = shapes[tried.which]
     none = jnp.zeros(at.shape, jnp.int32)
+    low, high = jnp.full_like(at, shapes[0]), jnp.full_like(at, shapes[-1])
     return Pair(tried.counts, at, low, high, none, jnp.full_like(at, jnp.inf))
 
 
 def climbed(
-    family: Family, start: Pair, wanted: Array, n_sweeps: int, tolerance: float
-) -> tuple[Pair, PairSums]:
-    """Climb to the best counts and shape; return also the sums before the last step."""
+    family: Family,
+    start: Pair,
+    limits: Array,
+    wanted: Array,
+    n_sweeps: Array | int,
+    tolerance: float,
+) -> tuple[Pair, PairSums, Pair]:
+    """Climb to the best counts and shape; return also the sums, and where, before the last step."""
 
-    def going(state: tuple[Array, Pair, PairSums]) -> Array:
-        index, pair, _ = state
+    def going(state: tuple[Array, Pair, PairSums, Pair]) -> Array:
+        index, pair, *_ = state
         return (index < n_sweeps) & (wanted & (pair.last_step > tolerance)).any()
 
-    def sweep(state: tuple[Array, Pair, PairSums]) -> tuple[Array, Pair, PairSums]:
-        index, pair, _ = state
+    def sweep(state: tuple[Array, Pair, PairSums, Pair]) -> tuple[Array, Pair, PairSums, Pair]:
+        index, pair, *_ = state
         sums = family.pairs(pair.counts, pair.shape)
-        return index + 1, _stepped(pair, sums), sums
+        return index + 1, _stepped(pair, sums, limits), sums, pair
 
     zero = jnp.zeros_like(start.counts)
-    first = (jnp.zeros((), jnp.int32), start, PairSums(*(zero,) * 7))
-    _, pair, sums = lax.while_loop(going, sweep, first)
-    return pair, sums
+    first = (jnp.zeros((), jnp.int32), start, PairSums(*(zero,) * 5), start)
+    _, pair, sums, before = lax.while_loop(going, sweep, first)
+    return pair, sums, before
 
 
-def _stepped(pair: Pair, sums: PairSums) -> Pair:
+def _stepped(pair: Pair, sums: PairSums, limits: Array) -> Pair:
     """Take Newton's step, inside the bracket."""
     counts, shape, low, high, niter, _ = pair
     bend = curvature(sums, counts)
-    safe, slope = _positive(bend.ss), bend.profiled_slope
+    safe, slope, steep = _positive(bend.ss), bend.profiled_slope, bend.profiled
     # a bracket ends where the slope is known: where the counts are the best for the shape
     near = bend.slope_s**2 <= _NEAR * safe
     low = jnp.where(near & (slope > 0), jnp.maximum(low, shape), low)
     high = jnp.where(near & (slope < 0), jnp.minimum(high, shape), high)
-    known, own = information(sums, counts), bend.profiled
-    steep = jnp.where(own > _TRUSTED * known, own, known)
-    move = jnp.clip(slope / _positive(steep), -_LONGEST, _LONGEST)
-    inside = (shape + move >= low) & (shape + move <= high)
-    move = jnp.where(inside, move, 0.5 * (low + high) - shape)
+    ahead = jnp.where(slope > 0, high, low)
+    newton_step = jnp.where(steep > 0, slope / _positive(steep), ahead - shape)
+    aim = jnp.clip(shape + jnp.clip(newton_step, -_LONGEST, _LONGEST), low, high)
+    # beyond what is known to be too far, half the way; a limit is looked at first
+    known = (aim == ahead) & (ahead > limits[0]) & (ahead < limits[-1])
+    move = jnp.where(known, 0.5 * (shape + ahead), aim) - shape
     step = (sums.s1 / safe) * bend.slope_s - bend.st / safe * move
     moved = jnp.clip(counts + step, counts / 8, 8 * counts + 1)
     size = jnp.maximum(
-        jnp.abs(move) * jnp.sqrt(jnp.maximum(steep, 0)), jnp.abs(moved - counts) * jnp.sqrt(bend.ss)
+        jnp.where(
+            steep > 0, jnp.abs(move) * jnp.sqrt(jnp.maximum(steep, 0)), (high - low) / _LONGEST
+        ),
+        jnp.abs(moved - counts) * jnp.sqrt(bend.ss),
     )
     return Pair(moved, shape + move, low, high, niter + 1, size)
 
@@ -242,14 +242,14 @@ def covariance(
     # the norm is the counts over ``M(t)``, `log_slope` being the derivative of its logarithm
     bend = curvature(sums, counts)
     own = bend.profiled
-    fine = (own > _TRUSTED**2 * information(sums, counts)) & (own > 0) & (bend.ss > 0)
+    fine = (own > 0) & (bend.ss > 0)
     var_t = 1 / jnp.where(fine, own, 1)
     scale = 1 / jnp.where(counts > 0, counts, 1)
     slope = log_slope + scale * bend.st / _positive(bend.ss)
     return scale**2 / _positive(bend.ss) + slope**2 * var_t, var_t, -slope * var_t, fine
 
 
-def grid_of_shapes(low: float, high: float, fixed: float, many: int = 6) -> np.ndarray:
+def grid_of_shapes(low: float, high: float, fixed: float, many: int = 5) -> np.ndarray:
     """Return shapes to try first, from the lowest to the highest, the fixed one among them."""
     plain = np.linspace(low, high, many)
     inner = plain[1:-1]

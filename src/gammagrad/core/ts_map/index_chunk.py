@@ -14,23 +14,27 @@ from gammagrad.core.norm import (
     Pair,
     PairSums,
     best_of,
-    bracketed,
+    started,
     climbed,
     covariance,
+    curvature,
     log_total,
     polynomial,
 )
-from gammagrad.core.stats import ScoreSums, log1p_inside
+from gammagrad.core.stats import ScoreSums, exp_inside, log1p_inside
 from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, WIDE_VECTORS, BinProfile, Blocks, sums_over
 from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
 from gammagrad.core.ts_map.flat import FlatBins
 from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
 
-_LEAD_SWEEPS, _LEAD_STEP = 24, 1e-2
-"""Sweeps in single precision, at most, and the step in errors at which they end."""
+_LEAD_STEP = 3e-3
+"""Step in errors at which sweeps in single precision end."""
 
-_SWEEPS, _STEP = 24, 1e-3
-"""The same in the precision of the data: what is left after the last step is its third power."""
+_STEP = 3e-3
+"""The same in the precision of the data: what is left is about its square."""
+
+_TOGETHER = 64
+"""Rows whose change is made together."""
 
 _STEEPEST = 80.0
 """Largest logarithm of a change, so that its exponential is finite in single precision."""
@@ -101,19 +105,44 @@ class _ListedFamily(NamedTuple):
 
     def pairs(self, counts: Array, shape: Array) -> PairSums:
         """Return all sums."""
-        total, slope, bend = self.total(shape)
+        total, blocks = self.total(shape), -(-self.bins.n_rows // _TOGETHER)
+        zero = jnp.zeros_like(counts)
 
-        def terms(n: Array, h: Array, *powers: Array) -> tuple[Array, ...]:
-            value, first, second = polynomial(powers, shape[None])
-            change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
-            q = _seen(h * jnp.exp(change), counts)
-            first, second = first - slope[None], second - bend[None]
-            nq = n * q
-            nqq, r1 = nq * q, nq * first
-            r2 = nqq * first
-            return nq, nqq, r1, r2, r1 * first, r2 * first, nq * second
+        def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+            own = self._part(index * _TOGETHER, counts, shape, total)
+            return tuple(a + b for a, b in zip(found, own, strict=True))
 
-        return PairSums(*sums_over(self._blocks(), terms, 7))
+        return PairSums(*lax.fori_loop(np.int32(0), blocks, visit, (zero,) * 5))
+
+    def _part(
+        self, at: Array, counts: Array, shape: Array, total: tuple[Array, Array, Array]
+    ) -> tuple[Array, ...]:
+        """Return the sums over some rows."""
+        dtype = self.bins.contrast.dtype
+
+        def rows(array: Array) -> Array:
+            return lax.dynamic_slice_in_dim(array, at, _TOGETHER)
+
+        row = at + jnp.arange(_TOGETHER, dtype=jnp.int32)
+        n = jnp.where((row < self.bins.n_rows)[:, None], rows(self.bins.counts), 0)[:, None]
+        powers = [rows(self.powers[k]).astype(dtype) for k in range(len(self.powers))]
+        value, slope, bend = polynomial(powers, shape[None])
+        change = jnp.clip(value - total[0][None], -_STEEPEST, _STEEPEST)
+        q = _seen(rows(self.bins.contrast) * exp_inside(change), counts)
+        slope = slope - total[1][None]
+        bent = (1 - counts[None] * q) * slope * slope + (bend - total[2][None])
+        nq = n * q
+        # apart, and sums over few terms at a time: what compilers can turn into vectors
+        made = lax.optimization_barrier((nq, q, slope, bent))
+
+        def take(index: Array) -> tuple[Array, ...]:
+            return tuple(lax.dynamic_slice_in_dim(a, index * ROWS, ROWS) for a in made)
+
+        blocks = Blocks(take, _TOGETHER // ROWS, jnp.zeros_like(counts))  # type: ignore[arg-type]
+        return (
+            *sums_over(blocks, lambda nq, q, f, b: (nq, nq * q), 2),  # type: ignore[misc,arg-type]
+            *sums_over(blocks, lambda nq, q, f, b: (nq * f, nq * q * f, nq * b), 3),  # type: ignore[misc,arg-type]
+        )
 
     def gain(self, counts: Array, shape: Array) -> Array:
         """Return ``sum n log(1 + s h)``."""
@@ -131,7 +160,7 @@ def _changed(h: Array, powers: tuple[Array, ...], shape: Array, total: Array) ->
     for c in powers[-2::-1]:
         value = value * shape[None] + c
     change = jnp.clip(value * shape[None] - total[None], -_STEEPEST, _STEEPEST)
-    return h * jnp.exp(change)
+    return h * exp_inside(change)
 
 
 def _seen(h: Array, counts: Array) -> Array:
@@ -182,6 +211,7 @@ def fit_index_chunk(
     tried: Array,
     options: FitOptions,
     space: IndexSpace,
+    most: tuple[Array, Array],
     *,
     n_sweeps: int,
 ) -> tuple[IndexSpace, dict[str, Array]]:
@@ -211,21 +241,27 @@ def fit_index_chunk(
     shapes = tried.astype(LEAD)
     first = best_of(quick, shapes, start)
     wanted = (first.gain > 0) & (own.share.sum(axis=0) > 0)
-    pair, _ = climbed(quick, bracketed(quick, first, shapes), wanted, _LEAD_SWEEPS, _LEAD_STEP)
-    return IndexSpace(lists_space, powers), found | _finished(exact, pair, wanted, tried)
+    pair, *_ = climbed(quick, started(first, shapes), shapes, wanted, most[0], _LEAD_STEP)
+    return IndexSpace(lists_space, powers), found | _finished(exact, pair, tried, wanted, most[1])
 
 
-def _finished(family: _ListedFamily, lead: Pair, wanted: Array, tried: Array) -> dict[str, Array]:
+def _finished(
+    family: _ListedFamily, lead: Pair, limits: Array, wanted: Array, most: Array
+) -> dict[str, Array]:
     """Polish counts and index in the precision of the data; return what is known of them there."""
     dtype = family.unit.dtype
     first = Pair(*(a if a.dtype == jnp.int32 else a.astype(dtype) for a in lead))
+    low, high = (jnp.full_like(first.shape, end) for end in (limits[0], limits[-1]))
+    first = first._replace(low=low, high=high, shape=jnp.clip(first.shape, low, high))
     first = first._replace(last_step=jnp.full_like(first.counts, jnp.inf))
-    pair, sums = climbed(family, first, wanted, _SWEEPS, _STEP)
-    # the counts, in one step that Newton's error is the third power of
-    sums = family.pairs(pair.counts, pair.shape)
-    gain = family.gain(pair.counts, pair.shape) - pair.counts
+    pair, sums, before = climbed(family, first, limits, wanted, most, _STEP)
+    # the gain before the last step, and what the step adds
+    bend = curvature(sums, before.counts)
+    added = bend.slope_s * (pair.counts - before.counts)
+    added = added + bend.slope_t * (pair.shape - before.shape)
+    gain = family.gain(before.counts, before.shape) - before.counts + added / 2
     log_sum, slope, _ = family.total(pair.shape)
-    variance, var_shape, cov, fine = covariance(sums, pair.counts, slope)
+    variance, var_shape, cov, fine = covariance(sums, before.counts, slope)
     return {
         "free_counts": pair.counts,
         "free_sum": jnp.exp(log_sum),

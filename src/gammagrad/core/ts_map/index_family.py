@@ -17,6 +17,7 @@ import numpy as np
 from gammagrad.core.images import fast_length
 from gammagrad.core.ts_map.bins import BinImages
 from gammagrad.core.ts_map.strips import rows_around
+from gammagrad.core.ts_map.threads import n_threads
 
 _LEAST = 1e-12
 """Part of the largest sum of an energy below which a transform's result is rounding."""
@@ -118,10 +119,14 @@ def _blended_sum(images: BinImages, index: int) -> np.ndarray:
 
 def _convolved(planes: np.ndarray, kernels: np.ndarray) -> np.ndarray:
     """Sum planes, or one plane, over windows with the weights of kernels."""
+    from scipy.fft import irfft2, rfft2
+
     (ny, nx), (ky, kx) = planes.shape[-2:], kernels.shape[-2:]
     lengths = fast_length(ny + ky - 1), fast_length(nx + kx - 1)
-    spectra = np.fft.rfft2(planes, lengths) * np.fft.rfft2(kernels[:, ::-1, ::-1], lengths)
-    total = np.fft.irfft2(spectra, lengths)
+    many = n_threads()
+    spectra = rfft2(planes, lengths, workers=many)
+    spectra = spectra * rfft2(kernels[:, ::-1, ::-1], lengths, workers=many)
+    total = irfft2(spectra, lengths, workers=many)
     first = ky // 2, kx // 2
     found: np.ndarray = total[:, first[0] : first[0] + ny, first[1] : first[1] + nx]
     return found

@@ -31,6 +31,10 @@ from gammagrad.core.ts_map.whole_map import whole_map
 from gammagrad.core.ts_map.threads import n_threads
 from gammagrad._programs import room
 
+_FEW, _MANY, _LATE = (6, 2), (40, 40), 1e-2
+"""Sweeps in single precision and in that of the data, for all tiles and for those of which a pixel
+has made a last step above the limit, in errors."""
+
 _ENTRIES = 2**16
 """Rows times tiles of a chunk on a processor."""
 
@@ -68,7 +72,9 @@ def fit_index_strip(
     own, family = _tiles_of(strip.datasets, sums, bins.plan), _family_bins(strip.datasets, bins)
     tried = np.asarray(strip.datasets[0].family.tried, bins.dtype)
 
-    def solve(chunk: Chunk, space: IndexSpace | None) -> tuple[IndexSpace, dict[str, Array]]:
+    def solve(
+        chunk: Chunk, space: IndexSpace | None, most: tuple[int, int] = _FEW
+    ) -> tuple[IndexSpace, dict[str, Array]]:
         shape = chunk.capacity, chunk.tiles.size
         if space is None or space.lists.full[0].shape != shape:
             space = empty_space(
@@ -84,6 +90,7 @@ def fit_index_strip(
             tried,
             asked.options,
             space,
+            (np.int32(most[0]), np.int32(most[1])),
             n_sweeps=asked.n_sweeps,
         )
 
@@ -94,12 +101,15 @@ def fit_index_strip(
     found["free_niter"] = np.zeros(bins.model_sum.shape, np.int32)
     many = max(int(bins.active.sum()), 1)
     done = 0
-    for chunk, arrays in in_threads(solve, _chunks(bins), bins.flat.table):
-        which = chunk.tiles[: chunk.number]
-        for name, values in arrays.items():
-            found[name][which] = values[..., : chunk.number].T
-        done += chunk.number
-        advance(chunk.number / many)
+    for work, which in ((solve, _all), (partial(solve, most=_MANY), _unfinished)):
+        active = bins.active & which(found)
+        for chunk, arrays in in_threads(work, _chunks(bins, active), bins.flat.table):
+            own_tiles = chunk.tiles[: chunk.number]
+            for name, values in arrays.items():
+                found[name][own_tiles] = values[..., : chunk.number].T
+            if which is _all:
+                done += chunk.number
+                advance(chunk.number / many)
     advance(1 - done / many)
     maps = {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
     fixed = assembled({n: a for n, a in maps.items() if not n.startswith("free_")}, whole, asked.options)
@@ -113,14 +123,25 @@ _FREE = (
 _FLAGS = ("free_fine", "free_at_limit", "free_wanted")
 
 
-def _chunks(bins: StripBins) -> Iterator[Chunk]:
+def _all(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Return all tiles."""
+    return np.ones(len(found["norm"]), bool)
+
+
+def _unfinished(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the tiles of which a pixel needs more sweeps."""
+    late = found["free_wanted"] & (found["free_last_step"] > _LATE)
+    return np.asarray(late.any(axis=1))
+
+
+def _chunks(bins: StripBins, active: np.ndarray) -> Iterator[Chunk]:
     """Return the chunks of lists of occupied bins."""
     occupied = [np.asarray(d.counts) > 0 for d in bins.datasets]
     listed = ListedBins(occupied, bins.kernels, bins.window)
     entries = bins.entries()
     if jax.default_backend() == "cpu":
         entries = min(entries, _ENTRIES)
-    return chunks(listed, bins.active, entries)
+    return chunks(listed, active, entries)
 
 
 def _family_bins(datasets: Sequence[BinImages], bins: StripBins) -> IndexBins:
