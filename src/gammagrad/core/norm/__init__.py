@@ -9,6 +9,11 @@ from gammagrad.core.norm.fit import (
     floating,
 )
 from gammagrad.core.norm.intervals import interval_steps
+from gammagrad.core.norm.norm_and_index import (
+    MAY_HAVE_INDEX,
+    fit_norm_and_index,
+    status_with_index,
+)
 from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
 from gammagrad.core.norm.profile import (
     ProfileSums,
@@ -35,6 +40,7 @@ from gammagrad.core.norm.two_numbers import (
 )
 
 __all__ = [
+    "MAY_HAVE_INDEX",
     "N_SWEEPS",
     "STATUS",
     "AsimovSums",
@@ -55,6 +61,7 @@ __all__ = [
     "curvature",
     "fit_bins",
     "fit_norm",
+    "fit_norm_and_index",
     "fit_status",
     "floating",
     "grid_of_shapes",
@@ -71,5 +78,6 @@ __all__ = [
     "required",
     "rise",
     "started",
+    "status_with_index",
     "upper_step",
 ]

@@ -38,19 +38,27 @@ class PairSums(NamedTuple):
     t1: Array  # ``sum n q ((1 - s q) (log h)'^2 + (log h)'')``
 
 
+class Held(Protocol):
+    """The bins of one pixel, or of many side by side, at a fixed shape."""
+
+    def scores(self, norm: Array) -> ScoreSums:
+        """Return the two sums that a fit of the counts needs."""
+        ...
+
+    def gain(self, norm: Array) -> Array:
+        """Return ``sum n log(1 + s h)``."""
+        ...
+
+
 class Family(Protocol):
     """The bins of one pixel, or of many side by side, under a model with a shape."""
 
-    def scores(self, counts: Array, shape: Array) -> ScoreSums:
-        """Return the two sums that a fit at a fixed shape needs."""
+    def held(self, shape: Array) -> Held:
+        """Return the same bins at a shape that is kept."""
         ...
 
     def pairs(self, counts: Array, shape: Array) -> PairSums:
         """Return all sums."""
-        ...
-
-    def gain(self, counts: Array, shape: Array) -> Array:
-        """Return ``sum n log(1 + s h)``."""
         ...
 
 
@@ -122,14 +130,15 @@ def best_of(family: Family, shapes: Array, start: Array) -> Tried:
         best, before = state
         which, shape = item
         at = jnp.broadcast_to(shape, start.shape)
+        held = family.held(at)
         counts = newton(
-            lambda s: family.scores(s, at),
+            held.scores,
             before,
             zero,
             one,
             n_sweeps=_FIRST_SWEEPS,
         ).norm
-        gain = jnp.where(counts > 0, family.gain(counts, at) - counts, 0)
+        gain = jnp.where(counts > 0, held.gain(counts) - counts, 0)
         better = gain > best.gain
         new = (gain, counts, jnp.broadcast_to(which, best.which.shape))
         best = Tried(*(jnp.where(better, a, b) for a, b in zip(new, best, strict=True)))

@@ -21,7 +21,7 @@ from gammagrad.core.norm import (
     log_total,
     polynomial,
 )
-from gammagrad.core.stats import ScoreSums, exp_inside, log1p_inside
+from gammagrad.core.stats import ScoreSums, exp_inside
 from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, WIDE_VECTORS, BinProfile, Blocks, sums_over
 from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
 from gammagrad.core.ts_map.flat import FlatBins
@@ -73,19 +73,6 @@ class _ListedFamily(NamedTuple):
     tiles: IndexTiles
     unit: Array  # logarithm of what the contrasts are still to be divided by
 
-    def _blocks(self) -> Blocks:
-        blocks, many = self.bins.blocks(), len(self.powers)
-        dtype = self.bins.contrast.dtype
-
-        def take(index: Array) -> tuple[Array, ...]:
-            own = (
-                lax.dynamic_slice_in_dim(self.powers[k], index * ROWS, ROWS).astype(dtype)
-                for k in range(many)
-            )
-            return *blocks.take(index), *own
-
-        return blocks._replace(take=take)  # type: ignore[arg-type]
-
     def total(self, shape: Array) -> tuple[Array, Array, Array]:
         """Return the logarithm of the sum of the model, and its first two derivatives."""
         dtype = self.bins.contrast.dtype
@@ -93,15 +80,27 @@ class _ListedFamily(NamedTuple):
         value, slope, bend = log_total(share, change, shape)
         return self.unit + value, slope, bend
 
-    def scores(self, counts: Array, shape: Array) -> ScoreSums:
-        """Return the two sums that a fit at a fixed shape needs."""
-        total = self.total(shape)[0]
+    def held(self, shape: Array) -> Gathered:
+        """Return the bins at a shape that is kept."""
+        total, contrast = self.total(shape)[0], self.bins.contrast
+        blocks = -(-self.bins.n_rows // _TOGETHER)
 
-        def terms(n: Array, h: Array, *powers: Array) -> tuple[Array, ...]:
-            q = _seen(_changed(h, powers, shape, total), counts)
-            return n * q, n * q * q
+        def change(index: Array, store: Array) -> Array:
+            h = self._changed(index * _TOGETHER, shape, total)
+            zero = np.int32(0)
+            return lax.dynamic_update_slice(store, h, (index * np.int32(_TOGETHER), zero, zero))
 
-        return ScoreSums(*sums_over(self._blocks(), terms, 2))
+        changed = lax.fori_loop(np.int32(0), blocks, change, jnp.zeros_like(contrast))
+        return self.bins._replace(contrast=changed)
+
+    def _changed(self, at: Array, shape: Array, total: Array) -> Array:
+        """Return the contrasts of some rows per count of the source at a shape."""
+        own = (lax.dynamic_slice_in_dim(p, at, _TOGETHER) for p in self.powers[::-1])
+        value = jnp.zeros_like(shape)[None]
+        for power in own:
+            value = (value + power.astype(shape.dtype)) * shape[None]
+        change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
+        return lax.dynamic_slice_in_dim(self.bins.contrast, at, _TOGETHER) * exp_inside(change)
 
     def pairs(self, counts: Array, shape: Array) -> PairSums:
         """Return all sums."""
@@ -143,24 +142,6 @@ class _ListedFamily(NamedTuple):
             *sums_over(blocks, lambda nq, q, f, b: (nq, nq * q), 2),  # type: ignore[misc,arg-type]
             *sums_over(blocks, lambda nq, q, f, b: (nq * f, nq * q * f, nq * b), 3),  # type: ignore[misc,arg-type]
         )
-
-    def gain(self, counts: Array, shape: Array) -> Array:
-        """Return ``sum n log(1 + s h)``."""
-        total = self.total(shape)[0]
-
-        def terms(n: Array, h: Array, *powers: Array) -> tuple[Array, ...]:
-            return (n * log1p_inside(counts[None] * _changed(h, powers, shape, total)),)
-
-        return sums_over(self._blocks(), terms, 1)[0]
-
-
-def _changed(h: Array, powers: tuple[Array, ...], shape: Array, total: Array) -> Array:
-    """Return the contrasts per count of the source at a shape."""
-    value = powers[-1]
-    for c in powers[-2::-1]:
-        value = value * shape[None] + c
-    change = jnp.clip(value * shape[None] - total[None], -_STEEPEST, _STEEPEST)
-    return h * exp_inside(change)
 
 
 def _seen(h: Array, counts: Array) -> Array:
@@ -259,7 +240,7 @@ def _finished(
     bend = curvature(sums, before.counts)
     added = bend.slope_s * (pair.counts - before.counts)
     added = added + bend.slope_t * (pair.shape - before.shape)
-    gain = family.gain(before.counts, before.shape) - before.counts + added / 2
+    gain = family.held(before.shape).gain(before.counts) - before.counts + added / 2
     log_sum, slope, _ = family.total(pair.shape)
     variance, var_shape, cov, fine = covariance(sums, before.counts, slope)
     return {

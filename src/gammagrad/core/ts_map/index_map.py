@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from gammagrad.core.norm import NormFit, Status
+from gammagrad.core.norm import MAY_HAVE_INDEX, NormFit, status_with_index
 from gammagrad.core.ts_map.bins import PIXELS, BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.bin_sums import LEAD
 from gammagrad.core.ts_map.chunk import TileInputs
@@ -73,7 +73,7 @@ def fit_index_strip(
     tried = np.asarray(strip.datasets[0].family.tried, bins.dtype)
 
     def solve(
-        chunk: Chunk, space: IndexSpace | None, most: tuple[int, int] = _FEW
+        chunk: Chunk, space: IndexSpace | None, most: tuple[int, int]
     ) -> tuple[IndexSpace, dict[str, Array]]:
         shape = chunk.capacity, chunk.tiles.size
         if space is None or space.lists.full[0].shape != shape:
@@ -101,9 +101,9 @@ def fit_index_strip(
     found["free_niter"] = np.zeros(bins.model_sum.shape, np.int32)
     many = max(int(bins.active.sum()), 1)
     done = 0
-    for work, which in ((solve, _all), (partial(solve, most=_MANY), _unfinished)):
+    for most, which in ((_FEW, _all), (_MANY, _unfinished)):
         active = bins.active & which(found)
-        for chunk, arrays in in_threads(work, _chunks(bins, active), bins.flat.table):
+        for chunk, arrays in in_threads(partial(solve, most=most), _chunks(bins, active), bins.flat.table):
             own_tiles = chunk.tiles[: chunk.number]
             for name, values in arrays.items():
                 found[name][own_tiles] = values[..., : chunk.number].T
@@ -200,7 +200,7 @@ def _with_index(
     status = fixed["status"]
     # a fit that is less likely than that with the fixed index is none
     better = maps["free_wanted"] & (gained >= np.abs(fixed["ts"]) - 1e-6 * (1 + np.abs(gained)))
-    usable = np.isin(status, _MAY_HAVE_INDEX) & better & (maps["free_counts"] > 0)
+    usable = np.isin(status, MAY_HAVE_INDEX) & better & (maps["free_counts"] > 0)
     at_limit = usable & maps["free_at_limit"]
     fitted = usable & maps["free_fine"] & ~at_limit
     free = fitted | at_limit
@@ -214,11 +214,8 @@ def _with_index(
         both = np.sqrt(maps["free_variance"] * maps["free_var_shape"])
         correlation = maps["free_cov"] / np.where(both > 0, both, 1)
     excess = np.where(free, maps["free_counts"], fixed["npred_excess"])
-    late = free & (maps["free_last_step"] > float(asked.options.rtol))
-    code = np.where(np.isin(status, _PLAIN), Status.INDEX_UNDETERMINED, status)
-    code = np.where(free, np.where(status == Status.COUNTS_WITHOUT_BACKGROUND, status, 0), code)
-    code = np.where(at_limit, Status.INDEX_AT_LIMIT, code)
-    code = np.where(late, Status.NOT_CONVERGED, code)
+    late = (maps["free_last_step"] > float(asked.options.rtol))
+    code = status_with_index(np, status, free, at_limit, late)
     ts = np.where(free, np.maximum(gained, np.abs(fixed["ts"])), np.abs(fixed["ts"]))
     return fixed | {
         "norm": np.where(free, norm, fixed["norm"]),
@@ -235,9 +232,3 @@ def _with_index(
         "ts_index": np.where(free, ts - np.abs(fixed["ts"]), 0.0),
     }
 
-
-_PLAIN = (Status.FITTED, Status.LOWER_ERROR_AT_BOUND)
-_MAY_HAVE_INDEX = (
-    *(*_PLAIN, Status.NO_COUNTS, Status.AT_BOUND, Status.ZERO_BACKGROUND_BOUND),
-    Status.COUNTS_WITHOUT_BACKGROUND,
-)
