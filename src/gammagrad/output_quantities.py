@@ -26,6 +26,7 @@ class OutputMap:
     dtype: str = "float64"  # name of the numpy type of its values
     # its entry of ``selection_optional``; None if it is always computed
     option: str | None = None
+    free: str | None = None  # what must be free in a fit that computes it, beside the norm
     sources: tuple[str, ...] = ()  # for a derived map: the names of its inputs
     # for a flux: which reference flux, a key of `FLUXES`, its source is multiplied with
     reference: str | None = None
@@ -111,26 +112,26 @@ _STORED = (
     OutputMap(
         "index",
         "Best fit of the spectral index; NaN where it is not determined.",
-        option="index",
+        free="index",
         symbol="spectral index",
     ),
     OutputMap(
         "index_err",
         "Symmetric error of the index, n_sigma wide.",
-        option="index",
+        free="index",
         sigma="n_sigma",
         symbol="error of the index",
     ),
     OutputMap(
         "norm_index_corr",
         "Correlation of norm and index.",
-        option="index",
+        free="index",
         symbol="correlation of norm and index",
     ),
     OutputMap(
         "ts_index",
         "Part of the test statistic that the fit of the index adds to that at the fixed index.",
-        option="index",
+        free="index",
         symbol="TS of the index",
     ),
     OutputMap(

@@ -26,6 +26,7 @@ from gammagrad.core.norm.profile import (
 from gammagrad.core.norm.sensitivity import AsimovSums, asimov_from_contrast, one_bin_root, required
 from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
 from gammagrad.core.norm.two_numbers import (
+    LEAST_GAIN,
     Pair,
     PairSums,
     best_of,
@@ -40,6 +41,7 @@ from gammagrad.core.norm.two_numbers import (
 )
 
 __all__ = [
+    "LEAST_GAIN",
     "MAY_HAVE_INDEX",
     "N_SWEEPS",
     "STATUS",

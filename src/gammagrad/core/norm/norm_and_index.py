@@ -16,6 +16,7 @@ from gammagrad.core.norm.fit import NormFit, fit_bins, floating
 from gammagrad.core.norm.options import FitOptions, make_options
 from gammagrad.core.norm.solve import Status
 from gammagrad.core.norm.two_numbers import (
+    LEAST_GAIN,
     Pair,
     PairSums,
     best_of,
@@ -30,7 +31,7 @@ from gammagrad.core.norm.two_numbers import (
 from gammagrad.core.stats import BACKGROUND_FLOOR, ScoreSums
 from gammagrad.errors import InputError, short
 
-_TRIED = 6
+_TRIED = 4
 """Indices that are tried first, the fixed one aside."""
 
 _SWEEPS, _STEP = 40, 1e-7
@@ -203,14 +204,14 @@ def _fit(
     n, b = (jnp.where(used, w * jnp.where(used, a, 0), 0) for a in (counts, background))
     half = (index[-1] - index[0]) / 2
     # a polynomial through the logarithms, its constant that of the fixed index
-    powers = ((index - fixed) / half)[:, None] ** jnp.arange(len(index))
-    logs = jnp.log(jnp.where(reached, models, 1))
+    powers = jnp.vander((index - fixed) / half, len(index), increasing=True)
+    logs = jnp.log(jnp.where(reached[None], models, 1))
     found = jnp.linalg.solve(powers, logs)
     model = jnp.where(reached, w * jnp.exp(found[0]), 0)
     plain = fit_bins(n, b, model, options)
     largest = float(jnp.finfo(b.dtype).max) ** 0.3
     contrast = jnp.minimum(model / jnp.maximum(b, BACKGROUND_FLOOR), largest)
-    bins = _Bins(n, contrast, model, jnp.where(reached, found[1:], 0))
+    bins = _Bins(n, contrast, model, jnp.where(reached[None], found[1:], 0))
     limits = jnp.sort(jnp.append(jnp.linspace(index[0], index[-1], _TRIED), fixed))
     free = _with_index(bins, plain, (limits - fixed) / half, fixed, half, options)
     lacking = 2 * (n * jnp.log(jnp.where(w > 0, w, 1))).sum()
@@ -228,7 +229,8 @@ def _with_index(
     variance, var_z, cov, fine = covariance(sums, s, slope)
     base = jnp.abs(plain.ts)
     gained = 2 * (bins.held(z).gain(s) - s)
-    may = jnp.isin(jnp.asarray(plain.status), jnp.asarray(MAY_HAVE_INDEX))
+    code = jnp.asarray(plain.status)
+    may = (code[None] == jnp.asarray(MAY_HAVE_INDEX, code.dtype)).any()
     usable = wanted & may & (gained >= base - 1e-6 * (1 + base))
     fitted, limit = usable & fine & ~at_limit, usable & at_limit
     free = fitted | limit
@@ -260,7 +262,7 @@ def _solved(bins: _Bins, tried: Array, plain: NormFit) -> tuple[Pair, Array]:
     """Solve for counts and shape; nothing of it is differentiated."""
     start = jnp.maximum(lax.stop_gradient(plain.npred_excess), 0)
     first = best_of(bins, tried, start)
-    wanted = first.gain > 0
+    wanted = first.gain > LEAST_GAIN
     step = _STEP if start.dtype == jnp.float64 else _STEP_SINGLE
     pair, *_ = climbed(bins, started(first, tried), tried, wanted, _SWEEPS, step)
     return lax.stop_gradient(pair), wanted

@@ -1,9 +1,10 @@
 """Fit of two numbers, the norm and one of the shape, such as the index of a power law.
 
-With the model counts ``x m(t)`` of a norm `x` and a shape `t`, and ``M(t)`` their sum at norm 1, the
-two numbers solved for are the counts of the source ``s = x M(t)`` and `t` itself: the bins then have
-the contrasts ``h(t) = m(t) / (M(t) b)``, and the gain over norm 0 is ``sum n log(1 + s h) - s``. The
-two hardly depend on each other, as the counts of a bright source are known whatever its shape.
+With the model counts ``x m(t)`` of a norm `x` and a shape `t`, and ``M(t)`` their sum at norm 1,
+the two numbers solved for are the counts of the source ``s = x M(t)`` and `t` itself. The bins then
+have the contrasts ``h(t) = m(t) / (M(t) b)``, and the gain over norm 0 is
+``sum n log(1 + s h) - s``. The two hardly depend on each other, as the counts of a bright source
+are known whatever its shape.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from gammagrad.core.stats import ScoreSums
 
 _FIRST_SWEEPS = 3
 """Sweeps to the counts at each shape that is tried first: the gain there is what they are for."""
+
+LEAST_GAIN = 1e-3
+"""Gain over norm 0 that the best of the shapes tried first must have: less says nothing of it."""
 
 _LONGEST = 0.4
 """Longest step of the shape, in half its range."""
@@ -258,7 +262,7 @@ def covariance(
     return scale**2 / _positive(bend.ss) + slope**2 * var_t, var_t, -slope * var_t, fine
 
 
-def grid_of_shapes(low: float, high: float, fixed: float, many: int = 5) -> np.ndarray:
+def grid_of_shapes(low: float, high: float, fixed: float, many: int = 4) -> np.ndarray:
     """Return shapes to try first, from the lowest to the highest, the fixed one among them."""
     plain = np.linspace(low, high, many)
     inner = plain[1:-1]

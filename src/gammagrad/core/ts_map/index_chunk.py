@@ -10,18 +10,19 @@ from jax import Array, lax
 
 from gammagrad._programs import compiled
 from gammagrad.core.norm import (
+    LEAST_GAIN,
     FitOptions,
     Pair,
     PairSums,
     best_of,
-    started,
     climbed,
     covariance,
     curvature,
     log_total,
     polynomial,
+    started,
 )
-from gammagrad.core.stats import ScoreSums, exp_inside
+from gammagrad.core.stats import exp_inside
 from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, WIDE_VECTORS, BinProfile, Blocks, sums_over
 from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
 from gammagrad.core.ts_map.flat import FlatBins
@@ -30,8 +31,8 @@ from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
 _LEAD_STEP = 3e-3
 """Step in errors at which sweeps in single precision end."""
 
-_STEP = 3e-3
-"""The same in the precision of the data: what is left is about its square."""
+_STEP = 1e-2
+"""The same in the precision of the data: what is left is a part of its square."""
 
 _TOGETHER = 64
 """Rows whose change is made together."""
@@ -221,7 +222,7 @@ def fit_index_chunk(
     start = jnp.maximum(root.norm * total, 0).astype(LEAD)
     shapes = tried.astype(LEAD)
     first = best_of(quick, shapes, start)
-    wanted = (first.gain > 0) & (own.share.sum(axis=0) > 0)
+    wanted = (first.gain > LEAST_GAIN) & (own.share.sum(axis=0) > 0)
     pair, *_ = climbed(quick, started(first, shapes), shapes, wanted, most[0], _LEAD_STEP)
     return IndexSpace(lists_space, powers), found | _finished(exact, pair, tried, wanted, most[1])
 

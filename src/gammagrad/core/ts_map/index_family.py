@@ -1,9 +1,9 @@
 """A model with a spectral index, as the change of its counts in every bin with the index.
 
-In the bin of pixel `q` a source at pixel `p` predicts ``m(p, q) exp(a(z) + k(z))`` where `m` is what
-it predicts with the fixed index, and `z` is the index less the fixed one, in half its range. The
-change `a` of the counts is that of the bin (or, where every position has a kernel of its own, of the
-position), and the change `k` of the kernel's shape that of its pixels. Both are polynomials
+In the bin of pixel `q` a source at pixel `p` predicts ``m(p, q) exp(a(z) + k(z))`` where `m` is
+what it predicts with the fixed index, and `z` is the index less the fixed one, in half its range.
+The change `a` of the counts is that of the bin (or, where every position has a kernel of its own,
+of the position), and the change `k` of the kernel's shape that of its pixels. Both are polynomials
 ``sum_i c_i z^i``, from i = 1 on.
 """
 
@@ -76,9 +76,7 @@ def model_sums(datasets: Sequence[BinImages], wanted: np.ndarray) -> ModelSums:
     return ModelSums(share, np.stack(changes, axis=1))
 
 
-def _of_image(
-    images: BinImages, index: int, wanted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_image(images: BinImages, index: int, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the sum of an image's model at the fixed index, and the polynomials of its change."""
     family: IndexFamily = images.family
     many = len(family.counts)

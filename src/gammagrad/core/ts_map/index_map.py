@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from jax import Array
 
+from gammagrad._programs import room
 from gammagrad.core.norm import MAY_HAVE_INDEX, NormFit, status_with_index
-from gammagrad.core.ts_map.bins import PIXELS, BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.bin_sums import LEAD
+from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.flat import LEAST, in_a_row, kernel_tables
 from gammagrad.core.ts_map.index_chunk import (
@@ -22,16 +23,14 @@ from gammagrad.core.ts_map.index_chunk import (
     empty_space,
     fit_index_chunk,
 )
-from gammagrad.core.ts_map.index_family import IndexFamily, ModelSums, model_sums
+from gammagrad.core.ts_map.index_family import ModelSums, model_sums
 from gammagrad.core.ts_map.listed import Chunk, ListedBins, Workspace, chunks
 from gammagrad.core.ts_map.sparse import Asked, StripBins, assembled, fit_occupied, without_counts
 from gammagrad.core.ts_map.strips import Strip
-from gammagrad.core.ts_map.threads import in_threads
+from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import whole_map
-from gammagrad.core.ts_map.threads import n_threads
-from gammagrad._programs import room
 
-_FEW, _MANY, _LATE = (6, 2), (40, 40), 1e-2
+_FEW, _MANY, _LATE = (6, 1), (30, 10), 2e-2
 """Sweeps in single precision and in that of the data, for all tiles and for those of which a pixel
 has made a last step above the limit, in errors."""
 
@@ -103,7 +102,9 @@ def fit_index_strip(
     done = 0
     for most, which in ((_FEW, _all), (_MANY, _unfinished)):
         active = bins.active & which(found)
-        for chunk, arrays in in_threads(partial(solve, most=most), _chunks(bins, active), bins.flat.table):
+        for chunk, arrays in in_threads(
+            partial(solve, most=most), _chunks(bins, active), bins.flat.table
+        ):
             own_tiles = chunk.tiles[: chunk.number]
             for name, values in arrays.items():
                 found[name][own_tiles] = values[..., : chunk.number].T
@@ -112,7 +113,9 @@ def fit_index_strip(
                 advance(chunk.number / many)
     advance(1 - done / many)
     maps = {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
-    fixed = assembled({n: a for n, a in maps.items() if not n.startswith("free_")}, whole, asked.options)
+    fixed = assembled(
+        {n: a for n, a in maps.items() if not n.startswith("free_")}, whole, asked.options
+    )
     return _with_index(fixed, maps, whole.background_sum, asked, indices)
 
 
@@ -214,7 +217,7 @@ def _with_index(
         both = np.sqrt(maps["free_variance"] * maps["free_var_shape"])
         correlation = maps["free_cov"] / np.where(both > 0, both, 1)
     excess = np.where(free, maps["free_counts"], fixed["npred_excess"])
-    late = (maps["free_last_step"] > float(asked.options.rtol))
+    late = maps["free_last_step"] > float(asked.options.rtol)
     code = status_with_index(np, status, free, at_limit, late)
     ts = np.where(free, np.maximum(gained, np.abs(fixed["ts"])), np.abs(fixed["ts"]))
     return fixed | {
@@ -231,4 +234,3 @@ def _with_index(
         "norm_index_corr": np.where(fitted, np.clip(correlation, -1, 1), np.nan),
         "ts_index": np.where(free, ts - np.abs(fixed["ts"]), 0.0),
     }
-

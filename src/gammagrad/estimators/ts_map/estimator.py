@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from gammagrad.core.ts_map import IndexRange
 from gammagrad.core.norm import N_SWEEPS, FitOptions, parse_selection
+from gammagrad.core.ts_map import IndexRange
 from gammagrad.dataset import MapDataset, union_of_times
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.collect import Collector
-from gammagrad.estimators.ts_map.free_index import check_settings, index_range
+from gammagrad.estimators.ts_map.free_index import check_energies, check_settings, index_range
 from gammagrad.estimators.ts_map.groups import (
     FITTED_MAPS,
     INDEX_MAPS,
@@ -262,6 +262,8 @@ class TSMapEstimator(TSMapSettings):
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
         settings = self._fit_settings
+        if settings.indices is not None:
+            check_energies(bins, axis)
         by_model, grid = collector.inputs(found, target)
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
         results = {}

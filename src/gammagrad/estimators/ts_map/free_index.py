@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gammagrad._pytree import replace
 from gammagrad.core.norm import grid_of_shapes
 from gammagrad.core.ts_map import (
     BinImages,
@@ -23,8 +24,7 @@ from gammagrad.derive import index_name
 from gammagrad.errors import InputError, short
 from gammagrad.estimators.ts_map.reference_counts import reference_counts
 from gammagrad.evaluate import KernelEstimate, estimate_kernel, with_shape
-from gammagrad._pytree import replace
-from gammagrad.maps import Map
+from gammagrad.maps import Map, MapAxis
 from gammagrad.models import SkyModel
 
 log = logging.getLogger(__name__)
@@ -201,8 +201,8 @@ def check_free(value: Any, name: str) -> tuple[str, ...]:
     unknown = [one for one in found if one not in _FREE]
     if "size" in unknown:
         raise InputError(
-            " has the size, whose kernels are not smooth enough for one fit; pass models of several "
-            "sizes, such as model=[...], and compare them.",
+            " has the size, with which kernels change too much for one fit; pass models of several "
+            "sizes instead, as model=[...], and compare them with best().",
             name,
         )
     if unknown or "norm" not in found:
@@ -237,4 +237,21 @@ def check_settings(
             f" has the index, with which {', '.join(map(repr, selection))} cannot be computed; "
             "run once more with free=('norm',) for these maps at the index of the model.",
             "free",
+        )
+
+
+def check_energies(bins: Sequence[Sequence[slice | None]], axis: MapAxis) -> None:
+    """Raise if the groups have one energy bin each, and tell of those that do."""
+    energies = [max(b.stop - b.start for b in row if b is not None) for row in bins]
+    lone = [str(group) for group, many in enumerate(energies) if many < 2]
+    if len(lone) == axis.nbin:
+        raise InputError(
+            " has the index, but every energy group has one energy bin, which tells no index: leave "
+            "energy_edges None, or give wider groups.",
+            "free",
+        )
+    if lone:
+        log.warning(
+            "the index is not determined in energy groups of one energy bin: number %s",
+            ", ".join(lone),
         )

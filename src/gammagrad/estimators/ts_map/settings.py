@@ -149,8 +149,8 @@ class TSMapSettings(Estimator):
     free: Setting[tuple[str, ...]] = Setting(
         ("norm",),
         check_free,
-        "what is fitted at every pixel: norm (default), or index, with the norm, to the energies of "
-        "each group",
+        "what is fitted at every pixel: norm (default), or index, which is norm and index, to the "
+        "energies of each group",
         option=Option("--free", _DATA, "WHAT", "index", read=read_free),
         plain=list,
     )
