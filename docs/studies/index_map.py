@@ -3,9 +3,9 @@
 python docs/studies/index_map.py [--sources N] [--seed N]
 
 Sources with indices of 1.5 to 4 are put on a grid, far enough apart not to see each other, and
-counts are drawn. At each of them norm and index are fitted together. The expected test statistic is
-that of the expected counts. Writes `index_map.json` and the picture `images/index_map.png`, with the
-Crab nebula if GAMMAPY_DATA is set. Takes a minute or two.
+counts are drawn. At each of them norm and index are fitted together. The expected test statistic
+is that of the expected counts. Writes `index_map.json` and the picture `images/index_map.png`, with
+the Crab nebula if GAMMAPY_DATA is set. Takes a minute or two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXPOSURE = 2e13
 BINS = ((9, 25), (25, 100), (100, 400))
 SETTINGS: dict[str, Any] = {
     "free": ("norm", "index"),
-    "kernel_width": "1.1 deg",
+    "kernel_width": "0.22 deg",
     "sum_over_energy_groups": False,
     "kernel_positions": "centre",
 }
@@ -47,7 +47,7 @@ def empty(rows: int, cols: int) -> MapDataset:
     """Return a field without sources: 0.5 to 50 TeV, a soft background, a PSF that narrows."""
     axis = MapAxis.from_energy_bounds("0.5 TeV", "50 TeV", nbin=8)
     true = axis.rename("energy_true")
-    geom = WcsGeom.create(npix=(cols, rows), binsz=0.1, axes=[axis])
+    geom = WcsGeom.create(npix=(cols, rows), binsz=0.02, axes=[axis])
     energy = axis.center_in("TeV")
     background = 1.5 * (energy / 0.67) ** -1.4
     planes = np.broadcast_to(background[:, None, None], geom.data_shape).copy()
@@ -57,7 +57,7 @@ def empty(rows: int, cols: int) -> MapDataset:
         counts=Map(geom, planes.copy()),
         background=Map(geom, planes),
         exposure=Map(geom.to_image().to_cube([true]), cube, "cm2 s"),
-        psf=PSFMap.from_gauss(true, 0.12),
+        psf=PSFMap.from_gauss(true, 0.024),
         name="index",
     )
 
@@ -186,7 +186,7 @@ def crab_row() -> dict[str, Any]:
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", type=int, default=2000)
+    parser.add_argument("--sources", type=int, default=3700)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     tables = {"pulls": table(args.sources, args.seed)}

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import oracles
 import pytest
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
+import oracles
 from datasets import make_dataset
 from gammagrad import FluxMaps, MapDataset, TSMapEstimator
 from gammagrad.core.norm import Status
 from gammagrad.core.ts_map.index_chunk import fit_index_chunk
-from gammagrad.errors import InputError
+from gammagrad.errors import InputError, InputWarning
 from gammagrad.estimators.config import read_config, write_config
 from gammagrad.estimators.ts_map.free_index import HIGHEST, LOWEST
 from gammagrad.maps import Map
@@ -33,7 +34,7 @@ INDEX = 3.2
 
 def soft(**how: object) -> MapDataset:
     """Return a source that is softer than the model."""
-    return make_dataset(NPIX, 4, **{"index": INDEX, "flux": 3e-12, "mask": True, **how})
+    return make_dataset(NPIX, 4, **{"index": INDEX, "flux": 6e-12, "mask": True, **how})
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +49,11 @@ def maps(dataset: MapDataset) -> FluxMaps:
 
 def window(dataset: MapDataset, row: int, col: int):
     """Return counts and background that a pixel's kernel sees, and its exact models."""
-    estimator = TSMapEstimator(**BOTH)
     seen = dataset.mask_safe.data
 
     def model(index: float) -> Floats:
         spectrum = PowerLawSpectralModel(index=index, amplitude=1e-12, reference=1.0)
-        one = TSMapEstimator(
-            SkyModel(spectrum, PointSpatialModel()), **{**BOTH, "free": ("norm",)}
-        )
+        one = TSMapEstimator(SkyModel(spectrum, PointSpatialModel()), **{**BOTH, "free": ("norm",)})
         inputs = one.estimate_fit_input_maps(dataset)
         kernel, exposure = inputs["kernel"].data, inputs["exposure"].data
         ky, kx = kernel.shape[-2:]
@@ -66,14 +64,13 @@ def window(dataset: MapDataset, row: int, col: int):
         found[:, y[inside], x[inside]] = kernel[:, inside]
         return found * exposure
 
-    del estimator
     return dataset.counts.data * seen, dataset.background.data * seen, model
 
 
 def test_the_index_of_a_source_is_found(maps: FluxMaps, dataset: MapDataset) -> None:
     best = np.unravel_index(int(np.nanargmax(maps["ts"].data)), maps["ts"].data.shape)
     assert abs(maps["index"].data[best] - INDEX) < 3 * maps["index_err"].data[best]
-    assert maps["index_err"].data[best] < 0.3
+    assert maps["index_err"].data[best] < 0.4
     assert maps["ts_index"].data[best] > 9
     exact = TSMapEstimator(**BOTH).run(soft(seed=None))
     row, col = NPIX[1] // 2, NPIX[0] // 2
@@ -88,12 +85,11 @@ def test_pixels_are_those_of_a_plain_search(maps: FluxMaps, dataset: MapDataset)
     compared = 0
     for row, col in places:
         counts, background, model = window(dataset, row, col)
-        known = {i: model(i) for i in np.linspace(LOWEST, HIGHEST, 41)}
-        nodes = np.array(list(known))
-        logs = np.log(np.maximum([known[i] for i in nodes], 1e-300))
-        from scipy.interpolate import CubicSpline
-
-        spline = CubicSpline(nodes, logs, axis=0)
+        nodes = np.linspace(LOWEST, HIGHEST, 41)
+        exact = np.stack([model(i) for i in nodes])
+        reached = (exact > 0).all(axis=0)
+        spline = CubicSpline(nodes, np.log(exact[:, reached]), axis=0)
+        counts, background = counts[reached], background[reached]
         slow = oracles.slow_pair(
             counts, background, lambda i, s=spline: np.exp(s(i)), (LOWEST, HIGHEST), starts=4
         )
@@ -145,10 +141,10 @@ def test_the_model_may_have_another_index(dataset: MapDataset, maps: FluxMaps) -
     fine = (maps["status"].data == 0) & (other["status"].data == 0) & (maps["ts"].data > 9)
     assert fine.sum() > 5
     off = np.abs(other["index"].data - maps["index"].data) / maps["index_err"].data
-    assert off[fine].max() < 5e-3
+    assert off[fine].max() < 1e-5
     for name in ("flux", "dnde", "flux_err", "dnde_err", "eflux"):
         ratio = other[name].data[fine] / maps[name].data[fine]
-        np.testing.assert_allclose(ratio, 1, rtol=1e-2, err_msg=name)
+        np.testing.assert_allclose(ratio, 1, rtol=1e-4, err_msg=name)
 
 
 def test_fluxes_have_the_fitted_index(maps: FluxMaps) -> None:
@@ -161,12 +157,10 @@ def test_fluxes_have_the_fitted_index(maps: FluxMaps) -> None:
     flux = amplitude * (low ** (1 - index) - high ** (1 - index)) / (index - 1)
     assert maps["flux"].data[at] == pytest.approx(flux, rel=1e-9)
     # propagation of errors, by differences
-    step = 1e-5
     slope = -np.log(centre)
     first, second = maps["norm_err"].data[at] / norm, maps["index_err"].data[at] * slope
     both = first**2 + second**2 + 2 * maps["norm_index_corr"].data[at] * first * second
     assert maps["dnde_err"].data[at] == pytest.approx(maps["dnde"].data[at] * both**0.5, rel=1e-6)
-    assert step > 0
     with pytest.raises(InputError, match="written as norms only"):
         maps.write("never.fits", sed_type="dnde")
 
@@ -189,7 +183,7 @@ def test_groups_strips_and_positions(dataset: MapDataset, maps: FluxMaps) -> Non
     strips = TSMapEstimator(**BOTH, memory="1 MB").run(dataset)
     for name in ("index", "norm", "ts", "index_err"):
         np.testing.assert_array_equal(again[name].data, maps[name].data)
-        np.testing.assert_allclose(strips[name].data, maps[name].data, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(strips[name].data, maps[name].data, rtol=1e-7, atol=1e-7)
     edges = dataset.energy_axis.edges
     groups = TSMapEstimator(**BOTH, energy_edges=edges[[0, 2, 4]]).run(dataset)
     assert groups["index"].data.shape == (2, *NPIX[::-1])
@@ -235,7 +229,8 @@ def test_what_cannot_be_done_is_an_error(dataset: MapDataset) -> None:
 def test_empty_maps_have_no_index() -> None:
     dataset = soft(flux=0.0, seed=None)
     dataset.counts = Map(dataset.geom, np.zeros(dataset.geom.data_shape))
-    maps = TSMapEstimator(**BOTH).run(dataset)
+    with pytest.warns(InputWarning, match="0 counts"):
+        maps = TSMapEstimator(**BOTH).run(dataset)
     fitted = maps["status"].data != Status.NOT_FITTED
     assert np.isnan(maps["index"].data).all()
     assert (maps["status"].data[fitted] == Status.NO_COUNTS).all()

@@ -31,7 +31,7 @@ from gammagrad.core.norm.two_numbers import (
 from gammagrad.core.stats import BACKGROUND_FLOOR, ScoreSums
 from gammagrad.errors import InputError, short
 
-_TRIED = 4
+_TRIED = 6
 """Indices that are tried first, the fixed one aside."""
 
 _SWEEPS, _STEP = 40, 1e-7
@@ -181,8 +181,8 @@ def _check_range(index: np.ndarray, fixed: ArrayLike) -> None:
     value = np.asarray(fixed)
     if value.ndim or not index[0] <= value <= index[-1]:
         raise InputError(
-            f" is {short(fixed)}; expected one number from {index[0]:g} to {index[-1]:g}, the range "
-            "of the indices.",
+            f" is {short(fixed)}; expected one number from {index[0]:g} to {index[-1]:g}, the "
+            "range of the indices.",
             "fixed",
         )
 

@@ -262,7 +262,7 @@ def covariance(
     return scale**2 / _positive(bend.ss) + slope**2 * var_t, var_t, -slope * var_t, fine
 
 
-def grid_of_shapes(low: float, high: float, fixed: float, many: int = 4) -> np.ndarray:
+def grid_of_shapes(low: float, high: float, fixed: float, many: int = 5) -> np.ndarray:
     """Return shapes to try first, from the lowest to the highest, the fixed one among them."""
     plain = np.linspace(low, high, many)
     inner = plain[1:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ _LOG2 = math.log(2)
 _HIGH = {np.dtype(np.float32): 0.693115234375, np.dtype(np.float64): 0.6931471675634384}
 
 # Mantissa bits, bias of the exponent, and terms of the series that reach rounding.
-_FORMATS = {
+_FORMATS: dict[Any, tuple[Any, int, int, int]] = {
     np.dtype(np.float32): (np.int32, 23, 127, 7),
     np.dtype(np.float64): (np.int64, 52, 1023, 13),
 }

@@ -31,8 +31,11 @@ from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
 _LEAD_STEP = 3e-3
 """Step in errors at which sweeps in single precision end."""
 
-_STEP = 1e-2
+_STEP = 1e-4
 """The same in the precision of the data: what is left is a part of its square."""
+
+_SAME = 1e-5
+"""Difference from a limit that is rounding of single precision."""
 
 _TOGETHER = 64
 """Rows whose change is made together."""
@@ -234,7 +237,10 @@ def _finished(
     dtype = family.unit.dtype
     first = Pair(*(a if a.dtype == jnp.int32 else a.astype(dtype) for a in lead))
     low, high = (jnp.full_like(first.shape, end) for end in (limits[0], limits[-1]))
-    first = first._replace(low=low, high=high, shape=jnp.clip(first.shape, low, high))
+    # a limit in single precision is that of the data
+    shape = jnp.where(first.shape < low + _SAME, low, first.shape)
+    shape = jnp.where(shape > high - _SAME, high, shape)
+    first = first._replace(low=low, high=high, shape=shape)
     first = first._replace(last_step=jnp.full_like(first.counts, jnp.inf))
     pair, sums, before = climbed(family, first, limits, wanted, most, _STEP)
     # the gain before the last step, and what the step adds

@@ -246,8 +246,8 @@ def check_energies(bins: Sequence[Sequence[slice | None]], axis: MapAxis) -> Non
     lone = [str(group) for group, many in enumerate(energies) if many < 2]
     if len(lone) == axis.nbin:
         raise InputError(
-            " has the index, but every energy group has one energy bin, which tells no index: leave "
-            "energy_edges None, or give wider groups.",
+            " has the index, but every energy group has one energy bin, which tells no index: "
+            "leave energy_edges None, or give wider groups.",
             "free",
         )
     if lone:
