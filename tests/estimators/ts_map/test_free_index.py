@@ -183,7 +183,8 @@ def test_groups_strips_and_positions(dataset: MapDataset, maps: FluxMaps) -> Non
     strips = TSMapEstimator(**BOTH, memory="1 MB").run(dataset)
     for name in ("index", "norm", "ts", "index_err"):
         np.testing.assert_array_equal(again[name].data, maps[name].data)
-        np.testing.assert_allclose(strips[name].data, maps[name].data, rtol=1e-7, atol=1e-7)
+        # how a model changes with the index is kept in single precision
+        np.testing.assert_allclose(strips[name].data, maps[name].data, rtol=1e-5, atol=1e-5)
     edges = dataset.energy_axis.edges
     groups = TSMapEstimator(**BOTH, energy_edges=edges[[0, 2, 4]]).run(dataset)
     assert groups["index"].data.shape == (2, *NPIX[::-1])
@@ -220,9 +221,9 @@ def test_what_cannot_be_done_is_an_error(dataset: MapDataset) -> None:
     fails("of the model is 7", model=SkyModel(PowerLawSpectralModel(index=7), PointSpatialModel()))
     with pytest.raises(InputError, match="several sizes"):
         TSMapEstimator(free=("norm", "size"))
-    with pytest.raises(InputError, match="expected .'norm',."):
+    with pytest.raises(InputError, match=r"expected \('norm',\)"):
         TSMapEstimator(free=("index",))
-    with pytest.raises(KeyError, match="free=."):
+    with pytest.raises(KeyError, match=r"free=\("):
         TSMapEstimator(**{**BOTH, "free": ("norm",)}).run(dataset)["index"]
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gammagrad.core.images import fast_length
+from gammagrad.core.images import window_sums
 from gammagrad.core.ts_map.bins import BinImages
 from gammagrad.core.ts_map.strips import rows_around
 from gammagrad.core.ts_map.threads import n_threads
@@ -90,7 +90,7 @@ def _of_image(images: BinImages, index: int, wanted: np.ndarray) -> tuple[np.nda
         [shape[None], shape * np.exp(np.tensordot(powers, kernel.reshape(many, *shape.shape), 1))]
     )
     if images.blended:
-        convolved = _convolved(weight[None], kernels)
+        convolved = window_sums(weight[None], kernels, n_threads())
         floor = _LEAST * convolved[0].max(initial=0)
         seen = convolved[0] > floor
         ratio = convolved[1:] / np.where(seen, convolved[0], 1)
@@ -98,7 +98,7 @@ def _of_image(images: BinImages, index: int, wanted: np.ndarray) -> tuple[np.nda
         change = counts + fitted_powers(nodes, many, logs)
         return np.where(wanted, _blended_sum(images, index), 0), change
     planes = [weight[None], weight * np.exp(np.tensordot(powers, counts, 1))]
-    sums = _convolved(np.concatenate(planes), kernels)
+    sums = window_sums(np.concatenate(planes), kernels, n_threads())
     seen = (sums > _LEAST * sums.max(axis=(1, 2), keepdims=True)).all(axis=0) & wanted
     logs = np.log(np.where(seen, sums, 1))
     change = fitted_powers(nodes, many, logs[1:] - logs[:1])
@@ -108,23 +108,8 @@ def _of_image(images: BinImages, index: int, wanted: np.ndarray) -> tuple[np.nda
 def _blended_sum(images: BinImages, index: int) -> np.ndarray:
     """Return the sum of an image's model where every position has a kernel of its own."""
     weight = np.asarray(images.exposure)[index]
-    parts = _convolved(weight, np.asarray(images.kernel)[index])
+    parts = window_sums(weight, np.asarray(images.kernel)[index], n_threads())
     blend = np.asarray(images.blend)
     total = np.einsum("kyx,kyx->yx", blend, parts) * np.asarray(images.amplitude)[index]
     found: np.ndarray = np.maximum(total, 0)
-    return found
-
-
-def _convolved(planes: np.ndarray, kernels: np.ndarray) -> np.ndarray:
-    """Sum planes, or one plane, over windows with the weights of kernels."""
-    from scipy.fft import irfft2, rfft2
-
-    (ny, nx), (ky, kx) = planes.shape[-2:], kernels.shape[-2:]
-    lengths = fast_length(ny + ky - 1), fast_length(nx + kx - 1)
-    many = n_threads()
-    spectra = rfft2(planes, lengths, workers=many)
-    spectra = spectra * rfft2(kernels[:, ::-1, ::-1], lengths, workers=many)
-    total = irfft2(spectra, lengths, workers=many)
-    first = ky // 2, kx // 2
-    found: np.ndarray = total[:, first[0] : first[0] + ny, first[1] : first[1] + nx]
     return found

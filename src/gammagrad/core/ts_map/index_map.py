@@ -74,12 +74,6 @@ def fit_index_strip(
     def solve(
         chunk: Chunk, space: IndexSpace | None, most: tuple[int, int]
     ) -> tuple[IndexSpace, dict[str, Array]]:
-        shape = chunk.capacity, chunk.tiles.size
-        if space is None or space.lists.full[0].shape != shape:
-            space = empty_space(
-                rows=shape[0], tiles=shape[1], powers=len(own.change), dtype=bins.dtype
-            )
-            space = IndexSpace(Workspace(*space.lists), space.powers)
         return fit_index_chunk(
             bins.flat,
             family,
@@ -88,16 +82,12 @@ def fit_index_strip(
             _of_tiles(own, chunk.tiles),
             tried,
             asked.options,
-            space,
+            _space(chunk, space, len(own.change), bins.dtype),
             (np.int32(most[0]), np.int32(most[1])),
             n_sweeps=asked.n_sweeps,
         )
 
-    found = without_counts(tiles, asked)
-    free = {name: np.zeros_like(bins.model_sum) for name in _FREE}
-    found |= free
-    found |= {name: np.zeros(bins.model_sum.shape, bool) for name in _FLAGS}
-    found["free_niter"] = np.zeros(bins.model_sum.shape, np.int32)
+    found = without_counts(tiles, asked) | _without_index(bins.model_sum)
     many = max(int(bins.active.sum()), 1)
     done = 0
     for most, which in ((_FEW, _all), (_MANY, _unfinished)):
@@ -117,6 +107,22 @@ def fit_index_strip(
         {n: a for n, a in maps.items() if not n.startswith("free_")}, whole, asked.options
     )
     return _with_index(fixed, maps, whole.background_sum, asked, indices)
+
+
+def _space(chunk: Chunk, space: IndexSpace | None, powers: int, dtype: Any) -> IndexSpace:
+    """Return the memory for a chunk of lists: that of the last one if it fits."""
+    shape = chunk.capacity, chunk.tiles.size
+    if space is not None and space.lists.full[0].shape == shape:
+        return space
+    made = empty_space(rows=shape[0], tiles=shape[1], powers=powers, dtype=dtype)
+    return IndexSpace(Workspace(*made.lists), made.powers)
+
+
+def _without_index(like: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what holds where no occupied bin is seen."""
+    found = {name: np.zeros_like(like) for name in _FREE}
+    found |= {name: np.zeros(like.shape, bool) for name in _FLAGS}
+    return found | {"free_niter": np.zeros(like.shape, np.int32)}
 
 
 _FREE = (
