@@ -9,6 +9,7 @@ from typing import NamedTuple
 import mpmath
 import numpy as np
 import scipy.ndimage
+import scipy.optimize
 import scipy.signal
 from numpy.typing import NDArray
 
@@ -528,3 +529,66 @@ def slow_on_off(
         norm_ul=norm + end(norm, n_sigma_ul**2, 1),
         norm_sensitivity=bisect(lambda x: asimov(x) - n_sigma_sensitivity**2, 0.0, top),
     )
+
+
+class SlowPair(NamedTuple):
+    """A fit of norm and index from many starts."""
+
+    norm: float
+    index: float
+    gain: float  # over norm 0, half the test statistic
+    inverse: Floats  # inverse of half the matrix of second derivatives of the statistic
+
+
+def slow_pair(
+    counts: Floats,
+    background: Floats,
+    model: Callable[[float], Floats],
+    limits: tuple[float, float],
+    starts: int = 9,
+) -> SlowPair:
+    """Fit a positive norm and an index by scipy, from many indices, the likelihood as it is."""
+    n, b = (np.ravel(a).astype(float) for a in (counts, background))
+
+    def cost(point: Floats) -> float:
+        norm, m = math.exp(point[0]), np.ravel(model(float(point[1])))
+        z = norm * m / np.maximum(b, FLOOR)
+        seen = n > 0
+        return float(norm * m.sum() - np.sum(n[seen] * np.log1p(z[seen])))
+
+    best = None
+    for index in np.linspace(*limits, starts):
+        m = np.ravel(model(float(index)))
+        first = max(slow_fit(n, b, m).norm, 1e-3 / m.sum())
+        found = scipy.optimize.minimize(
+            cost,
+            [math.log(first), index],
+            method="L-BFGS-B",
+            bounds=[(math.log(1e-9 / m.sum()), 60.0), limits],
+            options={"ftol": 1e-15, "gtol": 1e-9},
+        )
+        if best is None or found.fun < best.fun:
+            best = found
+    polished = scipy.optimize.minimize(
+        cost,
+        best.x,
+        method="Nelder-Mead",
+        bounds=[(-80.0, 60.0), limits],
+        options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 2000},
+    )
+    best = polished if polished.fun <= best.fun else best
+    h = 1e-4
+    second = np.empty((2, 2))
+    for i in range(2):
+        for j in range(2):
+            corners = 0.0
+            for a in (-1, 1):
+                for c in (-1, 1):
+                    step = np.zeros(2)
+                    step[i] += a * h
+                    step[j] += c * h
+                    corners += a * c * cost(best.x + step)
+            second[i, j] = corners / (4 * h * h)
+    with np.errstate(all="ignore"):
+        inverse = np.linalg.pinv(second)
+    return SlowPair(math.exp(best.x[0]), float(best.x[1]), -best.fun, inverse)

@@ -16,7 +16,8 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "api"
 NAMES = {
     *("Map", "MapDataset", "MapDatasetOnOff", "read_dataset", "FluxMaps", "HypothesisMaps"),
     *("TSMapEstimator", "KernelBackgroundEstimator", "RingBackgroundMaker"),
-    *("fit", "fit_norm", "ts_map", "kernel_background", "models", "responses", "stats"),
+    *("fit", "fit_norm", "fit_norm_and_index", "ts_map", "kernel_background"),
+    *("models", "responses", "stats"),
     "errors",
     *("exclusion_mask", "write_regions", "lima_maps", "fit_background_norm"),
 }

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gammagrad import errors, models, responses, stats
-from gammagrad.core.norm import fit_norm
+from gammagrad.core.norm import fit_norm, fit_norm_and_index
 from gammagrad.core.ts_map import ts_map
 from gammagrad.dataset import MapDataset, MapDatasetOnOff, read_dataset
 from gammagrad.estimators.ts_map import TSMapEstimator
@@ -37,6 +37,7 @@ __all__ = [
     "fit",
     "fit_background_norm",
     "fit_norm",
+    "fit_norm_and_index",
     "kernel_background",
     "lima_maps",
     "models",

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from gammagrad.errors import FileAccessError, InputError, InputTypeError, short
@@ -15,6 +16,9 @@ from gammagrad.io import path_in_file
 from gammagrad.maps import Map, MapAxis
 from gammagrad.models import SkyModel, models_from_dict, models_to_dict
 from gammagrad.output_quantities import QUANTITIES, MissingQuantityError
+
+_NODES = 24
+"""Indices at which fluxes are computed, between which their logarithms are a polynomial."""
 
 
 def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.float64]:
@@ -30,6 +34,12 @@ def reference_values(spectrum: Any, axis: MapAxis, kind: str) -> NDArray[np.floa
             result = spectrum.evaluate(center)
         values = np.array(np.broadcast_to(np.asarray(result, dtype=float), (axis.nbin,)))
     return values * center**2 if kind == "e2dnde" else values
+
+
+def index_name(spectrum: Any) -> str | None:
+    """Return the name of the index of a spectral model, if it has one."""
+    known = (name for name in ("index", "alpha") if name in spectrum.parameters)
+    return next(known, None)
 
 
 def same_spectrum(one: Any, other: Any) -> bool:
@@ -63,8 +73,7 @@ def derive(name: str, maps: Mapping[str, Map], spectrum: Any, threshold_ul: floa
     data: NDArray[Any]
     first, *others = (derive(source, maps, spectrum, threshold_ul) for source in entry.sources)
     if entry.reference is not None:
-        factor = reference_values(spectrum, first.geom.axes["energy"], entry.reference)
-        data = first.data * factor[:, None, None]
+        data = _flux(entry.sources[0], maps, spectrum, entry.reference)
     elif name == "npred_background":
         data = first.data - others[0].data
     elif name == "is_ul":
@@ -76,6 +85,54 @@ def derive(name: str, maps: Mapping[str, Map], spectrum: Any, threshold_ul: floa
     else:
         data = _signed_root(first.data)
     return Map.from_geom(first.geom, data=data, unit=entry.unit)
+
+
+def _flux(name: str, maps: Mapping[str, Map], spectrum: Any, kind: str) -> NDArray[np.float64]:
+    """Return the flux that a norm, or its error or limit, is converted to."""
+    norm, axis = maps[name], maps[name].geom.axes["energy"]
+    if "index" not in maps or index_name(spectrum) is None:
+        plain: NDArray[np.float64] = (
+            norm.data * reference_values(spectrum, axis, kind)[:, None, None]
+        )
+        return plain
+    factor, slope = _with_indices(spectrum, axis, kind, maps["index"].data)
+    data: NDArray[np.float64] = norm.data * factor
+    needed = ("norm", "index_err", "norm_index_corr")
+    if name != "norm_err" or any(n not in maps for n in needed):
+        return data
+    best, error, correlation = (maps[n].data for n in needed)
+    # the flux depends on the index as well: Gaussian propagation of both errors
+    tilt = slope * error * best
+    both = norm.data**2 + tilt**2 + 2 * correlation * norm.data * tilt
+    known = np.isfinite(both)
+    return np.where(known, factor * np.sqrt(np.where(known, np.maximum(both, 0), 0)), data)
+
+
+def _with_indices(
+    spectrum: Any, axis: MapAxis, kind: str, index: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the flux at norm 1 for the index of every pixel, and the slope of its logarithm."""
+    # where there is no index the flux is that of the reference spectrum
+    known = np.isfinite(index)
+    factor = np.broadcast_to(reference_values(spectrum, axis, kind)[:, None, None], index.shape)
+    slope = np.zeros(index.shape)
+    if not known.any():
+        return factor, slope
+    low, high = float(index[known].min()), float(index[known].max())
+    middle, half = (low + high) / 2, max((high - low) / 2, 0.1)
+    nodes = chebyshev.chebpts1(_NODES)
+    name = str(index_name(spectrum))
+    values = [
+        reference_values(spectrum.copy(**{name: float(middle + half * x)}), axis, kind)
+        for x in nodes
+    ]
+    found = chebyshev.chebfit(nodes, np.log(values), _NODES - 1)
+    factor = factor.copy()
+    for group, own in enumerate(known):
+        x = (index[group][own] - middle) / half
+        factor[group][own] = np.exp(chebyshev.chebval(x, found[:, group]))
+        slope[group][own] = chebyshev.chebval(x, chebyshev.chebder(found[:, group])) / half
+    return factor, slope
 
 
 def _signed_root(ts: NDArray[Any]) -> NDArray[Any]:
@@ -126,6 +183,8 @@ def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
     if name == "hypothesis":
         return "hypothesis tells several models apart: HypothesisMaps.best() has it."
     entry = QUANTITIES[name]
+    if entry.free:
+        return f'{name} was not computed: run TSMapEstimator with free=("norm", "{entry.free}").'
     if entry.option and not all(s in maps for s in entry.sources or (name,)):
         return (
             f"{name} was not computed: run the estimator with "
@@ -158,6 +217,12 @@ def norms_from_fluxes(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict
 
 def fluxes_from_norms(maps: Mapping[str, Map], kind: str, spectrum: Any) -> dict[str, Map]:
     """Return maps with their norms turned into fluxes of one kind."""
+    if "index" in maps:
+        raise InputError(
+            f" is {kind!r}, and maps with an index are written as norms only: the error of a flux "
+            "holds that of the index, too. Leave it out, or 'likelihood'.",
+            "sed_type",
+        )
     result = {}
     for name, m in maps.items():
         if name in QUANTITIES and QUANTITIES[name].is_norm:

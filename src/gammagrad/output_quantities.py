@@ -26,6 +26,7 @@ class OutputMap:
     dtype: str = "float64"  # name of the numpy type of its values
     # its entry of ``selection_optional``; None if it is always computed
     option: str | None = None
+    free: str | None = None  # what must be free in a fit that computes it, beside the norm
     sources: tuple[str, ...] = ()  # for a derived map: the names of its inputs
     # for a flux: which reference flux, a key of `FLUXES`, its source is multiplied with
     reference: str | None = None
@@ -41,7 +42,7 @@ class OutputMap:
     @property
     def is_norm(self) -> bool:
         """True for the norm and its errors, limits and sensitivity."""
-        return self.name == "norm" or self.name.startswith("norm_")
+        return self.name == "norm" or (self.name.startswith("norm_") and "index" not in self.name)
 
     @property
     def label(self) -> str:
@@ -111,27 +112,52 @@ _STORED = (
     OutputMap(
         "background_norm",
         "Best fit of the norm of the background.",
-        option="background",
+        free="background",
         symbol="background norm",
     ),
     OutputMap(
         "background_norm_err",
         "Error of the norm of the background, n_sigma wide.",
-        option="background",
+        free="background",
         symbol="error of the background norm",
         sigma="n_sigma",
     ),
     OutputMap(
         "background_norm_pull",
         "Norm of the background minus 1, over its uncertainty if that is given, or its error.",
-        option="background",
+        free="background",
         symbol="pull of the background norm",
     ),
     OutputMap(
         "background_norm_corr",
         "Correlation of the norms of source and background.",
-        option="background",
+        free="background",
         symbol="correlation of norm and background norm",
+    ),
+    OutputMap(
+        "index",
+        "Best fit of the spectral index; NaN where it is not determined.",
+        free="index",
+        symbol="spectral index",
+    ),
+    OutputMap(
+        "index_err",
+        "Symmetric error of the index, n_sigma wide.",
+        free="index",
+        sigma="n_sigma",
+        symbol="error of the index",
+    ),
+    OutputMap(
+        "norm_index_corr",
+        "Correlation of norm and index.",
+        free="index",
+        symbol="correlation of norm and index",
+    ),
+    OutputMap(
+        "ts_index",
+        "Part of the test statistic that the fit of the index adds to that at the fixed index.",
+        free="index",
+        symbol="TS of the index",
     ),
     OutputMap(
         "status",

@@ -1,7 +1,7 @@
 """Predicted counts of sky models, and kernels and exposures of source searches."""
 
 from gammagrad.evaluate.containment import group_containment, has_total
-from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel
+from gammagrad.evaluate.kernel import KernelEstimate, estimate_kernel, with_shape
 from gammagrad.evaluate.kernel_basis import (
     KernelBasis,
     kernel_basis,
@@ -59,4 +59,5 @@ __all__ = [
     "source_response",
     "source_window",
     "template_totals",
+    "with_shape",
 ]

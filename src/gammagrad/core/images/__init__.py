@@ -11,6 +11,7 @@ from gammagrad.core.images.convolve import (
     prepare_kernel,
 )
 from gammagrad.core.images.morphology import Footprint, flood, mirrored, prepare_footprint
+from gammagrad.core.images.windows import window_sums
 
 __all__ = [
     "DIRECT_MAX_PIXELS",
@@ -25,4 +26,5 @@ __all__ = [
     "mirrored",
     "prepare_footprint",
     "prepare_kernel",
+    "window_sums",
 ]

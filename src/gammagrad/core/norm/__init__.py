@@ -25,6 +25,11 @@ from gammagrad.core.norm.free_bins import fit_free_bins
 from gammagrad.core.norm.intervals import interval_steps
 from gammagrad.core.norm.line import NO_COUNTS, Line, LineSums, closer, place_of, solve_line
 from gammagrad.core.norm.line_profile import LineProfile
+from gammagrad.core.norm.norm_and_index import (
+    MAY_HAVE_INDEX,
+    fit_norm_and_index,
+    status_with_index,
+)
 from gammagrad.core.norm.on_off import checked_off, fit_on_off_bins, on_off_status
 from gammagrad.core.norm.on_off_solve import (
     Bracket,
@@ -56,10 +61,26 @@ from gammagrad.core.norm.sensitivity import (
 from gammagrad.core.norm.several import RatioSums, SeveralProfile, ratio_terms
 from gammagrad.core.norm.several_fit import groups_of, lost_of, several_results, several_stat_null
 from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
+from gammagrad.core.norm.two_numbers import (
+    LEAST_GAIN,
+    Pair,
+    PairSums,
+    best_of,
+    climbed,
+    covariance,
+    curvature,
+    grid_of_shapes,
+    log_total,
+    pair_terms,
+    polynomial,
+    started,
+)
 
 __all__ = [
     "BACKGROUNDS",
     "BACKGROUND_MAPS",
+    "LEAST_GAIN",
+    "MAY_HAVE_INDEX",
     "NO_COUNTS",
     "N_SWEEPS",
     "PRIORS",
@@ -74,6 +95,8 @@ __all__ = [
     "LineSums",
     "Lost",
     "NormFit",
+    "Pair",
+    "PairSums",
     "ProfileSums",
     "RatioSums",
     "Rise",
@@ -84,22 +107,28 @@ __all__ = [
     "Window",
     "asimov_from_contrast",
     "background_level",
+    "best_of",
     "check_background",
     "check_sweeps",
     "checked_off",
     "checked_selection",
     "climb",
+    "climbed",
     "closer",
+    "covariance",
+    "curvature",
     "find_norm",
     "find_rise",
     "fit_bins",
     "fit_free_bins",
     "fit_norm",
+    "fit_norm_and_index",
     "fit_on_off_bins",
     "fit_status",
     "fit_with_background",
     "floating",
     "free_status",
+    "grid_of_shapes",
     "groups_of",
     "interval_steps",
     "is_even",
@@ -107,6 +136,7 @@ __all__ = [
     "line_intervals",
     "line_results",
     "line_scan",
+    "log_total",
     "lost_of",
     "lower_step",
     "make_options",
@@ -115,9 +145,11 @@ __all__ = [
     "on_off_status",
     "one_bin_rise",
     "one_bin_root",
+    "pair_terms",
     "parabola_step",
     "parse_selection",
     "place_of",
+    "polynomial",
     "ratio_terms",
     "required",
     "rise",
@@ -126,5 +158,7 @@ __all__ = [
     "smallest",
     "solve_line",
     "squeezed",
+    "started",
+    "status_with_index",
     "upper_step",
 ]

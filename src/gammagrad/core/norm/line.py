@@ -13,7 +13,7 @@ bin of contrast -1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +158,7 @@ def solve_line(
     place = jnp.clip(0.5 * (lower + upper) if start is None else start, lower, upper)
     place = jnp.clip(place, least, top)
     first_index, none = jnp.zeros((), jnp.int32), zero.astype(jnp.int32)
-    begin = tuple([first_index, place, lower, upper, zero == 0, none])
+    begin: Any = (first_index, place, lower, upper, zero == 0, none)
     _, place, lower, upper, _, niter = jax.lax.while_loop(unsettled, sweep, begin)
     return Found(place, lower, upper, niter + 1)
 

@@ -49,6 +49,10 @@ class NormFit:
         Deviation of that norm from 1, in units of what it is known to, or else of its error.
     background_norm_corr
         Correlation of the two norms.
+    index, index_err, norm_index_corr, ts_index
+        Fits of norm and index alone have these: index, its symmetric error, the correlation of the
+        two, and the gain in `ts` over the fixed index. The first three are NaN where the index is
+        not determined.
     """
 
     norm: Array | np.ndarray
@@ -69,6 +73,10 @@ class NormFit:
     background_norm_err: Array | np.ndarray | None = None
     background_norm_pull: Array | np.ndarray | None = None
     background_norm_corr: Array | np.ndarray | None = None
+    index: Array | np.ndarray | None = None
+    index_err: Array | np.ndarray | None = None
+    norm_index_corr: Array | np.ndarray | None = None
+    ts_index: Array | np.ndarray | None = None
 
 
 def fit_status(

@@ -13,7 +13,7 @@ A background that is known to a relative error `sigma` has ``tau = 1 / sigma^2``
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -229,7 +229,7 @@ class SeveralProfile(NamedTuple):
 
         zero = jnp.zeros_like(scale)
         open_ = jnp.full_like(scale, jnp.inf)
-        begin: tuple[Array, ...] = (
+        begin: Any = (
             *(jnp.zeros((), jnp.int32), zero, self.groups.alone(), open_, zero == 0),
             zero.astype(jnp.int32),
             *(jnp.maximum(-open_, lowest), zero, -open_, open_, zero, open_),
@@ -270,14 +270,7 @@ class SeveralProfile(NamedTuple):
             return (state[0] < _MOST_OUTER) & state[5].any()
 
         start = jnp.maximum(norm + sign * error, jnp.where(sign < 0, lowest, -jnp.inf))
-        begin = (
-            *(
-                jnp.zeros((), jnp.int32),
-                start,
-                best.beta,
-                norm,
-                sign * jnp.full_like(norm, jnp.inf),
-            ),
-            jnp.ones(norm.shape, bool),
-        ])
-        return jax.lax.while_loop(unsettled, sweep, begin)[1]
+        first = (start, best.beta, norm, sign * jnp.full_like(norm, jnp.inf))
+        begin: Any = (jnp.zeros((), jnp.int32), *first, jnp.ones(norm.shape, bool))
+        found: Any = jax.lax.while_loop(unsettled, sweep, begin)
+        return jnp.asarray(found[1])

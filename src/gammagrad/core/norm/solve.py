@@ -34,6 +34,8 @@ class Status(IntEnum):
     BACKGROUND_VANISHES = 10
     BACKGROUND_UNDETERMINED = 11
     AT_KINK = 12
+    INDEX_UNDETERMINED = 13
+    INDEX_AT_LIMIT = 14
 
 
 STATUS: dict[int, str] = {
@@ -63,6 +65,14 @@ STATUS: dict[int, str] = {
     ),
     Status.AT_KINK: (
         "at a kink of the statistic, norm 0, where bins without ON and OFF counts keep the fit"
+    ),
+    Status.INDEX_UNDETERMINED: (
+        "the index cannot be determined: no positive norm has a best index; the norm is that with "
+        "the index of the model"
+    ),
+    Status.INDEX_AT_LIMIT: (
+        "the best index lies at or beyond the limit of the indices that are tried: index and norm "
+        "are those of the limit"
     ),
 }
 """A sentence for every status code."""

@@ -12,6 +12,7 @@ from gammagrad.core.stats.cash import (
     score_terms,
     ts_term,
 )
+from gammagrad.core.stats.exponential import exp_inside
 from gammagrad.core.stats.lima import (
     lima_of_sums,
     lima_significance,
@@ -39,6 +40,7 @@ __all__ = [
     "cash",
     "cash_sum",
     "contrast_scores",
+    "exp_inside",
     "gain_terms",
     "lima_of_sums",
     "lima_significance",

@@ -10,6 +10,8 @@ from gammagrad.core.ts_map.bins import (
     summed_bins,
     weight_offset,
 )
+from gammagrad.core.ts_map.index_family import IndexFamily, fitted_powers, powers_of
+from gammagrad.core.ts_map.index_map import IndexRange, fit_index_occupied
 from gammagrad.core.ts_map.on_off_bins import on_off_bins
 from gammagrad.core.ts_map.sparse import fit_occupied
 from gammagrad.core.ts_map.strips import default_memory
@@ -28,13 +30,18 @@ __all__ = [
     "TILE",
     "Backgrounds",
     "BinImages",
+    "IndexFamily",
+    "IndexRange",
     "OwnGrid",
     "clean_kernel",
     "cube_bins",
     "default_memory",
+    "fit_index_occupied",
     "fit_occupied",
+    "fitted_powers",
     "members",
     "on_off_bins",
+    "powers_of",
     "summed_bins",
     "ts_map",
     "weight_offset",

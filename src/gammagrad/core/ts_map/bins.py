@@ -69,6 +69,8 @@ class BinImages:
     # weight, both of the shape of `counts`. `background` then is the signal that is known.
     counts_off: Any = None
     alpha: Any = None
+    # `IndexFamily` of a model whose index is fitted
+    family: Any = None
 
     @property
     def map_shape(self) -> tuple[int, int]:

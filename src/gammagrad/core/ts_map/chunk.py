@@ -108,7 +108,7 @@ def prepare(
     return space, Prepared(listed, listed_lead, total, edge)
 
 
-def _solve(
+def solve(
     bins: Prepared, tiles: TileInputs, rtol: Array | float, n_sweeps: int
 ) -> tuple[Root, Array, Array]:
     """Solve for the best norms; return them with the gain and ``S2`` there."""
@@ -164,7 +164,7 @@ def fit_chunk(
     space, ready = prepare(flat, bins, tiles, space)
     full, edge = ready.full, ready.edge
     profile = BinProfile(full, total, edge.steepest)
-    root, gain, s2 = _solve(ready, tiles, options.rtol, n_sweeps)
+    root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
     best = norm = root.norm
     kept = jnp.zeros(norm.shape, bool)
     error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2)

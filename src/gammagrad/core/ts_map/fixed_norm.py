@@ -37,7 +37,7 @@ class Asked(NamedTuple):
         return 1 + ("sensitivity" in self.selection)
 
 
-class StripBins(Protocol):
+class BinsOfStrip(Protocol):
     """The bins of a strip, as the fit of its chunks needs them."""
 
     whole: WholeMap
@@ -82,7 +82,7 @@ class Fit(Protocol):
 class FixedNorm:
     """The fit of a strip where the background is known."""
 
-    def __init__(self, bins: StripBins, strip: Strip, asked: Asked) -> None:
+    def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         self.bins, self.asked = bins, asked
         bound = bins.whole.bound
         guess = np.zeros_like(bound) if strip.guess is None else strip.guess
@@ -94,7 +94,7 @@ class FixedNorm:
 
     def without_counts(self) -> dict[str, np.ndarray]:
         """Return what holds where no occupied bin is seen, see `Fit`."""
-        return _without_counts(self.tiles, self.asked)
+        return without_counts(self.tiles, self.asked)
 
     def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Fit the pixels of a chunk, see `Fit`."""
@@ -117,11 +117,11 @@ class FixedNorm:
 
     def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Turn maps of what chunks found into the quantities of a fit, see `Fit`."""
-        return _assembled(maps, self.bins.whole, self.asked.options)
+        return assembled(maps, self.bins.whole, self.asked.options)
 
 
 def sensitivity_of(
-    bins: StripBins,
+    bins: BinsOfStrip,
     chunk: Chunk,
     space: Workspace | None,
     options: FitOptions,
@@ -136,7 +136,7 @@ def sensitivity_of(
     return listed_sensitivity(bins.flat, chunk.bins, total, options, blend, space, lost)
 
 
-def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
+def without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
     """Return what holds where no occupied bin is seen: the statistic is a straight line."""
     bound, total, options = tiles.bound, tiles.model_sum, asked.options
     norm, kept = bound.copy(), np.zeros(bound.shape, bool)
@@ -162,7 +162,7 @@ def _without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
     return found
 
 
-def _assembled(
+def assembled(
     maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions
 ) -> dict[str, np.ndarray]:
     """Turn the lists' sums into the quantities of a fit."""

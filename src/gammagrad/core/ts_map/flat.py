@@ -53,7 +53,7 @@ class GridTables(NamedTuple):
 
 def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBins:
     """Put the datasets' bins and kernel tables end to end."""
-    table = _table([np.asarray(d.kernel) for d in datasets], window)
+    table = kernel_tables([np.asarray(d.kernel) for d in datasets], window)
     flat = flat_arrays(datasets, table, table.shape[1])
     if not any(d.blended for d in datasets):
         return flat
@@ -130,7 +130,7 @@ def _flat(
     )
 
 
-def _table(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:
+def kernel_tables(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:
     """Put kernel tables end to end, with a place of zeros after them."""
     components = max(k.shape[1] for k in kernels)
 

@@ -25,7 +25,7 @@ from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import (
     OPTIONAL,
     Asked,
-    StripBins,
+    BinsOfStrip,
     Worked,
     sensitivity_of,
 )
@@ -45,7 +45,7 @@ _TILES = 1024
 class FreeNorm:
     """The fit of a strip where a norm of the background is fitted too."""
 
-    def __init__(self, bins: StripBins, strip: Strip, asked: Asked) -> None:
+    def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         assert strip.free is not None
         self.bins, self.asked = bins, asked
         self.window = Window(*(a[0] for a in strip.free.windows))

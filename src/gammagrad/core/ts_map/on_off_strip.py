@@ -253,7 +253,7 @@ def fit_on_off(
         return fit_on_off_chunk(
             lists.flat,
             chunk.bins,
-            OnOffTiles(*own, lists.blends(chunk.tiles)),
+            OnOffTiles(*own)._replace(blend=lists.blends(chunk.tiles)),
             options,
             values,
             lists.space(chunk, space),

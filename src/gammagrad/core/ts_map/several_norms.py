@@ -9,7 +9,7 @@ from gammagrad._programs import compiled
 from gammagrad.core.norm import BACKGROUND_MAPS, Window, groups_of, several_stat_null
 from gammagrad.core.ts_map.bins import to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
-from gammagrad.core.ts_map.fixed_norm import Asked, StripBins, Worked, sensitivity_of
+from gammagrad.core.ts_map.fixed_norm import Asked, BinsOfStrip, Worked, sensitivity_of
 from gammagrad.core.ts_map.free_norm import by_tiles, free_assembled, taken
 from gammagrad.core.ts_map.listed import Chunk, Workspace
 from gammagrad.core.ts_map.several_chunk import (
@@ -25,7 +25,7 @@ from gammagrad.core.ts_map.wide import images_of
 class SeveralNorms:
     """The fit of a strip where each of several groups has a norm of the background."""
 
-    def __init__(self, bins: StripBins, strip: Strip, asked: Asked) -> None:
+    def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         assert strip.free is not None
         self.bins, self.asked, self.free = bins, asked, strip.free
         self.windows = strip.free.windows

@@ -56,6 +56,9 @@ Run = Callable[
 ]
 """Calls a function on each of some strips in other processes, and a second with the progress."""
 
+StripFit = Callable[[Strip, Asked, int, Callable[[float], None]], dict[str, np.ndarray]]
+"""Fits a strip, such as `fit_strip`."""
+
 
 def fit_occupied(
     datasets: Sequence[BinImages],
@@ -73,6 +76,7 @@ def fit_occupied(
     processes: int = 1,
     run: Run | None = None,
     free: Backgrounds | None = None,
+    fit: StripFit | None = None,
 ) -> NormFit:
     """Fit the pixels of a map from their occupied bins: same results as `fit_images`, faster."""
     # Not traced itself: the lists depend on where the counts lie. Every number is the same to
@@ -83,6 +87,7 @@ def fit_occupied(
     size = (memory or default_memory(on_processor=run is not None)) // processes
     rows = rows_of_strips(datasets, fitted, size, processes)
     strips = (make_strip(datasets, fitted, guess, part, free) for part in rows)
+    fit = fit or fit_strip
     maps: dict[str, np.ndarray] = {}
     done = 0.0
 
@@ -93,14 +98,15 @@ def fit_occupied(
             progress(min(done, 1.0))
 
     if run is not None:
-        work = partial(fit_in_worker, asked=asked, memory=size, double=dtype == np.float64)
+        double = dtype == np.float64
+        work = partial(fit_in_worker, asked=asked, memory=size, double=double, fit=fit)
         every = list(strips)
         for strip, found in zip(every, run(work, every, progress or _quiet), strict=True):
             put(maps, strip, found, ny)
         return NormFit(**maps)
     # one strip of data at a time
     for strip in strips:
-        found = fit_strip(strip, asked, size, advance)
+        found = fit(strip, asked, size, advance)
         if len(rows) == 1 and not strip.halo:
             return NormFit(**found)
         put(maps, strip, found, ny)
@@ -111,10 +117,12 @@ def _quiet(fraction: float) -> None:
     """Report progress to nobody."""
 
 
-def fit_in_worker(strip: Strip, asked: Asked, memory: int, double: bool) -> dict[str, np.ndarray]:
+def fit_in_worker(
+    strip: Strip, asked: Asked, memory: int, double: bool, fit: StripFit
+) -> dict[str, np.ndarray]:
     """Fit a strip in a process of its own, whose precision is JAX's default."""
     with jax.enable_x64(double):
-        return fit_strip(strip, asked, memory, _quiet)
+        return fit(strip, asked, memory, _quiet)
 
 
 def fit_strip(
@@ -124,13 +132,13 @@ def fit_strip(
     if any(d.counts_off is not None for d in strip.datasets):
         return fit_on_off(strip, memory // n_threads(), advance, **asked._asdict())
     whole = whole_map(strip.datasets, strip.fitted)
-    bins = _StripBins(strip, whole, asked.window, memory // n_threads())
-    fit = _fit_of(strip, bins, asked)
-    found = fit.without_counts()
-    steps: list[tuple[Any, Iterator[Chunk]]] = [(fit.solve, bins.chunks())]
+    bins = StripBins(strip, whole, asked.window, memory // n_threads())
+    way = _fit_of(strip, bins, asked)
+    found = way.without_counts()
+    steps: list[tuple[Any, Iterator[Chunk]]] = [(way.solve, bins.chunks())]
     if "sensitivity" in asked.selection:
         found["norm_sensitivity"] = np.zeros_like(bins.model_sum)
-        steps.append((fit.sensitivity, bins.whole_chunks()))
+        steps.append((way.sensitivity, bins.whole_chunks()))
     many = max(int(bins.active.sum()), 1)
     for work, pieces in steps:
         done = 0
@@ -142,19 +150,19 @@ def fit_strip(
             done += chunk.number
             advance(chunk.number / many / asked.passes)
         advance((1 - done / many) / asked.passes)
-    return fit.assembled(
+    return way.assembled(
         {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
     )
 
 
-def _fit_of(strip: Strip, bins: _StripBins, asked: Asked) -> Fit:
+def _fit_of(strip: Strip, bins: StripBins, asked: Asked) -> Fit:
     """Choose what is done for the chunks of a strip."""
     if strip.free is None:
         return FixedNorm(bins, strip, asked)
     return (FreeNorm if strip.free.how.on_line else SeveralNorms)(bins, strip, asked)
 
 
-class _StripBins:
+class StripBins:
     """The bins of a strip: sums over all of them, and chunks of tiles with theirs."""
 
     def __init__(

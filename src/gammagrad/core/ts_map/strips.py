@@ -183,6 +183,7 @@ def _rows_of(images: BinImages, rows: slice, halo: int) -> BinImages:
         blend=blend,
         counts_off=off,
         alpha=alpha,
+        family=images.family and images.family.rows(rows, halo),
     )
 
 

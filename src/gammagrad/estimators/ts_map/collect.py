@@ -9,10 +9,11 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from gammagrad.dataset import AnyMapDataset, warn_of_suspicions
+from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff, warn_of_suspicions
 from gammagrad.derive import same_spectrum
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.downsampling import CoarseGrid, coarse_grid
+from gammagrad.estimators.ts_map.free_index import family_inputs
 from gammagrad.estimators.ts_map.inputs import (
     FitInputs,
     SourceKernel,
@@ -40,6 +41,7 @@ class Collector:
     background_floor: float | None
     downsampling_factor: int | None
     kernel_positions: str | int
+    free: tuple[str, ...] = ("norm",)
 
     def arrays(self, dataset: AnyMapDataset, model: SkyModel, kernel: SourceKernel) -> FitInputs:
         """Collect the arrays of a dataset for a model whose kernel is known."""
@@ -160,7 +162,36 @@ class Collector:
                     )
                     for i, k, other in zip(inputs, used, other_pixels, strict=True)
                 ]
+            if "index" in self.free:
+                inputs = self._with_families(datasets, model, inputs, other_pixels)
             yield [i._replace(windows=w) for i, w in zip(inputs, windows, strict=True)]
+
+    def _with_families(
+        self,
+        datasets: Sequence[AnyMapDataset],
+        model: SkyModel,
+        inputs: Sequence[FitInputs],
+        other_pixels: Sequence[bool],
+    ) -> list[FitInputs]:
+        """Return arrays with how they change with the index of a model."""
+        for dataset, other in zip(datasets, other_pixels, strict=True):
+            if other:
+                raise InputError(
+                    f" has the index, but dataset {dataset.name!r} has other pixels than the "
+                    "result. Bin all datasets on one grid.",
+                    "free",
+                )
+        how = {"sampling": self.sampling, "renormalise": self.renormalise}
+        found = []
+        for i, d in zip(inputs, datasets, strict=True):
+            if isinstance(d, MapDatasetOnOff):
+                raise InputError(
+                    f" has the index, but dataset {d.name!r} has OFF counts. Fit the norm alone, "
+                    "or take the background as known: dataset.to_map_dataset().",
+                    "free",
+                )
+            found.append(i._replace(family=family_inputs(d, model, i.kernel, **how)))
+        return found
 
     def _merged(self, dataset: AnyMapDataset, grid: CoarseGrid) -> AnyMapDataset:
         """Return a dataset on blocks of pixels, with the exposure of the pixels in each."""

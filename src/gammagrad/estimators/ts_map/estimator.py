@@ -10,12 +10,15 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from gammagrad.core.norm import BACKGROUND_MAPS, N_SWEEPS, FitOptions, parse_selection
+from gammagrad.core.ts_map import IndexRange
 from gammagrad.dataset import AnyMapDataset, union_of_times
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.background_norms import BackgroundSettings
 from gammagrad.estimators.ts_map.collect import Collector
+from gammagrad.estimators.ts_map.free_index import check_energies, check_settings, index_range
 from gammagrad.estimators.ts_map.groups import (
     FITTED_MAPS,
+    INDEX_MAPS,
     OPTIONAL_MAPS,
     FitSettings,
     as_maps,
@@ -94,6 +97,13 @@ class TSMapEstimator(TSMapSettings):
         16 norms a decade on both sides of 0.
     max_niter : int
         Most Newton sweeps; eight suffice.
+    free : sequence of str
+        What is fitted at every pixel: ``("norm",)``, or ``("norm", "index")`` for the norm and the
+        spectral index of the model together, from 0.5 to 5.5, to the cube of the energies of each
+        group (``sum_over_energy_groups=False``). That adds `index`, `index_err`,
+        `norm_index_corr` (the correlation of the two) and `ts_index` (how much of `ts` the index
+        of the model lacks); the other maps are those of the best pair. The index is NaN where
+        no positive norm has a best one (status 13) or the fit is a bound (1, 2, 3).
     n_sigma_sensitivity : float
         Significance that the sensitivity is for.
     norm_min : {None, 0}
@@ -191,8 +201,9 @@ class TSMapEstimator(TSMapSettings):
         asked = parse_selection(self.selection_optional)
         optional = [name for key in OPTIONAL_MAPS if key in asked for name in OPTIONAL_MAPS[key]]
         scan = ["dnde_scan_values"] if "stat_scan" in asked else []
+        free = INDEX_MAPS if "index" in self.free else ()
         own = BACKGROUND_MAPS if self.background != "fixed" else ()
-        return [*FITTED_MAPS, "success", *scan, *optional, *own, "status"]
+        return [*FITTED_MAPS, "success", *scan, *optional, *free, *own, "status"]
 
     def estimate_flux_map(
         self, datasets: AnyMapDataset | Iterable[AnyMapDataset], positions: Any = None
@@ -279,6 +290,8 @@ class TSMapEstimator(TSMapSettings):
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
         settings = self._settings_on(target, len(groups))
+        if settings.indices is not None:
+            check_energies(bins, axis)
         by_model, grid = collector.inputs(found, target)
         if settings.background is not None:
             settings = settings._replace(background=settings.background.on_blocks(grid))
@@ -439,12 +452,19 @@ class TSMapEstimator(TSMapSettings):
             threshold=self.threshold,
             jobs=resolve_jobs(self.n_jobs, self.parallel_backend),
             memory=self.memory,
+            indices=self._indices,
         )
 
     def _settings_on(self, target: WcsGeom, n_groups: int) -> FitSettings:
         """Return what the fit of energy groups depends on, for the pixels of a map."""
         if self.background == "fixed":
             return self._fit_settings
+        if "index" in self.free:
+            raise InputError(
+                f" is {self.background!r}, and the index is free: one of the two can be fitted "
+                "beside the norm. Set background='fixed', or free=('norm',).",
+                "background",
+            )
         asked = BackgroundSettings(
             background=self.background,
             uncertainty=self.background_uncertainty,
@@ -461,6 +481,20 @@ class TSMapEstimator(TSMapSettings):
         return self._fit_settings._replace(background=asked.on(target, n_groups))
 
     @property
+    def _indices(self) -> IndexRange | None:
+        """The range of a free index, if the other settings go with it."""
+        if "index" not in self.free:
+            return None
+        check_settings(
+            self._models,
+            sums=self.sum_over_energy_groups,
+            selection=parse_selection(self.selection_optional),
+            downsampling_factor=self.downsampling_factor,
+            threshold=self.threshold,
+        )
+        return index_range(self._only_model)
+
+    @property
     def _collector(self) -> Collector:
         """What makes arrays of datasets."""
         return Collector(
@@ -472,6 +506,7 @@ class TSMapEstimator(TSMapSettings):
             background_floor=self.background_floor,
             downsampling_factor=self.downsampling_factor,
             kernel_positions=self.kernel_positions,
+            free=self.free,
         )
 
     def _inputs(self, dataset: AnyMapDataset) -> FitInputs:

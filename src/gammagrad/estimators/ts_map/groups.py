@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from gammagrad.core.norm import BACKGROUND_MAPS, FitOptions, NormFit, Status
-from gammagrad.core.ts_map import fit_occupied
+from gammagrad.core.ts_map import IndexRange, fit_index_occupied, fit_occupied
 from gammagrad.derive import reference_values
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.background_norms import (
@@ -39,8 +39,11 @@ OPTIONAL_MAPS = {
 }
 """Maps that each optional output adds, in gammapy's order."""
 
+INDEX_MAPS = ("index", "index_err", "norm_index_corr", "ts_index")
+"""Maps that a free index adds."""
+
 # known at a fitted position even if the model cannot be seen there
-_OF_POSITION = ("ts", "npred", "npred_excess", "stat", "stat_null")
+_OF_POSITION = ("ts", "ts_index", "npred", "npred_excess", "stat", "stat_null")
 
 Share = tuple[FitInputs, slice]
 """Arrays of a dataset, and the energy bins that it gives to a group."""
@@ -63,13 +66,15 @@ class FitSettings(NamedTuple):
     jobs: Jobs = Jobs()  # how the work is shared out among processes
     memory: int | None = None  # working memory to aim at, in bytes; None for what suits the device
     background: BackgroundSettings | None = None  # norms of the background; None where it is known
+    indices: IndexRange | None = None  # of a model whose index is fitted too
 
     @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps that a fit gives."""
         optional = (OPTIONAL_MAPS[name] for name in OPTIONAL_MAPS if name in self.selection)
+        free = INDEX_MAPS if self.indices is not None else ()
         own = () if self.background is None else self.background.maps
-        return (*FITTED_MAPS, *(name for names in optional for name in names), *own)
+        return (*FITTED_MAPS, *free, *(name for names in optional for name in names), *own)
 
 
 def energy_groups(
@@ -122,7 +127,11 @@ def fit_groups(
                     i.images(b, settings.sum_energies, settings.kernel_weighting) for i, b in shares
                 ]
                 free = settings.background and settings.background.norms_of(images, windows, index)
-                fit = fit_occupied(
+                engine: Callable[..., NormFit] = fit_occupied
+                if settings.indices is not None:
+                    engine = partial(fit_index_occupied, indices=settings.indices)
+                    images = [i.with_family(m, b) for m, (i, b) in zip(images, shares, strict=True)]
+                fit = engine(
                     images,
                     fitted,
                     window=tuple(np.max([i.window(b) for i, b in shares], axis=0).tolist()),
@@ -218,7 +227,7 @@ def _finite(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     # one sum has the NaN and infinities of all its terms
     total = np.zeros(arrays["status"].shape)
     for name in names:
-        if name not in _MAY_BE_INFINITE:
+        if name not in _MAY_BE_INFINITE and name not in INDEX_MAPS:
             total = total + arrays[name]
     fine: np.ndarray = np.isfinite(total)
     for name in set(names).intersection(_MAY_BE_INFINITE) - {"stat_scan"}:

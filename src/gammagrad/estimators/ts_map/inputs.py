@@ -13,6 +13,7 @@ from gammagrad.core.images import box_sum
 from gammagrad.core.ts_map import BinImages, clean_kernel, cube_bins, summed_bins, weight_offset
 from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff
 from gammagrad.estimators.ts_map.blended import blended_cube, blended_sum
+from gammagrad.estimators.ts_map.free_index import FamilyInputs
 from gammagrad.estimators.ts_map.off_counts import OffBins, off_bins, with_off, without_weight
 from gammagrad.estimators.ts_map.position_kernels import PositionKernels
 from gammagrad.estimators.ts_map.reference_counts import reference_counts, silent_bins
@@ -82,6 +83,8 @@ class FitInputs(NamedTuple):
     # OFF counts where the background is measured; `background` is then what they say, and the
     # counts of models
     off: OffBins | None = None
+    # how counts and kernel change with the index of the model, where that is fitted
+    family: FamilyInputs | None = None
 
     @property
     def is_masked(self) -> bool:
@@ -171,6 +174,11 @@ class FitInputs(NamedTuple):
         if sum_energies:
             return blended_sum(self.field, arrays, seen, bins, window, equal)
         return blended_cube(self.field, arrays, seen, bins, window)
+
+    def with_family(self, images: BinImages, bins: slice) -> BinImages:
+        """Return the bins of an energy group with how they change with the index."""
+        assert self.family is not None
+        return self.family.on(images, bins, self.group_kernel(bins).shape[-2:])
 
     def group_window(self, bins: slice) -> tuple[int, int]:
         """Return the sides of the kernel of an energy group."""

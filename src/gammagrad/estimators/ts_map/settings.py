@@ -20,6 +20,7 @@ from gammagrad.estimators.settings import (
     one_of,
 )
 from gammagrad.estimators.ts_map import checks
+from gammagrad.estimators.ts_map.free_index import check_free, read_free
 from gammagrad.estimators.ts_map.scan_norms import plain_scan, read_scan
 from gammagrad.evaluate import SAMPLINGS
 from gammagrad.models import Models, SkyModel
@@ -146,6 +147,14 @@ class TSMapSettings(Estimator):
         "most Newton sweeps; eight suffice (default: 100)",
     )
     _: KW_ONLY
+    free: Setting[tuple[str, ...]] = Setting(
+        ("norm",),
+        check_free,
+        "what is fitted at every pixel: norm (default), or index, which is norm and index, to the "
+        "energies of each group",
+        option=Option("--free", _DATA, "WHAT", "index", read=read_free),
+        plain=list,
+    )
     n_sigma_sensitivity: Setting[float] = Setting(
         5,
         _positive,

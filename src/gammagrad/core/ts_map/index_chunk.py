@@ -1,0 +1,267 @@
+"""Traced work on one chunk of tiles whose pixels fit a norm and an index."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gammagrad._programs import compiled
+from gammagrad.core.norm import (
+    LEAST_GAIN,
+    FitOptions,
+    Pair,
+    PairSums,
+    best_of,
+    climbed,
+    covariance,
+    curvature,
+    log_total,
+    polynomial,
+    started,
+)
+from gammagrad.core.stats import exp_inside
+from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, WIDE_VECTORS, BinProfile, Blocks, sums_over
+from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
+from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
+
+_LEAD_STEP = 3e-3
+"""Step in errors at which sweeps in single precision end."""
+
+_STEP = 1e-4
+"""The same in the precision of the data: what is left is a part of its square."""
+
+_SAME = 1e-5
+"""Difference from a limit that is rounding of single precision."""
+
+_TOGETHER = 64
+"""Rows whose change is made together."""
+
+_STEEPEST = 80.0
+"""Largest logarithm of a change, so that its exponential is finite in single precision."""
+
+
+class IndexBins(NamedTuple):
+    """How all bins change with the index."""
+
+    # polynomials: of the counts of a bin, shape (powers, bins), or None where pixels have their
+    # own; of the kernel, shape (places, powers, pixels)
+    counts: Array | None
+    kernel: Array
+
+
+class IndexTiles(NamedTuple):
+    """What a chunk needs to know of its tiles' pixels for an index, tiles last."""
+
+    share: Any  # part of each image in the sum of the model, shape (images, pixels, tiles)
+    change: Any  # polynomials of its logarithm, shape (powers, images, pixels, tiles)
+    # polynomials of the counts of positions, same shape; None where bins have their own
+    counts: Any = None
+
+
+class IndexSpace(NamedTuple):
+    """The memory of a chunk, handed on to the next."""
+
+    lists: Workspace
+    powers: Array  # polynomials of all bins, shape (powers, rows, pixels, tiles)
+
+
+class _ListedFamily(NamedTuple):
+    """The listed bins of pixels side by side, see `gammagrad.core.norm.Family`."""
+
+    bins: Gathered
+    powers: Array
+    tiles: IndexTiles
+    unit: Array  # logarithm of what the contrasts are still to be divided by
+
+    def total(self, shape: Array) -> tuple[Array, Array, Array]:
+        """Return the logarithm of the sum of the model, and its first two derivatives."""
+        dtype = self.bins.contrast.dtype
+        share, change = (a.astype(dtype) for a in (self.tiles.share, self.tiles.change))
+        value, slope, bend = log_total(share, change, shape)
+        return self.unit + value, slope, bend
+
+    def held(self, shape: Array) -> Gathered:
+        """Return the bins at a shape that is kept."""
+        total, contrast = self.total(shape)[0], self.bins.contrast
+        blocks = -(-self.bins.n_rows // _TOGETHER)
+
+        def change(index: Array, store: Array) -> Array:
+            h = self._changed(index * _TOGETHER, shape, total)
+            zero = np.int32(0)
+            return lax.dynamic_update_slice(store, h, (index * np.int32(_TOGETHER), zero, zero))
+
+        changed = lax.fori_loop(np.int32(0), blocks, change, jnp.zeros_like(contrast))
+        return self.bins._replace(contrast=changed)
+
+    def _changed(self, at: Array, shape: Array, total: Array) -> Array:
+        """Return the contrasts of some rows per count of the source at a shape."""
+        own = (lax.dynamic_slice_in_dim(p, at, _TOGETHER) for p in self.powers[::-1])
+        value = jnp.zeros_like(shape)[None]
+        for power in own:
+            value = (value + power.astype(shape.dtype)) * shape[None]
+        change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
+        return lax.dynamic_slice_in_dim(self.bins.contrast, at, _TOGETHER) * exp_inside(change)
+
+    def pairs(self, counts: Array, shape: Array) -> PairSums:
+        """Return all sums."""
+        total, blocks = self.total(shape), -(-self.bins.n_rows // _TOGETHER)
+        zero = jnp.zeros_like(counts)
+
+        def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+            own = self._part(index * _TOGETHER, counts, shape, total)
+            return tuple(a + b for a, b in zip(found, own, strict=True))
+
+        return PairSums(*lax.fori_loop(np.int32(0), blocks, visit, (zero,) * 5))
+
+    def _part(
+        self, at: Array, counts: Array, shape: Array, total: tuple[Array, Array, Array]
+    ) -> tuple[Array, ...]:
+        """Return the sums over some rows."""
+        dtype = self.bins.contrast.dtype
+
+        def rows(array: Array) -> Array:
+            return lax.dynamic_slice_in_dim(array, at, _TOGETHER)
+
+        row = at + jnp.arange(_TOGETHER, dtype=jnp.int32)
+        n = jnp.where((row < self.bins.n_rows)[:, None], rows(self.bins.counts), 0)[:, None]
+        powers = [rows(self.powers[k]).astype(dtype) for k in range(len(self.powers))]
+        value, slope, bend = polynomial(powers, shape[None])
+        change = jnp.clip(value - total[0][None], -_STEEPEST, _STEEPEST)
+        q = _seen(rows(self.bins.contrast) * exp_inside(change), counts)
+        slope = slope - total[1][None]
+        bent = (1 - counts[None] * q) * slope * slope + (bend - total[2][None])
+        nq = n * q
+        # apart, and sums over few terms at a time: what compilers can turn into vectors
+        made = lax.optimization_barrier((nq, q, slope, bent))
+
+        def take(index: Array) -> tuple[Array, ...]:
+            return tuple(lax.dynamic_slice_in_dim(a, index * ROWS, ROWS) for a in made)
+
+        blocks = Blocks(take, _TOGETHER // ROWS, jnp.zeros_like(counts))
+        return (
+            *sums_over(blocks, lambda nq, q, f, b: (nq, nq * q), 2),
+            *sums_over(blocks, lambda nq, q, f, b: (nq * f, nq * q * f, nq * b), 3),
+        )
+
+
+def _seen(h: Array, counts: Array) -> Array:
+    """Return the contrasts seen from some counts of the source."""
+    return h / (1 + counts[None] * h)
+
+
+@compiled(static=("rows", "tiles", "powers", "dtype"))
+def empty_space(*, rows: int, tiles: int, powers: int, dtype: Any) -> IndexSpace:
+    """Return zeros of the shape of the memory of a chunk."""
+    full, lead = (
+        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, 16, tiles), d)) for d in (dtype, LEAD)
+    )
+    return IndexSpace(Workspace(full, lead), jnp.zeros((powers, rows, 16, tiles), LEAD))
+
+
+def _gathered(
+    flat: FlatBins, family: IndexBins, lists: Lists, tiles: IndexTiles, powers: Array
+) -> Array:
+    """Gather the polynomials of listed bins."""
+    tile = jnp.arange(powers.shape[-1], dtype=jnp.int32)[None]
+
+    def copy(index: Array, store: Array) -> Array:
+        which, place = lists.rows(index * ROWS, ROWS)
+        which, place = lax.optimization_barrier((which, place))
+        own = jnp.moveaxis(family.kernel[place], (2, 3), (0, 2))
+        if family.counts is not None:
+            own = own + family.counts[:, which][:, :, None]
+        else:
+            assert flat.image is not None
+            image = flat.image[place]
+            # (powers, images, pixels, tiles) -> (powers, rows, tiles, pixels)
+            of_image = jnp.moveaxis(tiles.counts, 2, -1)[:, image, tile]
+            own = own + jnp.swapaxes(of_image, -1, -2)
+        start = (np.int32(0), index * np.int32(ROWS), np.int32(0), np.int32(0))
+        return lax.dynamic_update_slice(store, own.astype(store.dtype), start)
+
+    return lax.fori_loop(np.int32(0), lists.n_rows // ROWS, copy, powers)
+
+
+@compiled(static=("n_sweeps",), donate_argnames="space", compiler_options=WIDE_VECTORS)
+def fit_index_chunk(
+    flat: FlatBins,
+    family: IndexBins,
+    lists: Lists,
+    tiles: TileInputs,
+    own: IndexTiles,
+    tried: Array,
+    options: FitOptions,
+    space: IndexSpace,
+    most: tuple[Array, Array],
+    *,
+    n_sweeps: int,
+) -> tuple[IndexSpace, dict[str, Array]]:
+    """Fit norm and index of one chunk of tiles, and the norm at the fixed index."""
+    total = tiles.model_sum
+    lists_space, ready = prepare(flat, lists, tiles, space.lists)
+    assert lists_space is not None
+    root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
+    profile = BinProfile(ready.full, total, ready.edge.steepest)
+    found = {
+        "norm": root.norm,
+        "s2": s2,
+        "gain": gain,
+        "niter": root.niter,
+        "last_step": root.last_step,
+        "has_counts": ready.edge.steepest > 0,
+        "error_at_bound": profile.ends_at(root.norm, gain, s2, tiles.bound, options.n_sigma**2),
+        "kept": jnp.zeros(root.norm.shape, bool),
+    }
+    powers = _gathered(flat, family, lists, own, space.powers)
+    full, lead = lists_space.lists(lists.n_rows)
+    zero = jnp.zeros(total.shape, LEAD)
+    quick = _ListedFamily(lead, powers, own, zero)
+    exact = _ListedFamily(full, powers, own, jnp.log(total))
+
+    start = jnp.maximum(root.norm * total, 0).astype(LEAD)
+    shapes = tried.astype(LEAD)
+    first = best_of(quick, shapes, start)
+    wanted = (first.gain > LEAST_GAIN) & (own.share.sum(axis=0) > 0)
+    pair, *_ = climbed(quick, started(first, shapes), shapes, wanted, most[0], _LEAD_STEP)
+    return IndexSpace(lists_space, powers), found | _finished(exact, pair, tried, wanted, most[1])
+
+
+def _finished(
+    family: _ListedFamily, lead: Pair, limits: Array, wanted: Array, most: Array
+) -> dict[str, Array]:
+    """Polish counts and index in the precision of the data; return what is known of them there."""
+    dtype = family.unit.dtype
+    first = Pair(*(a if a.dtype == jnp.int32 else a.astype(dtype) for a in lead))
+    low, high = (jnp.full_like(first.shape, end) for end in (limits[0], limits[-1]))
+    # a limit in single precision is that of the data
+    shape = jnp.where(first.shape < low + _SAME, low, first.shape)
+    shape = jnp.where(shape > high - _SAME, high, shape)
+    first = first._replace(low=low, high=high, shape=shape)
+    first = first._replace(last_step=jnp.full_like(first.counts, jnp.inf))
+    pair, sums, before = climbed(family, first, limits, wanted, most, _STEP)
+    # the gain before the last step, and what the step adds
+    bend = curvature(sums, before.counts)
+    added = bend.slope_s * (pair.counts - before.counts)
+    added = added + bend.slope_t * (pair.shape - before.shape)
+    gain = family.held(before.shape).gain(before.counts) - before.counts + added / 2
+    log_sum, slope, _ = family.total(pair.shape)
+    variance, var_shape, cov, fine = covariance(sums, before.counts, slope)
+    return {
+        "free_counts": pair.counts,
+        "free_sum": jnp.exp(log_sum),
+        "free_shape": pair.shape,
+        "free_gain": gain,
+        "free_variance": variance,
+        "free_var_shape": var_shape,
+        "free_cov": cov,
+        "free_fine": fine & wanted,
+        "free_alone": 1 / jnp.maximum(sums.s2, jnp.finfo(dtype).tiny),
+        "free_at_limit": wanted & (pair.low == pair.high),
+        "free_niter": pair.niter,
+        "free_last_step": jnp.where(wanted, pair.last_step, 0),
+        "free_wanted": wanted,
+    }
