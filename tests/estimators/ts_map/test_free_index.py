@@ -183,8 +183,10 @@ def test_groups_strips_and_positions(dataset: MapDataset, maps: FluxMaps) -> Non
     strips = TSMapEstimator(**BOTH, memory="1 MB").run(dataset)
     for name in ("index", "norm", "ts", "index_err"):
         np.testing.assert_array_equal(again[name].data, maps[name].data)
-        # how a model changes with the index is kept in single precision
-        np.testing.assert_allclose(strips[name].data, maps[name].data, rtol=1e-5, atol=1e-5)
+        # how a model changes with the index is kept in single precision, and errors are those
+        # before the last step, which matters where they are larger than the range of the index
+        close = 3e-4 if name == "index_err" else 1e-5
+        np.testing.assert_allclose(strips[name].data, maps[name].data, rtol=close, atol=close)
     edges = dataset.energy_axis.edges
     groups = TSMapEstimator(**BOTH, energy_edges=edges[[0, 2, 4]]).run(dataset)
     assert groups["index"].data.shape == (2, *NPIX[::-1])
