@@ -203,7 +203,9 @@ def _sensitivity(bins: OnOffBins, options: FitOptions) -> Array:
     def asimov(norm: Array, known: tuple[Array, ...]) -> Rise:
         background, k, alpha, signal, model = known
         n = background + norm * model
-        slope = -model * jnp.log1p(-on_off_fit(signal, n, k, alpha).excess)
+        # a bin without a prediction has no model either
+        excess = jnp.where(model > 0, on_off_fit(signal, n, k, alpha).excess, 0)
+        slope = -model * jnp.log1p(-excess)
         return Rise(0.5 * w_terms(signal, n, k, alpha).sum(), slope.sum())
 
     data = background, k, alpha, signal, model
