@@ -161,7 +161,7 @@ def _differentiable(bins: OnOffBins, solved: Array, bound: Array, at_bound: Arra
     moving = jnp.where(here, bins.signal, 0).sum() / jnp.where(amount > 0, amount, 1)
     moved = jnp.where(at != 0, at - (moving - lax.stop_gradient(moving)), at)
     norm = jnp.where(kink.kept, moved, at - step)
-    return jnp.where(at_bound, bound, norm)
+    return jnp.where(at_bound, bound, jnp.maximum(norm, bound))
 
 
 def _ended(

@@ -137,7 +137,8 @@ class OnOffSums(NamedTuple):
         known = jnp.zeros_like(self.model_sum)
         if known_signal:
             known = largest_over(self.blocks(_TOTAL_ROWS), largest, 1)[0]
-        return Totals(*found, jnp.maximum(known, 0))
+        counts, off, excess, ratio, pull = found
+        return Totals(counts, off, excess, ratio, pull, jnp.maximum(known, 0))
 
     def slopes(self, norm: Array) -> Slopes:
         """Return half the slope of the statistic to the right of a norm, and half its curvature."""

@@ -275,10 +275,11 @@ def fit_on_off(
     ) -> tuple[OnOffSpace, dict[str, Array]]:
         rest = silent if upwards else empty
         own = lists.of_tiles((bound, total, jump, rest), chunk.tiles)
+        tiles = OnOffTiles(own[0], own[1], own[2], own[3], lists.blends(chunk.tiles))
         return fit_on_off_chunk(
             lists.flat,
             chunk.bins,
-            OnOffTiles(*own, lists.blends(chunk.tiles)),
+            tiles,
             options,
             values,
             lists.space(chunk, space),
