@@ -11,7 +11,8 @@ from gammagrad.core.norm.background import (
     knowledge,
     squeezed,
 )
-from gammagrad.core.norm.fit import checked_selection, fit_bins, fit_norm, floating
+from gammagrad.core.norm.fit import checked_selection, fit_norm, floating
+from gammagrad.core.norm.fixed_bins import fit_bins
 from gammagrad.core.norm.free import (
     Window,
     free_status,

@@ -161,7 +161,7 @@ def _differentiable(bins: OnOffBins, solved: Array, bound: Array, at_bound: Arra
     moving = jnp.where(here, bins.signal, 0).sum() / jnp.where(amount > 0, amount, 1)
     moved = jnp.where(at != 0, at - (moving - lax.stop_gradient(moving)), at)
     norm = jnp.where(kink.kept, moved, at - step)
-    return jnp.where(at_bound, bound, norm)
+    return jnp.where(at_bound, bound, jnp.maximum(norm, bound))
 
 
 def _ended(
@@ -203,7 +203,9 @@ def _sensitivity(bins: OnOffBins, options: FitOptions) -> Array:
     def asimov(norm: Array, known: tuple[Array, ...]) -> Rise:
         background, k, alpha, signal, model = known
         n = background + norm * model
-        slope = -model * jnp.log1p(-on_off_fit(signal, n, k, alpha).excess)
+        # a bin without a prediction has no model either
+        excess = jnp.where(model > 0, on_off_fit(signal, n, k, alpha).excess, 0)
+        slope = -model * jnp.log1p(-excess)
         return Rise(0.5 * w_terms(signal, n, k, alpha).sum(), slope.sum())
 
     data = background, k, alpha, signal, model

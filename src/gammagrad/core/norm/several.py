@@ -112,6 +112,11 @@ class SeveralProfile(NamedTuple):
     sums: Sums
     groups: Groups
 
+    def frozen(self) -> SeveralProfile:
+        """Return the same without derivatives."""
+        fixed, sums = jax.lax.stop_gradient, self.sums
+        return SeveralProfile(lambda ratio: fixed(sums(ratio)), fixed(self.groups))
+
     def betas(self, norm: Array, start: Array) -> Array:
         """Return the best norms of the background at a norm."""
         groups = self.groups

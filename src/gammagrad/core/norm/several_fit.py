@@ -41,10 +41,7 @@ def several_results(
     scan_values: Array | None,
 ) -> dict[str, Array]:
     """Return norms, errors, limits and a scan; derivatives come from one step at the best fit."""
-    fixed = jax.lax.stop_gradient
     norm, beta, sheet = _differentiable(profile, *found)
-    frozen = SeveralProfile(lambda u: fixed(profile.sums(u)), fixed(profile.groups))
-    still = fixed(sheet)
     curved = sheet.curvature > 0
     of_norm = jnp.where(curved, 2 / jnp.where(curved, sheet.curvature, 1), jnp.inf)
     stiff = sheet.stiffness > 0
@@ -67,6 +64,21 @@ def several_results(
         "background_norm_corr": sheet.follow * scale,
     }
 
+    wanted = {name for name in selection if name in ("errn-errp", "ul")}
+    if wanted:
+        results |= _intervals(profile, sheet, norm, options, wanted)
+    if "stat_scan" in selection and scan_values is not None:
+        results["stat_scan"] = _scan(profile, sheet, scan_values)
+    return results
+
+
+def _intervals(
+    profile: SeveralProfile, sheet: Sheet, norm: Array, options: FitOptions, wanted: set[str]
+) -> dict[str, Array]:
+    """Return asymmetric errors and the upper limit."""
+    fixed = jax.lax.stop_gradient
+    frozen, still = profile.frozen(), fixed(sheet)
+
     def end(base: Array, target: Array, sign: float) -> Array:
         at = frozen.risen_to(still, fixed(base), fixed(target), jnp.asarray(sign, norm.dtype))
         there = frozen.solved_at(at, still.beta)
@@ -76,29 +88,34 @@ def several_results(
         missing = target - (exact.value - sheet.value)
         return at + jnp.where(usable, missing / jnp.where(usable, slope, 1), 0)
 
-    target = options.n_sigma**2 * jnp.ones_like(norm)
-    if "errn-errp" in selection:
-        results["norm_errp"] = jnp.maximum(end(norm, target, 1.0) - norm, 0)
-        results["norm_errn"] = jnp.maximum(norm - end(norm, target, -1.0), 0)
-    if "ul" in selection:
+    found = {}
+    if "errn-errp" in wanted:
+        target = options.n_sigma**2 * jnp.ones_like(norm)
+        found["norm_errp"] = jnp.maximum(end(norm, target, 1.0) - norm, 0)
+        found["norm_errn"] = jnp.maximum(norm - end(norm, target, -1.0), 0)
+    if "ul" in wanted:
         least = jnp.asarray(options.norm_min)
         short = jnp.isfinite(least) & (norm < least)
         base = jnp.where(short, least, norm)
         there = frozen.solved_at(fixed(base), still.beta)
         start = profile.at(base, _beta_near(profile, base, there.beta)).value - sheet.value
         level = options.n_sigma_ul**2 + jnp.where(short, start, 0)
-        results["norm_ul"] = end(norm, level, 1.0)
-    if "stat_scan" in selection and scan_values is not None:
-        lowest = frozen.lowest()
+        found["norm_ul"] = end(norm, level, 1.0)
+    return found
 
-        def at(value: Array) -> Array:
-            place = value * jnp.ones_like(norm)
-            beta = frozen.betas(jnp.maximum(place, lowest), still.beta)
-            value_there = profile.at(place, _beta_near(profile, place, beta)).value
-            return jnp.where(place < lowest, jnp.inf, value_there)
 
-        results["stat_scan"] = jax.lax.map(at, scan_values)
-    return results
+def _scan(profile: SeveralProfile, sheet: Sheet, values: Array) -> Array:
+    """Return the profile at some norms; infinite below the lowest."""
+    frozen = profile.frozen()
+    lowest, beta = frozen.lowest(), jax.lax.stop_gradient(sheet.beta)
+
+    def at(value: Array) -> Array:
+        place = value * jnp.ones_like(lowest)
+        near = frozen.betas(jnp.maximum(place, lowest), beta)
+        there = profile.at(place, _beta_near(profile, place, near)).value
+        return jnp.where(place < lowest, jnp.inf, there)
+
+    return jax.lax.map(at, values)
 
 
 def _beta_near(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
@@ -172,9 +189,10 @@ def fit_several_bins(
     bins = SeveralBins(jnp.where(member & has, counts, 0), known)
     groups = groups_of(windows, bins.counts.sum(axis=1), of_groups, bound, gaussian)
     profile = SeveralProfile(bins.sums, groups)
-    fixed = jax.lax.stop_gradient
-    frozen = SeveralProfile(lambda u: fixed(bins.sums(u)), fixed(groups))
-    scale = fixed(jnp.maximum(windows.counts.sum(), 1) ** 0.5 / jnp.where(has_model, model_sum, 1))
+    frozen = profile.frozen()
+    scale = jax.lax.stop_gradient(
+        jnp.maximum(windows.counts.sum(), 1) ** 0.5 / jnp.where(has_model, model_sum, 1)
+    )
     norm, beta, niter, open_ = frozen.minimum(scale)
     found = several_results(profile, windows, (norm, beta), options, selection, scan_values)
     gained = found.pop("gained")

@@ -41,7 +41,17 @@ class OnOffTiles(NamedTuple):
     bound: Any  # physical bound of bins with a known background; minus infinity without any
     model_sum: Any  # sum of the model counts at norm 1, > 0
     jump: Any  # jump of half the slope at norm 0
+    rest: Any  # model counts of bins with an OFF region that are not listed
     blend: Any = None  # `TileBlend` of kernels that differ from position to position
+
+
+class Kinds(NamedTuple):
+    """What the bins of a strip are, and which of them are listed."""
+
+    known_signal: bool  # whether any bin with an OFF region has a known signal
+    known_background: bool  # whether any bin has a known background
+    # whether bins with OFF counts alone are not listed: best norms below 0 are then not found
+    upwards: bool
 
 
 class _Found(NamedTuple):
@@ -73,8 +83,7 @@ def _solve(
     totals: Totals,
     tiles: OnOffTiles,
     rtol: Array,
-    known_signal: bool,
-    known_background: bool,
+    kinds: Kinds,
 ) -> _Found:
     """Solve for the best norms: first in single precision, then in that of the data."""
     total = tiles.model_sum
@@ -84,7 +93,7 @@ def _solve(
     zero = jnp.zeros_like(total)
     kept = (tiles.jump > 0) & (right >= 0) & (left <= 0)
     at_bound = jnp.zeros(total.shape, bool)
-    if known_background:
+    if kinds.known_background:
         bounded = jnp.isfinite(tiles.bound)
         at_bound = bounded & (sums.slopes(jnp.where(bounded, tiles.bound, 0)).slope >= 0)
         kept &= ~at_bound
@@ -92,6 +101,8 @@ def _solve(
     upper = jnp.where(left > 0, jnp.minimum(upper, 0), upper)
     upper = jnp.maximum(upper, lower)
     done = kept | at_bound
+    if kinds.upwards:
+        done |= left > 0
     small = Bracket(*((a * total).astype(LEAD) for a in (lower, upper, start)))
     led = find_norm(lead.slopes, small, done, rtol.astype(LEAD), smallest(small.start), _MOST_LEADS)
     begin = jnp.where(jnp.isfinite(led.norm), led.norm.astype(total.dtype) / total, start)
@@ -100,7 +111,7 @@ def _solve(
     norm = jnp.where(at_bound, tiles.bound, jnp.where(kept, zero, found.norm))
     at, bend = sums.slopes(norm)
     right, left = (jnp.where(kept, a, 0) for a in (total - totals.ratio, left))
-    if known_signal:
+    if kinds.known_signal:
         jump, below = sums.kink(norm)
         # a search ends on either side of a kink: the slope there is one of the two
         at = at + below
@@ -111,7 +122,7 @@ def _solve(
 
 
 @compiled(
-    static=("selection", "known_signal", "known_background"),
+    static=("selection", "kinds"),
     donate_argnames="space",
     compiler_options=WIDE_VECTORS,
 )
@@ -124,24 +135,25 @@ def fit_on_off_chunk(
     space: OnOffSpace,
     *,
     selection: tuple[str, ...],
-    known_signal: bool,
-    known_background: bool,
+    kinds: Kinds,
 ) -> tuple[OnOffSpace, dict[str, Array]]:
     """Fit the norms of one chunk of tiles."""
     total = tiles.model_sum
-    space, totals = gather_on_off(flat, lists, total, space, tiles.blend)
+    space = gather_on_off(flat, lists, total, space, tiles.blend)
     sums = OnOffSums(space.bins, space.model, lists.n_rows, total, tiles.jump)
+    totals = sums.totals(kinds.known_signal)
     ones, jump = jnp.ones_like(total, LEAD), (tiles.jump / total).astype(LEAD)
     lead = OnOffSums(space.bins_lead, space.model_lead, lists.n_rows, ones, jump)
     rtol = jnp.asarray(options.rtol, total.dtype)
-    best = _solve(sums, lead, totals, tiles, rtol, known_signal, known_background)
+    best = _solve(sums, lead, totals, tiles, rtol, kinds)
     norm = best.norm
     gain, change = sums.gain(norm)
     rises = _Rises(sums, best, tiles.bound, gain)
     found = {
         "norm": norm,
         "gain": gain,
-        "change": change,
+        "change": change + jnp.maximum(norm, 0) * tiles.rest,
+        "below": total - totals.ratio - tiles.jump > 0,
         "niter": best.niter + 1,
         "last_step": best.last_step,
         "at_kink": best.kept,
@@ -151,7 +163,7 @@ def fit_on_off_chunk(
     target = options.n_sigma**2
     up, down = (parabola_step(g, best.bend, target) for g in (best.right, -best.left))
     found["norm_err"] = 0.5 * (up + down)
-    if known_background:
+    if kinds.known_background:
         found["error_at_bound"] = rises.ends(norm, gain, 0.5 * target)
     if "errn-errp" in selection:
         half = 0.5 * target * jnp.ones_like(norm)
@@ -216,7 +228,7 @@ def on_off_sensitivity(
 ) -> tuple[OnOffSpace, dict[str, Array]]:
     """Find the sensitivity of one chunk of tiles, from lists of all bins with a background."""
     # `straight` is the slope of the statistic of all others, whose OFF regions have no counts
-    space, _ = gather_on_off(flat, lists, model_sum, space, blend)
+    space = gather_on_off(flat, lists, model_sum, space, blend)
     sums = OnOffSums(space.bins, space.model, lists.n_rows, model_sum, straight)
     half = jnp.broadcast_to(options.n_sigma_sensitivity**2 / 2, model_sum.shape)
     curvature = sums.background_curvature() + straight * (straight / BACKGROUND_FLOOR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,12 @@ from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.blended import TileBlend, tile_blend
 from gammagrad.core.ts_map.flat import LEAST, flat_bins, in_a_row
 from gammagrad.core.ts_map.listed import Chunk, ListedBins, chunks, common_window
-from gammagrad.core.ts_map.on_off_chunk import OnOffTiles, fit_on_off_chunk, on_off_sensitivity
+from gammagrad.core.ts_map.on_off_chunk import (
+    Kinds,
+    OnOffTiles,
+    fit_on_off_chunk,
+    on_off_sensitivity,
+)
 from gammagrad.core.ts_map.on_off_lists import OnOffFlat, OnOffSpace, empty_space
 from gammagrad.core.ts_map.placed_lists import PlacedBins
 from gammagrad.core.ts_map.places import placed_bins
@@ -28,6 +34,10 @@ from gammagrad.errors import InputError
 
 _ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**17, 2**22
 """Rows times tiles of lists in a chunk, as without OFF counts."""
+
+
+_SHORT = 0.6
+"""Part of the bins in lists up to which a first fit leaves out those with OFF counts alone."""
 
 
 class _Dataset(NamedTuple):
@@ -61,6 +71,13 @@ class _Dataset(NamedTuple):
         return (self.counts > 0) | (self.off > 0) | ((self.signal > 0) & self.used)
 
     @property
+    def listed_upwards(self) -> np.ndarray:
+        """Bins whose statistic is not a straight line from norm 0 upwards."""
+        if not self.on_off:
+            return self.listed
+        return (self.counts > 0) | ((self.signal > 0) & self.used)
+
+    @property
     def measured(self) -> np.ndarray:
         """Bins that have a background, for the sensitivity."""
         return self.used if not self.on_off else self.used & ((self.off > 0) | (self.signal > 0))
@@ -88,6 +105,7 @@ class _Whole(NamedTuple):
     model_sum: np.ndarray
     jump: np.ndarray  # of half the slope at norm 0
     empty_sum: np.ndarray  # model counts in bins without any counts
+    silent_sum: np.ndarray  # the same without ON counts
     straight: np.ndarray  # slope of the statistic that the sensitivity is for
     bound: np.ndarray
     has_model: np.ndarray
@@ -106,6 +124,7 @@ def _whole(datasets: Sequence[_Dataset], fitted: np.ndarray, sensitivity: bool) 
     per_share = [e * (1 + 1 / d.alpha) for e, d in zip(empty, on_off, strict=True)]
     jump = _sums(on_off, per_share, stats, fitted)
     zero = np.zeros_like(all_bins.model_sum)
+    silent = [(d.used & ~d.listed_upwards).astype(d.counts.dtype) for d in on_off]
     straight = zero
     if sensitivity:
         without = [(d.used & ~d.measured) * np.log1p(1 / d.alpha) for d in on_off]
@@ -114,6 +133,7 @@ def _whole(datasets: Sequence[_Dataset], fitted: np.ndarray, sensitivity: bool) 
         model_sum=_model_sum(all_bins),
         jump=_model_sum(jump),
         empty_sum=_model_sum(_sums(on_off, empty, npreds, fitted)),
+        silent_sum=_model_sum(_sums(on_off, silent, npreds, fitted)),
         straight=straight,
         bound=np.full_like(zero, -np.inf),
         has_model=all_bins.has_model,
@@ -240,26 +260,31 @@ def fit_on_off(
     whole = _whole(datasets, strip.fitted, "sensitivity" in selection)
     lists = _StripLists(datasets, strip.fitted, window, memory)
     total = np.where(whole.has_model, whole.model_sum, 1)
-    names = (whole.bound, total, whole.jump, whole.straight)
-    bound, total, jump, straight = (to_tiles(a.astype(lists.dtype), lists.plan) for a in names)
+    names = (whole.bound, total, whole.jump, whole.straight, whole.empty_sum, whole.silent_sum)
+    bound, total, jump, straight, empty, silent = (
+        to_tiles(a.astype(lists.dtype), lists.plan) for a in names
+    )
     total = np.where(total > 0, total, 1).astype(lists.dtype)
     active: np.ndarray = np.any(to_tiles(whole.has_model, lists.plan), axis=1)
     values = None if scan_values is None else np.asarray(scan_values, lists.dtype)
     signal = any(bool((d.signal > 0).any()) for d in datasets if d.on_off)
     known = any(not d.on_off for d in datasets)
 
-    def solve(chunk: Chunk, space: OnOffSpace | None) -> tuple[OnOffSpace, dict[str, Array]]:
-        own = lists.of_tiles((bound, total, jump), chunk.tiles)
+    def solve(
+        chunk: Chunk, space: OnOffSpace | None, *, upwards: bool
+    ) -> tuple[OnOffSpace, dict[str, Array]]:
+        rest = silent if upwards else empty
+        own = lists.of_tiles((bound, total, jump, rest), chunk.tiles)
+        tiles = OnOffTiles(own[0], own[1], own[2], own[3], lists.blends(chunk.tiles))
         return fit_on_off_chunk(
             lists.flat,
             chunk.bins,
-            OnOffTiles(*own)._replace(blend=lists.blends(chunk.tiles)),
+            tiles,
             options,
             values,
             lists.space(chunk, space),
             selection=selection,
-            known_signal=signal,
-            known_background=known,
+            kinds=Kinds(signal, known, upwards),
         )
 
     def sensitivity(chunk: Chunk, space: OnOffSpace | None) -> tuple[OnOffSpace, dict[str, Array]]:
@@ -268,20 +293,31 @@ def fit_on_off(
         blend = lists.blends(chunk.tiles)
         return on_off_sensitivity(lists.flat, chunk.bins, *own, options, blend, space)
 
-    found = _without_counts(OnOffTiles(bound, total, jump), straight, options, selection, values)
-    steps: list[tuple[Any, list[np.ndarray]]] = [(solve, [d.listed for d in datasets])]
+    found = _without_counts(
+        OnOffTiles(bound, total, jump, empty), straight, options, selection, values
+    )
+    every, short = ([getattr(d, name) for d in datasets] for name in ("listed", "listed_upwards"))
+    steps: list[tuple[Any, list[np.ndarray]]] = [(partial(solve, upwards=False), every)]
+    # most best norms are not below 0 where many bins lack OFF counts, and take short lists
+    first = not {"errn-errp", "stat_scan"} & set(selection)
+    if first and sum(map(np.sum, short)) < _SHORT * sum(map(np.sum, every)):
+        steps.insert(0, (partial(solve, upwards=True), short))
     if "sensitivity" in selection:
         steps.append((sensitivity, [d.measured for d in datasets]))
+    wanted = active
     many = max(int(active.sum()), 1)
     for work, members in steps:
         done = 0
-        for chunk, arrays in in_threads(work, lists.chunks(members, active), lists.flat.off):
+        if work is sensitivity:
+            wanted = active
+        for chunk, arrays in in_threads(work, lists.chunks(members, wanted), lists.flat.off):
             own = chunk.tiles[: chunk.number]
             for name, array in arrays.items():
                 found[name][..., own, :] = np.swapaxes(array[..., : chunk.number], -1, -2)
             done += chunk.number
             advance(chunk.number / many / len(steps))
         advance((1 - done / many) / len(steps))
+        wanted = wanted & found["below"].any(axis=1)
     maps = {name: np.asarray(from_tiles(array, lists.plan)) for name, array in found.items()}
     return _assembled(maps, whole, options)
 
@@ -303,6 +339,7 @@ def _without_counts(
     found: dict[str, np.ndarray] = {name: np.zeros(norm.shape, bool) for name in flags}
     slope = np.where(norm < 0, right - jump, right)
     found |= {"norm": norm, "gain": -norm * slope, "at_kink": ~falls}
+    found["below"] = right - jump > 0
     found |= {name: np.zeros_like(norm) for name in ("change", "last_step")}
     found["niter"] = np.zeros(norm.shape, np.int32)
     half = 0.5 * float(options.n_sigma) ** 2
@@ -311,10 +348,9 @@ def _without_counts(
         # the line is less steep below norm 0
         below = -np.minimum(start, 0) * (right - jump)
         far = half > below
+        slope = np.where((start < 0) & ~far, right - jump, right)
         return np.where(
-            far & (start < 0),
-            -start + (half - below) / right,
-            half / np.where(start < 0, right - jump, right),
+            far & (start < 0), (half - below) / right - start, half / np.where(slope > 0, slope, 1)
         )
 
     down = np.where(falls, norm - bound, np.minimum(half / left, norm - bound))
@@ -350,7 +386,7 @@ def _assembled(
     status = by_element(_statuses, **flags)
     optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
     kept = {name: np.where(has_model, maps[name], 0) for name in optional if name in maps}
-    change = np.where(has_model, maps["change"] + np.maximum(norm, 0) * whole.empty_sum, 0)
+    change = np.where(has_model, maps["change"], 0)
     return dict(
         norm=norm,
         norm_err=np.where(has_model, maps["norm_err"], 0),
