@@ -16,8 +16,7 @@
 # A source map compares counts with a background. If the background is wrong, its error becomes
 # sources. This notebook fits a norm of the background along with every source, first in a simulated
 # field where the truth is known, and then around the Crab nebula seen by H.E.S.S., if the data are
-# available. It also measures the background in OFF regions, and ends with a map of the spectral
-# index.
+# available. It also maps the spectral index, and measures the background in OFF regions.
 
 # %%
 import os
@@ -35,7 +34,6 @@ from gammagrad import (
     RingBackgroundMaker,
     TSMapEstimator,
     exclusion_mask,
-    fit,
 )
 from gammagrad.errors import InputWarning
 from gammagrad.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
@@ -79,8 +77,8 @@ for i, (how, maps) in enumerate(found.items()):
     maps["sqrt_ts"].plot(ax=ax, title=how, stretch="linear", cmap="RdBu_r", vmin=-6, vmax=6)
 
 # %% [markdown]
-# With a fixed background half of the field is a source. With a norm the source is left. Away from it
-# significances should have mean 0 and width 1:
+# With a fixed background half of the field is a source. With a norm the source is left. Away from
+# it significances should have mean 0 and width 1:
 
 # %%
 for how, maps in found.items():
@@ -143,9 +141,41 @@ if crab is not None:
     ax = norms["background_norm"].plot(stretch="linear", cmap="BrBG_r", vmin=0.7, vmax=1.3)
 
 # %% [markdown]
-# The norms scatter hardly more than their errors: the model is good to a few per cent. So the norm
-# is constrained to 5 % in the following, in two ways. In one the nebula is in no model, in the other
-# a point source is fitted to it first and put into the models of the dataset.
+# The norms scatter no more than their errors: the model is good to a few per cent.
+#
+# ## The nebula and its index
+#
+# A norm and the spectral index can be fitted together, to a cube. Here this is done close to the
+# nebula. Its pixel gives a model of it.
+
+# %%
+settings = {"kernel_width": "0.4 deg", "renormalise": False}
+if crab is not None:
+    estimator = TSMapEstimator(**settings, free=("norm", "index"), sum_over_energy_groups=False)
+    box = (centre, "0.8 deg")
+    both = estimator.run(crab, positions=box).cutout(*box)
+    sure = both["sqrt_ts"].data > 8
+    index = both["index"].copy()
+    index.data[~sure] = np.nan
+    ax = index.plot(title="index where the significance is above 8", stretch="linear")
+    peak = both.find_peaks(threshold=8, min_distance="0.4 deg")["ra", "dec"][0]
+    at = SkyCoord(peak["ra"], peak["dec"])
+    values = {name: both[name].get(at)[0] for name in ("index", "index_err", "norm")}
+    print(f"index of the nebula: {values['index']:.2f} +- {values['index_err']:.2f}")
+    nebula = SkyModel(
+        PowerLawSpectralModel(
+            index=values["index"],
+            amplitude=values["norm"] * estimator.model.spectral_model.amplitude,
+        ),
+        PointSpatialModel.from_position(at),
+        name="nebula",
+    )
+
+# %% [markdown]
+# ## Constrained, and OFF counts
+#
+# The norm of the background is constrained to 5 % in the following, in two ways. In one the nebula
+# is in no model, in the other it is among the models of the dataset.
 #
 # The last map has a background that is measured, in OFF regions: pixels of a ring around every
 # pixel, a kernel apart, so that the bins of a window share no events. Few OFF counts bias the W
@@ -153,18 +183,10 @@ if crab is not None:
 
 # %%
 if crab is not None:
-    nebula = SkyModel(
-        PowerLawSpectralModel(index=2.3, amplitude="4e-11 cm-2 s-1 TeV-1"),
-        PointSpatialModel(lon_0=centre.icrs.ra, lat_0=centre.icrs.dec, frame="icrs"),
-        name="nebula",
-    )
-    result = fit(crab, nebula)
-    print(result.parameters)
     known = crab.copy(name="nebula known")
-    known.models = result.models
+    known.models = [nebula]
     ring = RingBackgroundMaker("0.45 deg", "0.9 deg", exclusion_mask=outside, spacing="0.4 deg")
     on_off = ring.run(crab)
-    settings = {"kernel_width": "0.4 deg", "renormalise": False}
     constraint = {"background": "constrained", "background_uncertainty": 0.05}
     inputs = {
         "fixed": (crab, {}),
@@ -200,22 +222,6 @@ if crab is not None:
 # nebula in the models the map shows what is left of it, and elsewhere significances are about a
 # unit normal.
 #
-# ## The spectral index
-#
-# A norm and the spectral index can be fitted together, to a cube.
-
-# %%
-if crab is not None:
-    estimator = TSMapEstimator(**settings, free=("norm", "index"), sum_over_energy_groups=False)
-    both = estimator.run(crab, positions=(centre, "0.8 deg")).cutout(centre, "0.8 deg")
-    sure = both["sqrt_ts"].data > 8
-    index = both["index"]
-    index.data[~sure] = np.nan
-    ax = index.plot(title="index where the significance is above 8", stretch="linear")
-    value, error = (both[name].get(centre)[0] for name in ("index", "index_err"))
-    print(f"index of the nebula: {value:.2f} +- {error:.2f}")
-
-# %% [markdown]
 # From the command line:
 #
 # ```sh
