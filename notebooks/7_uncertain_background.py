@@ -146,7 +146,8 @@ if crab is not None:
 # ## The nebula and its index
 #
 # A norm and the spectral index can be fitted together, to a cube. Here this is done close to the
-# nebula. Its pixel gives a model of it.
+# nebula. Its pixel gives a model of it. (Pixels beside it see only its wings, and have no index of
+# their own.)
 
 # %%
 settings = {"kernel_width": "0.4 deg", "renormalise": False}
