@@ -97,7 +97,7 @@ Sums = Callable[[Array], RatioSums]
 class Sheet(NamedTuple):
     """The profile at a norm."""
 
-    value: Array  # statistic less that without a source
+    value: Array  # statistic minus the one without a source
     slope: Array
     curvature: Array
     # of every group: the background's norm, its derivative by the norm, and the curvature in it

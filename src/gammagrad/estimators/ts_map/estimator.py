@@ -11,7 +11,7 @@ from astropy.coordinates import SkyCoord
 
 from gammagrad.core.norm import BACKGROUND_MAPS, N_SWEEPS, FitOptions, parse_selection
 from gammagrad.core.ts_map import IndexRange
-from gammagrad.dataset import AnyMapDataset, union_of_times
+from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff, union_of_times
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.background_norms import BackgroundSettings
 from gammagrad.estimators.ts_map.collect import Collector
@@ -228,7 +228,7 @@ class TSMapEstimator(TSMapSettings):
         groups, axis = energy_groups(found[0].energy_axis, None)
         (inputs,) = replace(self._collector, downsampling_factor=None).inputs(found, target)[0]
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
-        settings = self._settings_on(target, len(groups))
+        settings = self._settings_on(found, target, len(groups))
         joint.warn_of_off_counts(settings.sum_energies)
         with progress_bar(1, self.tag, self.show_progress) as bar:
             arrays = fit_groups(joint.groups, settings, wanted, bar)
@@ -289,7 +289,7 @@ class TSMapEstimator(TSMapSettings):
         wanted = positions_mask(positions, target)
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
-        settings = self._settings_on(target, len(groups))
+        settings = self._settings_on(found, target, len(groups))
         if settings.indices is not None:
             check_energies(bins, axis)
         by_model, grid = collector.inputs(found, target)
@@ -455,10 +455,20 @@ class TSMapEstimator(TSMapSettings):
             indices=self._indices,
         )
 
-    def _settings_on(self, target: WcsGeom, n_groups: int) -> FitSettings:
+    def _settings_on(
+        self, datasets: Sequence[AnyMapDataset], target: WcsGeom, n_groups: int
+    ) -> FitSettings:
         """Return what the fit of energy groups depends on, for the pixels of a map."""
         if self.background == "fixed":
             return self._fit_settings
+        measured = [d.name for d in datasets if isinstance(d, MapDatasetOnOff)]
+        if measured:
+            raise InputError(
+                f" is {self.background!r}, but dataset {measured[0]!r} has OFF counts, which say how "
+                "much background there is, bin by bin. Set background='fixed', or take what they "
+                "say as known up to a norm: dataset.to_map_dataset().",
+                "background",
+            )
         if "index" in self.free:
             raise InputError(
                 f" is {self.background!r}, and the index is free: one of the two can be fitted "
