@@ -464,9 +464,9 @@ class TSMapEstimator(TSMapSettings):
         measured = [d.name for d in datasets if isinstance(d, MapDatasetOnOff)]
         if measured:
             raise InputError(
-                f" is {self.background!r}, but dataset {measured[0]!r} has OFF counts, which say how "
-                "much background there is, bin by bin. Set background='fixed', or take what they "
-                "say as known up to a norm: dataset.to_map_dataset().",
+                f" is {self.background!r}, but dataset {measured[0]!r} has OFF counts, which say "
+                "how much background there is, bin by bin. Set background='fixed', or take it as "
+                "known up to a norm: dataset.to_map_dataset().",
                 "background",
             )
         if "index" in self.free:
