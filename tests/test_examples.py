@@ -36,6 +36,7 @@ PAGES = (
     "docs/gradients.md",
     "docs/how_to_choose.md",
     "docs/performance.md",
+    "docs/uncertain_background.md",
 )
 MINUTES = 10
 

@@ -95,7 +95,7 @@ class Lost(NamedTuple):
         """Return half the Asimov statistic where norms of the background are fitted without it."""
         # the counts of the source raise these norms, and what they gain by that is lost
         ratio = self.model_sum / self.expected
-        v = norm * ratio
+        v = norm[None] * ratio
         value, slope, curvature = (
             self.expected * deviance(v),
             self.model_sum * jnp.log1p(v),
@@ -114,7 +114,7 @@ class Lost(NamedTuple):
 
     def scaled(self, unit: Array) -> Lost:
         """Return the same for norms times a unit."""
-        return self._replace(model_sum=self.model_sum / unit)
+        return self._replace(model_sum=self.model_sum / unit[None])
 
     def astype(self, dtype: Any) -> Lost:
         """Return the same in another precision."""

@@ -44,6 +44,7 @@ class Groups(NamedTuple):
 
     def least(self, norm: Array) -> Array:
         """Return the smallest norms of the background at which no prediction is negative."""
+        norm = norm[None]
         tiny = float(jnp.finfo(norm.dtype).eps) ** 0.75
         known = self.expected > 0
         typical = jnp.maximum(self.total, 1) / jnp.where(known, self.expected, 1)
@@ -97,7 +98,7 @@ Sums = Callable[[Array], RatioSums]
 class Sheet(NamedTuple):
     """The profile at a norm."""
 
-    value: Array  # statistic minus the one without a source
+    value: Array  # statistic minus that without a source
     slope: Array
     curvature: Array
     # of every group: the background's norm, its derivative by the norm, and the curvature in it
@@ -124,7 +125,7 @@ class SeveralProfile(NamedTuple):
 
         def sweep(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             index, beta, _ = state
-            u = norm / beta
+            u = norm[None] / beta
             found = self.sums(u)
             first, second = groups.unseen + found.v1, groups.unseen + found.v2
             # the counts are replaced by one pole with the value and slope that they have here:
@@ -149,6 +150,7 @@ class SeveralProfile(NamedTuple):
         """Return the profile at a norm whose background norms are known."""
         groups = self.groups
         least, alone = groups.least(norm), groups.alone()
+        norm = norm[None]
         u = norm / beta
         gain, s1, s2, v1, v2, mixed = self.sums(u)
         n = groups.total

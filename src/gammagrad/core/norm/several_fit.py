@@ -47,13 +47,13 @@ def several_results(
     stiff = sheet.stiffness > 0
     own = jnp.where(stiff, 1 / jnp.where(stiff, sheet.stiffness, 1), 0)
     spread = jnp.where(curved, of_norm, 0)
-    of_beta = own + sheet.follow**2 * spread
+    of_beta = own + sheet.follow**2 * spread[None]
     known = windows.known > 0
     error = jnp.sqrt(of_beta)
     unit = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, windows.known, 1)), error)
     usable = unit > 0
-    both = (spread > 0) & (of_beta > 0)
-    scale = jnp.sqrt(jnp.where(both, spread / jnp.where(both, of_beta, 1), 0))
+    both = (spread[None] > 0) & (of_beta > 0)
+    scale = jnp.sqrt(jnp.where(both, spread[None] / jnp.where(both, of_beta, 1), 0))
     results = {
         "norm": norm,
         "norm_err": options.n_sigma * jnp.sqrt(of_norm),
@@ -122,7 +122,7 @@ def _beta_near(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
     """Take one differentiable step to the best background norms at a norm."""
     fixed = jax.lax.stop_gradient
     groups, beta = profile.groups, fixed(beta)
-    found = profile.sums(norm / beta)
+    found = profile.sums(norm[None] / beta)
     pull = groups.rest(beta) - (groups.unseen + found.v1) / beta
     own = fixed((groups.unseen + found.v2) / beta**2 + groups.gaussian)
     least = groups.least(norm)
@@ -142,7 +142,7 @@ def _differentiable(
     curved = (curvature > 0) & (norm > profile.lowest())
     step = jnp.where(curved, -slope / jnp.where(curved, curvature, 1), 0)
     moved = norm + step
-    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step))
+    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step[None]))
     return moved, new, profile.at(moved, new)
 
 

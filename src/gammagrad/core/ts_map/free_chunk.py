@@ -95,7 +95,7 @@ def _finish(sums: Callable[[Array], GainSums], line: Line, start: Array) -> _Bes
         left, change = ratio * jnp.abs(d) * size, 2 * ratio * jnp.abs(d)
         going = (size > _LAST_STEP) | (left > _LAST_ERROR) | (change > _LAST_CHANGE)
         gain = gain + d * (t1 - d * (t2 / 2 - d * t3 / 3))
-        niter = before.niter + going
+        niter = before.niter + going.astype(jnp.int32)
         carried = LineSums(t1 - d * (t2 - d * t3), jnp.maximum(t2 - 2 * d * t3, 0))
         best = _Best(moved, niter, size, gain, carried)
         return _State(index + 1, best, lower, upper, going.any())

@@ -11,9 +11,9 @@ from astropy.coordinates import SkyCoord
 
 from gammagrad.core.norm import BACKGROUND_MAPS, N_SWEEPS, FitOptions, parse_selection
 from gammagrad.core.ts_map import IndexRange
-from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff, union_of_times
+from gammagrad.dataset import AnyMapDataset, union_of_times
 from gammagrad.errors import InputError
-from gammagrad.estimators.ts_map.background_norms import BackgroundSettings
+from gammagrad.estimators.ts_map.background_norms import BackgroundSettings, refuse_off_counts
 from gammagrad.estimators.ts_map.collect import Collector
 from gammagrad.estimators.ts_map.free_index import check_energies, check_settings, index_range
 from gammagrad.estimators.ts_map.groups import (
@@ -461,19 +461,12 @@ class TSMapEstimator(TSMapSettings):
         """Return what the fit of energy groups depends on, for the pixels of a map."""
         if self.background == "fixed":
             return self._fit_settings
-        measured = [d.name for d in datasets if isinstance(d, MapDatasetOnOff)]
-        if measured:
-            raise InputError(
-                f" is {self.background!r}, but dataset {measured[0]!r} has OFF counts, which say "
-                "how much background there is, bin by bin. Set background='fixed', or take it as "
-                "known up to a norm: dataset.to_map_dataset().",
-                "background",
-            )
+        refuse_off_counts(datasets, self.background)
         if "index" in self.free:
             raise InputError(
-                f" is {self.background!r}, and the index is free: one of the two can be fitted "
-                "beside the norm. Set background='fixed', or free=('norm',).",
-                "background",
+                f" has the index, and background is {self.background!r}: one of the two can be "
+                "fitted beside the norm. Set background='fixed', or free=('norm',).",
+                "free",
             )
         asked = BackgroundSettings(
             background=self.background,
