@@ -592,3 +592,215 @@ def slow_pair(
     with np.errstate(all="ignore"):
         inverse = np.linalg.pinv(second)
     return SlowPair(math.exp(best.x[0]), float(best.x[1]), -best.fun, inverse)
+
+
+class SlowPlane:
+    """Statistic of windows over norms of source and of backgrounds, and its minima by search.
+
+    Counts, background and model have shape (windows, bins), all that comes out one value for each
+    window. Every group of bins has a background norm `beta` of its own, known to be 1 to
+    ``1 / sqrt(tau)``: the prior is ``2 tau (beta - 1 - log beta)`` or ``tau (beta - 1)^2``.
+    """
+
+    def __init__(
+        self,
+        counts: Floats,
+        background: Floats,
+        model: Floats,
+        *,
+        tau: float | Floats = 0.0,
+        gaussian: bool = False,
+        groups: NDArray[np.int_] | None = None,
+    ) -> None:
+        n, b, m = (np.atleast_2d(np.asarray(a, float)) for a in (counts, background, model))
+        of_bins = np.zeros(n.shape[1], int) if groups is None else np.asarray(groups)
+        self.gaussian, self.number = gaussian, int(of_bins.max()) + 1
+        self.tau = np.broadcast_to(np.asarray(tau, float), (self.number, len(n)))
+        self.total = m.sum(axis=1)
+        self.parts = []
+        for group in range(self.number):
+            ours = tuple(a[:, of_bins == group] for a in (n, b, m))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                # by this times minus the norm the background must be above 0
+                steep = np.where(ours[2] > 0, ours[2] / ours[1], 0).max(axis=1)
+            sums = tuple(a.sum(axis=1) for a in ours)
+            # bins without counts enter by their sums alone
+            order = np.argsort(-ours[0], axis=1)[:, : max(1, (ours[0] > 0).sum(axis=1).max())]
+            few = tuple(np.take_along_axis(a, order, axis=1) for a in ours)
+            self.parts.append((few, sums, steep))
+
+    def statistic(self, norm: Floats, betas: Floats) -> Floats:
+        """Return the statistic less that at norm 0 and the given backgrounds; infinite outside."""
+        total = 2 * norm * self.total
+        for beta, tau, ((n, b, m), sums, steep) in zip(betas, self.tau, self.parts, strict=True):
+            low = _least(norm, steep)
+            outside = (beta < low * (1 - 1e-12)) | ~np.isfinite(low)
+            with np.errstate(all="ignore"):
+                logs = n * np.log(beta[:, None] + norm[:, None] * m / np.maximum(b, FLOOR))
+                logs = np.where(n > 0, logs, 0).sum(axis=1)
+                if self.gaussian:
+                    prior = tau * (beta - 1) ** 2
+                else:
+                    prior = np.where(tau > 0, 2 * tau * (beta - 1 - np.log(beta)), 0)
+                total = total + 2 * ((beta - 1) * sums[1] - logs) + prior
+            total = np.where(outside | np.isnan(total), np.inf, total)
+        return total
+
+    def best_backgrounds(self, norm: Floats) -> Floats:
+        """Return the best norms of the backgrounds at a norm, by bisection of the derivative."""
+        found = []
+        for tau, ((n, b, m), sums, steep) in zip(self.tau, self.parts, strict=True):
+            low = _least(norm, steep)
+            start = np.where(np.isfinite(low), low, 0)
+            top = np.log((sums[0] + tau) / np.maximum(sums[1] + tau, FLOOR) + 1)
+            left, right = top - 60.0, top
+            for _ in range(52):
+                middle = 0.5 * (left + right)
+                beta = start + np.exp(middle)
+                with np.errstate(all="ignore"):
+                    pulls = n / (beta[:, None] + norm[:, None] * m / np.maximum(b, FLOOR))
+                    pull = np.where(n > 0, pulls, 0).sum(axis=1)
+                prior = tau * (beta - 1 if self.gaussian else 1 - 1 / beta)
+                falls = sums[1] - pull + prior < 0
+                left, right = np.where(falls, middle, left), np.where(falls, right, middle)
+            found.append(start + np.where(left == top - 60.0, 0, np.exp(0.5 * (left + right))))
+        return np.array(found)
+
+    def profile(self, norm: Floats) -> Floats:
+        """Return the statistic at a norm and the best backgrounds there."""
+        return self.statistic(norm, self.best_backgrounds(norm))
+
+    def bare(self) -> NDArray[np.bool_]:
+        """Tell in which windows a bin without background has a model: no norm is below 0."""
+        return np.any([np.isinf(steep) for _, _, steep in self.parts], axis=0)
+
+    def minimum(self) -> Floats:
+        """Return the best norm by golden sections."""
+        counts = sum(sums[0] for _, sums, _ in self.parts)
+        high = (counts + 1) / self.total
+        low = np.where(self.bare(), 0.0, -high)
+        for _ in range(60):
+            falls = self.profile(low) < self.profile(low + 1e-3 * (high - low))
+            low = np.where(falls & ~self.bare(), low - 2 * (high - low), low)
+        golden = (math.sqrt(5) - 1) / 2
+        for _ in range(70):
+            left, right = high - golden * (high - low), low + golden * (high - low)
+            falls = self.profile(left) > self.profile(right)
+            low, high = np.where(falls, left, low), np.where(falls, high, right)
+        norm = 0.5 * (low + high)
+        zero = np.zeros_like(norm)
+        return np.where(self.bare() & (self.profile(zero) <= self.profile(norm)), 0, norm)
+
+    def end(self, base: Floats, level: float | Floats, sign: int) -> Floats:
+        """Return the norm on one side of a base where the profile has risen by a level."""
+        over = self.profile(base) + level
+        last = np.where(self.bare() & (sign < 0), base, np.inf)
+        reach = np.minimum(1e-3 / self.total, last)
+        for _ in range(80):
+            short = (self.profile(base + sign * reach) < over) & (reach < last)
+            if not short.any():
+                break
+            reach = np.where(short, np.minimum(2 * reach, last), reach)
+        held = self.profile(base + sign * reach) < over
+        near, far = np.zeros_like(reach), reach
+        for _ in range(55):
+            middle = 0.5 * (near + far)
+            short = self.profile(base + sign * middle) < over
+            near, far = np.where(short, middle, near), np.where(short, far, middle)
+        return base + sign * np.where(held, last, 0.5 * (near + far))
+
+    def covariance(self, norm: Floats, betas: Floats, step: Floats) -> Floats:
+        """Return errors squared and covariances of norm and betas, from second differences."""
+        # shape (windows, 1 + groups, 1 + groups); step: a small part of the norm's error
+        sums = np.array([s[0] for _, s, _ in self.parts]) + self.tau + 1
+        steps = np.concatenate([step[None], 0.01 * betas / np.sqrt(sums)])
+        at = np.concatenate([norm[None], betas])
+        size = len(at)
+
+        def corner(one: int, by: int, other: int, also: int) -> Floats:
+            moved = at.copy()
+            moved[one] += by * steps[one]
+            moved[other] += also * steps[other]
+            return self.statistic(moved[0], moved[1:])
+
+        second = np.empty((len(norm), size, size))
+        with np.errstate(all="ignore"):
+            for i in range(size):
+                for j in range(size):
+                    change = corner(i, 1, j, 1) + corner(i, -1, j, -1)
+                    change = change - corner(i, 1, j, -1) - corner(i, -1, j, 1)
+                    second[:, i, j] = change / (4 * steps[i] * steps[j])
+        known = np.isfinite(second).all(axis=(1, 2))
+        second = np.where(known[:, None, None], second, np.eye(size))
+        return np.where(known[:, None, None], np.linalg.pinv(second / 2), np.nan)
+
+
+def _least(norm: Floats, steep: Floats) -> Floats:
+    """Return the smallest norm of a background at which no prediction is negative."""
+    with np.errstate(invalid="ignore"):
+        return np.where(norm < 0, -norm * steep, 0.0)
+
+
+class SlowPlaneFit(NamedTuple):
+    """Fits of windows with norms of the background; those of groups have these in front."""
+
+    norm: Floats
+    norm_err: Floats
+    ts: Floats
+    background_norm: Floats
+    background_norm_err: Floats
+    background_norm_corr: Floats
+    norm_errp: Floats
+    norm_errn: Floats
+    norm_ul: Floats
+
+
+def slow_plane_fit(
+    plane: SlowPlane,
+    *,
+    n_sigma: float = 1.0,
+    n_sigma_ul: float = 2.0,
+    norm_min: float = -math.inf,
+) -> SlowPlaneFit:
+    """Fit windows, with errors from second differences, and limits from the profile."""
+    norm = plane.minimum()
+    betas = plane.best_backgrounds(norm)
+    upper, lower = plane.end(norm, n_sigma**2, 1), plane.end(norm, n_sigma**2, -1)
+    base = np.maximum(norm, norm_min)
+    step = 0.01 / n_sigma * np.minimum(upper - norm, np.maximum(norm - lower, 1e-300))
+    spread = plane.covariance(norm, betas, step)
+    errors = np.sqrt(np.diagonal(spread, axis1=1, axis2=2)).T
+    gain = plane.profile(np.zeros_like(norm)) - plane.statistic(norm, betas)
+    return SlowPlaneFit(
+        norm=norm,
+        norm_err=n_sigma * errors[0],
+        ts=np.copysign(np.maximum(gain, 0), norm),
+        background_norm=betas,
+        background_norm_err=n_sigma * errors[1:],
+        background_norm_corr=spread[:, 0, 1:].T / (errors[0] * errors[1:]),
+        norm_errp=upper - norm,
+        norm_errn=norm - lower,
+        norm_ul=plane.end(base, n_sigma_ul**2, 1),
+    )
+
+
+def slow_plane_sensitivity(
+    background: Floats, model: Floats, tau: float, unseen: float, level: float, n_sigma: float
+) -> float:
+    """Return the norm whose expected counts give a significance, with one background norm."""
+    # unseen: background where there is no model; level: norm of the background
+    b = level * np.append(background, unseen + tau)
+    m = np.append(model, 0.0)
+
+    def asimov(norm: float) -> float:
+        n = b + norm * m
+        seen = n > 0
+        best = n.sum() / b.sum()
+        free = np.sum(best * b) - np.sum(n[seen] * np.log(np.maximum(best * b[seen], FLOOR)))
+        right = np.sum(n) - np.sum(n[seen] * np.log(n[seen]))
+        return 2 * float(free - right)
+
+    top = 1 / m.sum()
+    while asimov(top) < n_sigma**2:
+        top *= 2
+    return bisect(lambda x: asimov(x) - n_sigma**2, 0.0, top)

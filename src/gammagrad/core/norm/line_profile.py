@@ -144,7 +144,13 @@ class LineProfile(NamedTuple):
         zero = jnp.zeros_like(end)
         begin = _Searched(jnp.zeros((), jnp.int32), end, self.best, end, end, zero, end == end)
         found = jax.lax.while_loop(_unsettled, sweep, begin)
-        return found.seen, found.value
+        # The best place may be an end, from which norms go some way while the place stays. The
+        # place that a last sweep moves to is closer than that which it looked at.
+        best = self.at_best()
+        stays = target <= best.rise
+        place = jnp.where(stays, self.best, found.place)
+        norm = jnp.where(stays, self._norm_near(best, self.best, target, sign), found.value)
+        return place, norm
 
     def norm_at(self, place: Array, target: Array, sign: Array) -> Array:
         """Return the norm, as x M / N, where the profile has risen by a target, near a place."""
@@ -161,7 +167,8 @@ class LineProfile(NamedTuple):
         step = jnp.where(usable, missing / jnp.where(usable, slope, 1), 0)
         # an end that no counts hold: the norm goes on while the place stays
         near, far = jnp.where(sign > 0, lower, upper), jnp.where(sign > 0, upper, lower)
-        out, back = (place == far) & (missing > 0), (place == near) & (missing < 0)
+        out = (place == far) & ((missing > 0) | (place == self.best))
+        back = (place == near) & (missing < 0)
         held = (out | back) & jnp.isfinite(now.stretch) & (now.stretch > 0)
         away = excess_log(jnp.where(held, now.stretch, 1) - 1)
         level = jnp.where(held, missing / (2 * self._total) + away, 1)

@@ -180,13 +180,14 @@ def fit_several_bins(
     """Fit a source's norm and one of the background for each group to one pixel's bins."""
     # member: which bins are a group's, shape (groups, bins)
     has = model > 0
-    of_groups = jnp.where(member, model, 0).sum(axis=1)
+    own = member & has[None]
+    of_groups = jnp.where(member, model[None], 0).sum(axis=1)
     model_sum = model.sum()
     has_model = model_sum > 0
-    exact = jnp.where(member & has, bin_ratio(background, model, floor=0.0), jnp.inf)
+    exact = jnp.where(own, bin_ratio(background, model, floor=0.0)[None], jnp.inf)
     bound = jnp.where(of_groups > 0, -exact.min(axis=1), -1.0) + 0.0
     known = jnp.where(has, model / jnp.maximum(background, BACKGROUND_FLOOR), 0)
-    bins = SeveralBins(jnp.where(member & has, counts, 0), known)
+    bins = SeveralBins(jnp.where(own, counts[None], 0), known)
     groups = groups_of(windows, bins.counts.sum(axis=1), of_groups, bound, gaussian)
     profile = SeveralProfile(bins.sums, groups)
     frozen = profile.frozen()
@@ -214,14 +215,15 @@ def fit_several_bins(
     )
     stat_null = several_stat_null(profile.groups, windows, gaussian)
     excess = found["norm"] * model_sum
-    own = (jnp.where(member, background, 0).sum(axis=1) * found["background_norm"]).sum()
-    lost = has_model & ~all_known(found["norm"] + gained + stat_null + own, found)
+    sums = jnp.where(member, background[None], 0).sum(axis=1)
+    behind = (sums * found["background_norm"]).sum()
+    lost = has_model & ~all_known(found["norm"] + gained + stat_null + behind, found)
     return NormFit(
         **{name: jnp.where(has_model, value, 0) for name, value in found.items()},
         ts=jnp.where(has_model, jnp.where(found["norm"] < 0, -gained, gained), 0),
         stat=stat_null - gained,
         stat_null=stat_null,
-        npred=own + excess,
+        npred=behind + excess,
         npred_excess=excess,
         niter=niter,
         status=jnp.where(lost, Status.OUT_OF_RANGE, status),

@@ -17,7 +17,7 @@ from gammagrad.core.ts_map.blended import TileBlend
 from gammagrad.core.ts_map.flat import FlatBins
 from gammagrad.core.ts_map.listed import Lists, contrast_of, rows_at_a_time
 
-_SCORE_ROWS, _TOTAL_ROWS, _LOG_ROWS = 2, 2, 2
+_SCORE_ROWS, _TOTAL_ROWS, _LOG_ROWS = 2, 4, 4
 """Rows summed in one step, for terms with roots and with logarithms: more are not vectorised."""
 
 
