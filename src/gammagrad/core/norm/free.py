@@ -184,12 +184,15 @@ def line_scan(
     """Return the profile at some norms less its value at norm 0; exact: with derivatives."""
     total = jnp.where(window.total > 0, window.total, 1)
     frozen, fixed = profile.frozen(), jax.lax.stop_gradient
+    # without counts the background is as small as a source below 0 allows
+    bound = profile.line.bound
+    steep = jnp.where(bound < 0, 1 / jnp.where(bound < 0, bound, 1), -jnp.inf)
 
     def at(value: Array) -> Array:
         norm = value * model_sum / total
         place, rise = frozen.at_norm(fixed(norm) * jnp.ones_like(profile.best))
         rise = (profile.rise_of(place, norm) if exact else rise) - gained
-        straight = jnp.where(value >= 0, 2 * value * model_sum, jnp.inf)
+        straight = 2 * value * model_sum * jnp.where(value >= 0, 1, steep)
         return jnp.where(window.total > 0, rise, straight)
 
     return jax.lax.map(at, values)

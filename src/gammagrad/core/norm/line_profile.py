@@ -221,7 +221,8 @@ class LineProfile(NamedTuple):
         step = norm - now.norm
         at_end = ((place <= lower) & (step < 0)) | ((place >= upper) & (step > 0))
         # beyond an end that no counts hold
-        stretch = norm / jnp.where(at_end & (place != 0), place, 1)
+        beyond = at_end & (place != 0)
+        stretch = jnp.where(beyond, norm / jnp.where(beyond, place, 1), 1)
         more = 2 * self._total * (excess_log(stretch - 1) - excess_log(now.stretch - 1))
         # at no ratio but 0 the background cannot take over
         lost = at_end & (place == 0)
