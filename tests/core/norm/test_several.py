@@ -90,6 +90,22 @@ def test_without_counts_there_is_neither_source_nor_background() -> None:
     assert np.all(np.abs(fit.background_norm) < 1e-5)
 
 
+@double_only
+def test_a_gaussian_prior_lets_the_background_vanish_where_there_are_no_counts() -> None:
+    arrays = [0.0, 0.0, 0.0], [2.0, 3.0, 4.0], [4.0, 4.0, 0.0]
+    for sigma, best in ((0.5, 0.0), (0.1, -0.475)):
+        fit = fit_norm(
+            *arrays, background_norm="constrained", background_uncertainty=sigma, **GAUSSIAN
+        )
+        assert int(fit.status) == Status.NO_COUNTS
+        np.testing.assert_allclose(float(fit.norm), best, atol=1e-9)
+        # beta is where 9 beta and the prior are least, and no prediction is negative
+        np.testing.assert_allclose(float(fit.background_norm), -2 * best, atol=1e-9)
+        plane = SlowPlane(*arrays, tau=sigma**-2.0, gaussian=True)
+        gain = plane.profile(np.zeros(1)) - plane.profile(np.array([best]))
+        np.testing.assert_allclose(float(fit.ts), -gain[0], atol=1e-7)
+
+
 def test_a_model_in_the_shape_of_a_groups_background_leaves_it_undetermined() -> None:
     shape = np.array([0.5, 1.0, 2.0])
     arrays = [1.0, 2.0, 3.0], shape, 3 * shape

@@ -60,7 +60,13 @@ from gammagrad.core.norm.sensitivity import (
     required,
 )
 from gammagrad.core.norm.several import RatioSums, SeveralProfile, ratio_terms
-from gammagrad.core.norm.several_fit import groups_of, lost_of, several_results, several_stat_null
+from gammagrad.core.norm.several_fit import (
+    groups_of,
+    lost_of,
+    several_results,
+    several_stat_null,
+    several_undetermined,
+)
 from gammagrad.core.norm.solve import N_SWEEPS, STATUS, Root, Status, newton
 from gammagrad.core.norm.two_numbers import (
     LEAST_GAIN,
@@ -156,6 +162,7 @@ __all__ = [
     "rise",
     "several_results",
     "several_stat_null",
+    "several_undetermined",
     "smallest",
     "solve_line",
     "squeezed",

@@ -24,6 +24,9 @@ from gammagrad.core.stats import log1p_inside
 
 _MOST_INNER, _MOST_OUTER = 40, 80
 
+_SOME = 1e-3
+"""Counts that a source of next to no norm must account for to be the start of a search."""
+
 _CLOSE = 1e-9
 """Step, in errors, after which a search has ended."""
 
@@ -194,6 +197,18 @@ class SeveralProfile(NamedTuple):
         bare = (self.groups.model_sum > 0) & (self.groups.bound >= 0)
         return jnp.where(bare.any(axis=0), 0.0, -jnp.inf)
 
+    def start(self, scale: Array) -> Array:
+        """Return where a search begins: 0, or what counts without background ask for at least."""
+        # next to nothing of a source accounts for those; Newton's steps from 0 would double it
+        little = 1e-9 * scale
+        alone = self.groups.alone()
+        known = alone > 0
+        u = jnp.where(known, little / jnp.where(known, alone, 1), 0)
+        mine = (u * self.sums(u).s1).sum(axis=0)
+        total = self.groups.model_sum.sum(axis=0)
+        many = (mine > _SOME) & (total > 0)
+        return jnp.where(many, mine / jnp.where(total > 0, total, 1), 0)
+
     def minimum(self, scale: Array) -> tuple[Array, Array, Array, Array]:
         """Return the best norm, its background norms, sweeps, and the width that is left."""
         # scale: about the size of a norm, for the first steps
@@ -237,7 +252,7 @@ class SeveralProfile(NamedTuple):
         zero = jnp.zeros_like(scale)
         open_ = jnp.full_like(scale, jnp.inf)
         begin: Any = (
-            *(jnp.zeros((), jnp.int32), zero, self.groups.alone(), open_, zero == 0),
+            *(jnp.zeros((), jnp.int32), self.start(scale), self.groups.alone(), open_, zero == 0),
             zero.astype(jnp.int32),
             *(jnp.maximum(-open_, lowest), zero, -open_, open_, zero, open_),
         )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gammagrad.core.norm.free import Window, free_status
+from gammagrad.core.norm.free import Window, free_status, is_even
 from gammagrad.core.norm.line import NO_COUNTS
 from gammagrad.core.norm.options import FitOptions
 from gammagrad.core.norm.result import NormFit, all_known
@@ -30,6 +30,17 @@ def groups_of(
     unseen = jnp.where(unseen > NO_COUNTS * total, unseen, 0)
     prior = windows.known if gaussian else jnp.zeros_like(model_sum)
     return Groups(total, unseen, expected, prior, model_sum, bound)
+
+
+def several_undetermined(groups: Groups) -> Array:
+    """Tell whether the model has the shape of the background wherever it is, and nothing else."""
+    even = is_even(groups.bound, groups.expected, groups.model_sum) & (groups.gaussian <= 0)
+    has = groups.model_sum > 0
+    return has.any(axis=0) & (even | ~has).all(axis=0)
+
+
+_SMOOTH = 0.01
+"""Step, in about errors, that is left to a best fit at most unless it is at a kink."""
 
 
 def several_results(
@@ -128,7 +139,9 @@ def _beta_near(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
     least = groups.least(norm)
     held = (beta <= fixed(least) * (1 + 1e-9)) & (pull > 0)
     stiff = own > 0
-    return jnp.where(held, least, beta - jnp.where(stiff, pull / jnp.where(stiff, own, 1), 0))
+    step = jnp.where(stiff, pull / jnp.where(stiff, own, 1), 0)
+    # from just above its least value a step may lead below it
+    return jnp.where(held, least, jnp.maximum(beta - step, least))
 
 
 def _differentiable(
@@ -141,6 +154,9 @@ def _differentiable(
     slope, curvature = here.slope, fixed(here.curvature)
     curved = (curvature > 0) & (norm > profile.lowest())
     step = jnp.where(curved, -slope / jnp.where(curved, curvature, 1), 0)
+    # at a kink the slope does not vanish, and there is nowhere to go
+    smooth = fixed(step**2 * curvature) < _SMOOTH**2
+    step = jnp.where(smooth, step, 0)
     moved = norm + step
     new = _beta_near(profile, moved, fixed(here.beta + here.follow * step[None]))
     return moved, new, profile.at(moved, new)
@@ -202,12 +218,15 @@ def fit_several_bins(
             background, model, options, lost=lost_of(windows, of_groups)
         )
     zero = (of_groups > 0) & (bound >= 0)
+    even = ~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0)
+    even = even | fixed(several_undetermined(groups))
     status = free_status(
         at_bound=jnp.where(zero.any(), norm <= 0, frozen.held(norm, beta)),
         zero_bound=zero.any(),
         vanishes=jnp.zeros((), bool),
-        even=~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0),
-        open_=open_,
+        even=even,
+        # without any counts the norms fall to 0, which has no end
+        open_=open_ & (windows.total.sum() > 0),
         has_model=has_model,
         has_counts=(has & (counts > 0)).any(),
         counts_on_zero=(has & (counts > 0) & (background <= 0)).any(),
@@ -217,11 +236,12 @@ def fit_several_bins(
     excess = found["norm"] * model_sum
     sums = jnp.where(member, background[None], 0).sum(axis=1)
     behind = (sums * found["background_norm"]).sum()
-    lost = has_model & ~all_known(found["norm"] + gained + stat_null + behind, found)
+    known_norm = has_model & ~even
+    lost = known_norm & ~all_known(found["norm"] + gained + stat_null + behind, found)
     return NormFit(
-        **{name: jnp.where(has_model, value, 0) for name, value in found.items()},
-        ts=jnp.where(has_model, jnp.where(found["norm"] < 0, -gained, gained), 0),
-        stat=stat_null - gained,
+        **{name: jnp.where(known_norm, value, 0) for name, value in found.items()},
+        ts=jnp.where(known_norm, jnp.where(found["norm"] < 0, -gained, gained), 0),
+        stat=stat_null - jnp.where(known_norm, gained, 0),
         stat_null=stat_null,
         npred=behind + excess,
         npred_excess=excess,

@@ -16,6 +16,7 @@ from gammagrad.core.norm import (
     groups_of,
     ratio_terms,
     several_results,
+    several_undetermined,
 )
 from gammagrad.core.ts_map.bin_sums import WIDE_VECTORS, BinSums
 from gammagrad.core.ts_map.chunk import TileInputs, prepare
@@ -132,9 +133,11 @@ def _several(
     zero_bound = ((groups.model_sum > 0) & (groups.bound >= 0)).any(axis=0)
     return found | {
         "niter": niter,
-        "last_step": jnp.where(open_, jnp.inf, 0.0),
+        # without any counts the norms fall to 0, which has no end
+        "last_step": jnp.where(open_ & (groups.windows.total.sum(axis=0) > 0), jnp.inf, 0.0),
         "kept": jnp.zeros(norm.shape, bool),
         "at_bound": jnp.where(zero_bound, norm <= 0, profile.held(norm, found["background_norm"])),
         "vanishes": jnp.zeros(norm.shape, bool),
-        "undetermined": ~jnp.isfinite(found["norm_err"]) & (counts > 0),
+        "undetermined": several_undetermined(known)
+        | (~jnp.isfinite(found["norm_err"]) & (counts > 0)),
     }
