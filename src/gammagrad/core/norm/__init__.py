@@ -2,14 +2,14 @@
 
 from gammagrad.core.norm.fit import (
     NormFit,
-    checked_selection,
     fit_bins,
     fit_norm,
     fit_status,
     floating,
 )
 from gammagrad.core.norm.intervals import interval_steps
-from gammagrad.core.norm.on_off import checked_off, fit_on_off_bins, on_off_status
+from gammagrad.core.norm.on_off import fit_on_off_bins, on_off_status
+from gammagrad.core.norm.on_off_input import checked_off
 from gammagrad.core.norm.on_off_solve import (
     Bracket,
     Rise,
@@ -19,7 +19,13 @@ from gammagrad.core.norm.on_off_solve import (
     parabola_step,
     smallest,
 )
-from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
+from gammagrad.core.norm.options import (
+    FitOptions,
+    check_sweeps,
+    checked_selection,
+    make_options,
+    parse_selection,
+)
 from gammagrad.core.norm.profile import (
     ProfileSums,
     climb,
