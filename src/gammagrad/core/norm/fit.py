@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from gammagrad._arrays import check_counts, takes_arrays
-from gammagrad._programs import can_fill, compiled, fill, is_traced, room
+from gammagrad._programs import can_fill, compiled, fill, room
 from gammagrad._pytree import replace
 from gammagrad.core.norm.background import (
     WITH_OFF,
@@ -23,8 +23,14 @@ from gammagrad.core.norm.background import (
     sums_of,
 )
 from gammagrad.core.norm.fixed_bins import fit_bins
-from gammagrad.core.norm.on_off import checked_off, fit_on_off_bins, weighted_off
-from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
+from gammagrad.core.norm.on_off import fit_weighted_off
+from gammagrad.core.norm.on_off_input import checked_off
+from gammagrad.core.norm.options import (
+    FitOptions,
+    check_sweeps,
+    checked_selection,
+    make_options,
+)
 from gammagrad.core.norm.result import NormFit
 from gammagrad.core.norm.solve import N_SWEEPS
 from gammagrad.core.stats import cash
@@ -168,8 +174,7 @@ def fit_norm(
     """
     may_fill = can_fill(counts, background, model, weights, counts_off, alpha)
     xp: Any = np if may_fill else jnp
-    given = checked_off(counts_off, alpha)
-    n, b, m, *off = floating(xp, counts, background, model, *given)
+    n, b, m, *off = floating(xp, counts, background, model, *checked_off(counts_off, alpha))
     w = xp.ones_like(n) if weights is None else xp.asarray(weights).astype(n.dtype)
     names = ("counts", "background", "model", "weights", "counts_off", "alpha")
     _check_shapes({name: a.shape for name, a in zip(names, (n, b, m, w, *off), strict=False)})
@@ -223,19 +228,6 @@ def _groups(groups: ArrayLike | None, shape: tuple[int, ...], xp: Any) -> tuple[
     return xp.asarray(values.astype(np.int32)), int(values.max(initial=0)) + 1
 
 
-def checked_selection(
-    selection: str | Iterable[str] | None, scan_values: ArrayLike | None, dtype: DTypeLike
-) -> tuple[tuple[str, ...], Array | None]:
-    """Return the optional outputs and the norms to scan, or say which of them is missing."""
-    names = parse_selection(selection)
-    if "stat_scan" not in names:
-        return names, None
-    if scan_values is None:
-        raise InputError("stat_scan needs scan_values: the norms at which to scan the statistic.")
-    xp: Any = jnp if is_traced(scan_values) else np
-    return names, xp.atleast_1d(xp.asarray(scan_values, dtype))
-
-
 @compiled(static=("selection", "n_sweeps", "how"))
 def _fit_norm(
     counts: Array,
@@ -255,9 +247,8 @@ def _fit_norm(
     """Apply the weights and fit."""
     known = jnp.isfinite(background) & jnp.isfinite(counts)
     if off:
-        n, b, m, k, alpha, lacking = weighted_off(counts, background, model, weights, *off)
-        found = fit_on_off_bins(n, b, m, k, alpha, lacking, options, selection, scan_values)
-        return NormFit(**found)
+        given = counts, background, model, weights, *off
+        return NormFit(**fit_weighted_off(given, options, selection, scan_values))
     w = jnp.where(known, weights, jnp.zeros_like(weights))
     used = w > 0
     n, b, m = (

@@ -219,7 +219,7 @@ def fit_several_bins(
         )
     zero = (of_groups > 0) & (bound >= 0)
     even = ~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0)
-    even = even | fixed(several_undetermined(groups))
+    even = even | several_undetermined(frozen.groups)
     status = free_status(
         at_bound=jnp.where(zero.any(), norm <= 0, frozen.held(norm, beta)),
         zero_bound=zero.any(),

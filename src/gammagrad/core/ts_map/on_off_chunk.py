@@ -148,7 +148,6 @@ def fit_on_off_chunk(
     best = _solve(sums, lead, totals, tiles, rtol, kinds)
     norm = best.norm
     gain, change = sums.gain(norm)
-    rises = _Rises(sums, best, tiles.bound, gain)
     found = {
         "norm": norm,
         "gain": gain,
@@ -164,16 +163,8 @@ def fit_on_off_chunk(
     up, down = (parabola_step(g, best.bend, target) for g in (best.right, -best.left))
     found["norm_err"] = 0.5 * (up + down)
     if kinds.known_background:
-        found["error_at_bound"] = rises.ends(norm, gain, 0.5 * target)
-    if "errn-errp" in selection:
-        half = 0.5 * target * jnp.ones_like(norm)
-        found["norm_errp"] = rises.find(norm, gain, half, 1, up)
-        found["norm_errn"] = rises.find(norm, gain, half, -1, down)
-    if "ul" in selection:
-        half = 0.5 * options.n_sigma_ul**2 * jnp.ones_like(norm)
-        base = jnp.maximum(norm, options.norm_min)
-        start = parabola_step(best.right, best.bend, 2 * half)
-        found["norm_ul"] = base + rises.find(base, sums.gain(base)[0], half, 1, start)
+        found["error_at_bound"] = _ends(sums, tiles.bound, norm, gain, 0.5 * target)
+    found |= _intervals(sums, best, gain, tiles.bound, options, selection, kinds)
     if "stat_scan" in selection and scan_values is not None:
 
         def scan(value: Array) -> Array:
@@ -184,36 +175,70 @@ def fit_on_off_chunk(
     return space, found
 
 
-class _Rises(NamedTuple):
-    """Rises of the statistic from norms, as intervals need them."""
+def _ends(sums: OnOffSums, bound: Array, base: Array, gain: Array, half: Array | float) -> Array:
+    """Tell where the statistic has not risen by a target when it reaches the bound."""
+    bounded = jnp.isfinite(bound)
+    at, _ = sums.gain(jnp.where(bounded, bound, base))
+    return bounded & ((gain - at <= half) | (base <= bound))
 
-    sums: OnOffSums
-    best: _Found
-    bound: Array
+
+class _Interval(NamedTuple):
+    """An end of an interval: where it starts, which way it goes, and how far at a guess."""
+
+    base: Array
     gain: Array
+    sign: Array
+    half: Array  # half of what the statistic rises by
+    start: Array
 
-    def ends(self, base: Array, gain: Array, half: Array | float) -> Array:
-        """Tell where the statistic has not risen by a target when it reaches the bound."""
-        bounded = jnp.isfinite(self.bound)
-        at, _ = self.sums.gain(jnp.where(bounded, self.bound, base))
-        return bounded & ((gain - at <= half) | (base <= self.bound))
 
-    def find(self, base: Array, gain: Array, half: Array, sign: int, start: Array) -> Array:
-        """Return the size of the step over which the statistic rises by twice a number."""
+def _intervals(
+    sums: OnOffSums,
+    best: _Found,
+    gain: Array,
+    bound: Array,
+    options: FitOptions,
+    selection: tuple[str, ...],
+    kinds: Kinds,
+) -> dict[str, Array]:
+    """Return errors and limits."""
+    wanted: dict[str, _Interval] = {}
+    one = jnp.ones_like(best.norm)
+    if "errn-errp" in selection:
+        half = 0.5 * options.n_sigma**2 * one
+        up, down = (parabola_step(g, best.bend, 2 * half) for g in (best.right, -best.left))
+        wanted["norm_errp"] = _Interval(best.norm, gain, one, half, up)
+        wanted["norm_errn"] = _Interval(best.norm, gain, -one, half, down)
+    if "ul" in selection:
+        half = 0.5 * options.n_sigma_ul**2 * one
+        base = jnp.maximum(best.norm, options.norm_min)
+        start = parabola_step(best.right, best.bend, 2 * half)
+        wanted["norm_ul"] = _Interval(base, sums.gain(base)[0], one, half, start)
+    if not wanted:
+        return {}
+
+    def find(one: _Interval) -> Array:
+        base, gain, sign, half, start = one
 
         def rise(size: Array) -> Rise:
             norm = base + sign * size
-            return Rise(gain - self.sums.gain(norm)[0], sign * self.sums.slopes(norm).slope)
+            return Rise(gain - sums.gain(norm)[0], sign * sums.slopes(norm).slope)
 
-        flat = half / self.sums.model_sum
-        start = jnp.where(jnp.isfinite(start) & (start > 0), start, flat)
+        start = jnp.where(jnp.isfinite(start) & (start > 0), start, half / sums.model_sum)
         ends = jnp.zeros(base.shape, bool)
-        if sign < 0:
-            ends = self.ends(base, gain, half)
-            reach = jnp.where(jnp.isfinite(self.bound), base - self.bound, jnp.inf)
+        if kinds.known_background:
+            ends = (sign < 0) & _ends(sums, bound, base, gain, half)
+            reach = jnp.where((sign < 0) & jnp.isfinite(bound), base - bound, jnp.inf)
             start = jnp.where(reach > 0, jnp.minimum(start, 0.9 * reach), start)
         size = find_rise(rise, start, half, ~ends)
-        return jnp.where(ends, base - self.bound, size)
+        return jnp.where(ends, base - bound, size)
+
+    # one after the other, so that they share a program
+    stacked = _Interval(*map(jnp.stack, zip(*wanted.values(), strict=True)))
+    found = dict(zip(wanted, lax.map(find, stacked), strict=True))
+    if "norm_ul" in found:
+        found["norm_ul"] = wanted["norm_ul"].base + found["norm_ul"]
+    return found
 
 
 @compiled(donate_argnames="space", compiler_options=WIDE_VECTORS)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
-from gammagrad._programs import by_element, compiled, room
+from gammagrad._programs import by_element, compiled
 from gammagrad._pytree import replace
 from gammagrad.core.norm import FitOptions, on_off_status
-from gammagrad.core.stats import BACKGROUND_FLOOR, on_off_fit, w_terms
-from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
+from gammagrad.core.ts_map.bins import TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.blended import TileBlend, tile_blend
-from gammagrad.core.ts_map.flat import LEAST, flat_bins, in_a_row
+from gammagrad.core.ts_map.flat import flat_bins, in_a_row
 from gammagrad.core.ts_map.listed import Chunk, ListedBins, chunks, common_window
 from gammagrad.core.ts_map.on_off_chunk import (
     Kinds,
@@ -25,11 +24,11 @@ from gammagrad.core.ts_map.on_off_chunk import (
     on_off_sensitivity,
 )
 from gammagrad.core.ts_map.on_off_lists import OnOffFlat, OnOffSpace, empty_space
+from gammagrad.core.ts_map.on_off_whole import OnOffDataset, OnOffWhole, sum_whole
 from gammagrad.core.ts_map.placed_lists import PlacedBins
 from gammagrad.core.ts_map.places import placed_bins
 from gammagrad.core.ts_map.strips import Strip
 from gammagrad.core.ts_map.threads import in_threads
-from gammagrad.core.ts_map.whole_map import WholeMap, whole_map
 from gammagrad.errors import InputError
 
 _ENTRIES_CPU, _ENTRIES_ELSEWHERE = 2**17, 2**22
@@ -40,155 +39,12 @@ _SHORT = 0.6
 """Part of the bins in lists up to which a first fit leaves out those with OFF counts alone."""
 
 
-class _Dataset(NamedTuple):
-    """One dataset's bins, numpy images of one shape."""
-
-    images: BinImages
-    on_off: bool
-    counts: np.ndarray
-    off: np.ndarray
-    alpha: np.ndarray  # 0 with a known background
-    signal: np.ndarray  # known signal, or known background
-    used: np.ndarray  # bins that any model can reach
-
-    @classmethod
-    def create(cls, images: BinImages) -> _Dataset:
-        """Collect the images of a dataset."""
-        counts, signal = np.asarray(images.counts), np.asarray(images.background)
-        used = np.asarray(images.exposure).max(axis=1) > 0
-        if images.counts_off is None or images.alpha is None:
-            none = np.zeros_like(counts)
-            floor = np.maximum(signal, BACKGROUND_FLOOR).astype(signal.dtype)
-            return cls(images, False, counts, none, none, floor, used)
-        alpha = np.where(used, np.asarray(images.alpha), 1).astype(counts.dtype)
-        return cls(images, True, counts, np.asarray(images.counts_off), alpha, signal, used)
-
-    @property
-    def listed(self) -> np.ndarray:
-        """Bins whose statistic is not a straight line on either side of norm 0."""
-        if not self.on_off:
-            return np.asarray(self.counts > 0)
-        return (self.counts > 0) | (self.off > 0) | ((self.signal > 0) & self.used)
-
-    @property
-    def listed_upwards(self) -> np.ndarray:
-        """Bins whose statistic is not a straight line from norm 0 upwards."""
-        if not self.on_off:
-            return self.listed
-        return (self.counts > 0) | ((self.signal > 0) & self.used)
-
-    @property
-    def measured(self) -> np.ndarray:
-        """Bins that have a background, for the sensitivity."""
-        return self.used if not self.on_off else self.used & ((self.off > 0) | (self.signal > 0))
-
-    def sums_of(self, factor: np.ndarray, image: np.ndarray) -> BinImages:
-        """Return images whose model sums have a factor, and whose background is some image."""
-        exposure = np.asarray(self.images.exposure) * factor[:, None]
-        return replace(
-            self.images,
-            counts=np.zeros_like(self.counts),
-            background=np.maximum(image, BACKGROUND_FLOOR).astype(self.counts.dtype),
-            exposure=exposure.astype(self.counts.dtype),
-        )
-
-
-@compiled
-def _null(signal: Array, n: Array, k: Array, alpha: Array) -> tuple[Array, Array]:
-    """Return the statistic and the ON prediction of bins without the model."""
-    return w_terms(signal, n, k, alpha), on_off_fit(signal, n, k, alpha).predicted
-
-
-class _Whole(NamedTuple):
-    """What all bins enter, maps (rows, cols)."""
-
-    model_sum: np.ndarray
-    jump: np.ndarray  # of half the slope at norm 0
-    empty_sum: np.ndarray  # model counts in bins without any counts
-    silent_sum: np.ndarray  # the same without ON counts
-    straight: np.ndarray  # slope of the statistic that the sensitivity is for
-    bound: np.ndarray
-    has_model: np.ndarray
-    stat_null: np.ndarray
-    npred_null: np.ndarray
-    counts_on_zero: np.ndarray
-
-
-def _whole(datasets: Sequence[_Dataset], fitted: np.ndarray, sensitivity: bool) -> _Whole:
-    """Sum over the windows of a map."""
-    on_off = [d for d in datasets if d.on_off]
-    stats, npreds = zip(*(_null_maps(d) for d in on_off), strict=True)
-    ones = [np.ones_like(d.counts) for d in on_off]
-    empty = [(d.used & ~d.listed).astype(d.counts.dtype) for d in on_off]
-    all_bins = _sums(on_off, ones, npreds, fitted)
-    per_share = [e * (1 + 1 / d.alpha) for e, d in zip(empty, on_off, strict=True)]
-    jump = _sums(on_off, per_share, stats, fitted)
-    zero = np.zeros_like(all_bins.model_sum)
-    silent = [(d.used & ~d.listed_upwards).astype(d.counts.dtype) for d in on_off]
-    straight = zero
-    if sensitivity:
-        without = [(d.used & ~d.measured) * np.log1p(1 / d.alpha) for d in on_off]
-        straight = _model_sum(_sums(on_off, without, npreds, fitted))
-    whole = _Whole(
-        model_sum=_model_sum(all_bins),
-        jump=_model_sum(jump),
-        empty_sum=_model_sum(_sums(on_off, empty, npreds, fitted)),
-        silent_sum=_model_sum(_sums(on_off, silent, npreds, fitted)),
-        straight=straight,
-        bound=np.full_like(zero, -np.inf),
-        has_model=all_bins.has_model,
-        stat_null=jump.background_sum,
-        npred_null=all_bins.background_sum,
-        counts_on_zero=np.zeros(zero.shape, bool),
-    )
-    known = [d.images for d in datasets if not d.on_off]
-    if not known:
-        return whole
-    other = whole_map(known, fitted)
-    return whole._replace(
-        model_sum=whole.model_sum + _model_sum(other),
-        bound=np.where(other.has_model, other.bound, -np.inf),
-        has_model=whole.has_model | other.has_model,
-        stat_null=whole.stat_null + other.stat_null,
-        npred_null=whole.npred_null + other.background_sum,
-        counts_on_zero=other.counts_on_zero,
-    )
-
-
-def _null_maps(dataset: _Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the statistic and the ON prediction of every bin without the model."""
-    size = (room(dataset.counts.size, LEAST),)
-    arrays = (dataset.signal, dataset.counts, dataset.off, dataset.alpha)
-    rows = (in_a_row([a], size[0]) for a in arrays[:3])
-    alpha = np.append(arrays[3].ravel(), np.ones(size[0] - arrays[3].size, arrays[3].dtype))
-    found = _null(*rows, alpha)
-    shape = dataset.counts.shape
-    stat, npred = (np.asarray(a)[: dataset.counts.size].reshape(shape) for a in found)
-    return stat, npred
-
-
-def _sums(
-    datasets: Sequence[_Dataset],
-    factors: Sequence[np.ndarray],
-    images: Sequence[np.ndarray],
-    fitted: np.ndarray,
-) -> WholeMap:
-    """Sum models with factors, and some images, over windows."""
-    parts = zip(datasets, factors, images, strict=True)
-    return whole_map([d.sums_of(factor, image) for d, factor, image in parts], fitted)
-
-
-def _model_sum(whole: WholeMap) -> np.ndarray:
-    """Return the sum of the model, without the rounding of transforms where there is none."""
-    return np.where(whole.has_model, whole.model_sum, 0)
-
-
 class _StripLists:
     """Lists of the bins of a strip, and what belongs to its tiles."""
 
     def __init__(
         self,
-        datasets: Sequence[_Dataset],
+        datasets: Sequence[OnOffDataset],
         fitted: np.ndarray,
         window: tuple[int, int] | None,
         memory: int,
@@ -256,14 +112,13 @@ def fit_on_off(
         raise InputError(
             " is set; expected None with ON and OFF counts, whose fits take no guess.", "threshold"
         )
-    datasets = [_Dataset.create(images) for images in strip.datasets]
-    whole = _whole(datasets, strip.fitted, "sensitivity" in selection)
+    datasets = [OnOffDataset.create(images) for images in strip.datasets]
+    whole = sum_whole(datasets, strip.fitted, "sensitivity" in selection)
     lists = _StripLists(datasets, strip.fitted, window, memory)
     total = np.where(whole.has_model, whole.model_sum, 1)
     names = (whole.bound, total, whole.jump, whole.straight, whole.empty_sum, whole.silent_sum)
-    bound, total, jump, straight, empty, silent = (
-        to_tiles(a.astype(lists.dtype), lists.plan) for a in names
-    )
+    tiled = (to_tiles(a.astype(lists.dtype), lists.plan) for a in names)
+    bound, total, jump, straight, empty, silent = tiled
     total = np.where(total > 0, total, 1).astype(lists.dtype)
     active: np.ndarray = np.any(to_tiles(whole.has_model, lists.plan), axis=1)
     values = None if scan_values is None else np.asarray(scan_values, lists.dtype)
@@ -289,27 +144,36 @@ def fit_on_off(
 
     def sensitivity(chunk: Chunk, space: OnOffSpace | None) -> tuple[OnOffSpace, dict[str, Array]]:
         own = lists.of_tiles((total, straight), chunk.tiles)
-        space = lists.space(chunk, space)
-        blend = lists.blends(chunk.tiles)
+        blend, space = lists.blends(chunk.tiles), lists.space(chunk, space)
         return on_off_sensitivity(lists.flat, chunk.bins, *own, options, blend, space)
 
-    found = _without_counts(
-        OnOffTiles(bound, total, jump, empty), straight, options, selection, values
-    )
-    every, short = ([getattr(d, name) for d in datasets] for name in ("listed", "listed_upwards"))
-    steps: list[tuple[Any, list[np.ndarray]]] = [(partial(solve, upwards=False), every)]
-    # most best norms are not below 0 where many bins lack OFF counts, and take short lists
-    first = not {"errn-errp", "stat_scan"} & set(selection)
-    if first and sum(map(np.sum, short)) < _SHORT * sum(map(np.sum, every)):
-        steps.insert(0, (partial(solve, upwards=True), short))
+    of_all = OnOffTiles(bound, total, jump, empty)
+    found = _without_counts(of_all, straight, options, selection, values)
+    steps: list[tuple[Any, list[np.ndarray]]] = [
+        (partial(solve, upwards=upwards), members)
+        for upwards, members in _passes(datasets, selection)
+    ]
     if "sensitivity" in selection:
         steps.append((sensitivity, [d.measured for d in datasets]))
-    wanted = active
+    _run(steps, lists, active, found, advance)
+    maps = {name: np.asarray(from_tiles(array, lists.plan)) for name, array in found.items()}
+    return _assembled(maps, whole, options)
+
+
+def _run(
+    steps: Sequence[tuple[Any, list[np.ndarray]]],
+    lists: _StripLists,
+    active: np.ndarray,
+    found: dict[str, np.ndarray],
+    advance: Callable[[float], None],
+) -> None:
+    """Go through the tiles for each piece of work, and put what it finds where it belongs."""
     many = max(int(active.sum()), 1)
-    for work, members in steps:
+    for index, (work, members) in enumerate(steps):
         done = 0
-        if work is sensitivity:
-            wanted = active
+        # a second fit is for tiles with a best norm below 0
+        again = index > 0 and isinstance(work, partial)
+        wanted = active & found["below"].any(axis=1) if again else active
         for chunk, arrays in in_threads(work, lists.chunks(members, wanted), lists.flat.off):
             own = chunk.tiles[: chunk.number]
             for name, array in arrays.items():
@@ -317,9 +181,18 @@ def fit_on_off(
             done += chunk.number
             advance(chunk.number / many / len(steps))
         advance((1 - done / many) / len(steps))
-        wanted = wanted & found["below"].any(axis=1)
-    maps = {name: np.asarray(from_tiles(array, lists.plan)) for name, array in found.items()}
-    return _assembled(maps, whole, options)
+
+
+def _passes(
+    datasets: Sequence[OnOffDataset], selection: tuple[str, ...]
+) -> list[tuple[bool, list[np.ndarray]]]:
+    """Return which bins are listed in each pass, and whether it finds norms from 0 upwards only."""
+    every, short = ([getattr(d, name) for d in datasets] for name in ("listed", "listed_upwards"))
+    # most best norms are not below 0 where many bins lack OFF counts, and take short lists
+    first = not {"errn-errp", "stat_scan"} & set(selection)
+    if first and sum(map(np.sum, short)) < _SHORT * sum(map(np.sum, every)):
+        return [(True, short), (False, every)]
+    return [(False, every)]
 
 
 def _without_counts(
@@ -374,7 +247,7 @@ def _without_counts(
 
 
 def _assembled(
-    maps: dict[str, np.ndarray], whole: _Whole, options: FitOptions
+    maps: dict[str, np.ndarray], whole: OnOffWhole, options: FitOptions
 ) -> dict[str, np.ndarray]:
     """Turn the lists' sums into the quantities of a fit."""
     has_model = whole.has_model
