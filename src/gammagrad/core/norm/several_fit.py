@@ -217,31 +217,33 @@ def fit_several_bins(
         found["norm_sensitivity"] = sensitivity(
             background, model, options, lost=lost_of(windows, of_groups)
         )
-    zero = (of_groups > 0) & (bound >= 0)
     even = ~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0)
     even = even | several_undetermined(frozen.groups)
+    counted = has & (counts > 0)
+    zero_bound = ((of_groups > 0) & (bound >= 0)).any()
     status = free_status(
-        at_bound=jnp.where(zero.any(), norm <= 0, frozen.held(norm, beta)),
-        zero_bound=zero.any(),
+        at_bound=jnp.where(zero_bound, norm <= 0, frozen.held(norm, beta)),
+        zero_bound=zero_bound,
         vanishes=jnp.zeros((), bool),
         even=even,
         # without any counts the norms fall to 0, which has no end
         open_=open_ & (windows.total.sum() > 0),
         has_model=has_model,
-        has_counts=(has & (counts > 0)).any(),
-        counts_on_zero=(has & (counts > 0) & (background <= 0)).any(),
+        has_counts=counted.any(),
+        counts_on_zero=(counted & (background <= 0)).any(),
         error_at_bound=gained <= options.n_sigma**2,
     )
-    stat_null = several_stat_null(profile.groups, windows, gaussian)
-    excess = found["norm"] * model_sum
     sums = jnp.where(member, background[None], 0).sum(axis=1)
     behind = (sums * found["background_norm"]).sum()
     known_norm = has_model & ~even
+    gained = jnp.where(known_norm, gained, 0)
+    excess = found["norm"] * model_sum
+    stat_null = several_stat_null(groups, windows, gaussian)
     lost = known_norm & ~all_known(found["norm"] + gained + stat_null + behind, found)
     return NormFit(
         **{name: jnp.where(known_norm, value, 0) for name, value in found.items()},
-        ts=jnp.where(known_norm, jnp.where(found["norm"] < 0, -gained, gained), 0),
-        stat=stat_null - jnp.where(known_norm, gained, 0),
+        ts=jnp.where(found["norm"] < 0, -gained, gained),
+        stat=stat_null - gained,
         stat_null=stat_null,
         npred=behind + excess,
         npred_excess=excess,

@@ -19,6 +19,7 @@ from gammagrad.core.norm import (
     floating,
     knowledge,
 )
+from gammagrad.core.ts_map.bins import KERNEL_WEIGHTINGS
 from gammagrad.core.ts_map.wide import members
 from gammagrad.errors import InputError
 
@@ -28,6 +29,13 @@ Cube = tuple[Array, Array, Array, Array, Array, Array | None]
 
 How = tuple[BackgroundNorm, tuple[int, ...], int | None]
 """How norms of the background are fitted, the group of each image, and the window's width."""
+
+
+def checked_weighting(weighting: str) -> str:
+    """Return how energies are weighted in the kernel of a summed image."""
+    if weighting not in KERNEL_WEIGHTINGS:
+        raise InputError(f"kernel_weighting is {weighting!r}; choose one of {KERNEL_WEIGHTINGS}.")
+    return weighting
 
 
 def checked_norms(

@@ -25,19 +25,17 @@ from gammagrad.core.norm import (
     make_options,
 )
 from gammagrad.core.ts_map.bins import (
-    KERNEL_WEIGHTINGS,
     BinImages,
     cube_bins,
     known_weights,
     summed_bins,
     weight_offset,
 )
-from gammagrad.core.ts_map.cubes import Cube, How, checked_cubes, checked_norms
+from gammagrad.core.ts_map.cubes import Cube, How, checked_cubes, checked_norms, checked_weighting
 from gammagrad.core.ts_map.dense import fit_images
 from gammagrad.core.ts_map.on_off_bins import Off, checked_offs, off_weights, with_off
 from gammagrad.core.ts_map.source_bins import SourceBins, bins_of_sources
 from gammagrad.core.ts_map.wide import Backgrounds, traced_windows, wide_window
-from gammagrad.errors import InputError
 
 
 @takes_arrays
@@ -192,10 +190,7 @@ def ts_map(
     may_fill = can_fill(counts, background, exposure, kernel, weights, blend, counts_off, alpha)
     xp: Any = np if may_fill else jnp
     cubes = checked_cubes(counts, background, exposure, kernel, weights, blend, xp)
-    if sum_over_energy and kernel_weighting not in KERNEL_WEIGHTINGS:
-        raise InputError(
-            f"kernel_weighting is {kernel_weighting!r}; choose one of {KERNEL_WEIGHTINGS}."
-        )
+    weighting = checked_weighting(kernel_weighting) if sum_over_energy else None
     dtype = cubes[0][0].dtype
     offs = checked_offs(counts_off, alpha, [cube[0].shape for cube in cubes], dtype, xp)
     selection, values = checked_selection(selection_optional, scan_values, dtype)
@@ -214,16 +209,8 @@ def ts_map(
         *(cubes, sum_over_energy, any(off is not None for off in offs), background_norm),
         *(background_uncertainty, background_prior, background_width, background_norms),
     )
-    fit = partial(
-        _ts_map,
-        options=options,
-        scan_values=values,
-        how=how,
-        selection=selection,
-        weighting=kernel_weighting if sum_over_energy else None,
-        n_sweeps=n_sweeps,
-        memory=memory,
-    )
+    fit = partial(_ts_map, options=options, scan_values=values, how=how, selection=selection)
+    fit = partial(fit, weighting=weighting, n_sweeps=n_sweeps, memory=memory)
     return _filled(cubes, offs, known, fit) if may_fill else fit(cubes, known=known, offs=offs)
 
 
