@@ -138,8 +138,8 @@ def sensitivity(
     """Return the norm at which a source reaches a significance, for one pixel's bins."""
     # Differentiable by the implicit function theorem. lost: None where the background's
     # norm is known.
-    strength = jnp.ones(()) if lost is None else lost.level
-    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2 / strength
+    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+    target = target if lost is None else target / lost.level
     if n_sweeps is None:
         n_sweeps = _LEAD_SWEEPS if lost is None else _LEAD_SWEEPS_LOST
 
@@ -172,5 +172,7 @@ def sensitivity(
     at_root = total_at(root, background, model)
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
     root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
-    norm = required(root * strength, model_sum, plain / strength, options) / unit
+    if lost is not None:
+        root, plain = root * lost.level, plain / lost.level
+    norm = required(root, model_sum, plain, options) / unit
     return jnp.where(seen, norm, jnp.zeros_like(norm))

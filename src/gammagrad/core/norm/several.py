@@ -200,7 +200,7 @@ class SeveralProfile(NamedTuple):
     def start(self, scale: Array) -> Array:
         """Return where a search begins: 0, or what counts without background ask for at least."""
         # next to nothing of a source accounts for those; Newton's steps from 0 would double it
-        little = 1e-9 * scale
+        little = 1e-9 * scale[None]
         alone = self.groups.alone()
         known = alone > 0
         u = jnp.where(known, little / jnp.where(known, alone, 1), 0)
