@@ -87,14 +87,16 @@ class LineProfile(NamedTuple):
         return self._along(self.best, jnp.zeros_like(self.best), self.sums_at_best)
 
     def _along(self, place: Array, gain: Array, sums: LineSums) -> Along:
-        n = self._total
-        away = -place * sums.t1 / n
+        # at 0 sums that are infinite there count for nothing
+        n, zero = self._total, place == 0
+        t1, t2 = (jnp.where(zero, 0, a) for a in sums)
+        away = -place * t1 / n
         return Along(
             rise=2 * (n * excess_log(away) - gain),
             norm=place * (1 + away),
             stretch=1 + away,
             t1=sums.t1,
-            per_place=1 + (2 * away + place**2 * sums.t2 / n),
+            per_place=1 + (2 * away + place**2 * t2 / n),
         )
 
     @property
