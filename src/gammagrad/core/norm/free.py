@@ -192,6 +192,8 @@ def line_scan(
         norm = value * model_sum / total
         place, rise = frozen.at_norm(fixed(norm) * jnp.ones_like(profile.best))
         rise = (profile.rise_of(place, norm) if exact else rise) - gained
+        # exact at norm 0, also where counts have next to no background
+        rise = jnp.where(value == 0, 0, rise)
         straight = 2 * value * model_sum * jnp.where(value >= 0, 1, steep)
         return jnp.where(window.total > 0, rise, straight)
 
