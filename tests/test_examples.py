@@ -35,7 +35,9 @@ PAGES = (
     "docs/getting_started.md",
     "docs/gradients.md",
     "docs/how_to_choose.md",
+    "docs/index_map.md",
     "docs/performance.md",
+    "docs/uncertain_background.md",
 )
 MINUTES = 10
 

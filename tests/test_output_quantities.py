@@ -12,7 +12,8 @@ from gammagrad.output_quantities import FLUXES, QUANTITIES, STORED, MissingQuant
 def test_stored_maps_come_in_the_order_that_gammapy_prints() -> None:
     basic = "ts norm niter norm_err npred npred_excess stat stat_null success"
     optional = "dnde_scan_values stat_scan norm_errp norm_errn norm_ul norm_sensitivity"
-    free = "index index_err norm_index_corr ts_index"
+    free = "background_norm background_norm_err background_norm_pull background_norm_corr "
+    free += "index index_err norm_index_corr ts_index"
     listed = [name for name in STORED if QUANTITIES[name].listed]
     assert " ".join(listed) == f"{basic} {optional} {free}"
     assert set(STORED) - set(listed) == {"status", "hypothesis"}

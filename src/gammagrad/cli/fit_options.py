@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
 from gammagrad.cli.parser import angle
@@ -21,6 +22,14 @@ from gammagrad.models import (
 
 # of a model made here
 _NAME = "ts-kernel"
+
+# settings that need a background that is not fixed
+_OF_BACKGROUND = {
+    "background_uncertainty": ("constrained",),
+    "background_prior": ("constrained",),
+    "background_width": ("free", "constrained"),
+    "background_norms": ("free", "constrained"),
+}
 
 
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +92,23 @@ def make_estimator(args: argparse.Namespace) -> TSMapEstimator:
                 f"{option.flag} goes with --selection {option.needs}: it is about maps that are "
                 "not computed otherwise."
             )
+    _check_background(given, estimator.background)
     if args.model or args.index:
         chosen: Any = _models(estimator.model, args.model, args.index)
         estimator.model = chosen
     return estimator
+
+
+def _check_background(given: Iterable[str], background: str) -> None:
+    """Raise if an option is about a norm of the background that is not fitted."""
+    table = TSMapEstimator.table
+    for name in given:
+        option, how = table[name].option, _OF_BACKGROUND.get(name, (background,))
+        if option and background not in how:
+            raise InputError(
+                f"{option.flag} goes with --background-norm {' or '.join(how)}; with {background} "
+                "it has no effect."
+            )
 
 
 def _models(

@@ -29,7 +29,7 @@ def add_setting_options(
             place = places.setdefault(pair, None) or place.add_mutually_exclusive_group()
             places[pair] = place
         text = (row.sentence + (more or {}).get(name, "")).replace("%", "%%")
-        place.add_argument(option.flag, dest=name, help=text, **_how(row))
+        place.add_argument(option.flag, dest=option.dest or name, help=text, **_how(row))
 
 
 def _how(row: Setting[Any]) -> dict[str, Any]:
@@ -61,5 +61,8 @@ def _reader(row: Setting[Any]) -> Callable[[str], Any]:
 
 def given_settings(args: argparse.Namespace, estimator: type[Estimator]) -> dict[str, Any]:
     """Return the settings that options give."""
-    found = {name: getattr(args, name, None) for name in estimator.table}
+    places = {
+        name: (row.option and row.option.dest) or name for name, row in estimator.table.items()
+    }
+    found = {name: getattr(args, place, None) for name, place in places.items()}
     return {name: value for name, value in found.items() if value is not None}

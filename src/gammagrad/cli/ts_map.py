@@ -72,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output_options(parser)
     add_fit_options(parser)
     add_exclude_options(
-        parser.add_argument_group("norm of the background"),
+        parser.add_argument_group("norm of the background outside of sources"),
         "fit the norm of the background to the counts outside of an area, and multiply it by that; "
         "the area itself stays in the maps",
     )

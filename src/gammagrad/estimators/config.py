@@ -17,6 +17,12 @@ def write_config(
     estimator: TSMapEstimator, filename: str | PathLike[str], overwrite: bool = False
 ) -> None:
     """Write the settings of an estimator, its model included."""
+    if isinstance(estimator.background_uncertainty, Map):
+        raise InputError(
+            " is a map, which a file of settings cannot hold; expected a number, or one for each "
+            "energy group.",
+            "background_uncertainty",
+        )
     several = isinstance(estimator.model, Models)
     models = [_content(model) for model in Models(estimator.model)]
     settings = {name: value for name, value in estimator.settings.items() if name != "model"}

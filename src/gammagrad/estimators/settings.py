@@ -33,6 +33,8 @@ class Option:
     example: str = ""  # what an error about a text that cannot be read shows
     read: Callable[[str], Any] = str  # makes the value of a text
     needs: str = ""  # the optional output without which the setting has no effect
+    # name of the parsed argument, if that of the setting is another option's
+    dest: str = ""
 
 
 class Setting(Generic[T]):

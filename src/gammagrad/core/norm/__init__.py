@@ -11,7 +11,8 @@ from gammagrad.core.norm.background import (
     knowledge,
     squeezed,
 )
-from gammagrad.core.norm.fit import checked_selection, fit_bins, fit_norm, floating
+from gammagrad.core.norm.fit import fit_norm, floating
+from gammagrad.core.norm.fixed_bins import fit_bins
 from gammagrad.core.norm.free import (
     Window,
     free_status,
@@ -30,7 +31,8 @@ from gammagrad.core.norm.norm_and_index import (
     fit_norm_and_index,
     status_with_index,
 )
-from gammagrad.core.norm.on_off import checked_off, fit_on_off_bins, on_off_status
+from gammagrad.core.norm.on_off import fit_on_off_bins, on_off_status
+from gammagrad.core.norm.on_off_input import checked_off
 from gammagrad.core.norm.on_off_solve import (
     Bracket,
     Rise,
@@ -40,7 +42,13 @@ from gammagrad.core.norm.on_off_solve import (
     parabola_step,
     smallest,
 )
-from gammagrad.core.norm.options import FitOptions, check_sweeps, make_options, parse_selection
+from gammagrad.core.norm.options import (
+    FitOptions,
+    check_sweeps,
+    checked_selection,
+    make_options,
+    parse_selection,
+)
 from gammagrad.core.norm.profile import (
     ProfileSums,
     climb,

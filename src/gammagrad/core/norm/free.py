@@ -159,7 +159,7 @@ def line_intervals(
         )
     # without counts the statistic is a straight line on either side of 0
     straight = targets / (2 * model_sum)[None]
-    ends = jnp.where((window.total > 0)[None], norms * (total / model_sum)[None], straight)
+    ends = jnp.where(window.total[None] > 0, norms * (total / model_sum)[None], straight)
     found = dict(zip(names, ends, strict=True))
     if "norm_errp" in found:
         straight = -profile.line.bound * above / (2 * model_sum)

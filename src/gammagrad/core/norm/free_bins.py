@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gammagrad._pytree import replace
 from gammagrad.core.norm.free import (
     Window,
     free_status,
@@ -140,21 +141,37 @@ def fit_free_bins(
         counts_on_zero=(has & (counts > 0) & (background <= 0)).any(),
         error_at_bound=gained <= options.n_sigma**2,
     )
-    excess = found["norm"] * model_sum
-    npred = found["background_norm"] * background.sum() + excess
-    stat_null = window.stat_null()
-    unknown = has_model & ~all_known(found["norm"] + gained + stat_null + npred, found)
-    code = jnp.where(unknown & ~even, Status.OUT_OF_RANGE, status)
     known = has_model & ~even
+    own = {"model_sum": model_sum, "background": background.sum(), "gained": gained}
+    fit = _assembled(found, known, niter, window, **own)
+    values = {n: v for n, v in vars(fit).items() if v is not None}
+    total = jnp.asarray(fit.norm + fit.ts + fit.stat_null + fit.npred)
+    unknown = known & ~all_known(total, values)
+    return replace(fit, status=jnp.where(unknown, Status.OUT_OF_RANGE, status))
+
+
+def _assembled(
+    found: dict[str, Array],
+    known: Array,
+    niter: Array,
+    window: Window,
+    *,
+    model_sum: Array,
+    background: Array,
+    gained: Array,
+) -> NormFit:
+    """Return what was found, without a status."""
+    excess, gained = found["norm"] * model_sum, jnp.where(known, gained, 0)
+    stat_null = window.stat_null()
     return NormFit(
         **{name: jnp.where(known, value, 0) for name, value in found.items()},
-        ts=jnp.where(known, jnp.where(found["norm"] < 0, -gained, gained), 0),
-        stat=stat_null - jnp.where(known, gained, 0),
+        ts=jnp.where(found["norm"] < 0, -gained, gained),
+        stat=stat_null - gained,
         stat_null=stat_null,
-        npred=npred,
+        npred=found["background_norm"] * background + excess,
         npred_excess=excess,
         niter=jnp.where(window.total > 0, niter, 0),
-        status=code,
+        status=jnp.zeros((), jnp.int32),
     )
 
 

@@ -125,9 +125,11 @@ def solve_line(
     tolerance: float,
     n_sweeps: int = MOST_SWEEPS,
     start: Array | None = None,
+    close: float = 0.0,
 ) -> Found:
     """Find the best place, between two bounds, to within a part of its error."""
-    # `sums` has the counts with a model only; without a start it begins in the middle
+    # `sums` has the counts with a model only; without a start it begins in the middle. A step of
+    # Newton's that is shorter than `close`, in errors, is the last.
     least, top = line.inside(), line.top
     # where all counts are on one side of the mean, the best place is at an end
     lower = jnp.where(line.lowest >= 0, top, jnp.maximum(first[0], least))
@@ -145,10 +147,11 @@ def solve_line(
         index, place, lower, upper, _, niter = state
         now = line.with_unseen(*sums(place), place)
         lower, upper = closer(line, now, place, lower, upper)
-        following = jnp.clip(
-            0.5 * (jnp.maximum(lower, least) + jnp.minimum(upper, top)), least, top
-        )
-        going = open_(lower, upper, now.t2)
+        middle = 0.5 * (jnp.maximum(lower, least) + jnp.minimum(upper, top))
+        step = now.t1 / jnp.where(now.t2 > 0, now.t2, 1)
+        near = (jnp.abs(step) * jnp.sqrt(now.t2) < close) & (now.t2 > 0)
+        following = jnp.clip(jnp.where(near, place + step, middle), least, top)
+        going = open_(lower, upper, now.t2) & ~near
         return index + 1, following, lower, upper, going, jnp.where(going, index + 1, niter)
 
     def unsettled(state: tuple[Array, ...]) -> Array:

@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from gammagrad._arrays import check_counts, takes_arrays
 from gammagrad._programs import compiled, is_traced
 from gammagrad._pytree import replace
-from gammagrad.core.norm.fit import fit_bins, floating
+from gammagrad.core.norm.fit import floating
+from gammagrad.core.norm.fixed_bins import fit_bins
 from gammagrad.core.norm.options import FitOptions, make_options
 from gammagrad.core.norm.result import NormFit
 from gammagrad.core.norm.solve import Status

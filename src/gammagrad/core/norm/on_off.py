@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
-from gammagrad._arrays import check_counts
-from gammagrad._programs import is_traced
+from gammagrad.core.norm.on_off_input import weighted_off
 from gammagrad.core.norm.on_off_solve import (
     Bracket,
     Rise,
@@ -31,7 +29,6 @@ from gammagrad.core.stats import (
     on_off_gain,
     w_terms,
 )
-from gammagrad.errors import InputError
 
 
 class OnOffBins(NamedTuple):
@@ -161,7 +158,7 @@ def _differentiable(bins: OnOffBins, solved: Array, bound: Array, at_bound: Arra
     moving = jnp.where(here, bins.signal, 0).sum() / jnp.where(amount > 0, amount, 1)
     moved = jnp.where(at != 0, at - (moving - lax.stop_gradient(moving)), at)
     norm = jnp.where(kink.kept, moved, at - step)
-    return jnp.where(at_bound, bound, norm)
+    return jnp.where(at_bound, bound, jnp.maximum(norm, bound))
 
 
 def _ended(
@@ -203,7 +200,9 @@ def _sensitivity(bins: OnOffBins, options: FitOptions) -> Array:
     def asimov(norm: Array, known: tuple[Array, ...]) -> Rise:
         background, k, alpha, signal, model = known
         n = background + norm * model
-        slope = -model * jnp.log1p(-on_off_fit(signal, n, k, alpha).excess)
+        # a bin without a prediction has no model either
+        excess = jnp.where(model > 0, on_off_fit(signal, n, k, alpha).excess, 0)
+        slope = -model * jnp.log1p(-excess)
         return Rise(0.5 * w_terms(signal, n, k, alpha).sum(), slope.sum())
 
     data = background, k, alpha, signal, model
@@ -234,53 +233,24 @@ def _intervals(
     return found
 
 
-def checked_off(counts_off: Any, alpha: Any) -> tuple[Any, ...]:
-    """Return OFF counts and acceptance ratios, or nothing without them; check known ones."""
-    if counts_off is None and alpha is None:
-        return ()
-    for name, value in (("counts_off", counts_off), ("alpha", alpha)):
-        if value is None:
-            raise InputError(
-                " is missing; expected both `counts_off` and `alpha`, the acceptance of ON over "
-                "that of OFF, or neither.",
-                name,
-            )
-    if is_traced(counts_off, alpha):
-        return counts_off, alpha
-    check_counts(counts_off)
-    ratio, off = np.asarray(alpha), np.asarray(counts_off)
-    if (ratio < 0).any():
-        raise InputError(
-            f" has values below 0, the least {ratio[ratio < 0].min():.4g}; expected ratios of the "
-            "acceptance of ON and OFF above 0, or 0 where there is no OFF region.",
-            "alpha",
+def _optional(
+    bins: OnOffBins,
+    norm: Array,
+    bound: Array,
+    options: FitOptions,
+    selection: tuple[str, ...],
+    scan_values: Array | None,
+) -> dict[str, Array]:
+    """Return the optional outputs."""
+    extras = _intervals(bins, norm, bound, options, selection)
+    if "sensitivity" in selection:
+        extras["norm_sensitivity"] = _sensitivity(bins, options)
+    if "stat_scan" in selection and scan_values is not None:
+        zero = jnp.zeros_like(norm)
+        extras["stat_scan"] = lax.map(
+            lambda x: jnp.where(x < bound, jnp.inf, -2 * bins.gain(zero, x)), scan_values
         )
-    if ratio.shape == off.shape and ((ratio == 0) & (off > 0)).any():
-        raise InputError(
-            f" is 0 in {np.count_nonzero((ratio == 0) & (off > 0))} bins with OFF counts; expected "
-            "a ratio above 0 there. Set the OFF counts to NaN to leave the bins out.",
-            "alpha",
-        )
-    return counts_off, alpha
-
-
-def weighted_off(
-    counts: Array, background: Array, model: Array, weights: Array, off: Array, alpha: Array
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Multiply flat bins by their weights; what is not known has none."""
-    # The statistic of ON and OFF counts has the weight as a factor. That of weighted counts over a
-    # known background lacks the last number for it.
-    known = jnp.isfinite(background) & jnp.isfinite(counts) & jnp.isfinite(off)
-    known &= jnp.isfinite(alpha) & (alpha >= 0) & ((alpha > 0) | (off <= 0))
-    w = jnp.where(known, weights, jnp.zeros_like(weights)).reshape(-1)
-    used = w > 0
-    n, b, m, k = (
-        jnp.where(used, w * jnp.where(used, a.reshape(-1), 0), 0)
-        for a in (counts, background, model, off)
-    )
-    ratio = jnp.where(used, alpha.reshape(-1), 0)
-    offset = 2 * (n * jnp.log(jnp.where(used, w, jnp.ones_like(w))))
-    return n, b, m, k, ratio, jnp.where(ratio > 0, 0, offset).sum()
+    return extras
 
 
 def on_off_status(
@@ -354,13 +324,7 @@ def fit_on_off_bins(
         last_step=last_step,
         rtol=options.rtol,
     )
-    extras = _intervals(bins, norm, bound, options, selection)
-    if "sensitivity" in selection:
-        extras["norm_sensitivity"] = _sensitivity(bins, options)
-    if "stat_scan" in selection and scan_values is not None:
-        extras["stat_scan"] = lax.map(
-            lambda x: jnp.where(x < bound, jnp.inf, -2 * bins.gain(zero, x)), scan_values
-        )
+    extras = _optional(bins, norm, bound, options, selection, scan_values)
     npred = fitted.predicted.sum()
     lost = has_model & ~jnp.isfinite(norm + ts + stat_null + npred)
     return dict(
@@ -375,3 +339,14 @@ def fit_on_off_bins(
         status=jnp.where(lost, Status.OUT_OF_RANGE, status),
         **{name: jnp.where(has_model, value, 0) for name, value in extras.items()},
     )
+
+
+def fit_weighted_off(
+    bins: tuple[Array, ...],
+    options: FitOptions,
+    selection: tuple[str, ...],
+    scan_values: Array | None,
+) -> dict[str, Array]:
+    """Fit bins that their weights do not enter yet: counts, background, model, weights, OFF."""
+    n, b, m, k, alpha, lacking = weighted_off(*bins)
+    return fit_on_off_bins(n, b, m, k, alpha, lacking, options, selection, scan_values)

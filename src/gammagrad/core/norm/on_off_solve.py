@@ -68,7 +68,8 @@ def find_norm(
 
     def sweep(state: _State) -> _State:
         at = state.norm
-        slope, bend = slopes(at)
+        # apart from what follows, so that sums over bins run in vectors
+        slope, bend = lax.optimization_barrier(slopes(at))
         lower = jnp.where(slope <= 0, jnp.maximum(at, state.lower), state.lower)
         upper = jnp.where(slope >= 0, jnp.minimum(at, state.upper), state.upper)
         step = -slope / jnp.maximum(bend, jnp.finfo(bend.dtype).tiny)
@@ -131,7 +132,7 @@ def find_rise(
 
     def sweep(state: _Search) -> _Search:
         index, at, near, far, going = state
-        value, slope = rise(at)
+        value, slope = lax.optimization_barrier(rise(at))
         near = jnp.where(value < target, jnp.maximum(at, near), near)
         far = jnp.where(value >= target, jnp.minimum(at, far), far)
         safe = jnp.maximum(value, tiny)

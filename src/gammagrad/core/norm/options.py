@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,3 +90,16 @@ def parse_selection(value: str | Iterable[str] | None) -> tuple[str, ...]:
                 "selection_optional",
             )
     return tuple(name for name in OPTIONAL if name in names)
+
+
+def checked_selection(
+    selection: str | Iterable[str] | None, scan_values: ArrayLike | None, dtype: DTypeLike
+) -> tuple[tuple[str, ...], Array | None]:
+    """Return the optional outputs and the norms to scan, or say which of them is missing."""
+    names = parse_selection(selection)
+    if "stat_scan" not in names:
+        return names, None
+    if scan_values is None:
+        raise InputError("stat_scan needs scan_values: the norms at which to scan the statistic.")
+    xp: Any = jnp if is_traced(scan_values) else np
+    return names, xp.atleast_1d(xp.asarray(scan_values, dtype))

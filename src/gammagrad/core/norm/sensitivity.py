@@ -95,7 +95,7 @@ class Lost(NamedTuple):
         """Return half the Asimov statistic where norms of the background are fitted without it."""
         # the counts of the source raise these norms, and what they gain by that is lost
         ratio = self.model_sum / self.expected
-        v = norm * ratio
+        v = norm[None] * ratio
         value, slope, curvature = (
             self.expected * deviance(v),
             self.model_sum * jnp.log1p(v),
@@ -114,7 +114,7 @@ class Lost(NamedTuple):
 
     def scaled(self, unit: Array) -> Lost:
         """Return the same for norms times a unit."""
-        return self._replace(model_sum=self.model_sum / unit)
+        return self._replace(model_sum=self.model_sum / unit[None])
 
     def astype(self, dtype: Any) -> Lost:
         """Return the same in another precision."""
@@ -138,8 +138,8 @@ def sensitivity(
     """Return the norm at which a source reaches a significance, for one pixel's bins."""
     # Differentiable by the implicit function theorem. lost: None where the background's
     # norm is known.
-    strength = jnp.ones(()) if lost is None else lost.level
-    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2 / strength
+    target = jnp.asarray(options.n_sigma_sensitivity) ** 2 / 2
+    target = target if lost is None else target / lost.level
     if n_sweeps is None:
         n_sweeps = _LEAD_SWEEPS if lost is None else _LEAD_SWEEPS_LOST
 
@@ -172,5 +172,7 @@ def sensitivity(
     at_root = total_at(root, background, model)
     slope = jnp.where(seen, at_root.slope, jnp.ones_like(at_root.slope))
     root = root - (at_root.value - target) / jax.lax.stop_gradient(slope)
-    norm = required(root * strength, model_sum, plain / strength, options) / unit
+    if lost is not None:
+        root, plain = root * lost.level, plain / lost.level
+    norm = required(root, model_sum, plain, options) / unit
     return jnp.where(seen, norm, jnp.zeros_like(norm))

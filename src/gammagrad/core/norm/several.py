@@ -47,6 +47,7 @@ class Groups(NamedTuple):
 
     def least(self, norm: Array) -> Array:
         """Return the smallest norms of the background at which no prediction is negative."""
+        norm = norm[None]
         tiny = float(jnp.finfo(norm.dtype).eps) ** 0.75
         known = self.expected > 0
         typical = jnp.maximum(self.total, 1) / jnp.where(known, self.expected, 1)
@@ -100,7 +101,7 @@ Sums = Callable[[Array], RatioSums]
 class Sheet(NamedTuple):
     """The profile at a norm."""
 
-    value: Array  # statistic less that without a source
+    value: Array  # statistic minus that without a source
     slope: Array
     curvature: Array
     # of every group: the background's norm, its derivative by the norm, and the curvature in it
@@ -115,6 +116,11 @@ class SeveralProfile(NamedTuple):
     sums: Sums
     groups: Groups
 
+    def frozen(self) -> SeveralProfile:
+        """Return the same without derivatives."""
+        fixed, sums = jax.lax.stop_gradient, self.sums
+        return SeveralProfile(lambda ratio: fixed(sums(ratio)), fixed(self.groups))
+
     def betas(self, norm: Array, start: Array) -> Array:
         """Return the best norms of the background at a norm."""
         groups = self.groups
@@ -122,7 +128,7 @@ class SeveralProfile(NamedTuple):
 
         def sweep(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             index, beta, _ = state
-            u = norm / beta
+            u = norm[None] / beta
             found = self.sums(u)
             first, second = groups.unseen + found.v1, groups.unseen + found.v2
             # the counts are replaced by one pole with the value and slope that they have here:
@@ -147,6 +153,7 @@ class SeveralProfile(NamedTuple):
         """Return the profile at a norm whose background norms are known."""
         groups = self.groups
         least, alone = groups.least(norm), groups.alone()
+        norm = norm[None]
         u = norm / beta
         gain, s1, s2, v1, v2, mixed = self.sums(u)
         n = groups.total
@@ -193,7 +200,7 @@ class SeveralProfile(NamedTuple):
     def start(self, scale: Array) -> Array:
         """Return where a search begins: 0, or what counts without background ask for at least."""
         # next to nothing of a source accounts for those; Newton's steps from 0 would double it
-        little = 1e-9 * scale
+        little = 1e-9 * scale[None]
         alone = self.groups.alone()
         known = alone > 0
         u = jnp.where(known, little / jnp.where(known, alone, 1), 0)

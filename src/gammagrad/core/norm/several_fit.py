@@ -52,22 +52,19 @@ def several_results(
     scan_values: Array | None,
 ) -> dict[str, Array]:
     """Return norms, errors, limits and a scan; derivatives come from one step at the best fit."""
-    fixed = jax.lax.stop_gradient
     norm, beta, sheet = _differentiable(profile, *found)
-    frozen = SeveralProfile(lambda u: fixed(profile.sums(u)), fixed(profile.groups))
-    still = fixed(sheet)
     curved = sheet.curvature > 0
     of_norm = jnp.where(curved, 2 / jnp.where(curved, sheet.curvature, 1), jnp.inf)
     stiff = sheet.stiffness > 0
     own = jnp.where(stiff, 1 / jnp.where(stiff, sheet.stiffness, 1), 0)
     spread = jnp.where(curved, of_norm, 0)
-    of_beta = own + sheet.follow**2 * spread
+    of_beta = own + sheet.follow**2 * spread[None]
     known = windows.known > 0
     error = jnp.sqrt(of_beta)
     unit = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, windows.known, 1)), error)
     usable = unit > 0
-    both = (spread > 0) & (of_beta > 0)
-    scale = jnp.sqrt(jnp.where(both, spread / jnp.where(both, of_beta, 1), 0))
+    both = (spread[None] > 0) & (of_beta > 0)
+    scale = jnp.sqrt(jnp.where(both, spread[None] / jnp.where(both, of_beta, 1), 0))
     results = {
         "norm": norm,
         "norm_err": options.n_sigma * jnp.sqrt(of_norm),
@@ -78,6 +75,21 @@ def several_results(
         "background_norm_corr": sheet.follow * scale,
     }
 
+    wanted = {name for name in selection if name in ("errn-errp", "ul")}
+    if wanted:
+        results |= _intervals(profile, sheet, norm, options, wanted)
+    if "stat_scan" in selection and scan_values is not None:
+        results["stat_scan"] = _scan(profile, sheet, scan_values)
+    return results
+
+
+def _intervals(
+    profile: SeveralProfile, sheet: Sheet, norm: Array, options: FitOptions, wanted: set[str]
+) -> dict[str, Array]:
+    """Return asymmetric errors and the upper limit."""
+    fixed = jax.lax.stop_gradient
+    frozen, still = profile.frozen(), fixed(sheet)
+
     def end(base: Array, target: Array, sign: float) -> Array:
         at = frozen.risen_to(still, fixed(base), fixed(target), jnp.asarray(sign, norm.dtype))
         there = frozen.solved_at(at, still.beta)
@@ -87,36 +99,41 @@ def several_results(
         missing = target - (exact.value - sheet.value)
         return at + jnp.where(usable, missing / jnp.where(usable, slope, 1), 0)
 
-    target = options.n_sigma**2 * jnp.ones_like(norm)
-    if "errn-errp" in selection:
-        results["norm_errp"] = jnp.maximum(end(norm, target, 1.0) - norm, 0)
-        results["norm_errn"] = jnp.maximum(norm - end(norm, target, -1.0), 0)
-    if "ul" in selection:
+    found = {}
+    if "errn-errp" in wanted:
+        target = options.n_sigma**2 * jnp.ones_like(norm)
+        found["norm_errp"] = jnp.maximum(end(norm, target, 1.0) - norm, 0)
+        found["norm_errn"] = jnp.maximum(norm - end(norm, target, -1.0), 0)
+    if "ul" in wanted:
         least = jnp.asarray(options.norm_min)
         short = jnp.isfinite(least) & (norm < least)
         base = jnp.where(short, least, norm)
         there = frozen.solved_at(fixed(base), still.beta)
         start = profile.at(base, _beta_near(profile, base, there.beta)).value - sheet.value
         level = options.n_sigma_ul**2 + jnp.where(short, start, 0)
-        results["norm_ul"] = end(norm, level, 1.0)
-    if "stat_scan" in selection and scan_values is not None:
-        lowest = frozen.lowest()
+        found["norm_ul"] = end(norm, level, 1.0)
+    return found
 
-        def at(value: Array) -> Array:
-            place = value * jnp.ones_like(norm)
-            beta = frozen.betas(jnp.maximum(place, lowest), still.beta)
-            value_there = profile.at(place, _beta_near(profile, place, beta)).value
-            return jnp.where(place < lowest, jnp.inf, value_there)
 
-        results["stat_scan"] = jax.lax.map(at, scan_values)
-    return results
+def _scan(profile: SeveralProfile, sheet: Sheet, values: Array) -> Array:
+    """Return the profile at some norms; infinite below the lowest."""
+    frozen = profile.frozen()
+    lowest, beta = frozen.lowest(), jax.lax.stop_gradient(sheet.beta)
+
+    def at(value: Array) -> Array:
+        place = value * jnp.ones_like(lowest)
+        near = frozen.betas(jnp.maximum(place, lowest), beta)
+        there = profile.at(place, _beta_near(profile, place, near)).value
+        return jnp.where(place < lowest, jnp.inf, there)
+
+    return jax.lax.map(at, values)
 
 
 def _beta_near(profile: SeveralProfile, norm: Array, beta: Array) -> Array:
     """Take one differentiable step to the best background norms at a norm."""
     fixed = jax.lax.stop_gradient
     groups, beta = profile.groups, fixed(beta)
-    found = profile.sums(norm / beta)
+    found = profile.sums(norm[None] / beta)
     pull = groups.rest(beta) - (groups.unseen + found.v1) / beta
     own = fixed((groups.unseen + found.v2) / beta**2 + groups.gaussian)
     least = groups.least(norm)
@@ -141,7 +158,7 @@ def _differentiable(
     smooth = fixed(step**2 * curvature) < _SMOOTH**2
     step = jnp.where(smooth, step, 0)
     moved = norm + step
-    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step))
+    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step[None]))
     return moved, new, profile.at(moved, new)
 
 
@@ -189,9 +206,10 @@ def fit_several_bins(
     bins = SeveralBins(jnp.where(own, counts[None], 0), known)
     groups = groups_of(windows, bins.counts.sum(axis=1), of_groups, bound, gaussian)
     profile = SeveralProfile(bins.sums, groups)
-    fixed = jax.lax.stop_gradient
-    frozen = SeveralProfile(lambda u: fixed(bins.sums(u)), fixed(groups))
-    scale = fixed(jnp.maximum(windows.counts.sum(), 1) ** 0.5 / jnp.where(has_model, model_sum, 1))
+    frozen = profile.frozen()
+    scale = jax.lax.stop_gradient(
+        jnp.maximum(windows.counts.sum(), 1) ** 0.5 / jnp.where(has_model, model_sum, 1)
+    )
     norm, beta, niter, open_ = frozen.minimum(scale)
     found = several_results(profile, windows, (norm, beta), options, selection, scan_values)
     gained = found.pop("gained")
@@ -199,31 +217,33 @@ def fit_several_bins(
         found["norm_sensitivity"] = sensitivity(
             background, model, options, lost=lost_of(windows, of_groups)
         )
-    zero = (of_groups > 0) & (bound >= 0)
     even = ~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0)
-    even = even | fixed(several_undetermined(groups))
+    even = even | several_undetermined(frozen.groups)
+    counted = has & (counts > 0)
+    zero_bound = ((of_groups > 0) & (bound >= 0)).any()
     status = free_status(
-        at_bound=jnp.where(zero.any(), norm <= 0, frozen.held(norm, beta)),
-        zero_bound=zero.any(),
+        at_bound=jnp.where(zero_bound, norm <= 0, frozen.held(norm, beta)),
+        zero_bound=zero_bound,
         vanishes=jnp.zeros((), bool),
         even=even,
         # without any counts the norms fall to 0, which has no end
         open_=open_ & (windows.total.sum() > 0),
         has_model=has_model,
-        has_counts=(has & (counts > 0)).any(),
-        counts_on_zero=(has & (counts > 0) & (background <= 0)).any(),
+        has_counts=counted.any(),
+        counts_on_zero=(counted & (background <= 0)).any(),
         error_at_bound=gained <= options.n_sigma**2,
     )
-    stat_null = several_stat_null(profile.groups, windows, gaussian)
-    excess = found["norm"] * model_sum
     sums = jnp.where(member, background[None], 0).sum(axis=1)
     behind = (sums * found["background_norm"]).sum()
     known_norm = has_model & ~even
+    gained = jnp.where(known_norm, gained, 0)
+    excess = found["norm"] * model_sum
+    stat_null = several_stat_null(groups, windows, gaussian)
     lost = known_norm & ~all_known(found["norm"] + gained + stat_null + behind, found)
     return NormFit(
         **{name: jnp.where(known_norm, value, 0) for name, value in found.items()},
-        ts=jnp.where(known_norm, jnp.where(found["norm"] < 0, -gained, gained), 0),
-        stat=stat_null - jnp.where(known_norm, gained, 0),
+        ts=jnp.where(found["norm"] < 0, -gained, gained),
+        stat=stat_null - gained,
         stat_null=stat_null,
         npred=behind + excess,
         npred_excess=excess,

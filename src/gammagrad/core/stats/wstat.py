@@ -71,10 +71,18 @@ def on_off_fit(signal: Array, n: Array, k: Array, alpha: Array) -> OnOffFit:
     other = jnp.where(above, far, near)
     small = jnp.where(rest >= 0, 0.5 * (rest + root), _over(2 * other * size, root - rest))
     predicted, background = jnp.where(above, large, small), jnp.where(above, small, large)
+    # a known background ends at its floor, below which counts pull without limit
+    known = alpha <= 0
+    predicted = jnp.where(known, jnp.maximum(signal, BACKGROUND_FLOOR), predicted)
+    background = jnp.where(known, 0, background)
     # ``mu - n`` likewise
     turn = 2 * n - signal - (near + far)
     miss = (n - signal) / (1 + alpha) - far
-    over = jnp.where(turn < 0, 0.5 * (root - turn), _over(-2 * n * miss, turn + root))
+    over = jnp.where(
+        known,
+        predicted - n,
+        jnp.where(turn < 0, 0.5 * (root - turn), _over(-2 * n * miss, turn + root)),
+    )
     # without ON counts and ON prediction only the OFF counts tell: ``k / b - 1 / alpha``
     empty = (n <= 0) & (predicted <= 0) & (signal < 0)
     of_off = _over(k, background) - _over(jnp.ones_like(alpha), alpha)
@@ -200,7 +208,7 @@ def on_off_scores(signal: Array, n: Array, k: Array, share: Array) -> OnOffScore
     """Return the scores of bins, by one root and one division; `share` is that of alpha."""
     # Exchanging ON and OFF mirrors the signal: ``n / mu`` of the one is ``1 / c - k / b`` of the
     # other, so that only positive signals need a formula.
-    above, size = signal >= 0, jnp.abs(signal)
+    above, size = (signal >= 0) | (share <= 0), jnp.abs(signal)
     near, far = share * n, share * k
     first = jnp.where(above, n, k)
     d = jnp.where(above, near - far, far - near) - size

@@ -32,7 +32,7 @@ from gammagrad.core.ts_map.listed import Lists, Workspace
 from gammagrad.core.ts_map.windowed import TileWindows
 
 # the lead's last step, in errors: the next, in full precision, is then as small as its rounding
-_LEAD_STEP = 1e-3
+_LEAD_STEP, _LEAD_CLOSE = 1e-3, 0.03
 # when to stop: the last step in errors, the part of it that is left, and its change of ``T2``
 _LAST_STEP, _LAST_ERROR, _LAST_CHANGE = 1e-3, 1e-10, 2e-5
 _MOST_SWEEPS = 60
@@ -95,7 +95,7 @@ def _finish(sums: Callable[[Array], GainSums], line: Line, start: Array) -> _Bes
         left, change = ratio * jnp.abs(d) * size, 2 * ratio * jnp.abs(d)
         going = (size > _LAST_STEP) | (left > _LAST_ERROR) | (change > _LAST_CHANGE)
         gain = gain + d * (t1 - d * (t2 / 2 - d * t3 / 3))
-        niter = before.niter + going
+        niter = before.niter + going.astype(jnp.int32)
         carried = LineSums(t1 - d * (t2 - d * t3), jnp.maximum(t2 - 2 * d * t3, 0))
         best = _Best(moved, niter, size, gain, carried)
         return _State(index + 1, best, lower, upper, going.any())
@@ -129,6 +129,7 @@ def _solve(full: LineView, lead: LineView, line: Line) -> _Best:
         (short.inside(), jnp.minimum(upper, short.top)),
         tolerance=_LEAD_STEP,
         start=jnp.zeros_like(short.total),
+        close=_LEAD_CLOSE,
     )
     start = jnp.clip(found.place.astype(line.total.dtype), line.inside(), line.top)
     # ends in single precision are those in double precision

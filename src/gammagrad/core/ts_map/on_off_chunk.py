@@ -41,7 +41,17 @@ class OnOffTiles(NamedTuple):
     bound: Any  # physical bound of bins with a known background; minus infinity without any
     model_sum: Any  # sum of the model counts at norm 1, > 0
     jump: Any  # jump of half the slope at norm 0
+    rest: Any  # model counts of bins with an OFF region that are not listed
     blend: Any = None  # `TileBlend` of kernels that differ from position to position
+
+
+class Kinds(NamedTuple):
+    """What the bins of a strip are, and which of them are listed."""
+
+    known_signal: bool  # whether any bin with an OFF region has a known signal
+    known_background: bool  # whether any bin has a known background
+    # whether bins with OFF counts alone are not listed: best norms below 0 are then not found
+    upwards: bool
 
 
 class _Found(NamedTuple):
@@ -73,8 +83,7 @@ def _solve(
     totals: Totals,
     tiles: OnOffTiles,
     rtol: Array,
-    known_signal: bool,
-    known_background: bool,
+    kinds: Kinds,
 ) -> _Found:
     """Solve for the best norms: first in single precision, then in that of the data."""
     total = tiles.model_sum
@@ -84,7 +93,7 @@ def _solve(
     zero = jnp.zeros_like(total)
     kept = (tiles.jump > 0) & (right >= 0) & (left <= 0)
     at_bound = jnp.zeros(total.shape, bool)
-    if known_background:
+    if kinds.known_background:
         bounded = jnp.isfinite(tiles.bound)
         at_bound = bounded & (sums.slopes(jnp.where(bounded, tiles.bound, 0)).slope >= 0)
         kept &= ~at_bound
@@ -92,6 +101,8 @@ def _solve(
     upper = jnp.where(left > 0, jnp.minimum(upper, 0), upper)
     upper = jnp.maximum(upper, lower)
     done = kept | at_bound
+    if kinds.upwards:
+        done |= left > 0
     small = Bracket(*((a * total).astype(LEAD) for a in (lower, upper, start)))
     led = find_norm(lead.slopes, small, done, rtol.astype(LEAD), smallest(small.start), _MOST_LEADS)
     begin = jnp.where(jnp.isfinite(led.norm), led.norm.astype(total.dtype) / total, start)
@@ -100,7 +111,7 @@ def _solve(
     norm = jnp.where(at_bound, tiles.bound, jnp.where(kept, zero, found.norm))
     at, bend = sums.slopes(norm)
     right, left = (jnp.where(kept, a, 0) for a in (total - totals.ratio, left))
-    if known_signal:
+    if kinds.known_signal:
         jump, below = sums.kink(norm)
         # a search ends on either side of a kink: the slope there is one of the two
         at = at + below
@@ -111,7 +122,7 @@ def _solve(
 
 
 @compiled(
-    static=("selection", "known_signal", "known_background"),
+    static=("selection", "kinds"),
     donate_argnames="space",
     compiler_options=WIDE_VECTORS,
 )
@@ -124,24 +135,24 @@ def fit_on_off_chunk(
     space: OnOffSpace,
     *,
     selection: tuple[str, ...],
-    known_signal: bool,
-    known_background: bool,
+    kinds: Kinds,
 ) -> tuple[OnOffSpace, dict[str, Array]]:
     """Fit the norms of one chunk of tiles."""
     total = tiles.model_sum
-    space, totals = gather_on_off(flat, lists, total, space, tiles.blend)
+    space = gather_on_off(flat, lists, total, space, tiles.blend)
     sums = OnOffSums(space.bins, space.model, lists.n_rows, total, tiles.jump)
+    totals = sums.totals(kinds.known_signal)
     ones, jump = jnp.ones_like(total, LEAD), (tiles.jump / total).astype(LEAD)
     lead = OnOffSums(space.bins_lead, space.model_lead, lists.n_rows, ones, jump)
     rtol = jnp.asarray(options.rtol, total.dtype)
-    best = _solve(sums, lead, totals, tiles, rtol, known_signal, known_background)
+    best = _solve(sums, lead, totals, tiles, rtol, kinds)
     norm = best.norm
     gain, change = sums.gain(norm)
-    rises = _Rises(sums, best, tiles.bound, gain)
     found = {
         "norm": norm,
         "gain": gain,
-        "change": change,
+        "change": change + jnp.maximum(norm, 0) * tiles.rest,
+        "below": total - totals.ratio - tiles.jump > 0,
         "niter": best.niter + 1,
         "last_step": best.last_step,
         "at_kink": best.kept,
@@ -151,17 +162,9 @@ def fit_on_off_chunk(
     target = options.n_sigma**2
     up, down = (parabola_step(g, best.bend, target) for g in (best.right, -best.left))
     found["norm_err"] = 0.5 * (up + down)
-    if known_background:
-        found["error_at_bound"] = rises.ends(norm, gain, 0.5 * target)
-    if "errn-errp" in selection:
-        half = 0.5 * target * jnp.ones_like(norm)
-        found["norm_errp"] = rises.find(norm, gain, half, 1, up)
-        found["norm_errn"] = rises.find(norm, gain, half, -1, down)
-    if "ul" in selection:
-        half = 0.5 * options.n_sigma_ul**2 * jnp.ones_like(norm)
-        base = jnp.maximum(norm, options.norm_min)
-        start = parabola_step(best.right, best.bend, 2 * half)
-        found["norm_ul"] = base + rises.find(base, sums.gain(base)[0], half, 1, start)
+    if kinds.known_background:
+        found["error_at_bound"] = _ends(sums, tiles.bound, norm, gain, 0.5 * target)
+    found |= _intervals(sums, best, gain, tiles.bound, options, selection, kinds)
     if "stat_scan" in selection and scan_values is not None:
 
         def scan(value: Array) -> Array:
@@ -172,36 +175,70 @@ def fit_on_off_chunk(
     return space, found
 
 
-class _Rises(NamedTuple):
-    """Rises of the statistic from norms, as intervals need them."""
+def _ends(sums: OnOffSums, bound: Array, base: Array, gain: Array, half: Array | float) -> Array:
+    """Tell where the statistic has not risen by a target when it reaches the bound."""
+    bounded = jnp.isfinite(bound)
+    at, _ = sums.gain(jnp.where(bounded, bound, base))
+    return bounded & ((gain - at <= half) | (base <= bound))
 
-    sums: OnOffSums
-    best: _Found
-    bound: Array
+
+class _Interval(NamedTuple):
+    """An end of an interval: where it starts, which way it goes, and how far at a guess."""
+
+    base: Array
     gain: Array
+    sign: Array
+    half: Array  # half of what the statistic rises by
+    start: Array
 
-    def ends(self, base: Array, gain: Array, half: Array | float) -> Array:
-        """Tell where the statistic has not risen by a target when it reaches the bound."""
-        bounded = jnp.isfinite(self.bound)
-        at, _ = self.sums.gain(jnp.where(bounded, self.bound, base))
-        return bounded & ((gain - at <= half) | (base <= self.bound))
 
-    def find(self, base: Array, gain: Array, half: Array, sign: int, start: Array) -> Array:
-        """Return the size of the step over which the statistic rises by twice a number."""
+def _intervals(
+    sums: OnOffSums,
+    best: _Found,
+    gain: Array,
+    bound: Array,
+    options: FitOptions,
+    selection: tuple[str, ...],
+    kinds: Kinds,
+) -> dict[str, Array]:
+    """Return errors and limits."""
+    wanted: dict[str, _Interval] = {}
+    one = jnp.ones_like(best.norm)
+    if "errn-errp" in selection:
+        half = 0.5 * options.n_sigma**2 * one
+        up, down = (parabola_step(g, best.bend, 2 * half) for g in (best.right, -best.left))
+        wanted["norm_errp"] = _Interval(best.norm, gain, one, half, up)
+        wanted["norm_errn"] = _Interval(best.norm, gain, -one, half, down)
+    if "ul" in selection:
+        half = 0.5 * options.n_sigma_ul**2 * one
+        base = jnp.maximum(best.norm, options.norm_min)
+        start = parabola_step(best.right, best.bend, 2 * half)
+        wanted["norm_ul"] = _Interval(base, sums.gain(base)[0], one, half, start)
+    if not wanted:
+        return {}
+
+    def find(one: _Interval) -> Array:
+        base, gain, sign, half, start = one
 
         def rise(size: Array) -> Rise:
             norm = base + sign * size
-            return Rise(gain - self.sums.gain(norm)[0], sign * self.sums.slopes(norm).slope)
+            return Rise(gain - sums.gain(norm)[0], sign * sums.slopes(norm).slope)
 
-        flat = half / self.sums.model_sum
-        start = jnp.where(jnp.isfinite(start) & (start > 0), start, flat)
+        start = jnp.where(jnp.isfinite(start) & (start > 0), start, half / sums.model_sum)
         ends = jnp.zeros(base.shape, bool)
-        if sign < 0:
-            ends = self.ends(base, gain, half)
-            reach = jnp.where(jnp.isfinite(self.bound), base - self.bound, jnp.inf)
+        if kinds.known_background:
+            ends = (sign < 0) & _ends(sums, bound, base, gain, half)
+            reach = jnp.where((sign < 0) & jnp.isfinite(bound), base - bound, jnp.inf)
             start = jnp.where(reach > 0, jnp.minimum(start, 0.9 * reach), start)
         size = find_rise(rise, start, half, ~ends)
-        return jnp.where(ends, base - self.bound, size)
+        return jnp.where(ends, base - bound, size)
+
+    # one after the other, so that they share a program
+    stacked = _Interval(*map(jnp.stack, zip(*wanted.values(), strict=True)))
+    found = dict(zip(wanted, lax.map(find, stacked), strict=True))
+    if "norm_ul" in found:
+        found["norm_ul"] = wanted["norm_ul"].base + found["norm_ul"]
+    return found
 
 
 @compiled(donate_argnames="space", compiler_options=WIDE_VECTORS)
@@ -216,7 +253,7 @@ def on_off_sensitivity(
 ) -> tuple[OnOffSpace, dict[str, Array]]:
     """Find the sensitivity of one chunk of tiles, from lists of all bins with a background."""
     # `straight` is the slope of the statistic of all others, whose OFF regions have no counts
-    space, _ = gather_on_off(flat, lists, model_sum, space, blend)
+    space = gather_on_off(flat, lists, model_sum, space, blend)
     sums = OnOffSums(space.bins, space.model, lists.n_rows, model_sum, straight)
     half = jnp.broadcast_to(options.n_sigma_sensitivity**2 / 2, model_sum.shape)
     curvature = sums.background_curvature() + straight * (straight / BACKGROUND_FLOOR)

@@ -11,14 +11,14 @@ from jax import Array, lax
 from gammagrad._programs import compiled
 from gammagrad.core.norm import Rise, Slopes
 from gammagrad.core.stats import BACKGROUND_FLOOR, log1p_inside, on_off_fit, on_off_scores, w_terms
-from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, Blocks, sums_over
+from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, Blocks, largest_over, sums_over
 from gammagrad.core.ts_map.bins import PIXELS
 from gammagrad.core.ts_map.blended import TileBlend
 from gammagrad.core.ts_map.flat import FlatBins
 from gammagrad.core.ts_map.listed import Lists, contrast_of, rows_at_a_time
 
-_LOG_ROWS = 4
-"""Rows summed in one step where terms have logarithms."""
+_SCORE_ROWS, _TOTAL_ROWS, _LOG_ROWS = 2, 4, 4
+"""Rows summed in one step, for terms with roots and with logarithms: more are not vectorised."""
 
 
 class OnOffFlat(NamedTuple):
@@ -62,58 +62,39 @@ class Totals(NamedTuple):
     counts_off: Array
     excess: Array  # sum of ``n - alpha k`` less the known signal
     ratio: Array  # sum of the model times ``n / mu`` at norm 0
-    bend: Array  # half the curvature at norm 0
     pull: Array  # sum of the model over the share, of bins with OFF regions
     known: Array  # largest known signal over model, of bins with OFF regions
 
 
 def gather_on_off(
     every: OnOffFlat, lists: Lists, model_sum: Array, space: OnOffSpace, blend: TileBlend | None
-) -> tuple[OnOffSpace, Totals]:
-    """Gather listed bins into the workspace, and sum what the solver begins with."""
+) -> OnOffSpace:
+    """Gather listed bins into the workspace."""
     zero, rows = np.int32(0), rows_at_a_time(every.flat)
     per_model = 1 / model_sum
 
-    def copy(index: Array, state: tuple[OnOffSpace, tuple[Array, ...]]) -> Any:
-        store, sums = state
+    def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
         which, place = lists.rows(index * rows, rows)
         model = contrast_of(every.flat, blend, which, place)
         arrays = (every.flat.counts, every.off, every.share, every.signal)
         bins = jnp.stack([array[which] for array in arrays])
-        n, k, share, signal = bins
-        ratio, bend = on_off_scores(signal, n, k, share)
-        on_off = share > 0
-        alpha = share / (1 - share)
-        per_share = jnp.where(on_off, 1 / jnp.where(on_off, share, 1), 0)
-        excess = n - signal - alpha * k
-        of_bins = lax.optimization_barrier((n, k, excess, ratio, bend, per_share, signal, on_off))
-        n, k, excess, ratio, bend, per_share, signal, on_off = (a[:, None] for a in of_bins)
-        seen = model > 0
-        safe = jnp.where(seen, model, 1)
-        found = (
-            jnp.where(seen, n, 0).sum(axis=0),
-            jnp.where(seen, k, 0).sum(axis=0),
-            jnp.where(seen, excess, 0).sum(axis=0),
-            (model * ratio).sum(axis=0),
-            (model * model * bend).sum(axis=0),
-            (model * per_share).sum(axis=0),
+        return (
+            lax.dynamic_update_slice(store[0], bins, (zero, index * rows, zero)),
+            lax.dynamic_update_slice(store[1], model, (index * rows, zero, zero)),
         )
-        known = jnp.where(seen & on_off, signal / safe, 0).max(axis=0)
-        at = index * rows
-        scaled = model * per_model[None]
-        store = OnOffSpace(
-            lax.dynamic_update_slice(store.bins, bins, (zero, at, zero)),
-            lax.dynamic_update_slice(store.model, model, (at, zero, zero)),
-            lax.dynamic_update_slice(store.bins_lead, bins.astype(LEAD), (zero, at, zero)),
-            lax.dynamic_update_slice(store.model_lead, scaled.astype(LEAD), (at, zero, zero)),
-        )
-        added = tuple(a + b for a, b in zip(sums, found, strict=False))
-        return store, (*added, jnp.maximum(sums[-1], known))
 
-    nothing = (jnp.zeros_like(model_sum),) * len(Totals._fields)
-    steps = -(-lists.n_rows // rows)
-    store, sums = lax.fori_loop(zero, steps, copy, (space, nothing))
-    return store, Totals(*sums)
+    bins, model = lax.fori_loop(zero, -(-lists.n_rows // rows), copy, space[:2])
+
+    def scale(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
+        own = lax.dynamic_slice_in_dim(bins, index * ROWS, ROWS, axis=1)
+        scaled = lax.dynamic_slice_in_dim(model, index * ROWS, ROWS) * per_model[None]
+        return (
+            lax.dynamic_update_slice(store[0], own.astype(LEAD), (zero, index * ROWS, zero)),
+            lax.dynamic_update_slice(store[1], scaled.astype(LEAD), (index * ROWS, zero, zero)),
+        )
+
+    lead = lax.fori_loop(zero, lists.n_rows // ROWS, scale, space[2:])
+    return OnOffSpace(bins, model, *lead)
 
 
 class OnOffSums(NamedTuple):
@@ -135,6 +116,30 @@ class OnOffSums(NamedTuple):
 
         return Blocks(take, self.n_rows // rows, jnp.zeros_like(self.model_sum))
 
+    def totals(self, known_signal: bool) -> Totals:
+        """Return what the solver begins with."""
+
+        def terms(n: Array, k: Array, share: Array, signal: Array, m: Array) -> tuple[Array, ...]:
+            ratio, _ = on_off_scores(signal, n, k, share)
+            per_share = jnp.where(share > 0, 1 / jnp.where(share > 0, share, 1), 0)
+            excess = n - signal - share / (1 - share) * k
+            row = lax.optimization_barrier((n, k, excess, ratio, per_share))
+            n, k, excess, ratio, per_share = row
+            seen = m > 0
+            reached = (jnp.where(seen, a, 0) for a in (n, k, excess))
+            return *reached, m * ratio, m * per_share
+
+        def largest(n: Array, k: Array, share: Array, signal: Array, m: Array) -> tuple[Array, ...]:
+            seen = (m > 0) & (share > 0)
+            return (jnp.where(seen, signal / jnp.where(m > 0, m, 1), 0),)
+
+        found = sums_over(self.blocks(_TOTAL_ROWS), terms, 5)
+        known = jnp.zeros_like(self.model_sum)
+        if known_signal:
+            known = largest_over(self.blocks(_TOTAL_ROWS), largest, 1)[0]
+        counts, off, excess, ratio, pull = found
+        return Totals(counts, off, excess, ratio, pull, jnp.maximum(known, 0))
+
     def slopes(self, norm: Array) -> Slopes:
         """Return half the slope of the statistic to the right of a norm, and half its curvature."""
 
@@ -142,7 +147,7 @@ class OnOffSums(NamedTuple):
             ratio, bend = on_off_scores(signal + norm[None] * m, n, k, share)
             return m * ratio, m * m * bend
 
-        ratio, bend = sums_over(self.blocks(), terms, 2)
+        ratio, bend = sums_over(self.blocks(_SCORE_ROWS), terms, 2)
         lacking = jnp.where(norm < 0, self.jump, 0)
         return Slopes(self.model_sum - ratio - lacking, bend)
 
@@ -168,7 +173,7 @@ class OnOffSums(NamedTuple):
             jump = jnp.where(here, m / jnp.where(here, share, 1), 0)
             return jump, jnp.where(at < 0, jump, 0)
 
-        jump, below = sums_over(self.blocks(), terms, 2)
+        jump, below = sums_over(self.blocks(_SCORE_ROWS), terms, 2)
         return jump + jnp.where(norm == 0, self.jump, 0), below
 
     def background_curvature(self) -> Array:
@@ -187,7 +192,9 @@ class OnOffSums(NamedTuple):
             alpha = share / (1 - share)
             expected = (signal + alpha * k) + norm[None] * m
             bins = jnp.broadcast_arrays(signal, expected, k, alpha)
-            return 0.5 * w_terms(*bins), -m * jnp.log1p(-on_off_fit(*bins).excess)
+            # a bin without a prediction has no model either
+            excess = jnp.where(m > 0, on_off_fit(*bins).excess, 0)
+            return jnp.where(m > 0, 0.5 * w_terms(*bins), 0), -m * jnp.log1p(-excess)
 
         value, slope = sums_over(self.blocks(_LOG_ROWS), terms, 2)
         return Rise(value + norm * self.jump, slope + self.jump)

@@ -75,17 +75,24 @@ def wide_windows(
     known: np.ndarray,
 ) -> Window:
     """Do what `traced_windows` does, on the host, for datasets on grids of their own too."""
-    number, images = int(member.max()) + 1, iter(member.tolist())
+    number, first = int(member.max()) + 1, 0
     shape = datasets[0].map_shape
     sums = np.zeros((3, number, *shape))
     for data, window in zip(datasets, windows, strict=True):
         counts, background = np.asarray(data.counts), np.asarray(data.background)
-        for n, b in zip(counts, background, strict=True):
-            group = next(images)
-            seen = n > 0
-            stat = 2 * b
-            stat[seen] -= 2 * n[seen] * np.log(np.maximum(b[seen], BACKGROUND_FLOOR))
-            for place, values in enumerate((n, b, stat)):
+        own = member[first : first + len(counts)]
+        first += len(counts)
+        for group in np.unique(own):
+            # images of one group are summed first
+            some = slice(None) if (own == group).all() else own == group
+            n, b = counts[some], background[some]
+            total = b.sum(axis=0)
+            image, row, col = np.nonzero(n)
+            seen = n[image, row, col]
+            logs = seen * np.log(np.maximum(b[image, row, col], BACKGROUND_FLOOR))
+            gained = np.bincount(row * total.shape[1] + col, logs, total.size)
+            stat = 2 * (total - gained.reshape(total.shape))
+            for place, values in enumerate((n.sum(axis=0), total, stat)):
                 sums[place, group] += _at_positions(data, box_total(values, window))
     counts, background = np.maximum(sums[0], 0), np.maximum(sums[1], 0)
     return Window(counts, background, sums[2], np.broadcast_to(known, counts.shape).copy())

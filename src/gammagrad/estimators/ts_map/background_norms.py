@@ -10,6 +10,7 @@ import numpy as np
 
 from gammagrad.core.norm import BACKGROUND_MAPS, check_background, knowledge
 from gammagrad.core.ts_map import Backgrounds, BinImages, members, wide_window, wide_windows
+from gammagrad.dataset import AnyMapDataset, MapDatasetOnOff
 from gammagrad.errors import InputError
 from gammagrad.estimators.ts_map.downsampling import CoarseGrid
 from gammagrad.estimators.ts_map.inputs import FitInputs
@@ -73,7 +74,8 @@ class BackgroundSettings(NamedTuple):
             return wide_window(kernel, None)
         geom = inputs.kernel.geom.to_image()
         half = reach(geom, middle(geom), self.width.to_value("deg") / 2)
-        rows, cols = (2 * int(np.ceil(h - 1e-6)) + 1 for h in half)
+        # as many pixels as hold the width, one of them in the middle
+        rows, cols = (2 * int(np.ceil(max(h - 0.5, 0) - 1e-6)) + 1 for h in half)
         return wide_window(kernel, (rows, cols))
 
     def norms_of(
@@ -89,6 +91,17 @@ class BackgroundSettings(NamedTuple):
         member = members([len(i.counts) for i in images], self.norms)
         known = np.asarray(knowledge(self.background, self.of_group(index)))
         return Backgrounds(wide_windows(images, windows, member, known), member, how)
+
+
+def refuse_off_counts(datasets: Sequence[AnyMapDataset], background: str) -> None:
+    """Raise if a norm is asked for of a background that is measured in OFF regions."""
+    for dataset in datasets:
+        if isinstance(dataset, MapDatasetOnOff):
+            raise InputError(
+                f"dataset {dataset.name!r} has OFF counts, which measure its background bin by "
+                f"bin: a norm of it, for which background={background!r} asks, cannot be fitted "
+                "too. Leave the background fixed, or pass dataset.to_map_dataset()."
+            )
 
 
 def _on_pixels(given: Map, target: WcsGeom, n_groups: int) -> np.ndarray:

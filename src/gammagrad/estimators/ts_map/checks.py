@@ -59,7 +59,8 @@ def background_uncertainty(value: Any, name: str) -> float | list[float] | Map:
         return value
     several = isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1
     try:
-        numbers = [float(v) for v in (value if several else [value]) if not isinstance(v, bool)]
+        given = list(value) if several else [value]
+        numbers = [float("nan") if isinstance(v, bool) else float(v) for v in given]
     except (TypeError, ValueError):
         numbers = []
     if not numbers or not all(0 < n < np.inf for n in numbers):

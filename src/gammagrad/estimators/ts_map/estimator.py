@@ -13,7 +13,7 @@ from gammagrad.core.norm import BACKGROUND_MAPS, N_SWEEPS, FitOptions, parse_sel
 from gammagrad.core.ts_map import IndexRange
 from gammagrad.dataset import AnyMapDataset, union_of_times
 from gammagrad.errors import InputError
-from gammagrad.estimators.ts_map.background_norms import BackgroundSettings
+from gammagrad.estimators.ts_map.background_norms import BackgroundSettings, refuse_off_counts
 from gammagrad.estimators.ts_map.collect import Collector
 from gammagrad.estimators.ts_map.free_index import check_energies, check_settings, index_range
 from gammagrad.estimators.ts_map.groups import (
@@ -228,7 +228,7 @@ class TSMapEstimator(TSMapSettings):
         groups, axis = energy_groups(found[0].energy_axis, None)
         (inputs,) = replace(self._collector, downsampling_factor=None).inputs(found, target)[0]
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
-        settings = self._settings_on(target, len(groups))
+        settings = self._settings_on(found, target, len(groups))
         joint.warn_of_off_counts(settings.sum_energies)
         with progress_bar(1, self.tag, self.show_progress) as bar:
             arrays = fit_groups(joint.groups, settings, wanted, bar)
@@ -289,7 +289,7 @@ class TSMapEstimator(TSMapSettings):
         wanted = positions_mask(positions, target)
         groups, axis = energy_groups(found[0].energy_axis, self.energy_edges)
         bins = share_groups(found, groups, axis)
-        settings = self._settings_on(target, len(groups))
+        settings = self._settings_on(found, target, len(groups))
         if settings.indices is not None:
             check_energies(bins, axis)
         by_model, grid = collector.inputs(found, target)
@@ -455,15 +455,18 @@ class TSMapEstimator(TSMapSettings):
             indices=self._indices,
         )
 
-    def _settings_on(self, target: WcsGeom, n_groups: int) -> FitSettings:
+    def _settings_on(
+        self, datasets: Sequence[AnyMapDataset], target: WcsGeom, n_groups: int
+    ) -> FitSettings:
         """Return what the fit of energy groups depends on, for the pixels of a map."""
         if self.background == "fixed":
             return self._fit_settings
+        refuse_off_counts(datasets, self.background)
         if "index" in self.free:
             raise InputError(
-                f" is {self.background!r}, and the index is free: one of the two can be fitted "
-                "beside the norm. Set background='fixed', or free=('norm',).",
-                "background",
+                f" has the index, and background is {self.background!r}: one of the two can be "
+                "fitted beside the norm. Set background='fixed', or free=('norm',).",
+                "free",
             )
         asked = BackgroundSettings(
             background=self.background,

@@ -240,7 +240,8 @@ class TSMapSettings(Estimator):
         one_of(BACKGROUNDS),
         "whether the background is known (default), or has a norm that is fitted too: free, or "
         "constrained by --background-uncertainty",
-        option=Option("--background-norm", _BACKGROUND),
+        # --background is a file with a map
+        option=Option("--background-norm", _BACKGROUND, dest="background_norm"),
         values=BACKGROUNDS,
     )
     background_uncertainty: Setting[Any] = Setting(
