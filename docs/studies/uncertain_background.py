@@ -402,9 +402,10 @@ def main() -> None:
         if "extremes" in arguments.only:
             tables["extremes"] = extremes(BATCH if small else arguments.windows)
         if "fields" in arguments.only:
-            tables["empty"] = empty(BATCH if small else 20 * BATCH)
+            tables["empty"] = empty(BATCH if small else 10 * BATCH)
             tables["sources"] = sources(BATCH if small else 2 * BATCH)
-            picture(tables["sources"]["rows"], BATCH if small else 20 * BATCH)
+            if not small:
+                picture(tables["sources"]["rows"], 10 * BATCH)
     if small:
         return
     # parts that were not run stay as they are
