@@ -23,7 +23,7 @@ from gammagrad.core.norm.profile import ProfileSums
 _MOST = 60
 """Sweeps to the end of an interval at most: eleven sufficed in a study of random windows."""
 
-_SETTLED = 1e-4
+_SETTLED = 1e-5
 """Relative step of the search after which the last step, in the norm, is exact to its square."""
 
 _CLOSE = 0.02
@@ -202,7 +202,7 @@ class LineProfile(NamedTuple):
             beyond = jnp.where(up, norm >= now.norm, norm <= now.norm)
             following = jnp.where(first, jnp.where(beyond, end, start), following)
             scale = jnp.minimum(distance, jnp.abs(place) + jnp.abs(self.best))
-            going = jnp.abs(following - place) > 1e-3 * _SETTLED * scale
+            going = jnp.abs(following - place) > 1e-2 * _SETTLED * scale
             going = jnp.where(first, ~beyond, going)
             rise = self._rise_near(now, place, norm)
             return _Searched(index + 1, following, near, far, place, rise, going)
