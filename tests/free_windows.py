@@ -66,6 +66,31 @@ def compare(fit: NormFit, slow: SlowPlaneFit, where: np.ndarray) -> None:
     np.testing.assert_allclose(mixed[:, seen], slow.background_norm_corr[:, seen], atol=bar)
 
 
+def compare_curvature(
+    fit: NormFit, arrays: tuple[np.ndarray, ...], tau: np.ndarray | float, where: np.ndarray
+) -> None:
+    """Hold errors and correlations, also at bounds, to both norms' plain second derivatives."""
+    # ends of the physical range do not make an error smaller, as with a known background
+    n, b, m = (a[where] for a in arrays)
+    beta = fit.background_norm.reshape(-1)[where]
+    norm = fit.norm[where]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mu = norm[:, None] * m + beta[:, None] * b
+        each = np.where(n > 0, n / mu**2, 0)
+    xx, xb, bb = (np.sum(each * a, axis=1) for a in (m * m, m * b, b * b))
+    bb = bb + (np.broadcast_to(tau, fit.norm.shape)[where] / beta**2)
+    det = xx * bb - xb**2
+    known = det > 1e-8 * xx * bb
+    assert np.all(np.isinf(fit.norm_err[where][~known]))
+    xx, xb, bb, det = (a[known] for a in (xx, xb, bb, det))
+    bar = 1e-6 if DOUBLE else 5e-3
+    np.testing.assert_allclose(fit.norm_err[where][known], np.sqrt(bb / det), rtol=bar)
+    own = fit.background_norm_err.reshape(-1)[where][known]
+    np.testing.assert_allclose(own, np.sqrt(xx / det), rtol=bar)
+    both = fit.background_norm_corr.reshape(-1)[where][known]
+    np.testing.assert_allclose(both, -xb / np.sqrt(xx * bb), atol=bar)
+
+
 def compare_scan(fit: NormFit, plane: SlowPlane) -> None:
     """Hold a scan to the plain likelihood."""
     none = plane.profile(np.zeros(len(fit.norm)))

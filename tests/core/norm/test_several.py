@@ -15,6 +15,7 @@ from free_windows import (
     assert_finite_slopes,
     assert_slopes,
     compare,
+    compare_curvature,
     compare_scan,
     draw,
     fit_windows,
@@ -23,7 +24,7 @@ from gammagrad import fit_norm
 from gammagrad.core.norm import Status
 from gammagrad.core.norm.fit import _fit_norm
 from oracles import SlowPlane, slow_plane_fit
-from precision import double_only
+from precision import DOUBLE, double_only
 
 GAUSSIAN = {"background_prior": "gaussian"}
 
@@ -70,15 +71,22 @@ def test_a_background_known_ever_better_is_a_known_one() -> None:
     np.testing.assert_allclose(tight.background_norm, 1, atol=1e-8)
 
 
-@double_only
-def test_one_group_is_one_norm() -> None:
-    n, b, m = (a[2] for a in draw(np.random.default_rng(7)))
-    one = fit_norm(n, b, m, background_norm="free")
-    group = fit_norm(n, b, m, background_norm="free", background_groups=np.zeros(n.shape, int))
-    for name in ("norm", "norm_err", "ts", "stat"):
-        np.testing.assert_allclose(getattr(one, name), getattr(group, name), rtol=1e-8)
-    assert group.background_norm.shape == (1,)
-    np.testing.assert_allclose(group.background_norm[0], one.background_norm, rtol=1e-8)
+@pytest.mark.parametrize("way", ["free", "constrained"])
+def test_one_group_is_one_norm(way: str) -> None:
+    # two solvers, one of which knows a line only
+    arrays = draw(np.random.default_rng(7), 200)
+    one = fit_windows(arrays, way, 0.1)
+    group = fit_windows(arrays, way, 0.1, background_groups=np.zeros(arrays[0].shape[1], int))
+    assert group.background_norm.shape == (200, 1)
+    np.testing.assert_array_equal(one.status, group.status)
+    assert (one.status == Status.AT_BOUND).sum() > 10
+    tau = 0.0 if way == "free" else 100.0
+    where = np.isin(one.status, [Status.FITTED, Status.AT_BOUND])
+    for fit in (one, group):
+        compare_curvature(fit, arrays, tau, where)
+    bar = 1e-8 if DOUBLE else 2e-3
+    for name in ("norm", "ts", "stat"):
+        np.testing.assert_allclose(getattr(one, name), getattr(group, name), rtol=bar, atol=bar)
 
 
 def test_without_counts_there_is_neither_source_nor_background() -> None:

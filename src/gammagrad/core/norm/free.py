@@ -97,8 +97,7 @@ def line_results(
     place, line = profile.best, profile.line
     norm, background_norm = norm_of(place, window, model_sum)
     expected = jnp.where(window.expected > 0, window.expected, 1)
-    t2 = profile.sums_at_best.t2
-    errors = line_errors(line, place, t2, (expected, model_sum))
+    errors = line_errors(line, place, profile.sums_at_best, (expected, model_sum))
     known = window.known > 0
     # in units of what it is known to, or else of its error
     unit = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, window.known, 1)), errors.background)

@@ -174,24 +174,36 @@ class LineErrors(NamedTuple):
     correlation: Array
 
 
-def line_errors(line: Line, place: Array, t2: Array, scale: tuple[Array, Array]) -> LineErrors:
+def line_errors(line: Line, place: Array, sums: LineSums, scale: tuple[Array, Array]) -> LineErrors:
     """Return the errors at a best fit, from the curvature of the profile likelihood."""
-    # scale: background sum and model sum. The curvature along the line alone is too large.
+    # scale: background sum and model sum. The likelihood has the second derivatives n, t1 and t2 in
+    # the size of the prediction and in the place, the curvature along the line alone is too large.
     background_sum, model_sum = scale
+    eps = float(jnp.finfo(place.dtype).eps)
     # without counts nothing is known
     n = jnp.where(line.total > 0, line.total, 1)
-    known = (t2 > 0) & (line.total > 0)
-    along = jnp.where(known, 1 / jnp.where(known, t2, 1), jnp.inf)
-    rest = 1 - place
     # no background left: its norm is not a parameter any more
     gone = place >= line.top
-    along = jnp.where(gone, 0, along)
-    of_norm, of_background = along + place**2 / n, along + rest**2 / n
-    finite = jnp.isfinite(along)
-    product = jnp.where(finite, of_norm * of_background, 1)
-    shared = jnp.where(finite, place * rest / n - along, 0)
-    usable = product > 0
-    correlation = jnp.where(usable, shared / jnp.sqrt(jnp.where(usable, product, 1)), 0)
+    # but at the bound the slope vanishes
+    t1 = jnp.where((place <= line.inside()) & ~gone, sums.t1, 0)
+    steep = (sums.t2 > 0) & (line.total > 0)
+    t2 = jnp.where(steep, sums.t2, 1)
+    # ``1 - t1^2 / (n t2)``: 0 where the counts say nothing of the norm
+    left = 1 - t1 / n * (t1 / t2)
+    known = steep & (left > 64 * eps)
+    left = jnp.where(known, left, 1)
+    along = jnp.where(gone, 0, 1 / (t2 * left))
+    size, shared = 1 / (n * left), jnp.where(gone, 0, -t1 / (n * t2 * left))
+    rest = 1 - place
+    of_norm = along + place**2 * size + 2 * place * shared
+    of_background = along + rest**2 * size - 2 * rest * shared
+    both = place * rest * size + (rest - place) * shared - along
+    of_norm = jnp.where(known | gone, of_norm, jnp.inf)
+    # a norm that is not known says nothing of the background
+    of_background = jnp.where(known | gone, of_background, jnp.where(steep, rest**2 / n, jnp.inf))
+    usable = known & (of_norm > 0) & (of_background > 0)
+    product = jnp.where(usable, of_norm * of_background, 1)
+    correlation = jnp.where(usable, both / jnp.sqrt(product), 0)
     return LineErrors(
         jnp.sqrt(of_norm) * n / model_sum, jnp.sqrt(of_background) * n / background_sum, correlation
     )

@@ -98,16 +98,25 @@ def ratio_terms(ratio: Array, counts: Array, contrast: Array) -> RatioSums:
 Sums = Callable[[Array], RatioSums]
 
 
+class FreeSheet(NamedTuple):
+    """Second derivatives at a norm, were no prediction at its bound."""
+
+    curvature: Array  # of the profile
+    # of every group: the derivative of the background's norm by the norm, the curvature in it, and
+    # whether the source takes all of its counts, so that its norm is no parameter
+    follow: Array
+    stiffness: Array
+    gone: Array
+
+
 class Sheet(NamedTuple):
     """The profile at a norm."""
 
     value: Array  # statistic minus that without a source
     slope: Array
     curvature: Array
-    # of every group: the background's norm, its derivative by the norm, and the curvature in it
-    beta: Array
-    follow: Array
-    stiffness: Array
+    beta: Array  # the background's norm of every group
+    free: FreeSheet
 
 
 class SeveralProfile(NamedTuple):
@@ -174,13 +183,17 @@ class SeveralProfile(NamedTuple):
         value = value + groups.gaussian * (alone * d) ** 2
         slope = groups.model_sum - s1 / beta + jnp.where(held, follow * pull, 0)
         curved = mine + follow * (2 * mixed + follow * own)
+        gone = held & (norm > 0)
+        lean = jnp.where(stiff & ~gone, free, 0)
+        # what is left of `mine` by rounding is nothing
+        rest = mine + lean * mixed
+        rest = jnp.where(rest > 64 * float(jnp.finfo(norm.dtype).eps) * mine, rest, 0)
         return Sheet(
             value.sum(axis=0),
             2 * slope.sum(axis=0),
             2 * jnp.maximum(curved, 0).sum(axis=0),
             beta,
-            follow,
-            own,
+            FreeSheet(2 * rest.sum(axis=0), lean, own, gone & (n > 0)),
         )
 
     def solved_at(self, norm: Array, start: Array) -> Sheet:

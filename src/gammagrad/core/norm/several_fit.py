@@ -53,12 +53,13 @@ def several_results(
 ) -> dict[str, Array]:
     """Return norms, errors, limits and a scan; derivatives come from one step at the best fit."""
     norm, beta, sheet = _differentiable(profile, *found)
-    curved = sheet.curvature > 0
-    of_norm = jnp.where(curved, 2 / jnp.where(curved, sheet.curvature, 1), jnp.inf)
-    stiff = sheet.stiffness > 0
-    own = jnp.where(stiff, 1 / jnp.where(stiff, sheet.stiffness, 1), 0)
+    curvature, follow, stiffness, gone = sheet.free
+    curved = curvature > 0
+    of_norm = jnp.where(curved, 2 / jnp.where(curved, curvature, 1), jnp.inf)
+    stiff = (stiffness > 0) & ~gone
+    own = jnp.where(stiff, 1 / jnp.where(stiff, stiffness, 1), 0)
     spread = jnp.where(curved, of_norm, 0)
-    of_beta = own + sheet.follow**2 * spread[None]
+    of_beta = own + follow**2 * spread[None]
     known = windows.known > 0
     error = jnp.sqrt(of_beta)
     unit = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, windows.known, 1)), error)
@@ -69,10 +70,12 @@ def several_results(
         "norm": norm,
         "norm_err": options.n_sigma * jnp.sqrt(of_norm),
         "gained": jnp.maximum(-sheet.value, 0),
+        "flat": sheet.curvature <= 0,
+        "vanishes": gone.any(axis=0),
         "background_norm": beta,
         "background_norm_err": options.n_sigma * error,
         "background_norm_pull": jnp.where(usable, (beta - 1) / jnp.where(usable, unit, 1), 0),
-        "background_norm_corr": sheet.follow * scale,
+        "background_norm_corr": follow * scale,
     }
 
     wanted = {name for name in selection if name in ("errn-errp", "ul")}
@@ -158,7 +161,7 @@ def _differentiable(
     smooth = fixed(step**2 * curvature) < _SMOOTH**2
     step = jnp.where(smooth, step, 0)
     moved = norm + step
-    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step[None]))
+    new = _beta_near(profile, moved, fixed(here.beta + here.free.follow * step[None]))
     return moved, new, profile.at(moved, new)
 
 
@@ -212,19 +215,18 @@ def fit_several_bins(
     )
     norm, beta, niter, open_ = frozen.minimum(scale)
     found = several_results(profile, windows, (norm, beta), options, selection, scan_values)
-    gained = found.pop("gained")
+    gained, flat, vanishes = (found.pop(name) for name in ("gained", "flat", "vanishes"))
     if "sensitivity" in selection:
         found["norm_sensitivity"] = sensitivity(
             background, model, options, lost=lost_of(windows, of_groups)
         )
-    even = ~jnp.isfinite(found["norm_err"]) & (windows.counts.sum() > 0)
-    even = even | several_undetermined(frozen.groups)
+    even = (flat & (windows.counts.sum() > 0)) | several_undetermined(frozen.groups)
     counted = has & (counts > 0)
     zero_bound = ((of_groups > 0) & (bound >= 0)).any()
     status = free_status(
         at_bound=jnp.where(zero_bound, norm <= 0, frozen.held(norm, beta)),
         zero_bound=zero_bound,
-        vanishes=jnp.zeros((), bool),
+        vanishes=vanishes,
         even=even,
         # without any counts the norms fall to 0, which has no end
         open_=open_ & (windows.total.sum() > 0),

@@ -137,7 +137,5 @@ def _several(
         "last_step": jnp.where(open_ & (groups.windows.total.sum(axis=0) > 0), jnp.inf, 0.0),
         "kept": jnp.zeros(norm.shape, bool),
         "at_bound": jnp.where(zero_bound, norm <= 0, profile.held(norm, found["background_norm"])),
-        "vanishes": jnp.zeros(norm.shape, bool),
-        "undetermined": several_undetermined(known)
-        | (~jnp.isfinite(found["norm_err"]) & (counts > 0)),
+        "undetermined": several_undetermined(known) | (found.pop("flat") & (counts > 0)),
     }
