@@ -24,6 +24,11 @@ _STATUS_COLOURS = {
     Status.NOT_CONVERGED: "#a50f15",
     Status.LOWER_ERROR_AT_BOUND: "#cfe3ef",
     Status.OUT_OF_RANGE: "#67000d",
+    Status.BACKGROUND_VANISHES: "#756bb1",
+    Status.BACKGROUND_UNDETERMINED: "#bdbdbd",
+    Status.AT_KINK: "#6baed6",
+    Status.INDEX_UNDETERMINED: "#dadaeb",
+    Status.INDEX_AT_LIMIT: "#9e9ac8",
 }
 _DECADES = 1e6  # values further below the maximum share one colour
 _BLANK = "0.82"  # grey of pixels without a value

@@ -82,7 +82,8 @@ class _Bins(NamedTuple):
         """Return all sums."""
         h, slope, bend = self._seen(shape)
         q = h / (1 + counts * h)
-        return PairSums(*(t.sum() for t in pair_terms(self.counts, q, counts, slope, bend)))
+        terms = pair_terms(self.counts, q, counts, slope, bend)
+        return PairSums(*(t.sum() for t in terms), jnp.zeros_like(counts))
 
 
 @takes_arrays

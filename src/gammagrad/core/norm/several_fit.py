@@ -184,6 +184,32 @@ class SeveralBins(NamedTuple):
         return RatioSums(*(term.sum(axis=1) for term in terms))
 
 
+def _by_group(bins: Array, member: Array) -> Array:
+    """Sum bins by group."""
+    return jnp.where(member, bins[None], 0).sum(axis=1)
+
+
+def _profile_of(
+    counts: Array,
+    background: Array,
+    model: Array,
+    member: Array,
+    of_groups: Array,
+    windows: Window,
+    gaussian: bool,
+) -> SeveralProfile:
+    """Return the profile of one pixel's bins."""
+    # of_groups: sum of the model over each group
+    has = model > 0
+    own = member & has[None]
+    exact = jnp.where(own, bin_ratio(background, model, floor=0.0)[None], jnp.inf)
+    bound = jnp.where(of_groups > 0, -exact.min(axis=1), -1.0) + 0.0
+    known = jnp.where(has, model / jnp.maximum(background, BACKGROUND_FLOOR), 0)
+    bins = SeveralBins(jnp.where(own, counts[None], 0), known)
+    groups = groups_of(windows, bins.counts.sum(axis=1), of_groups, bound, gaussian)
+    return SeveralProfile(bins.sums, groups)
+
+
 def fit_several_bins(
     counts: Array,
     background: Array,
@@ -199,16 +225,10 @@ def fit_several_bins(
     """Fit a source's norm and one of the background for each group to one pixel's bins."""
     # member: which bins are a group's, shape (groups, bins)
     has = model > 0
-    own = member & has[None]
-    of_groups = jnp.where(member, model[None], 0).sum(axis=1)
-    model_sum = model.sum()
+    of_groups, model_sum = _by_group(model, member), model.sum()
     has_model = model_sum > 0
-    exact = jnp.where(own, bin_ratio(background, model, floor=0.0)[None], jnp.inf)
-    bound = jnp.where(of_groups > 0, -exact.min(axis=1), -1.0) + 0.0
-    known = jnp.where(has, model / jnp.maximum(background, BACKGROUND_FLOOR), 0)
-    bins = SeveralBins(jnp.where(own, counts[None], 0), known)
-    groups = groups_of(windows, bins.counts.sum(axis=1), of_groups, bound, gaussian)
-    profile = SeveralProfile(bins.sums, groups)
+    profile = _profile_of(counts, background, model, member, of_groups, windows, gaussian)
+    groups, bound = profile.groups, profile.groups.bound
     frozen = profile.frozen()
     scale = jax.lax.stop_gradient(
         jnp.maximum(windows.counts.sum(), 1) ** 0.5 / jnp.where(has_model, model_sum, 1)
@@ -235,8 +255,7 @@ def fit_several_bins(
         counts_on_zero=(counted & (background <= 0)).any(),
         error_at_bound=gained <= options.n_sigma**2,
     )
-    sums = jnp.where(member, background[None], 0).sum(axis=1)
-    behind = (sums * found["background_norm"]).sum()
+    behind = (_by_group(background, member) * found["background_norm"]).sum()
     known_norm = has_model & ~even
     gained = jnp.where(known_norm, gained, 0)
     excess = found["norm"] * model_sum

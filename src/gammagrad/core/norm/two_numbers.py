@@ -40,6 +40,7 @@ class PairSums(NamedTuple):
     r1: Array  # ``sum n q (log h)'``
     r2: Array  # ``sum n q^2 (log h)'``
     t1: Array  # ``sum n q ((1 - s q) (log h)'^2 + (log h)'')``
+    gain: Array  # ``sum n log(1 + s h)``, or 0 where it is made elsewhere
 
 
 class Held(Protocol):
@@ -88,7 +89,7 @@ class Curvature(NamedTuple):
 
 def curvature(sums: PairSums, counts: Array) -> Curvature:
     """Return slopes and second derivatives at some counts."""
-    s1, s2, r1, r2, t1 = sums
+    s1, s2, r1, r2, t1, _ = sums
     return Curvature(s1 - 1, counts * r1, s2, counts * r2 - r1, -counts * t1)
 
 
@@ -181,7 +182,7 @@ def climbed(
         return index + 1, _stepped(pair, sums, limits), sums, pair
 
     zero = jnp.zeros_like(start.counts)
-    first = (jnp.zeros((), jnp.int32), start, PairSums(*(zero,) * 5), start)
+    first = (jnp.zeros((), jnp.int32), start, PairSums(*(zero,) * 6), start)
     _, pair, sums, before = lax.while_loop(going, sweep, first)
     return pair, sums, before
 

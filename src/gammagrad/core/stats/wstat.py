@@ -259,8 +259,8 @@ def wstat(n_on: ArrayLike, n_off: ArrayLike, alpha: ArrayLike, mu_sig: ArrayLike
 
     Examples
     --------
-    >>> print(f"{wstat(n_on=30.0, n_off=40.0, alpha=0.25, mu_sig=0.0):.4f}")
-    18.8108
+    >>> print(f"{wstat(n_on=30.0, n_off=40.0, alpha=0.25, mu_sig=0.0):.2f}")
+    18.81
     >>> float(wstat(n_on=30.0, n_off=40.0, alpha=0.25, mu_sig=20.0))
     0.0
     """
@@ -298,8 +298,8 @@ def wstat_background(
 
     Examples
     --------
-    >>> float(wstat_background(n_on=30.0, n_off=40.0, alpha=0.25, mu_sig=20.0))
-    40.0
+    >>> print(f"{wstat_background(n_on=30.0, n_off=40.0, alpha=0.25, mu_sig=20.0):.2f}")
+    40.00
     """
     valid, bins = _checked(n_on, n_off, alpha, mu_sig)
     return jnp.where(valid, on_off_fit(*bins).background / bins[3], jnp.nan)

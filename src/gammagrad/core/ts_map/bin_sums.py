@@ -43,7 +43,7 @@ ROWS = 16
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 """What the compiler is told: by default it takes half of a processor's widest vectors."""
 
-_LOG_ROWS = 4
+LOG_ROWS = 4
 """The same for several terms of which one has a logarithm; more rows take thrice as long."""
 
 _GAIN_ROWS = 8
@@ -195,7 +195,7 @@ class BinSums:
 
     def gain(self, norm: Array) -> Array:
         """Sum the gains over norm 0; minus infinity where counts meet no prediction."""
-        return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, _LOG_ROWS)[0]
+        return self.total(lambda n, g: (_gain(n, g, norm[None] * g),), 1, LOG_ROWS)[0]
 
     def gains_of_whole(self, norms: tuple[Array, ...], way: WholeCounts) -> tuple[Array, ...]:
         """Sum the gains at several norms, several bins under one logarithm."""
@@ -221,7 +221,7 @@ class BinSums:
     def asimov(self, norm: Array) -> AsimovSums:
         """Sum half the Asimov statistic and its derivatives, the weights being backgrounds."""
         return AsimovSums(
-            *self.total(lambda b, g: asimov_from_contrast(norm[None], b, g), 3, _LOG_ROWS)
+            *self.total(lambda b, g: asimov_from_contrast(norm[None], b, g), 3, LOG_ROWS)
         )
 
     def sums_from(self, base: Array) -> Callable[[Array], ProfileSums]:
@@ -234,7 +234,7 @@ class BinSums:
                 slope = shifted * reciprocal(jnp.maximum(1 + z, jnp.finfo(z.dtype).tiny))
                 return _gain(n, g, z), n * slope, n * slope * slope
 
-            return ProfileSums(*self.total(terms, 3, _LOG_ROWS))
+            return ProfileSums(*self.total(terms, 3, LOG_ROWS))
 
         return sums
 

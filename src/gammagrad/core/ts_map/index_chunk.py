@@ -22,8 +22,16 @@ from gammagrad.core.norm import (
     polynomial,
     started,
 )
-from gammagrad.core.stats import exp_inside
-from gammagrad.core.ts_map.bin_sums import LEAD, ROWS, WIDE_VECTORS, BinProfile, Blocks, sums_over
+from gammagrad.core.stats import exp_inside, log1p_inside
+from gammagrad.core.ts_map.bin_sums import (
+    LEAD,
+    LOG_ROWS,
+    ROWS,
+    WIDE_VECTORS,
+    BinProfile,
+    Blocks,
+    sums_over,
+)
 from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
 from gammagrad.core.ts_map.flat import FlatBins
 from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
@@ -47,8 +55,8 @@ _STEEPEST = 80.0
 class IndexBins(NamedTuple):
     """How all bins change with the index."""
 
-    # polynomials: of the counts of a bin, shape (powers, bins), or None where pixels have their
-    # own; of the kernel, shape (places, powers, pixels)
+    # polynomials: of the counts of a bin, shape (bins, powers), or None where pixels have their
+    # own; of the kernel, shape (places, powers, pixels), which fewer powers describe
     counts: Array | None
     kernel: Array
 
@@ -66,16 +74,21 @@ class IndexSpace(NamedTuple):
     """The memory of a chunk, handed on to the next."""
 
     lists: Workspace
-    powers: Array  # polynomials of all bins, shape (powers, rows, pixels, tiles)
+    # polynomials of listed bins: of what differs from pixel to pixel, shape (powers, rows, pixels,
+    # tiles), and of what does not, shape (powers, rows, tiles), if it is apart
+    powers: Array
+    counts: Array | None
 
 
 class _ListedFamily(NamedTuple):
     """The listed bins of pixels side by side, see `gammagrad.core.norm.Family`."""
 
     bins: Gathered
-    powers: Array
+    powers: Array  # see `IndexSpace`
+    counts: Array | None
     tiles: IndexTiles
     unit: Array  # logarithm of what the contrasts are still to be divided by
+    with_gain: bool  # whether `pairs` has the gain too
 
     def total(self, shape: Array) -> tuple[Array, Array, Array]:
         """Return the logarithm of the sum of the model, and its first two derivatives."""
@@ -99,12 +112,22 @@ class _ListedFamily(NamedTuple):
 
     def _changed(self, at: Array, shape: Array, total: Array) -> Array:
         """Return the contrasts of some rows per count of the source at a shape."""
-        own = (lax.dynamic_slice_in_dim(p, at, _TOGETHER) for p in self.powers[::-1])
-        value = jnp.zeros_like(shape)[None]
-        for power in own:
-            value = (value + power.astype(shape.dtype)) * shape[None]
-        change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
+
+        def value(powers: Array) -> Array:
+            found = jnp.zeros_like(shape)[None]
+            for own in powers[::-1]:
+                found = (found + self._rows_of(own, at, shape.dtype)) * shape[None]
+            return found
+
+        change = value(self.powers) - total[None]
+        if self.counts is not None:
+            change = change + value(self.counts[:, :, None])
+        change = jnp.clip(change, -_STEEPEST, _STEEPEST)
         return lax.dynamic_slice_in_dim(self.bins.contrast, at, _TOGETHER) * exp_inside(change)
+
+    @staticmethod
+    def _rows_of(array: Array, at: Array, dtype: Any) -> Array:
+        return lax.dynamic_slice_in_dim(array, at, _TOGETHER).astype(dtype)
 
     def pairs(self, counts: Array, shape: Array) -> PairSums:
         """Return all sums."""
@@ -115,7 +138,7 @@ class _ListedFamily(NamedTuple):
             own = self._part(index * _TOGETHER, counts, shape, total)
             return tuple(a + b for a, b in zip(found, own, strict=True))
 
-        return PairSums(*lax.fori_loop(np.int32(0), blocks, visit, (zero,) * 5))
+        return PairSums(*lax.fori_loop(np.int32(0), blocks, visit, (zero,) * 6))
 
     def _part(
         self, at: Array, counts: Array, shape: Array, total: tuple[Array, Array, Array]
@@ -128,10 +151,15 @@ class _ListedFamily(NamedTuple):
 
         row = at + jnp.arange(_TOGETHER, dtype=jnp.int32)
         n = jnp.where((row < self.bins.n_rows)[:, None], rows(self.bins.counts), 0)[:, None]
-        powers = [rows(self.powers[k]).astype(dtype) for k in range(len(self.powers))]
+        powers = [self._rows_of(own, at, dtype) for own in self.powers]
         value, slope, bend = polynomial(powers, shape[None])
+        if self.counts is not None:
+            powers = [self._rows_of(own, at, dtype)[:, None] for own in self.counts]
+            more = polynomial(powers, shape[None])
+            value, slope, bend = (a + b for a, b in zip((value, slope, bend), more, strict=True))
         change = jnp.clip(value - total[0][None], -_STEEPEST, _STEEPEST)
-        q = _seen(rows(self.bins.contrast) * exp_inside(change), counts)
+        h = rows(self.bins.contrast) * exp_inside(change)
+        q = _seen(h, counts)
         slope = slope - total[1][None]
         bent = (1 - counts[None] * q) * slope * slope + (bend - total[2][None])
         nq = n * q
@@ -141,10 +169,20 @@ class _ListedFamily(NamedTuple):
         def take(index: Array) -> tuple[Array, ...]:
             return tuple(lax.dynamic_slice_in_dim(a, index * ROWS, ROWS) for a in made)
 
-        blocks = Blocks(take, _TOGETHER // ROWS, jnp.zeros_like(counts))
+        zero = jnp.zeros_like(counts)
+        blocks, gain = Blocks(take, _TOGETHER // ROWS, zero), zero
+        if self.with_gain:
+
+            def logs(index: Array) -> tuple[Array, ...]:
+                apart = lax.optimization_barrier((n, counts[None] * h))
+                return tuple(lax.dynamic_slice_in_dim(a, index * LOG_ROWS, LOG_ROWS) for a in apart)
+
+            few = Blocks(logs, _TOGETHER // LOG_ROWS, zero)
+            (gain,) = sums_over(few, lambda n, z: (n * log1p_inside(z),), 1)
         return (
             *sums_over(blocks, lambda nq, q, f, b: (nq, nq * q), 2),
             *sums_over(blocks, lambda nq, q, f, b: (nq * f, nq * q * f, nq * b), 3),
+            gain,
         )
 
 
@@ -153,37 +191,45 @@ def _seen(h: Array, counts: Array) -> Array:
     return h / (1 + counts[None] * h)
 
 
-@compiled(static=("rows", "tiles", "powers", "dtype"))
-def empty_space(*, rows: int, tiles: int, powers: int, dtype: Any) -> IndexSpace:
+@compiled(static=("rows", "tiles", "powers", "apart", "dtype"))
+def empty_space(*, rows: int, tiles: int, powers: int, apart: int, dtype: Any) -> IndexSpace:
     """Return zeros of the shape of the memory of a chunk."""
+    # apart: powers of what does not differ from pixel to pixel
     full, lead = (
         (jnp.zeros((rows, tiles), d), jnp.zeros((rows, 16, tiles), d)) for d in (dtype, LEAD)
     )
-    return IndexSpace(Workspace(full, lead), jnp.zeros((powers, rows, 16, tiles), LEAD))
+    counts = jnp.zeros((apart, rows, tiles), LEAD) if apart else None
+    return IndexSpace(Workspace(full, lead), jnp.zeros((powers, rows, 16, tiles), LEAD), counts)
 
 
 def _gathered(
-    flat: FlatBins, family: IndexBins, lists: Lists, tiles: IndexTiles, powers: Array
-) -> Array:
+    flat: FlatBins, family: IndexBins, lists: Lists, tiles: IndexTiles, space: IndexSpace
+) -> tuple[Array, Array | None]:
     """Gather the polynomials of listed bins."""
-    tile = jnp.arange(powers.shape[-1], dtype=jnp.int32)[None]
+    tile = jnp.arange(space.powers.shape[-1], dtype=jnp.int32)[None]
+    zero = np.int32(0)
 
-    def copy(index: Array, store: Array) -> Array:
-        which, place = lists.rows(index * ROWS, ROWS)
+    def copy(index: Array, store: tuple[Array, Array | None]) -> tuple[Array, Array | None]:
+        row = index * np.int32(ROWS)
+        which, place = lists.rows(row, ROWS)
         which, place = lax.optimization_barrier((which, place))
         own = jnp.moveaxis(family.kernel[place], (2, 3), (0, 2))
+        powers, counts = store
         if family.counts is not None:
-            own = own + family.counts[:, which][:, :, None]
+            assert counts is not None
+            more = jnp.moveaxis(family.counts[which], 2, 0).astype(counts.dtype)
+            counts = lax.dynamic_update_slice(counts, more, (zero, row, zero))
         else:
             assert flat.image is not None
             image = flat.image[place]
             # (powers, images, pixels, tiles) -> (powers, rows, tiles, pixels)
             of_image = jnp.moveaxis(tiles.counts, 2, -1)[:, image, tile]
-            own = own + jnp.swapaxes(of_image, -1, -2)
-        start = (np.int32(0), index * np.int32(ROWS), np.int32(0), np.int32(0))
-        return lax.dynamic_update_slice(store, own.astype(store.dtype), start)
+            few = jnp.pad(own, ((0, len(of_image) - len(own)), *((0, 0),) * 3))
+            own = few + jnp.swapaxes(of_image, -1, -2)
+        own = own.astype(powers.dtype)
+        return lax.dynamic_update_slice(powers, own, (zero, row, zero, zero)), counts
 
-    return lax.fori_loop(np.int32(0), lists.n_rows // ROWS, copy, powers)
+    return lax.fori_loop(zero, lists.n_rows // ROWS, copy, (space.powers, space.counts))
 
 
 @compiled(static=("n_sweeps",), donate_argnames="space", compiler_options=WIDE_VECTORS)
@@ -216,18 +262,18 @@ def fit_index_chunk(
         "error_at_bound": profile.ends_at(root.norm, gain, s2, tiles.bound, options.n_sigma**2),
         "kept": jnp.zeros(root.norm.shape, bool),
     }
-    powers = _gathered(flat, family, lists, own, space.powers)
+    powers = _gathered(flat, family, lists, own, space)
     full, lead = lists_space.lists(lists.n_rows)
     zero = jnp.zeros(total.shape, LEAD)
-    quick = _ListedFamily(lead, powers, own, zero)
-    exact = _ListedFamily(full, powers, own, jnp.log(total))
+    quick = _ListedFamily(lead, *powers, own, zero, with_gain=False)
+    exact = _ListedFamily(full, *powers, own, jnp.log(total), with_gain=True)
 
     start = jnp.maximum(root.norm * total, 0).astype(LEAD)
     shapes = tried.astype(LEAD)
     first = best_of(quick, shapes, start)
     wanted = (first.gain > LEAST_GAIN) & (own.share.sum(axis=0) > 0)
     pair, *_ = climbed(quick, started(first, shapes), shapes, wanted, most[0], _LEAD_STEP)
-    return IndexSpace(lists_space, powers), found | _finished(exact, pair, tried, wanted, most[1])
+    return IndexSpace(lists_space, *powers), found | _finished(exact, pair, tried, wanted, most[1])
 
 
 def _finished(
@@ -247,7 +293,7 @@ def _finished(
     bend = curvature(sums, before.counts)
     added = bend.slope_s * (pair.counts - before.counts)
     added = added + bend.slope_t * (pair.shape - before.shape)
-    gain = family.held(before.shape).gain(before.counts) - before.counts + added / 2
+    gain = sums.gain - before.counts + added / 2
     log_sum, slope, _ = family.total(pair.shape)
     variance, var_shape, cov, fine = covariance(sums, before.counts, slope)
     return {

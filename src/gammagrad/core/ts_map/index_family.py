@@ -29,7 +29,8 @@ class IndexFamily(NamedTuple):
     # polynomials of the counts, shape (powers, images, rows, cols): of the bins, or of the
     # positions of blended kernels
     counts: Any
-    # polynomials of the kernel, shape (images, powers, kernel rows, kernel cols)
+    # polynomials of the kernel, of as many powers or fewer, shape (images, powers, kernel rows,
+    # kernel cols)
     kernel: Any
     # shape of the source with the fixed index in the middle of the map, shape (images, kernel rows,
     # kernel cols)
@@ -79,30 +80,39 @@ def model_sums(datasets: Sequence[BinImages], wanted: np.ndarray) -> ModelSums:
 def _of_image(images: BinImages, index: int, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the sum of an image's model at the fixed index, and the polynomials of its change."""
     family: IndexFamily = images.family
-    many = len(family.counts)
     nodes = np.asarray(family.nodes)
     kernel, shape = np.asarray(family.kernel[index], float), np.asarray(family.shape[index])
     weight = np.asarray(images.exposure)[index, 0]
     counts = np.asarray(family.counts[:, index], float)
-    powers = powers_of(nodes, many)
+    change = np.tensordot(powers_of(nodes, len(kernel)), kernel, 1)
     # the kernel with the fixed index comes first
-    kernels = np.concatenate(
-        [shape[None], shape * np.exp(np.tensordot(powers, kernel.reshape(many, *shape.shape), 1))]
-    )
-    if images.blended:
-        convolved = window_sums(weight[None], kernels, n_threads())
-        floor = _LEAST * convolved[0].max(initial=0)
-        seen = convolved[0] > floor
-        ratio = convolved[1:] / np.where(seen, convolved[0], 1)
-        logs = np.where(seen & (ratio > 0), np.log(np.where(ratio > 0, ratio, 1)), 0)
-        change = counts + fitted_powers(nodes, many, logs)
-        return np.where(wanted, _blended_sum(images, index), 0), change
-    planes = [weight[None], weight * np.exp(np.tensordot(powers, counts, 1))]
-    sums = window_sums(np.concatenate(planes), kernels, n_threads())
-    seen = (sums > _LEAST * sums.max(axis=(1, 2), keepdims=True)).all(axis=0) & wanted
+    kernels = np.concatenate([shape[None], shape * np.exp(change)])
+    # Sums change as the counts of bins do nearly everywhere alike: what is left takes few powers.
+    common = np.zeros(len(counts)) if images.blended else _mean(counts, weight)
+    planes = weight[None]
+    if not images.blended:
+        rest = np.tensordot(powers_of(nodes, len(counts)), counts - common[:, None, None], 1)
+        planes = np.concatenate([planes, weight * np.exp(rest)])
+    sums = window_sums(planes, kernels, n_threads())
+    seen = (sums > _LEAST * sums.max(axis=(1, 2), keepdims=True)).all(axis=0)
+    if not images.blended:
+        seen &= wanted
     logs = np.log(np.where(seen, sums, 1))
-    change = fitted_powers(nodes, many, logs[1:] - logs[:1])
-    return np.where(seen, sums[0], 0), change
+    few = fitted_powers(nodes, len(nodes) - 1, logs[1:] - logs[:1])
+    found = np.zeros((max(len(counts), len(few)), *few.shape[1:]))
+    found[: len(few)] += few
+    if images.blended:
+        found[: len(counts)] += counts
+        return np.where(wanted, _blended_sum(images, index), 0), found
+    found[: len(counts)] += common[:, None, None]
+    return np.where(seen, sums[0], 0), found
+
+
+def _mean(counts: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the mean of polynomials over the bins that any model reaches."""
+    total = weight.sum()
+    found: np.ndarray = (counts * weight).sum(axis=(1, 2)) / (total if total > 0 else 1.0)
+    return found
 
 
 def _blended_sum(images: BinImages, index: int) -> np.ndarray:

@@ -83,7 +83,7 @@ def fit_index_strip(
             _of_tiles(own, chunk.tiles),
             tried,
             asked.options,
-            _space(chunk, space, len(own.change), bins.dtype),
+            _space(chunk, space, family, own, bins.dtype),
             (np.int32(most[0]), np.int32(most[1])),
             n_sweeps=asked.n_sweeps,
         )
@@ -110,13 +110,17 @@ def fit_index_strip(
     return _with_index(fixed, maps, whole.background_sum, asked, indices)
 
 
-def _space(chunk: Chunk, space: IndexSpace | None, powers: int, dtype: Any) -> IndexSpace:
+def _space(
+    chunk: Chunk, space: IndexSpace | None, family: IndexBins, own: IndexTiles, dtype: Any
+) -> IndexSpace:
     """Return the memory for a chunk of lists: that of the last one if it fits."""
     shape = chunk.capacity, chunk.tiles.size
     if space is not None and space.lists.full[0].shape == shape:
         return space
-    made = empty_space(rows=shape[0], tiles=shape[1], powers=powers, dtype=dtype)
-    return IndexSpace(Workspace(*made.lists), made.powers)
+    apart = 0 if family.counts is None else family.counts.shape[1]
+    powers = family.kernel.shape[1] if apart else len(own.counts)
+    made = empty_space(rows=shape[0], tiles=shape[1], powers=powers, apart=apart, dtype=dtype)
+    return IndexSpace(Workspace(*made.lists), *made[1:])
 
 
 def _without_index(like: np.ndarray) -> dict[str, np.ndarray]:
@@ -166,7 +170,8 @@ def _family_bins(datasets: Sequence[BinImages], bins: StripBins) -> IndexBins:
             [
                 in_a_row([np.asarray(d.family.counts[k], LEAD) for d in datasets], number)
                 for k in range(powers)
-            ]
+            ],
+            axis=-1,
         )
     placed = jax.device_put((counts, table))
     return IndexBins(*placed)

@@ -42,6 +42,9 @@ _POWERS = (4, 6, 8)
 _ACCURATE = 1e-4
 """Largest relative error of counts that polynomials may have."""
 
+_SHAPE_ACCURATE = 1e-3
+"""The same of a kernel's pixels; their sum is exact."""
+
 _CHECKED = 11
 """Indices at which that is checked."""
 
@@ -50,7 +53,7 @@ class FamilyInputs(NamedTuple):
     """How the counts and kernels of one dataset change with the index, see `IndexFamily`."""
 
     counts: Floats  # shape (powers, energies, rows, cols)
-    kernel: Floats  # shape (powers, energies, kernel rows, kernel cols)
+    kernel: Floats  # shape (fewer powers, energies, kernel rows, kernel cols)
     shape: Floats  # kernel with the fixed index, shape (energies, kernel rows, kernel cols)
     tried: Floats
     nodes: Floats
@@ -118,22 +121,37 @@ def family_inputs(dataset: MapDataset, model: SkyModel, kernel: Map, **how: Any)
             "dataset %r: between indices %g and %g expected counts are off by up to %.2g",
             *(dataset.name, LOWEST, HIGHEST, error),
         )
-    powers, z = nodes.size - 1, _scaled(nodes, indices)
+    z = _scaled(nodes, indices)
     first = reference_counts(dataset, model)
-    counts = np.zeros((powers, *first.shape))
     shape = np.asarray(kernel.data, float)
-    changes = np.zeros((powers, *shape.shape))
-    weight = np.linalg.pinv(powers_of(z, powers))
-    for own, index in zip(weight.T, nodes, strict=True):
+    ratios, shapes = [], []
+    for index in nodes:
         other = with_index(model, float(index))
-        ratio = _log_ratio(reference_counts(dataset, other), first)
-        shapes = _kernel(dataset, other, kernel, **how).kernel.data
-        change = _log_ratio(with_shape(shapes, shape.shape[-2:]), shape)
-        for power, factor in enumerate(own):
-            counts[power] += factor * ratio
-            changes[power] += factor * change
+        ratios.append(_log_ratio(reference_counts(dataset, other), first))
+        own = with_shape(_kernel(dataset, other, kernel, **how).kernel.data, shape.shape[-2:])
+        shapes.append(_log_ratio(own, shape))
+    counts = fitted_powers(z, nodes.size - 1, np.stack(ratios))
+    changes, missing = _few_powers(z, np.stack(shapes), shape)
+    counts += missing[..., None, None]
     tried = _scaled(grid_of_shapes(LOWEST, HIGHEST, indices.fixed), indices)
-    return FamilyInputs(counts, changes, shape, tried, z, error)
+    # the sums of the model change by a little more than the kernels
+    sums = _scaled(_nodes(min(len(changes) + 2, nodes.size)), indices)
+    return FamilyInputs(counts, changes, shape, tried, sums, error)
+
+
+def _few_powers(z: Floats, logs: Floats, shape: Floats) -> tuple[Floats, Floats]:
+    """Return the change of kernels in as few powers as are accurate, and of their sums in all."""
+    # logs: at all nodes, shape (nodes, energies, kernel rows, kernel cols)
+    seen = shape > 1e-4 * shape.max(axis=(-2, -1), keepdims=True)
+    for powers in range(1, len(z)):
+        found = fitted_powers(z, powers, logs)
+        off = np.tensordot(powers_of(z, powers), found, 1) - logs
+        if np.abs(off[:, seen]).max(initial=0) <= _SHAPE_ACCURATE:
+            break
+    total = shape.sum(axis=(-2, -1))
+    exact, ours = ((shape * np.exp(a)).sum(axis=(-2, -1)) for a in (logs, logs + off))
+    ratio = np.where(total > 0, exact / np.where(ours > 0, ours, 1), 1)
+    return found, fitted_powers(z, len(z) - 1, np.log(np.where(ratio > 0, ratio, 1)))
 
 
 def _scaled(index: Any, indices: IndexRange) -> Floats:
