@@ -115,7 +115,9 @@ class Sheet(NamedTuple):
     value: Array  # statistic minus that without a source
     slope: Array
     curvature: Array
-    beta: Array  # the background's norm of every group
+    # of every group: the background's norm, and its derivative by the norm
+    beta: Array
+    follow: Array
     free: FreeSheet
 
 
@@ -182,17 +184,20 @@ class SeveralProfile(NamedTuple):
         )
         value = value + groups.gaussian * (alone * d) ** 2
         slope = groups.model_sum - s1 / beta + jnp.where(held, follow * pull, 0)
-        curved = mine + follow * (2 * mixed + follow * own)
         gone = held & (norm > 0)
         lean = jnp.where(stiff & ~gone, free, 0)
-        # what is left of `mine` by rounding is nothing
+        # what rounding leaves of `mine` is nothing
+        rounding = 64 * float(jnp.finfo(norm.dtype).eps) * mine
+        curved = mine + follow * (2 * mixed + follow * own)
+        curved = jnp.where(curved > rounding, curved, 0)
         rest = mine + lean * mixed
-        rest = jnp.where(rest > 64 * float(jnp.finfo(norm.dtype).eps) * mine, rest, 0)
+        rest = jnp.where(rest > rounding, rest, 0)
         return Sheet(
             value.sum(axis=0),
             2 * slope.sum(axis=0),
-            2 * jnp.maximum(curved, 0).sum(axis=0),
+            2 * curved.sum(axis=0),
             beta,
+            follow,
             FreeSheet(2 * rest.sum(axis=0), lean, own, gone & (n > 0)),
         )
 
@@ -228,7 +233,7 @@ class SeveralProfile(NamedTuple):
         lowest = self.lowest()
 
         def sweep(state: tuple[Array, ...]) -> tuple[Array, ...]:
-            index, norm, beta, width, _, niter, *ends = state
+            index, norm, beta, width, before, _, niter, *ends = state
             here = self.solved_at(norm, beta)
             falls = here.slope < 0
             now = (norm, here.value, here.slope)
@@ -242,35 +247,49 @@ class SeveralProfile(NamedTuple):
             moved = jnp.maximum(norm + jnp.clip(step, -most, most), lowest)
             between = high[0] - low[0]
             closed = jnp.isfinite(between)
-            # a kink is where the tangents of both sides meet
+            middle = jnp.where(closed, 0.5 * (low[0] + high[0]), norm)
+            at_lowest = (moved <= lowest) & (low[0] <= lowest)
+            # Newton's long steps may go to and fro over a kink, which is where the tangents of
+            # both sides meet; after another step comes Newton's
+            climbs = (here.slope * before > 0) & (jnp.abs(here.slope) <= 0.5 * jnp.abs(before))
+            short = jnp.abs(step) <= 0.1 * between
+            astray = closed & (between > 0.5 * width) & ~climbs & ~short
+            astray = (astray | (closed & ((moved <= low[0]) | (moved >= high[0])))) & ~at_lowest
+            last = jnp.where(astray, jnp.inf, between)
             jump = high[2] - low[2]
             known = closed & (jump > 0)
-            meet = (low[1] - high[1] + high[2] * between) / jnp.where(known, jump, 1)
-            meet = jnp.where(known, low[0] + jnp.where(known, meet, 0), norm)
-            moved = jnp.where(closed & (between > 0.5 * width), meet, moved)
+            meet = jnp.where(known, low[1] - high[1] + high[2] * between, 0)
+            meet = meet / jnp.where(known, jump, 1)
+            # straight lines meet at an end
+            eps = float(jnp.finfo(norm.dtype).eps)
+            at_end = known & (meet >= (1 - 8 * eps) * between)
+            meet = jnp.where(known & (index % 2 == 0), low[0] + meet, middle)
+            moved = jnp.where(astray, meet, moved)
             inside = (moved > low[0]) & (moved < high[0])
-            at_lowest = (moved <= lowest) & (low[0] <= lowest)
-            middle = jnp.where(closed, 0.5 * (low[0] + high[0]), norm)
-            new = jnp.where(inside | at_lowest, moved, middle)
             error = jnp.where(curved, jnp.sqrt(2 / jnp.where(curved, here.curvature, 1)), 0)
-            tolerance = 8 * float(jnp.finfo(norm.dtype).eps) * jnp.abs(norm) + _CLOSE * error
-            small = (jnp.abs(new - norm) <= tolerance) | (between <= tolerance)
+            tolerance = 8 * eps * jnp.abs(norm) + _CLOSE * error
+            # a step that is lost in rounding does not leave an end of the bracket
+            still = curved & (jnp.abs(step) <= tolerance)
+            new = jnp.where(inside | at_lowest, moved, middle)
+            new = jnp.where(still, norm, jnp.where(astray & at_end, high[0], new))
+            small = still | (jnp.abs(new - norm) <= tolerance) | (between <= tolerance)
+            small = small | (astray & at_end)
             going = ~small & ~(at_lowest & (norm == new))
             niter = jnp.where(going, index + 1, niter)
-            return index + 1, new, here.beta, between, going, niter, *low, *high
+            return index + 1, new, here.beta, last, here.slope, going, niter, *low, *high
 
         def unsettled(state: tuple[Array, ...]) -> Array:
-            return (state[0] < _MOST_OUTER) & state[4].any()
+            return (state[0] < _MOST_OUTER) & state[5].any()
 
         zero = jnp.zeros_like(scale)
         open_ = jnp.full_like(scale, jnp.inf)
         begin: Any = (
-            *(jnp.zeros((), jnp.int32), self.start(scale), self.groups.alone(), open_, zero == 0),
-            zero.astype(jnp.int32),
+            *(jnp.zeros((), jnp.int32), self.start(scale), self.groups.alone(), open_, zero),
+            *(zero == 0, zero.astype(jnp.int32)),
             *(jnp.maximum(-open_, lowest), zero, -open_, open_, zero, open_),
         )
-        _, norm, beta, _, going, niter, *_ = jax.lax.while_loop(unsettled, sweep, begin)
-        return norm, beta, niter + 1, going
+        _, norm, beta, _, _, going, niter, *_ = jax.lax.while_loop(unsettled, sweep, begin)
+        return norm, self.betas(norm, beta), niter + 1, going
 
     def risen_to(self, best: Sheet, norm: Array, target: Array, sign: Array) -> Array:
         """Return the norm where the profile has risen by a target above its minimum."""

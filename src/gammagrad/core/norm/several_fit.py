@@ -161,7 +161,7 @@ def _differentiable(
     smooth = fixed(step**2 * curvature) < _SMOOTH**2
     step = jnp.where(smooth, step, 0)
     moved = norm + step
-    new = _beta_near(profile, moved, fixed(here.beta + here.free.follow * step[None]))
+    new = _beta_near(profile, moved, fixed(here.beta + here.follow * step[None]))
     return moved, new, profile.at(moved, new)
 
 
