@@ -287,4 +287,4 @@ def test_no_nan_without_a_status(seed: int, level: float, exposure: float, holes
     fit = fit_map([data])
     bad = np.isin(fit.status, (Status.OUT_OF_RANGE, Status.NOT_CONVERGED))
     for name, array in vars(fit).items():
-        assert not np.isnan(array[..., ~bad]).any(), name
+        assert array is None or not np.isnan(array[..., ~bad]).any(), name

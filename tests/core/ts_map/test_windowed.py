@@ -8,7 +8,14 @@ import pytest
 
 from fields import random_field
 from gammagrad.core.norm import NormFit
-from gammagrad.core.ts_map import BinImages, cube_bins, fit_occupied, sparse, summed_bins
+from gammagrad.core.ts_map import (
+    BinImages,
+    cube_bins,
+    fit_occupied,
+    fixed_norm,
+    sparse,
+    summed_bins,
+)
 from gammagrad.core.ts_map.bins import TilePlan
 from gammagrad.core.ts_map.flat import flat_bins
 from gammagrad.core.ts_map.windowed import TileWindows, Windowed, corners, window_places
@@ -122,13 +129,13 @@ def test_data_with_counts_in_most_bins_are_fitted_in_windows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kinds = []
-    solve = sparse.fit_chunk
+    solve = fixed_norm.fit_chunk
 
     def watched(flat: object, bins: object, *rest: object, **options: object) -> object:
         kinds.append(type(bins).__name__)
         return solve(flat, bins, *rest, **options)
 
-    monkeypatch.setattr(sparse, "fit_chunk", watched)
+    monkeypatch.setattr(fixed_norm, "fit_chunk", watched)
     for mean in (0.05, 3.0):
         counts = np.random.default_rng(1).poisson(mean, (1, 20, 20)).astype(float)
         data = images(37, shape=(1, 20, 20), special=False)

@@ -86,36 +86,53 @@ def several_results(
     return results
 
 
+class _End(NamedTuple):
+    """An end of an interval: where it starts, how far the profile rises, and which way."""
+
+    base: Array
+    target: Array
+    sign: Array
+
+
 def _intervals(
     profile: SeveralProfile, sheet: Sheet, norm: Array, options: FitOptions, wanted: set[str]
 ) -> dict[str, Array]:
     """Return asymmetric errors and the upper limit."""
     fixed = jax.lax.stop_gradient
     frozen, still = profile.frozen(), fixed(sheet)
-
-    def end(base: Array, target: Array, sign: float) -> Array:
-        at = frozen.risen_to(still, fixed(base), fixed(target), jnp.asarray(sign, norm.dtype))
-        there = frozen.solved_at(at, still.beta)
-        exact = profile.at(at, _beta_near(profile, at, there.beta))
-        slope = there.slope
-        usable = jnp.isfinite(slope) & (slope != 0) & (at > frozen.lowest())
-        missing = target - (exact.value - sheet.value)
-        return at + jnp.where(usable, missing / jnp.where(usable, slope, 1), 0)
-
-    found = {}
+    one = jnp.ones_like(norm)
+    asked: dict[str, _End] = {}
     if "errn-errp" in wanted:
-        target = options.n_sigma**2 * jnp.ones_like(norm)
-        found["norm_errp"] = jnp.maximum(end(norm, target, 1.0) - norm, 0)
-        found["norm_errn"] = jnp.maximum(norm - end(norm, target, -1.0), 0)
+        asked["norm_errp"] = _End(norm, options.n_sigma**2 * one, one)
+        asked["norm_errn"] = _End(norm, options.n_sigma**2 * one, -one)
     if "ul" in wanted:
         least = jnp.asarray(options.norm_min)
         short = jnp.isfinite(least) & (norm < least)
         base = jnp.where(short, least, norm)
-        there = frozen.solved_at(fixed(base), still.beta)
-        start = profile.at(base, _beta_near(profile, base, there.beta)).value - sheet.value
+        there = frozen.betas(fixed(base), still.beta)
+        start = profile.at(base, _beta_near(profile, base, there)).value - sheet.value
         level = options.n_sigma_ul**2 + jnp.where(short, start, 0)
-        found["norm_ul"] = end(norm, level, 1.0)
-    return found
+        asked["norm_ul"] = _End(base, level, one)
+
+    def search(end: _End) -> tuple[Array, Array, Array]:
+        at = frozen.risen_to(still, *end)
+        there = frozen.solved_at(at, still.beta)
+        return at, there.beta, there.slope
+
+    # one after the other, by the same code
+    stacked = _End(*map(jnp.stack, zip(*asked.values(), strict=True)))
+    searched = zip(*jax.lax.map(search, fixed(stacked)), strict=True)
+    ends = {}
+    for (name, end), (at, beta, slope) in zip(asked.items(), searched, strict=True):
+        exact = profile.at(at, _beta_near(profile, at, beta))
+        usable = jnp.isfinite(slope) & (slope != 0) & (at > frozen.lowest())
+        missing = end.target - (exact.value - sheet.value)
+        ends[name] = at + jnp.where(usable, missing / jnp.where(usable, slope, 1), 0)
+    sides = {"norm_errp": 1, "norm_errn": -1}
+    return {
+        name: jnp.maximum(sides[name] * (end - norm), 0) if name in sides else end
+        for name, end in ends.items()
+    }
 
 
 def _scan(profile: SeveralProfile, sheet: Sheet, values: Array) -> Array:

@@ -259,7 +259,7 @@ def _assembled(
     status = by_element(_statuses, **flags)
     optional = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
     kept = {name: np.where(has_model, maps[name], 0) for name in optional if name in maps}
-    change = np.where(has_model, maps["change"], 0)
+    change = np.where(has_model, maps["change"], 0) + norm * whole.plain_sum
     return dict(
         norm=norm,
         norm_err=np.where(has_model, maps["norm_err"], 0),

@@ -82,6 +82,7 @@ class OnOffWhole(NamedTuple):
     jump: np.ndarray  # of half the slope at norm 0
     empty_sum: np.ndarray  # model counts in bins without any counts
     silent_sum: np.ndarray  # the same without ON counts
+    plain_sum: np.ndarray  # model counts in bins of a known background that have no counts
     straight: np.ndarray  # slope of the statistic that the sensitivity is for
     bound: np.ndarray
     has_model: np.ndarray
@@ -112,6 +113,7 @@ def sum_whole(
         jump=_model_sum(jump),
         empty_sum=_model_sum(_sums(on_off, empty, npreds, fitted)),
         silent_sum=_model_sum(_sums(on_off, silent, npreds, fitted)),
+        plain_sum=zero,
         straight=straight,
         bound=np.full_like(zero, -np.inf),
         has_model=all_bins.has_model,
@@ -119,12 +121,14 @@ def sum_whole(
         npred_null=all_bins.background_sum,
         counts_on_zero=np.zeros(zero.shape, bool),
     )
-    known = [d.images for d in datasets if not d.on_off]
+    known = [d for d in datasets if not d.on_off]
     if not known:
         return whole
-    other = whole_map(known, fitted)
+    other = whole_map([d.images for d in known], fitted)
+    plain = [(d.used & ~d.listed).astype(d.counts.dtype) for d in known]
     return whole._replace(
         model_sum=whole.model_sum + _model_sum(other),
+        plain_sum=_model_sum(_sums(known, plain, plain, fitted)),
         bound=np.where(other.has_model, other.bound, -np.inf),
         has_model=whole.has_model | other.has_model,
         stat_null=whole.stat_null + other.stat_null,
