@@ -52,8 +52,9 @@ class Groups(NamedTuple):
         known = self.expected > 0
         typical = jnp.maximum(self.total, 1) / jnp.where(known, self.expected, 1)
         steep = jnp.where(self.bound < 0, self.bound, -1)
-        # inside the domain of the logarithm
-        edge = jnp.where((self.bound < 0) & (norm < 0), norm / steep, 0)
+        # inside the domain of the logarithm; a group without a model has no bound
+        bounded = (self.bound < 0) & (norm < 0) & (self.model_sum > 0)
+        edge = jnp.where(bounded, norm / steep, 0)
         return jnp.maximum(edge * (1 + 4 * float(jnp.finfo(norm.dtype).eps)), tiny * typical)
 
     def alone(self) -> Array:
@@ -138,7 +139,7 @@ class SeveralProfile(NamedTuple):
         least = groups.least(norm)
 
         def sweep(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            index, beta, _ = state
+            index, beta, open_ = state
             u = norm[None] / beta
             found = self.sums(u)
             first, second = groups.unseen + found.v1, groups.unseen + found.v2
@@ -151,13 +152,15 @@ class SeveralProfile(NamedTuple):
             )
             new = jnp.maximum(jnp.where(jnp.isfinite(new), new, least), least)
             tolerance = 16 * float(jnp.finfo(beta.dtype).eps)
-            return index + 1, new, jnp.abs(new - beta) > tolerance * new
+            going = open_ & (jnp.abs(new - beta) > tolerance * new)
+            return index + 1, jnp.where(open_, new, beta), going
 
         def unsettled(state: tuple[Array, Array, Array]) -> Array:
             return (state[0] < _MOST_INNER) & state[2].any()
 
         first = jnp.maximum(start, least)
-        begin = (jnp.zeros((), jnp.int32), first, jnp.ones(first.shape, bool))
+        known = (groups.expected > 0) | (groups.gaussian > 0)
+        begin = (jnp.zeros((), jnp.int32), first, jnp.broadcast_to(known, first.shape))
         return jax.lax.while_loop(unsettled, sweep, begin)[1]
 
     def at(self, norm: Array, beta: Array) -> Sheet:
@@ -210,6 +213,10 @@ class SeveralProfile(NamedTuple):
         least = self.groups.least(norm)
         return (norm < 0) & (beta <= least * (1 + 1e-9)).any(axis=0)
 
+    def has_model(self) -> Array:
+        """Tell where there is a norm to fit."""
+        return self.groups.model_sum.sum(axis=0) > 0
+
     def lowest(self) -> Array:
         """Return the lowest norm: 0 where a bin without background has a model, or none."""
         bare = (self.groups.model_sum > 0) & (self.groups.bound >= 0)
@@ -233,7 +240,7 @@ class SeveralProfile(NamedTuple):
         lowest = self.lowest()
 
         def sweep(state: tuple[Array, ...]) -> tuple[Array, ...]:
-            index, norm, beta, width, before, _, niter, *ends = state
+            index, norm, beta, width, before, open_, niter, *ends = state
             here = self.solved_at(norm, beta)
             falls = here.slope < 0
             now = (norm, here.value, here.slope)
@@ -274,19 +281,20 @@ class SeveralProfile(NamedTuple):
             new = jnp.where(still, norm, jnp.where(astray & at_end, high[0], new))
             small = still | (jnp.abs(new - norm) <= tolerance) | (between <= tolerance)
             small = small | (astray & at_end)
-            going = ~small & ~(at_lowest & (norm == new))
+            going = open_ & ~small & ~(at_lowest & (norm == new))
             niter = jnp.where(going, index + 1, niter)
+            new = jnp.where(open_, new, norm)
             return index + 1, new, here.beta, last, here.slope, going, niter, *low, *high
 
         def unsettled(state: tuple[Array, ...]) -> Array:
             return (state[0] < _MOST_OUTER) & state[5].any()
 
         zero = jnp.zeros_like(scale)
-        open_ = jnp.full_like(scale, jnp.inf)
+        endless = jnp.full_like(scale, jnp.inf)
         begin: Any = (
-            *(jnp.zeros((), jnp.int32), self.start(scale), self.groups.alone(), open_, zero),
-            *(zero == 0, zero.astype(jnp.int32)),
-            *(jnp.maximum(-open_, lowest), zero, -open_, open_, zero, open_),
+            *(jnp.zeros((), jnp.int32), self.start(scale), self.groups.alone(), endless, zero),
+            *(self.has_model(), zero.astype(jnp.int32)),
+            *(jnp.maximum(-endless, lowest), zero, -endless, endless, zero, endless),
         )
         _, norm, beta, _, _, going, niter, *_ = jax.lax.while_loop(unsettled, sweep, begin)
         return norm, self.betas(norm, beta), niter + 1, going
@@ -300,7 +308,7 @@ class SeveralProfile(NamedTuple):
         root = jnp.sqrt(target)
 
         def sweep(state: tuple[Array, ...]) -> tuple[Array, ...]:
-            index, at, beta, near, far, _ = state
+            index, at, beta, near, far, open_ = state
             here = self.solved_at(at, beta)
             rise = here.value - best.value
             over = rise >= target
@@ -317,7 +325,8 @@ class SeveralProfile(NamedTuple):
             ends = (sign < 0) & (new <= lowest)
             new = jnp.where(ends, lowest, new)
             still = jnp.abs(new - at) <= 1e-9 * (jnp.abs(new - norm) + error)
-            going = ~still & ~(ends & (at <= lowest))
+            going = open_ & ~still & ~(ends & (at <= lowest))
+            new = jnp.where(open_, new, at)
             return index + 1, new, here.beta, near, far, going
 
         def unsettled(state: tuple[Array, ...]) -> Array:
@@ -325,6 +334,6 @@ class SeveralProfile(NamedTuple):
 
         start = jnp.maximum(norm + sign * error, jnp.where(sign < 0, lowest, -jnp.inf))
         first = (start, best.beta, norm, sign * jnp.full_like(norm, jnp.inf))
-        begin: Any = (jnp.zeros((), jnp.int32), *first, jnp.ones(norm.shape, bool))
+        begin: Any = (jnp.zeros((), jnp.int32), *first, self.has_model())
         found: Any = jax.lax.while_loop(unsettled, sweep, begin)
         return jnp.asarray(found[1])
