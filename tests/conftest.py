@@ -67,9 +67,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth test only")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out all but every Nth test of those that are asked for."""
+LONG_TESTS = Path(__file__).with_name("long_tests.txt")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Mark the tests that are listed as slow, and leave out all but every Nth of those asked for."""
+    lines = LONG_TESTS.read_text(encoding="utf-8").splitlines()
+    listed = tuple(line for line in lines if not line.startswith("#"))
+    for item in items:
+        if item.nodeid.startswith(listed):
+            item.add_marker(pytest.mark.slow)
+    yield
     step = config.getoption("--every")
     left_out = [item for number, item in enumerate(items) if number % step]
     if left_out:
