@@ -74,7 +74,7 @@ LONG_TESTS = Path(__file__).with_name("long_tests.txt")
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """Mark the tests that are listed as slow, and leave out all but every Nth of those asked for."""
+    """Mark tests that are listed as slow, and leave out all but every Nth of those asked for."""
     lines = LONG_TESTS.read_text(encoding="utf-8").splitlines()
     listed = tuple(line for line in lines if not line.startswith("#"))
     for item in items:

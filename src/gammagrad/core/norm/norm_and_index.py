@@ -83,7 +83,7 @@ class _Bins(NamedTuple):
         h, slope, bend = self._seen(shape)
         q = h / (1 + counts * h)
         terms = pair_terms(self.counts, q, counts, slope, bend)
-        return PairSums(*(t.sum() for t in terms), jnp.zeros_like(counts))
+        return PairSums(*(t.sum() for t in (*terms, jnp.zeros_like(counts))))
 
 
 @takes_arrays
