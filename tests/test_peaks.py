@@ -158,6 +158,12 @@ def test_bad_arguments(options: dict, message: str) -> None:
         find_peaks(make_maps(), **options)
 
 
+@pytest.mark.parametrize(("name", "meant"), [("treshold", "threshold"), ("max_shfit", "max_shift")])
+def test_a_misspelt_argument_is_told_what_it_may_be(name: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=f"no argument '{name}'; did you mean '{meant}'"):
+        find_peaks(make_maps(), **{name: 5})
+
+
 @pytest.mark.parametrize("quantity", ["success", "status", "stat_scan"])
 def test_what_has_no_peaks(quantity: str) -> None:
     maps = make_maps()

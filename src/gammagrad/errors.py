@@ -7,9 +7,11 @@ also catch them.
 from __future__ import annotations
 
 import difflib
+import inspect
 import reprlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, Self
 
 __all__ = [
     "FileAccessError",
@@ -140,3 +142,29 @@ def choices(name: Any, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), names, n=1)
     start = f"; did you mean {close[0]!r}? There are" if close else "; there are"
     return f"{start} {', '.join(names)}."
+
+
+def check_names(function: Callable[..., Any], given: Mapping[str, Any], called: str) -> None:
+    """Raise if a call names an argument that a function does not have."""
+    known = _parameters(function)
+    for name in given if known is not None else ():
+        if name not in known:
+            raise InputTypeError(f"{called} has no argument {name!r}{choices(name, known)}")
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Return the names of a function's arguments; None if it takes any."""
+    found = list(inspect.signature(function).parameters.values())
+    if any(p.kind is p.VAR_KEYWORD for p in found):
+        return None
+    return tuple(p.name for p in found if p.name != "self")
+
+
+class NamesArguments:
+    """A class that suggests the name of an argument that is misspelt."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Check the names, and leave the rest to `__init__`."""
+        check_names(cls.__init__, kwargs, cls.__name__)
+        return super().__new__(cls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import astropy.units as u
@@ -12,9 +13,12 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from gammagrad._upper import upper
-from gammagrad.errors import InputError, short
+from gammagrad.errors import InputError, InputTypeError, choices, short
 from gammagrad.maps import Map, local_maxima, on_sky, sky_maxima
 from gammagrad.output_quantities import FLUXES, QUANTITIES
+
+MIN_DISTANCE = 5
+"""Least distance of two sources in pixels, if none is given."""
 
 
 def _maxima(
@@ -89,13 +93,15 @@ def _format(table: QTable) -> QTable:
 def find_peaks(
     maps: Mapping[str, Map],
     threshold: Any = 5,
-    min_distance: Any = 5,
+    min_distance: Any = MIN_DISTANCE,
     quantity: str = "sqrt_ts",
     refine: bool = False,
     datasets: Any = None,
     **options: Any,
 ) -> QTable:
     """List the sources: the maxima of a map with their positions, significances and fluxes."""
+    if options:
+        _check_options(options)
     if (datasets is None) == refine or (options and not refine):
         raise InputError(_refine_mistake(refine, datasets, options))
     searched = maps[quantity]
@@ -153,6 +159,16 @@ def _cut(threshold: Any, unit: u.UnitBase) -> float:
     if np.isnan(cut):
         raise InputError(" must be a number, got NaN.", "threshold")
     return cut
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise if an argument is neither one of the search nor one of the refinement."""
+    first = ("threshold", "min_distance", "quantity", "refine", "datasets")
+    refining = signature(upper("refine_peaks")).parameters
+    known = (*first, *(name for name in refining if name not in ("peaks", *first)))
+    for name in options:
+        if name not in known:
+            raise InputTypeError(f"find_peaks has no argument {name!r}{choices(name, known)}")
 
 
 def _refine_mistake(refine: bool, datasets: Any, options: Mapping[str, Any]) -> str:

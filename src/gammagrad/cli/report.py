@@ -14,18 +14,24 @@ from gammagrad.dataset import nice_energy
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.maps import WcsGeom
 
-_SHORT: dict[int, str] = {
-    Status.FITTED: "fitted",
+_WITH_A_NORM: dict[int, str] = {
+    Status.FITTED: "",
     Status.NO_COUNTS: "without counts",
     Status.AT_BOUND: "at the physical bound",
     Status.ZERO_BACKGROUND_BOUND: "at a bound set by a bin without background",
     Status.COUNTS_WITHOUT_BACKGROUND: "with counts where there is no background",
     Status.GUESS_KEPT: "below the threshold",
-    Status.NOT_FITTED: "not fitted",
-    Status.NOT_CONVERGED: "not converged",
-    Status.LOWER_ERROR_AT_BOUND: "fitted with a lower error that ends at the physical bound",
-    Status.OUT_OF_RANGE: "without a finite result",
+    Status.LOWER_ERROR_AT_BOUND: "with a lower error that ends at the physical bound",
+    Status.BACKGROUND_VANISHES: "without any background",
     Status.AT_KINK: "at 0, where bins without ON and OFF counts keep the fit",
+    Status.INDEX_UNDETERMINED: "with the index of the model, as the counts tell none",
+    Status.INDEX_AT_LIMIT: "at the limit of the index",
+}
+_WITHOUT: dict[int, str] = {
+    Status.NOT_FITTED: "outside the mask, or without exposure or background",
+    Status.NOT_CONVERGED: "not converged",
+    Status.OUT_OF_RANGE: "without a finite result",
+    Status.BACKGROUND_UNDETERMINED: "where source and background have one shape",
 }
 
 
@@ -69,12 +75,21 @@ def seconds(time: float) -> str:
 
 
 def status_line(maps: FluxMaps) -> str:
-    """Return how many pixels ended in which way."""
+    """Return how many pixels are fitted, and how the fits ended."""
     table = maps.status_table()
     numbers: Counter[int] = Counter()
     for code, pixels in zip(table["code"], table["pixels"], strict=True):
         numbers[int(code)] += int(pixels)
-    return ", ".join(f"{n} {_SHORT.get(c, f'of code {c}')}" for c, n in numbers.most_common())
+    total, fitted = sum(numbers.values()), sum(numbers[code] for code in _WITH_A_NORM)
+
+    def listed(names: dict[int, str]) -> list[str]:
+        return [f"{n:,} {names[c]}" for c, n in numbers.most_common() if n and names.get(c)]
+
+    first = f"all {total:,} fitted" if fitted == total else f"{fitted:,} of {total:,} fitted"
+    ends, rest = listed(_WITH_A_NORM), listed(_WITHOUT)
+    rest += [f"{n:,} of code {c}" for c, n in numbers.items() if c not in _WITH_A_NORM | _WITHOUT]
+    first += f" ({', '.join(ends)})" if ends else ""
+    return "; ".join([first, *([", ".join(rest)] if rest else [])])
 
 
 def source_table(peaks: Table) -> list[str]:

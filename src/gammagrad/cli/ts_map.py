@@ -26,6 +26,7 @@ from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
 from gammagrad.io import model_filename, write_peaks
 from gammagrad.models import Models
+from gammagrad.peaks import MIN_DISTANCE
 from gammagrad.plot import picture_names, write_pictures
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     peaks.add_argument(
         "--min-distance",
         type=number_or_angle,
-        default="0.3 deg",
+        default=MIN_DISTANCE,
         metavar="ANGLE",
-        help='least distance of two sources, such as "0.3 deg" (default), or a number of pixels',
+        help='least distance of two sources, such as "0.3 deg", or a number of pixels '
+        f"(default: {MIN_DISTANCE})",
     )
 
 

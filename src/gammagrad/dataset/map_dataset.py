@@ -433,7 +433,14 @@ class MapDataset(BaseMapDataset):
         mask: str | PathLike[str] | None = None,
         mask_fit: str | PathLike[str] | None = None,
         checksum: bool = True,
-        **kwargs: Any,
+        *,
+        energy_edges: Any = None,
+        exposure_unit: Any = None,
+        psf_sigma: Any = None,
+        psf_table: Any = None,
+        edisp: Any = None,
+        models: Any = None,
+        name: str | None = None,
     ) -> Self:
         """Make a dataset from plain FITS files.
 
@@ -447,8 +454,14 @@ class MapDataset(BaseMapDataset):
             A FITS file with a point spread function: from Fermi-LAT's ``gtpsf``, or a PSF map.
         checksum
             Whether to verify the checksums in the files.
-        **kwargs
-            Other arguments of `from_maps`, such as `psf_sigma` and `energy_edges`.
+        energy_edges
+            Edges of the energy bins, such as ``"10 GeV, 500 GeV"``, of files without energies.
+        exposure_unit
+            Unit of an exposure whose file names none, such as "cm2 s".
+        psf_sigma, psf_table, edisp
+            Response, as in `from_maps`; instead of `psf`.
+        models, name
+            As in the class.
 
         Returns
         -------
@@ -465,6 +478,17 @@ class MapDataset(BaseMapDataset):
         files = {"background": background, "exposure": exposure, "mask": mask}
         files |= {"mask_fit": mask_fit, "counts": counts}
         parts, gti = plain.maps_of_files(files, checksum)
-        kwargs |= plain.psf_of_file(psf, checksum)
+        psf_map = plain.psf_of_file(psf, checksum)
         with plain.naming_files(files):
-            return cls.from_maps(**parts, gti=gti, **kwargs)
+            return cls.from_maps(
+                **parts,
+                **psf_map,
+                energy_edges=energy_edges,
+                exposure_unit=exposure_unit,
+                psf_sigma=psf_sigma,
+                psf_table=psf_table,
+                edisp=edisp,
+                models=models,
+                gti=gti,
+                name=name,
+            )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transf
 import astropy.units as u
 import numpy as np
 
-from gammagrad.errors import InputError, InputTypeError, choices, short
+from gammagrad.errors import InputError, InputTypeError, NamesArguments, choices, short
 from gammagrad.models import Models, SkyModel
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ def estimator(cls: Cls) -> Cls:
     return cast(Cls, made)
 
 
-class Estimator:
+class Estimator(NamesArguments):
     """What estimators share: settings that are printed, copied and listed."""
 
     tag: ClassVar[str] = ""

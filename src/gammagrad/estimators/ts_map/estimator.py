@@ -230,7 +230,7 @@ class TSMapEstimator(TSMapSettings):
         joint = JointInputs(inputs, share_groups(found, groups, axis), axis)
         settings = self._settings_on(found, target, len(groups))
         joint.warn_of_off_counts(settings.sum_energies)
-        with progress_bar(1, self.tag, self.show_progress) as bar:
+        with progress_bar(1, self.tag, self.show_progress, fraction=True) as bar:
             arrays = fit_groups(joint.groups, settings, wanted, bar)
         names = self.selection_all
         maps = as_maps(arrays, names, target, joint.axis, settings.scan_values)
@@ -297,7 +297,8 @@ class TSMapEstimator(TSMapSettings):
             settings = settings._replace(background=settings.background.on_blocks(grid))
         blocks = wanted if grid is None or wanted is None else grid.needed(wanted)
         results: dict[str, FluxMaps] = {}
-        with progress_bar(len(groups) * len(self._models), self.tag, self.show_progress) as bar:
+        steps = len(groups) * len(self._models)
+        with progress_bar(steps, self.tag, self.show_progress, fraction=True) as bar:
             for model, inputs in zip(self._models, by_model, strict=True):
                 joint = JointInputs(inputs, bins, axis)
                 several = len(self._models) > 1

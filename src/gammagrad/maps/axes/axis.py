@@ -283,7 +283,7 @@ class MapAxis:
         Parameters
         ----------
         edges
-            The n + 1 edges.
+            The n + 1 edges: a quantity, a list, or a text such as ``"10 GeV, 500 GeV"``.
         name
             "energy" or "energy_true".
 
@@ -291,7 +291,14 @@ class MapAxis:
         -------
         MapAxis
             The axis.
+
+        Examples
+        --------
+        >>> MapAxis.from_energy_edges("1 TeV, 3 TeV, 10 TeV").nbin
+        2
         """
+        if isinstance(edges, str):
+            edges = [part.strip() for part in edges.split(",")]
         return cls(edges, name=name, unit=energy_unit(edges), interp="log")
 
     @classmethod
