@@ -268,6 +268,10 @@ def test_prints_as_gammapy() -> None:
         "  sed type init          : likelihood\n"
     )
     assert str(maps) == expected
+    held = make_maps(meta={"containment_per_group": [[0.991, None], [0.9546]]})
+    assert str(held).endswith("  kernel holds           : 95.5 % of a source, or more\n")
+    assert held.containment == 0.9546
+    assert maps.containment is None
 
 
 # fluxes

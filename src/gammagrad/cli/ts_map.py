@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import astropy.units as u
-import numpy as np
 from astropy.coordinates import SkyCoord
 
 from gammagrad.cli.exclude_option import add_exclude_options, exclusion_of
@@ -196,10 +195,9 @@ def _kernel_lines(found: FluxMaps | HypothesisMaps) -> list[str]:
 def _kernel_text(maps: FluxMaps) -> str:
     """Return how large the kernel is, and what it holds."""
     rows, cols = maps.meta["kernel_shape"]
-    parts = [part for group in maps.meta["containment_per_group"] for part in group]
-    known = [100 * part for part in parts if part is not None and np.isfinite(part)]
-    held = f", which hold at least {min(known):.4g} % of a source" if known else ""
-    return f"{cols} x {rows} pixels{held}"
+    held = maps.containment
+    text = "" if held is None else f", which hold at least {100 * held:.4g} % of a source"
+    return f"{cols} x {rows} pixels{text}"
 
 
 def _write(

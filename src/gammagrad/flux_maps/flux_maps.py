@@ -214,8 +214,15 @@ class FluxMaps(Mapping[str, Map]):
     def sqrt_ts_threshold_ul(self, value: float) -> None:
         self.meta["sqrt_ts_threshold_ul"] = float(value)
 
+    @property
+    def containment(self) -> float | None:
+        """Least part of a source that the kernels of the run hold; None if it is not known."""
+        parts = [part for group in self.meta.get("containment_per_group") or [] for part in group]
+        known = [part for part in parts if part is not None and np.isfinite(part)]
+        return float(min(known)) if known else None
+
     def __str__(self) -> str:
-        lines = {
+        lines: dict[str, Any] = {
             "geom": type(self.geom).__name__,
             "axes": ["lon", "lat", *self.geom.axes.names],
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
@@ -226,6 +233,8 @@ class FluxMaps(Mapping[str, Map]):
             "sqrt_ts_threshold_ul": self.sqrt_ts_threshold_ul,
             "sed type init": self.meta["sed_type_init"],
         }
+        if self.containment is not None:
+            lines["kernel holds"] = f"{100 * self.containment:.3g} % of a source, or more"
         return titled(type(self).__name__, lines)
 
     __repr__ = __str__
