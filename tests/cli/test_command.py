@@ -280,6 +280,9 @@ def _is_one_line(errors: str, command: str = "ts-map") -> bool:
         ("ts-map dataset.fits.gz --min-distance '1 TeV' -o out", "--min-distance"),
         ("ts-map dataset.fits.gz --min-distance -1 -o out", "--min-distance"),
         ("ts-map dataset.fits.gz --frobnicate -o out", "--frobnicate"),
+        ("ts-map dataset.fits.gz --kernel-widht 1 -o out", "did you mean --kernel-width?"),
+        ("ts-map . -o out", "'.' is a folder; expected a file"),
+        ("-v info -q dataset.fits.gz", "not allowed with argument"),
         ("ts-map dataset.fits.gz --kernel 1 -o out", "--kernel"),
         ("ts-map dataset.fits.gz", "-o/--output"),
         ("ts-map dataset.fits.gz -o text.fits", "text.fits is a file"),
@@ -482,6 +485,18 @@ def test_the_documentation_names_every_option(run: Run, monkeypatch: pytest.Monk
             option = word.partition("=")[0].strip("[].;:()`")
             if option.startswith("--") and option != "--help":
                 assert option in text, f"{page.name} does not mention {option} of {command}"
+
+
+def test_an_option_may_come_before_the_command(result: Path, run: Run) -> None:
+    for words in (["-q", "info"], ["info", "-q"]):
+        assert run(*words, str(result / "sources.reg")) == (0, "", "")
+
+
+def test_own_files_of_text_are_described(result: Path, run: Run) -> None:
+    regions = run("info", str(result / "sources.reg"))[1]
+    sources = QTable.read(result / "sources.ecsv", format="ascii.ecsv")
+    assert f"regions for DS9, {len(sources)} of them" in regions
+    assert "kernel_width" in run("info", str(result / "config.yaml"))[1]
 
 
 def test_it_runs_as_a_program() -> None:

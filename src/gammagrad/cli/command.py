@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,12 @@ def make_parser() -> Parser:
         epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"gammagrad {_version()}")
+    # as those of a command, for whoever writes them first
+    first = parser.add_mutually_exclusive_group()
+    for short, long in (("-v", "--verbose"), ("-q", "--quiet")):
+        first.add_argument(
+            *(short, long), dest=f"{long[2:]}_first", action="count", default=0, help=SUPPRESS
+        )
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", parser_class=Parser
     )
@@ -77,7 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command is None:
             parser.error("expected a command: ts-map, background, lima, info or demo")
         if unknown:
-            args.parser.error(f"unknown: {' '.join(unknown)}")
+            args.parser.error(args.parser.unknown(unknown))
+        args.verbose += args.verbose_first
+        args.quiet |= args.quiet_first > 0
+        if args.verbose and args.quiet:
+            args.parser.error("argument -v/--verbose: not allowed with argument -q/--quiet")
     except SystemExit as stop:
         return int(stop.code or 0)
     with _reports(args.verbose, args.quiet):

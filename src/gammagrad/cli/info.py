@@ -13,7 +13,7 @@ from gammagrad.cli.report import align, energy_groups, print_lines, source_table
 from gammagrad.dataset import MapDatasetOnOff, axis_text, nice_energy, read_dataset
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io import hdu_names, read_hdus, read_peaks, read_plain, read_psf
+from gammagrad.io import existing_file, hdu_names, read_hdus, read_peaks, read_plain, read_psf
 from gammagrad.maps import Map, PSFMap, WcsGeom, middle_shape
 
 _DATASET_PARTS = {"COUNTS", "COUNTS_OFF", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
@@ -56,6 +56,8 @@ def describe_file(name: str) -> list[str]:
     """Return what is in a file, as lines."""
     if name.lower().endswith(".ecsv"):
         return [f"{name}: a table of sources", *source_table(read_peaks(name))]
+    if name.lower().endswith((".reg", ".yaml", ".yml")):
+        return _describe_text(name)
     if name.endswith("]"):
         return [f"{name}: a map", *_describe_map(read_plain(name).map)]
     hdus = read_hdus(name)
@@ -110,6 +112,16 @@ def _describe_psf(psf: PSFMap) -> list[str]:
     ]
     head = [psf.energy_name, *(f"{100 * fraction:.0f} %" for fraction in fractions)]
     return [*align(head, rows), "", "Radii in deg that hold so much of a point source."]
+
+
+def _describe_text(name: str) -> list[str]:
+    """Return what is in a file of regions or settings, as lines."""
+    text = existing_file(name).read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if name.lower().endswith(".reg"):
+        areas = sum("(" in line for line in lines)
+        return [f"{name}: regions for DS9, {areas} of them; --exclude takes it"]
+    return [f"{name}: settings, for --config", *lines]
 
 
 def _describe_flux_maps(name: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from gammagrad.errors import InputError, InputTypeError
@@ -29,10 +30,21 @@ class Parser(argparse.ArgumentParser):
         names |= {name: [flags] for name, flags in (self.get_default("flags") or {}).items()}
         return error.called("".join(names.get(error.argument) or [error.argument]))
 
+    def unknown(self, words: Sequence[str]) -> str:
+        """Return what is wrong with words that are no option, and which may have been meant."""
+        known = [option for action in self._actions for option in action.option_strings]
+        hints = []
+        for word in words:
+            option = word.partition("=")[0]
+            close = get_close_matches(option, known, n=1) if option.startswith("--") else []
+            hints += [f"did you mean {close[0]}?"] if close else []
+        return "; ".join([f"unknown: {' '.join(words)}", *hints])
+
     def error(self, message: str) -> NoReturn:
         """Print an error and leave."""
         text = " ".join(message.split())
-        print(f"{self.prog}: error: {text}; see `{self.prog} --help`.", file=sys.stderr)
+        join = " See" if text.endswith("?") else "; see"
+        print(f"{self.prog}: error: {text}{join} `{self.prog} --help`.", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -39,6 +39,8 @@ def expand_path(filename: Filename) -> Path:
 def existing_file(filename: Filename) -> Path:
     """Return the path of a file that must be there."""
     path = expand_path(filename)
+    if path.is_dir():
+        raise FileMissingError(f"{str(path)!r} is a folder; expected a file.")
     if not path.is_file():
         raise FileMissingError(f"no file {str(path)!r}.")
     return path
