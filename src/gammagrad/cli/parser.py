@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         return error.called("".join(names.get(error.argument) or [error.argument]))
 
     def unknown(self, words: Sequence[str]) -> str:
-        """Return what is wrong with words that are no option, and which may have been meant."""
+        """Return what is wrong with words that name nothing, and which option was meant."""
         known = [option for action in self._actions for option in action.option_strings]
         hints = []
         for word in words:
