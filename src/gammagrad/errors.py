@@ -147,7 +147,9 @@ def choices(name: Any, known: Iterable[str]) -> str:
 def check_names(function: Callable[..., Any], given: Mapping[str, Any], called: str) -> None:
     """Raise if a call names an argument that a function does not have."""
     known = _parameters(function)
-    for name in given if known is not None else ():
+    if known is None:
+        return
+    for name in given:
         if name not in known:
             raise InputTypeError(f"{called} has no argument {name!r}{choices(name, known)}")
 
