@@ -19,7 +19,7 @@ from jax import Array, lax
 from gammagrad.core.norm.solve import newton
 from gammagrad.core.stats import ScoreSums
 
-_FIRST_SWEEPS = 3
+_FIRST_SWEEPS = 2
 """Sweeps to the counts at each shape that is tried first: the gain there is what they are for."""
 
 LEAST_GAIN = 1e-3

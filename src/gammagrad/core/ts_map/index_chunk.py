@@ -87,19 +87,17 @@ class _ListedFamily(NamedTuple):
     powers: Array  # see `IndexSpace`
     counts: Array | None
     tiles: IndexTiles
-    unit: Array  # logarithm of what the contrasts are still to be divided by
+    unit: Array  # what the contrasts are still to be divided by
     with_gain: bool  # whether `pairs` has the gain too
 
     def total(self, shape: Array) -> tuple[Array, Array, Array]:
-        """Return the logarithm of the sum of the model, and its first two derivatives."""
-        dtype = self.bins.contrast.dtype
-        share, change = (a.astype(dtype) for a in (self.tiles.share, self.tiles.change))
-        value, slope, bend = log_total(share, change, shape)
-        return self.unit + value, slope, bend
+        """Return the logarithm of the sum of the model per `unit`, and two derivatives."""
+        share, change = (a.astype(shape.dtype) for a in (self.tiles.share, self.tiles.change))
+        return log_total(share, change, shape)
 
     def held(self, shape: Array) -> Gathered:
         """Return the bins at a shape that is kept."""
-        total, contrast = self.total(shape)[0], self.bins.contrast
+        total, contrast = self.total(shape.astype(LEAD))[0], self.bins.contrast
         blocks = -(-self.bins.n_rows // _TOGETHER)
 
         def change(index: Array, store: Array) -> Array:
@@ -112,26 +110,28 @@ class _ListedFamily(NamedTuple):
 
     def _changed(self, at: Array, shape: Array, total: Array) -> Array:
         """Return the contrasts of some rows per count of the source at a shape."""
+        value, *_ = self._change(at, shape)
+        change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
+        factor = exp_inside(change).astype(self.unit.dtype) * (1 / self.unit)[None]
+        return lax.dynamic_slice_in_dim(self.bins.contrast, at, _TOGETHER) * factor
 
-        def value(powers: Array) -> Array:
-            found = jnp.zeros_like(shape)[None]
-            for own in powers[::-1]:
-                found = (found + self._rows_of(own, at, shape.dtype)) * shape[None]
+    def _change(self, at: Array, shape: Array) -> tuple[Array, Array, Array]:
+        """Return the logarithm of the change of some rows, and its first two derivatives."""
+        # in single precision, as the polynomials are
+        shape = shape.astype(LEAD)[None]
+
+        def rows(array: Array) -> Array:
+            return lax.dynamic_slice_in_dim(array, at, _TOGETHER)
+
+        found = polynomial([rows(own) for own in self.powers], shape)
+        if self.counts is None:
             return found
-
-        change = value(self.powers) - total[None]
-        if self.counts is not None:
-            change = change + value(self.counts[:, :, None])
-        change = jnp.clip(change, -_STEEPEST, _STEEPEST)
-        return lax.dynamic_slice_in_dim(self.bins.contrast, at, _TOGETHER) * exp_inside(change)
-
-    @staticmethod
-    def _rows_of(array: Array, at: Array, dtype: Any) -> Array:
-        return lax.dynamic_slice_in_dim(array, at, _TOGETHER).astype(dtype)
+        more = polynomial([rows(own)[:, None] for own in self.counts], shape)
+        return found[0] + more[0], found[1] + more[1], found[2] + more[2]
 
     def pairs(self, counts: Array, shape: Array) -> PairSums:
         """Return all sums."""
-        total, blocks = self.total(shape), -(-self.bins.n_rows // _TOGETHER)
+        total, blocks = self.total(shape.astype(LEAD)), -(-self.bins.n_rows // _TOGETHER)
         zero = jnp.zeros_like(counts)
 
         def visit(index: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -151,39 +151,35 @@ class _ListedFamily(NamedTuple):
 
         row = at + jnp.arange(_TOGETHER, dtype=jnp.int32)
         n = jnp.where((row < self.bins.n_rows)[:, None], rows(self.bins.counts), 0)[:, None]
-        powers = [self._rows_of(own, at, dtype) for own in self.powers]
-        value, slope, bend = polynomial(powers, shape[None])
-        if self.counts is not None:
-            powers = [self._rows_of(own, at, dtype)[:, None] for own in self.counts]
-            more = polynomial(powers, shape[None])
-            value, slope, bend = (a + b for a, b in zip((value, slope, bend), more, strict=True))
+        value, slope, bend = self._change(at, shape)
         change = jnp.clip(value - total[0][None], -_STEEPEST, _STEEPEST)
-        h = rows(self.bins.contrast) * exp_inside(change)
+        factor = exp_inside(change).astype(dtype) * (1 / self.unit)[None]
+        h = rows(self.bins.contrast) * factor
         q = _seen(h, counts)
-        slope = slope - total[1][None]
-        bent = (1 - counts[None] * q) * slope * slope + (bend - total[2][None])
-        nq = n * q
+        slope = (slope - total[1][None]).astype(dtype)
+        bend = (bend - total[2][None]).astype(dtype)
+        bent = (1 - counts[None] * q) * slope * slope + bend
         # apart, and sums over few terms at a time: what compilers can turn into vectors
-        made = lax.optimization_barrier((nq, q, slope, bent))
-
-        def take(index: Array) -> tuple[Array, ...]:
-            return tuple(lax.dynamic_slice_in_dim(a, index * ROWS, ROWS) for a in made)
-
+        made = lax.optimization_barrier((n * q, q, slope, bent))
         zero = jnp.zeros_like(counts)
-        blocks, gain = Blocks(take, _TOGETHER // ROWS, zero), zero
+        blocks, gain = _blocks_of(made, ROWS, zero), zero
         if self.with_gain:
-
-            def logs(index: Array) -> tuple[Array, ...]:
-                apart = lax.optimization_barrier((n, counts[None] * h))
-                return tuple(lax.dynamic_slice_in_dim(a, index * LOG_ROWS, LOG_ROWS) for a in apart)
-
-            few = Blocks(logs, _TOGETHER // LOG_ROWS, zero)
+            few = _blocks_of(lax.optimization_barrier((n, counts[None] * h)), LOG_ROWS, zero)
             (gain,) = sums_over(few, lambda n, z: (n * log1p_inside(z),), 1)
         return (
             *sums_over(blocks, lambda nq, q, f, b: (nq, nq * q), 2),
             *sums_over(blocks, lambda nq, q, f, b: (nq * f, nq * q * f, nq * b), 3),
             gain,
         )
+
+
+def _blocks_of(arrays: tuple[Array, ...], rows: int, zero: Array) -> Blocks:
+    """Return what was made of `_TOGETHER` rows in blocks of so many."""
+
+    def take(index: Array) -> tuple[Array, ...]:
+        return tuple(lax.dynamic_slice_in_dim(a, index * rows, rows) for a in arrays)
+
+    return Blocks(take, _TOGETHER // rows, zero)
 
 
 def _seen(h: Array, counts: Array) -> Array:
@@ -264,9 +260,9 @@ def fit_index_chunk(
     }
     powers = _gathered(flat, family, lists, own, space)
     full, lead = lists_space.lists(lists.n_rows)
-    zero = jnp.zeros(total.shape, LEAD)
-    quick = _ListedFamily(lead, *powers, own, zero, with_gain=False)
-    exact = _ListedFamily(full, *powers, own, jnp.log(total), with_gain=True)
+    one = jnp.ones(total.shape, LEAD)
+    quick = _ListedFamily(lead, *powers, own, one, with_gain=False)
+    exact = _ListedFamily(full, *powers, own, total, with_gain=True)
 
     start = jnp.maximum(root.norm * total, 0).astype(LEAD)
     shapes = tried.astype(LEAD)
@@ -298,7 +294,7 @@ def _finished(
     variance, var_shape, cov, fine = covariance(sums, before.counts, slope)
     return {
         "free_counts": pair.counts,
-        "free_sum": jnp.exp(log_sum),
+        "free_sum": family.unit * jnp.exp(log_sum),
         "free_shape": pair.shape,
         "free_gain": gain,
         "free_variance": variance,

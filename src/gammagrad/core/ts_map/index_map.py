@@ -31,7 +31,7 @@ from gammagrad.core.ts_map.strips import Strip
 from gammagrad.core.ts_map.threads import in_threads, n_threads
 from gammagrad.core.ts_map.whole_map import whole_map
 
-_FEW, _MANY, _LATE = (6, 3), (30, 10), 1e-3
+_FEW, _MANY, _LATE = (8, 1), (30, 10), 1e-3
 """Sweeps in single precision and in that of the data, for all tiles and for those of which a pixel
 has made a last step above the limit, in errors."""
 
