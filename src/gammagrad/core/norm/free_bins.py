@@ -107,6 +107,9 @@ def fit_free_bins(
     safe_sum = jnp.where(has_model, model_sum, 1)
     expected = jnp.where(window.expected > 0, window.expected, 1)
     contrast = jnp.where(has, contrasts(background, model, expected, safe_sum), 0)
+    # squares must stay finite, where there are no counts that depend on the floor
+    largest = float(jnp.finfo(contrast.dtype).max) ** 0.3
+    contrast = jnp.where(counts > 0, contrast, jnp.minimum(contrast, largest))
     ratio = jnp.where(has_model, -bin_ratio(background, model, floor=0.0).min(), 0) + 0.0
     even = is_even(ratio, expected, safe_sum)
     bound = jnp.where(even | ~has_model, 0, place_of(ratio, expected, safe_sum))

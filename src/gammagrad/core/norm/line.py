@@ -184,8 +184,9 @@ def line_errors(line: Line, place: Array, sums: LineSums, scale: tuple[Array, Ar
     n = jnp.where(line.total > 0, line.total, 1)
     # no background left: its norm is not a parameter any more
     gone = place >= line.top
-    # but at the bound the slope vanishes
-    t1 = jnp.where((place <= line.inside()) & ~gone, sums.t1, 0)
+    # but at the bound the slope vanishes; bins without background have no finite one
+    sloped = (place <= line.inside()) & ~gone & jnp.isfinite(sums.t1) & jnp.isfinite(sums.t2)
+    t1 = jnp.where(sloped, sums.t1, 0)
     steep = (sums.t2 > 0) & (line.total > 0)
     t2 = jnp.where(steep, sums.t2, 1)
     # ``1 - t1^2 / (n t2)``: 0 where the counts say nothing of the norm

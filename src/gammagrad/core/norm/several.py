@@ -180,8 +180,13 @@ class SeveralProfile(NamedTuple):
         stiff = own > 0
         free = -mixed / jnp.where(stiff, own, 1)
         follow = jnp.where(held, jnp.where(norm < 0, steep, 0), jnp.where(stiff, free, 0))
-        d = beta / jnp.where(alone > 0, alone, 1) - 1
-        value = 2 * (n * excess_log(d) + norm * groups.model_sum - gain)
+        part = beta / jnp.where(alone > 0, alone, 1)
+        d = part - 1
+        # ``1 + d`` would not know a small part
+        small = d < -0.5
+        lost = d - jnp.log(jnp.where(small, part, 1))
+        lost = jnp.where(small, lost, excess_log(jnp.where(small, 0, d)))
+        value = 2 * (n * lost + norm * groups.model_sum - gain)
         value = jnp.where(
             alone > 0, value, 2 * (groups.expected * beta + norm * groups.model_sum - gain)
         )
