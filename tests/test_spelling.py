@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -32,6 +33,11 @@ def test_a_suggestion_is_made(kind: Any, name: str, meant: str) -> None:
     message = f"{kind.__name__} has no argument '{name}'; did you mean '{meant}'"
     with pytest.raises(TypeError, match=message):
         kind(**{name: 1})
+
+
+def test_completion_still_sees_the_names() -> None:
+    for kind, name in ((TSMapEstimator, "kernel_width"), (GaussianSpatialModel, "sigma")):
+        assert name in inspect.signature(kind).parameters
 
 
 def test_what_is_made_in_other_ways_is_as_before() -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast, dataclass_transform
 import jax
 
 from gammagrad._upper import upper
-from gammagrad.errors import InputTypeError
+from gammagrad.errors import InputTypeError, suggesting
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def pytree(cls: type[T]) -> type[T]:
         return obj
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    return cls
+    return suggesting(cls)
 
 
 def replace(obj: T, **changes: Any) -> T:

@@ -10,8 +10,8 @@ import difflib
 import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from typing import Any, Self
+from functools import cache, wraps
+from typing import Any, TypeVar
 
 __all__ = [
     "FileAccessError",
@@ -23,6 +23,9 @@ __all__ = [
     "InputTypeError",
     "InputWarning",
 ]
+
+
+T = TypeVar("T")
 
 
 class GammagradError(Exception):
@@ -163,10 +166,14 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:
     return tuple(p.name for p in found if p.name != "self")
 
 
-class NamesArguments:
-    """A class that suggests the name of an argument that is misspelt."""
+def suggesting(cls: type[T]) -> type[T]:
+    """Make a class suggest the name of an argument that is misspelt."""
+    plain: Any = vars(cls)["__init__"]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Check the names, and leave the rest to `__init__`."""
-        check_names(cls.__init__, kwargs, cls.__name__)
-        return super().__new__(cls)
+    @wraps(plain)
+    def init(self: T, *args: Any, **kwargs: Any) -> None:
+        check_names(plain, kwargs, type(self).__name__)
+        plain(self, *args, **kwargs)
+
+    type.__setattr__(cls, "__init__", init)
+    return cls

@@ -282,7 +282,6 @@ def _is_one_line(errors: str, command: str = "ts-map") -> bool:
         ("ts-map dataset.fits.gz --frobnicate -o out", "--frobnicate"),
         ("ts-map dataset.fits.gz --kernel-widht 1 -o out", "did you mean --kernel-width?"),
         ("ts-map . -o out", "'.' is a folder; expected a file"),
-        ("-v info -q dataset.fits.gz", "not allowed with argument"),
         ("ts-map dataset.fits.gz --kernel 1 -o out", "--kernel"),
         ("ts-map dataset.fits.gz", "-o/--output"),
         ("ts-map dataset.fits.gz -o text.fits", "text.fits is a file"),
@@ -490,6 +489,9 @@ def test_the_documentation_names_every_option(run: Run, monkeypatch: pytest.Monk
 def test_an_option_may_come_before_the_command(result: Path, run: Run) -> None:
     for words in (["-q", "info"], ["info", "-q"]):
         assert run(*words, str(result / "sources.reg")) == (0, "", "")
+    code, _, errors = run("-v", "info", "-q", str(result / "sources.reg"))
+    assert code == 2
+    assert "not allowed with argument" in errors
 
 
 def test_own_files_of_text_are_described(result: Path, run: Run) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transf
 import astropy.units as u
 import numpy as np
 
-from gammagrad.errors import InputError, InputTypeError, NamesArguments, choices, short
+from gammagrad.errors import InputError, InputTypeError, choices, short, suggesting
 from gammagrad.models import Models, SkyModel
 
 T = TypeVar("T")
@@ -135,10 +135,10 @@ def estimator(cls: Cls) -> Cls:
     # what a person reads in the signature is the type of the value
     types = made.__init__.__annotations__
     types |= {name: re.sub(r"^Setting\[(.*)\]$", r"\1", str(types[name])) for name in table}
-    return cast(Cls, made)
+    return cast(Cls, suggesting(made))
 
 
-class Estimator(NamesArguments):
+class Estimator:
     """What estimators share: settings that are printed, copied and listed."""
 
     tag: ClassVar[str] = ""

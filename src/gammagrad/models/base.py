@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gammagrad._pytree import replace, to_internal
-from gammagrad.errors import InputError, InputTypeError, NamesArguments, short
+from gammagrad.errors import InputError, InputTypeError, short
 
 DNDE = "cm-2 s-1 TeV-1"
 SURFACE_DNDE = "cm-2 s-1 TeV-1 sr-1"
@@ -56,7 +56,7 @@ def parameter(unit: str = "", default: Any = dataclasses.MISSING, **limits: Any)
     return dataclasses.field(default=default, metadata={"limits": Limits(unit, **limits)})
 
 
-class Model(NamesArguments):
+class Model:
     """Base of the spectral and spatial models: a frozen pytree with named, unit-checked parameters.
 
     Subclasses declare their parameters with `parameter`.

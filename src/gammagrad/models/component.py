@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Self
 
 from gammagrad._pytree import replace
-from gammagrad.errors import InputTypeError, NamesArguments
+from gammagrad.errors import InputTypeError
 from gammagrad.models.base import format_table
 
 
-class Component(NamesArguments):
+class Component:
     """Base of the models of a dataset: a name, datasets, and sub-models."""
 
     name: str
