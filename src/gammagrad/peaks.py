@@ -166,8 +166,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     first = ("threshold", "min_distance", "quantity", "refine", "datasets")
     refining = signature(upper("refine_peaks")).parameters
     known = (*first, *(name for name in refining if name not in ("peaks", *first)))
+    anything = any(p.kind is p.VAR_KEYWORD for p in refining.values())
     for name in options:
-        if name not in known:
+        if name not in known and not anything:
             raise InputTypeError(f"find_peaks has no argument {name!r}{choices(name, known)}")
 
 
