@@ -16,17 +16,20 @@ def progress_bar(
     # fraction: whether updates are parts of the whole, the first of which may have to compile
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
-        """A bar that says "compiling" until there is something to count."""
-
-        def update(self, n: float | None = 1) -> bool | None:
-            if not self.disable and self.postfix:
-                self.set_postfix_str("", refresh=False)
-            return super().update(n)
-
     hidden = not (sys.stderr.isatty() if show is None else show)
-    layout = {"bar_format": _OF_ONE, "postfix": "compiling"} if fraction else {}
-    kind = Bar if fraction else tqdm
-    return kind(
+    layout: dict[str, Any] = {"bar_format": _OF_ONE, "postfix": "compiling"} if fraction else {}
+    bar: Any = tqdm(
         total=total, desc=description, disable=hidden, leave=False, file=sys.stderr, **layout
     )
+    if hidden or not fraction:
+        return bar
+    advance = bar.update
+
+    def first(part: float) -> Any:
+        """Take back that it compiles, and count as usual from then on."""
+        bar.update = advance
+        bar.set_postfix_str("", refresh=False)
+        return advance(part)
+
+    bar.update = first
+    return bar

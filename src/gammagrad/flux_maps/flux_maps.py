@@ -28,7 +28,7 @@ from gammagrad.io import expand_path, read_flux_maps, reading, write_flux_maps
 from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import SkyModel
 from gammagrad.output_quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
-from gammagrad.peaks import find_peaks
+from gammagrad.peaks import MIN_DISTANCE, find_peaks
 
 
 class FluxMaps(Mapping[str, Map]):
@@ -340,7 +340,7 @@ class FluxMaps(Mapping[str, Map]):
     def find_peaks(
         self,
         threshold: Any = 5,
-        min_distance: Any = 5,
+        min_distance: Any = MIN_DISTANCE,
         quantity: str = "sqrt_ts",
         refine: bool = False,
         datasets: Any = None,

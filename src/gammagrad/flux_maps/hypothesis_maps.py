@@ -18,6 +18,7 @@ from gammagrad.io import Hypothesis, expand_path, read_hypotheses, reading, writ
 from gammagrad.maps import Map, MapAxis, WcsGeom
 from gammagrad.models import Models, SkyModel
 from gammagrad.output_quantities import QUANTITIES
+from gammagrad.peaks import MIN_DISTANCE
 
 
 class HypothesisMaps(Mapping[str, FluxMaps]):
@@ -259,7 +260,7 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
     def find_peaks(
         self,
         threshold: Any = 5,
-        min_distance: Any = 5,
+        min_distance: Any = MIN_DISTANCE,
         quantity: str = "sqrt_ts",
         refine: bool = False,
         datasets: Any = None,

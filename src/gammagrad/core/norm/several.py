@@ -12,7 +12,7 @@ A background that is known to a relative error `sigma` has ``tau = 1 / sigma^2``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -99,12 +99,22 @@ def ratio_terms(ratio: Array, counts: Array, contrast: Array) -> RatioSums:
 Sums = Callable[[Array], RatioSums]
 
 
+def _meeting(low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Return where the tangents at two norms meet, where they do, and where that is the upper."""
+    # low, high: norm, value and slope; a straight line between them meets at an end
+    between, jump = high[0] - low[0], high[2] - low[2]
+    known = jnp.isfinite(between) & (jump > 0)
+    way = jnp.where(known, low[1] - high[1] + high[2] * between, 0) / jnp.where(known, jump, 1)
+    eps = float(jnp.finfo(jump.dtype).eps)
+    return low[0] + way, known, known & (way >= (1 - 8 * eps) * between)
+
+
 class FreeSheet(NamedTuple):
     """Second derivatives at a norm, were no prediction at its bound."""
 
     curvature: Array  # of the profile
     # of every group: the derivative of the background's norm by the norm, the curvature in it, and
-    # whether the source takes all of its counts, so that its norm is no parameter
+    # whether the source takes all of its counts, so that its norm is not a parameter
     follow: Array
     stiffness: Array
     gone: Array
@@ -268,18 +278,11 @@ class SeveralProfile(NamedTuple):
             astray = closed & (between > 0.5 * width) & ~climbs & ~short
             astray = (astray | (closed & ((moved <= low[0]) | (moved >= high[0])))) & ~at_lowest
             last = jnp.where(astray, jnp.inf, between)
-            jump = high[2] - low[2]
-            known = closed & (jump > 0)
-            meet = jnp.where(known, low[1] - high[1] + high[2] * between, 0)
-            meet = meet / jnp.where(known, jump, 1)
-            # straight lines meet at an end
-            eps = float(jnp.finfo(norm.dtype).eps)
-            at_end = known & (meet >= (1 - 8 * eps) * between)
-            meet = jnp.where(known & (index % 2 == 0), low[0] + meet, middle)
-            moved = jnp.where(astray, meet, moved)
+            meet, known, at_end = _meeting(low, high)
+            moved = jnp.where(astray, jnp.where(known & (index % 2 == 0), meet, middle), moved)
             inside = (moved > low[0]) & (moved < high[0])
             error = jnp.where(curved, jnp.sqrt(2 / jnp.where(curved, here.curvature, 1)), 0)
-            tolerance = 8 * eps * jnp.abs(norm) + _CLOSE * error
+            tolerance = 8 * float(jnp.finfo(norm.dtype).eps) * jnp.abs(norm) + _CLOSE * error
             # a step that is lost in rounding does not leave an end of the bracket
             still = curved & (jnp.abs(step) <= tolerance)
             new = jnp.where(inside | at_lowest, moved, middle)
