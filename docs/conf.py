@@ -13,18 +13,27 @@ project_copyright = author
 version = release = gammagrad.__version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
+    "sphinx-mathjax-offline",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["_build"]
+
+# each script of docs/figures draws one figure of a page; `.. plot::` runs it
+plot_formats = [("png", 110)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_include_source = False
 
 html_theme = "furo"
 html_title = f"gammagrad {version}"
 html_show_sourcelink = False
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # in docstrings `this` is a name of Python: a link where there is one to link to

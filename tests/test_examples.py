@@ -24,7 +24,7 @@ from pages import ELSEWHERE, ROOT, blocks, commands, pages, runs_elsewhere
 
 RUN = ("python", "sh")
 SHOWN = ("text", "yaml")
-DIRECTIVES = ("command-help", "include", "wing-table", "status-table", "toctree")
+DIRECTIVES = ("command-help", "eval-rst", "include", "wing-table", "status-table", "toctree")
 PAGES = (
     "README.md",
     "docs/background.md",
