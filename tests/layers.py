@@ -39,6 +39,7 @@ GROUND: dict[str, str] = {
     "_arrays": "arrays of other libraries, for JAX",
     "_pytree": "frozen dataclass -> JAX pytree",
     "_programs": "few compiled programs",
+    "_html": "tables for notebooks",
     "_upper": "functions of upper parts, by name",
 }
 

@@ -1,6 +1,7 @@
 """gammagrad: exact, differentiable source maps for gamma-ray astronomy."""
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gammagrad import errors, models, responses, stats
@@ -73,5 +74,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names, those not imported yet included."""
-    return sorted({*globals(), *__all__})
+    """List the public names, those not imported yet included, and what Python looks for."""
+    parts = {name for name, value in globals().items() if isinstance(value, ModuleType)}
+    python = {name for name in globals() if name.startswith("__")}
+    public = {name for name in {*parts, *_LATER} if not name.startswith("_")}
+    return sorted({*__all__, *public, *python} - {"__getattr__", "__dir__"})

@@ -24,3 +24,8 @@ def upper(name: str) -> Callable[..., Any]:
     """Return a function of the table; its module is imported if it is not there yet."""
     function: Callable[..., Any] = getattr(import_module(f"gammagrad.{UPPER[name]}"), name)
     return function
+
+
+def given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return those of a method's arguments that are to be handed on: none that is None."""
+    return {name: v for name, v in arguments.items() if name != "self" and v is not None}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from gammagrad.errors import FileAccessError, InputError, InputTypeError, short
+from gammagrad.errors import FileAccessError, InputError, InputTypeError, choices, short
 from gammagrad.io import path_in_file
 from gammagrad.maps import Map, MapAxis
 from gammagrad.models import SkyModel, models_from_dict, models_to_dict
@@ -178,8 +178,8 @@ def scan_norms(maps: Mapping[str, Map], spectrum: Any) -> NDArray[np.float64]:
 def why_missing(name: str, maps: Mapping[str, Map], spectrum: Any) -> str:
     """Return a sentence on why a map is not available, and what to do."""
     if name not in QUANTITIES:
-        known = ", ".join(n for n in {**maps, **QUANTITIES} if derivable(n, maps, spectrum))
-        return f"There is no quantity {name!r}; there are {known}."
+        known = [n for n in {**maps, **QUANTITIES} if derivable(n, maps, spectrum)]
+        return f"There is no quantity {name!r}{choices(name, known)}"
     if name == "hypothesis":
         return "hypothesis tells several models apart: HypothesisMaps.best() has it."
     entry = QUANTITIES[name]

@@ -40,6 +40,34 @@ class SignificanceDistribution:
     n_pixels: int
     n_independent: float
 
+    def hints(self) -> list[str]:
+        """Return what the distribution says against the background, a sentence each.
+
+        Returns
+        -------
+        list of str
+            Sentences on a mean away from 0 by more than 0.1 and three errors, and on a width away
+            from 1 by as much.
+        """
+        found = []
+        if abs(self.mean) > 0.1 + 3 * self.mean_err:
+            side, what = ("below", "high") if self.mean < 0 else ("above", "low")
+            found.append(
+                f"The mean is {side} 0: the background is too {what} on average. Are parts of the "
+                "map without exposure, which a mask would leave out?"
+            )
+        if self.width > 1.1 + 3 * self.width_err:
+            found.append(
+                "The width is above 1: the background lacks structure that the counts have, or "
+                "sources remain. Exclude more, or model it."
+            )
+        if self.width < 0.9 - 3 * self.width_err:
+            found.append(
+                "The width is below 1: the background follows the counts, or pixels without "
+                "exposure are among these."
+            )
+        return found
+
     def __str__(self) -> str:
         """Return mean, width and numbers of pixels as a line."""
         pixels = f"{self.n_pixels} pixels"
@@ -52,7 +80,10 @@ class SignificanceDistribution:
 
 
 def significance_distribution(
-    significance: Map | Any, exclusion: Map | Any = None, kernel: Any = None
+    significance: Map | Any,
+    exclusion: Map | Any = None,
+    kernel: Any = None,
+    core: float | None = None,
 ) -> SignificanceDistribution:
     r"""Return mean and width of the significances outside an exclusion mask.
 
@@ -74,6 +105,10 @@ def significance_distribution(
         True (or not zero) where a pixel is kept, of a shape that broadcasts to the significances'.
     kernel : astropy kernel or array_like, optional
         Kernel that the counts were summed with, shape (ky, kx).
+    core : float, optional
+        Fit a normal distribution to the values between ``-core`` and ``core`` alone, by maximum
+        likelihood for a distribution cut off there: tails of sources do not widen it. By default
+        mean and width are those of all values.
 
     Returns
     -------
@@ -127,13 +162,20 @@ def significance_distribution(
                 "expected one image, or one for each of theirs.",
                 "exclusion",
             ) from error
-    return distribution_of(values, keep, kernel)
+    return distribution_of(values, keep, kernel, core)
 
 
 def distribution_of(
-    values: NDArray[np.float64], keep: NDArray[np.bool_], kernel: Any = None
+    values: NDArray[np.float64],
+    keep: NDArray[np.bool_],
+    kernel: Any = None,
+    core: float | None = None,
 ) -> SignificanceDistribution:
     """Return mean and width of the values that are kept."""
+    if core is not None:
+        if not core > 0:
+            raise InputError(f" is {core}; expected a number of standard deviations > 0.", "core")
+        keep = keep & (np.abs(values) < core)
     kept = values[keep]
     number = len(kept)
     if number < 2:
@@ -146,6 +188,8 @@ def distribution_of(
     if kernel is not None:
         pairs, squared = _pairs(keep.reshape(-1, *keep.shape[-2:]), kernel)
     mean, width = float(kept.mean()), float(kept.std())
+    if core is not None:
+        mean, width = _of_core(kept, core)
     return SignificanceDistribution(
         mean=mean,
         mean_err=float(width * np.sqrt(pairs) / number),
@@ -154,6 +198,27 @@ def distribution_of(
         n_pixels=number,
         n_independent=number**2 / pairs,
     )
+
+
+def _of_core(kept: NDArray[np.float64], core: float) -> tuple[float, float]:
+    """Return the normal distribution of which values between two ends are a sample."""
+    from scipy.optimize import minimize
+    from scipy.special import log_ndtr
+
+    first, second = kept.mean(), (kept**2).mean()
+
+    def minus_likelihood(parameters: Any) -> float:
+        mean, width = parameters[0], np.exp(parameters[1])
+        high, low = log_ndtr((core - mean) / width), log_ndtr((-core - mean) / width)
+        inside = high + np.log1p(-np.exp(low - high))
+        square = (second - 2 * mean * first + mean**2) / width**2
+        return float(square / 2 + parameters[1] + inside)
+
+    spread = max(float(kept.std()), 1e-9)
+    # a distribution wider than this is flat between the ends
+    bounds = [(-2 * core, 2 * core), (np.log(spread) - 0.1, np.log(4 * core))]
+    found = minimize(minus_likelihood, (float(first), np.log(spread)), bounds=bounds)
+    return float(found.x[0]), float(np.exp(found.x[1]))
 
 
 def _values(image: Any, name: str) -> NDArray[Any]:

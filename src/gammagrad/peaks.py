@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import signature
+from shutil import get_terminal_size
 from typing import Any
 
 import astropy.units as u
@@ -53,6 +54,31 @@ def _maxima(
     )
 
 
+# what of a wide table is printed first
+_FIRST = (
+    *("number", "name", "ra", "dec", "ra_err", "dec_err", "sqrt_ts", "flux", "flux_err"),
+    *("index", "index_err", "sigma", "sigma_err", "model", "energy_min", "energy_max"),
+)
+
+
+class SourceTable(QTable):
+    """A table of sources; the columns that matter most are printed, as many as fit a line."""
+
+    def __str__(self) -> str:
+        width = max(get_terminal_size((100, 24)).columns, 80)
+        every = self.pformat(max_lines=-1, max_width=-1)
+        if all(len(line) <= width for line in every):
+            return "\n".join(every)
+        chosen: list[str] = []
+        for name in [n for n in _FIRST if n in self.colnames]:
+            lines = QTable(self[[*chosen, name]]).pformat(max_lines=-1, max_width=-1)
+            if len(lines[0]) <= width:
+                chosen.append(name)
+        shown = QTable(self[chosen]).pformat(max_lines=-1, max_width=-1)
+        more = len(self.colnames) - len(chosen)
+        return "\n".join([*shown, f"and {more} more columns: see colnames, or pprint_all()"])
+
+
 def source_name(position: SkyCoord) -> str:
     """Return a name such as ``J1745.6-2900``: the position truncated, as catalogues do."""
     tenths = int(np.floor(position.ra.wrap_at("360d").deg * 40 + 1e-9)) % 14400
@@ -65,7 +91,6 @@ def source_name(position: SkyCoord) -> str:
 
 def _value_columns(maps: Mapping[str, Map], quantity: str) -> list[str]:
     """Return the names of the maps to read at the peaks, the most important last."""
-    # A terminal leaves out the columns in the middle of a wide table.
     last = ["ts", "sqrt_ts", "flux", "flux_err"]
     names = ["status", "hypothesis", "npred", "npred_excess"]
     names += [q.name for q in QUANTITIES.values() if q.is_norm]
@@ -124,7 +149,7 @@ def find_peaks(
 
     sky = geom.pix_to_sky(col.astype(float), row.astype(float))
     icrs, galactic = sky.icrs, sky.galactic
-    table = QTable()
+    table: QTable = SourceTable()
     table["number"] = np.arange(1, len(row) + 1)
     table["name"] = np.array([source_name(p) for p in icrs], dtype="U12")
     table["ra"], table["dec"] = icrs.ra.to("deg"), icrs.dec.to("deg")
@@ -137,6 +162,8 @@ def find_peaks(
     for name in _value_columns(maps, quantity):
         m = maps[name]
         values = np.reshape(m.data, (-1, *geom.shape_image))[group, row, col]
+        if values.dtype == np.int8:  # which VOTable does not know
+            values = values.astype(np.int16)
         table[name] = values * m.unit if m.unit != u.dimensionless_unscaled else values
         if name == "hypothesis":
             called = np.array(getattr(maps, "meta", {}).get("hypotheses", []), dtype=str)

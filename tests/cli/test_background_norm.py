@@ -82,7 +82,10 @@ def test_a_file_of_a_background_is_something_else(folder: Path, run: Run, tmp_pa
         (("--background-uncertainty", "0"), "--background-uncertainty is 0.0; expected a relative"),
         (("--background-uncertainty", "0.1, -1"), "--background-uncertainty is [0.1, -1.0]"),
         (("--background-uncertainty", "5 %"), "--background-uncertainty: cannot read '5 %'"),
-        (("--background-width", "0.4"), "--background-width is '0.4'; expected one positive angle"),
+        (
+            ("--background-width", "0.4 m"),
+            "--background-width is '0.4 m'; expected one positive angle",
+        ),
         (("--background-prior", "flat"), "--background-prior: invalid choice"),
         (("--background-norms", "two"), "--background-norms: invalid choice"),
         (

@@ -56,6 +56,7 @@ examples:
   gammagrad background dataset.fits.gz --acceptance background -o kbe
   gammagrad background counts.fits --acceptance "irf.fits[exposure]" --threshold-low 3 -o kbe
   gammagrad background counts.fits --exclude 83.63,22.01,0.3 --mask-update grow -o kbe
+  gammagrad background counts.fits --mask seen.fits -o kbe
   gammagrad background dataset.fits.gz --record --write-dataset -o kbe
 """  # noqa: E501
 
@@ -107,12 +108,12 @@ def run(args: argparse.Namespace) -> None:
         written += _draw(estimator, result, folder, args.overwrite)
     lines = [
         data.title,
-        _kernel_text(estimator),
+        _kernel_text(estimator, data.counts),
         "",
         *_table(estimator),
         "",
         str(estimator.report),
-        f"Significance of the pixels kept: {_distribution(estimator, result)}.",
+        *_distribution(estimator, result),
         "",
         f"time : {seconds(spent)}, compilation included",
         f"Wrote {', '.join(written)} into {folder}.",
@@ -124,8 +125,9 @@ def run(args: argparse.Namespace) -> None:
 def _images(args: argparse.Namespace, data: CountsInput) -> dict[str, Map]:
     """Return the maps that the loop starts from."""
     images = {"counts": data.counts}
-    if data.mask is not None:
-        images["mask"] = data.mask
+    mask = data.mask if args.mask is None else load_map(args.mask, data.counts, "--mask")
+    if mask is not None:
+        images["mask"] = mask
     if args.background is not None:
         images["background"] = load_map(args.background, data.counts, "--background")
     if args.acceptance is not None:
@@ -152,8 +154,8 @@ def _acceptance(what: str, data: CountsInput) -> Map:
     return reco_exposure(spectrum, dataset.require("exposure"), dataset.edisp, dataset.energy_axis)
 
 
-def _kernel_text(estimator: KernelBackgroundEstimator) -> str:
-    source, ring = (int(k.sum()) for k in (estimator.kernel_src, estimator.kernel_bkg))
+def _kernel_text(estimator: KernelBackgroundEstimator, counts: Map) -> str:
+    source, ring = (int(k.sum()) for k in estimator.kernels(counts.geom))
     return f"disc of {source} pixels, ring of {ring} pixels"
 
 
@@ -174,12 +176,15 @@ def _table(estimator: KernelBackgroundEstimator) -> list[str]:
     return align(head, rows)
 
 
-def _distribution(estimator: KernelBackgroundEstimator, result: dict[str, Map]) -> str:
+def _distribution(estimator: KernelBackgroundEstimator, result: dict[str, Map]) -> list[str]:
+    """Return the distribution of the significances kept, and what is suspicious about it."""
     kept = result["exclusion"].data & _seen(result)
     if kept.sum() < 2:
-        return "none"
+        return ["Significance of the pixels kept: none."]
     significance = result["significance"].data.reshape(kept.shape)
-    return str(significance_distribution(significance, kept, estimator.kernel_src))
+    source, _ = estimator.kernels(result["counts"].geom)
+    found = significance_distribution(significance, kept, source)
+    return [f"Significance of the pixels kept: {found}.", *found.hints()]
 
 
 def _seen(result: dict[str, Map]) -> Any:
@@ -239,6 +244,7 @@ def _draw(
     kept = result["exclusion"].data & _seen(result)
     if kept.sum() > 1:
         significance = result["significance"]
-        fit = plot_significance_histogram(significance, kept, kernel=estimator.kernel_src)
+        source, _ = estimator.kernels(significance.geom)
+        fit = plot_significance_histogram(significance, kept, kernel=source)
         axes[PICTURES[2]] = fit.ax
     return [save_figure(ax.figure, folder / name, overwrite).name for name, ax in axes.items()]

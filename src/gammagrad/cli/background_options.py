@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+import astropy.units as u
+
 from gammagrad.cli.exclude_option import add_exclude_options
 from gammagrad.cli.parser import angle, whole
 from gammagrad.cli.setting_options import add_setting_options, given_settings
 from gammagrad.errors import InputError
 from gammagrad.estimators.kernel_background import KernelBackgroundEstimator
-from gammagrad.maps import WcsGeom, disc_kernel, middle_shape
+from gammagrad.maps import WcsGeom
 
 
 def add_background_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,12 @@ def add_background_options(parser: argparse.ArgumentParser) -> None:
         "under the ring: background or exposure (those of the dataset), or a FITS map",
     )
     start.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="bins to use, not zero where they are good, a FITS map (default: those of the "
+        "dataset); without it empty borders count as sky without events",
+    )
+    start.add_argument(
         "--background",
         metavar="FILE",
         help="background to start from, counts per pixel (default: the mean of the counts in the "
@@ -57,20 +65,21 @@ def make_background_estimator(
 ) -> KernelBackgroundEstimator:
     """Return the estimator that options describe."""
     outer = args.ring_radius + args.ring_width
-    disc = disc_kernel(geom, args.source_radius)
-    ring = disc_kernel(geom, outer, args.ring_radius)
+    given = given_settings(args, KernelBackgroundEstimator)
+    estimator = KernelBackgroundEstimator(
+        u.Quantity(args.source_radius, "deg"),
+        u.Quantity([args.ring_radius, outer], "deg"),
+        keep_record=keep_record,
+        **given,
+    )
     rows, cols = geom.shape_image
-    for name, kernel in (("source-radius", disc), ("ring-radius, --ring-width", ring)):
+    for name, kernel in zip(
+        ("source-radius", "ring-radius, --ring-width"), estimator.kernels(geom), strict=True
+    ):
         if kernel.shape[0] > rows or kernel.shape[1] > cols:
             size = " x ".join(f"{width:.3g}" for width in geom.width.to_value("deg"))
             raise InputError(
                 f"--{name}: expected a kernel that fits in the map of {size} deg, got one of "
                 f"{kernel.shape[1]} x {kernel.shape[0]} pixels on {cols} x {rows}."
             )
-        if not kernel.any():
-            raise InputError(
-                f"--{name}: no pixel lies in the ring; pixels are "
-                f"{middle_shape(geom).size:.3g} deg wide, make it wider."
-            )
-    given = given_settings(args, KernelBackgroundEstimator)
-    return KernelBackgroundEstimator(disc, ring, keep_record=keep_record, **given)
+    return estimator

@@ -193,6 +193,7 @@ def _significance_lines(maps: dict[str, Map], exclusion: Map | None, kernel: Any
             continue
         found = significance_distribution(plane, mask, kernel)
         lines.append(f"distribution  : {found}{where}")
+        lines.extend(found.hints())
     return lines
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gammagrad._programs import by_element, compiled
 from gammagrad.core.stats import lima_significance, lima_significance_known_background
+from gammagrad.dataset import AnyMapDataset, MapDataset, MapDatasetOnOff
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps import (
     Map,
@@ -31,7 +32,7 @@ _on_off = compiled(lima_significance)
 
 
 def lima_maps(
-    counts: Map,
+    counts: Map | AnyMapDataset,
     background: Map | None = None,
     correlation_radius: Any = "0.1 deg",
     *,
@@ -49,7 +50,8 @@ def lima_maps(
     Parameters
     ----------
     counts
-        Counts per pixel, an image or a cube.
+        Counts per pixel, an image or a cube; or a dataset, whose predicted counts are the
+        background, or whose OFF counts and acceptances are taken, and its mask, each unless given.
     background
         Expected background counts per pixel.
     correlation_radius
@@ -133,6 +135,21 @@ def lima_maps(
     >>> print(values["counts"], values["background"], round(values["sqrt_ts"], 3))
     30.0 14.5 3.553
     """
+    if isinstance(counts, MapDataset | MapDatasetOnOff):
+        given_maps = {
+            "background": background,
+            "mask": mask,
+            "counts_off": counts_off,
+            "acceptance": acceptance,
+            "acceptance_off": acceptance_off,
+        }
+        parts = _parts_of(counts, given_maps)
+        return lima_maps(
+            correlation_radius=correlation_radius,
+            correlate_off=correlate_off,
+            sum_over_energy=sum_over_energy,
+            **parts,
+        )
     geom = _checked_geom(counts)
     if (background is None) == (counts_off is None):
         raise InputError(
@@ -161,6 +178,20 @@ def lima_maps(
     meta = {"correlation_radius": str(correlation_radius)}
     data = _significances(sums)
     return {name: Map(geom, np.where(use, v, np.nan), meta=meta) for name, v in data.items()}
+
+
+def _parts_of(dataset: AnyMapDataset, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the maps of a dataset, with maps that were given in their place."""
+    parts = {"counts": dataset.require("counts"), "mask": dataset.mask}
+    off = ("counts_off", "acceptance", "acceptance_off")
+    given = {name: m for name, m in given.items() if m is not None}
+    if not given.keys() & {"background", *off}:
+        if isinstance(dataset, MapDatasetOnOff):
+            parts |= {name: dataset.require(name) for name in off}
+        else:
+            dataset.require("background")
+            parts["background"] = dataset.npred()
+    return parts | given
 
 
 def _checked_geom(counts: Any) -> WcsGeom:

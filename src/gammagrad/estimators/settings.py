@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transf
 import astropy.units as u
 import numpy as np
 
+from gammagrad._html import as_html, named_values
 from gammagrad.errors import InputError, InputTypeError, choices, short, suggesting
 from gammagrad.models import Models, SkyModel
 
@@ -168,6 +169,9 @@ class Estimator:
         return "\n".join([self.tag, "-" * len(self.tag), "", *rows])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tag, named_values(self._printed()))
 
     def _printed(self) -> dict[str, Any]:
         """Return the settings for people to read."""

@@ -26,6 +26,7 @@ from gammagrad.models import (
     PowerLawSpectralModel,
     SkyModel,
 )
+from gammagrad.peaks import SourceTable
 from gammagrad.progress import progress_bar
 
 _SOURCE = "source"
@@ -282,7 +283,7 @@ def _checked_peaks(peaks: Any, need_flux: bool) -> QTable:
         raise InputError(
             "the table of peaks has norms, but not the model they belong to; pass that as model=..."
         )
-    table = QTable(peaks)
+    table = SourceTable(peaks)
     for name in ("ra", "dec"):
         bad = np.flatnonzero(~np.isfinite(np.asarray(to_value(table[name], "deg", name))))
         if bad.size:

@@ -13,6 +13,7 @@ from astropy.table import QTable
 from jax import lax
 from numpy.typing import NDArray
 
+from gammagrad._html import as_html, named_values, rows_below
 from gammagrad.fitting.problem import parameter_indices, with_values
 from gammagrad.models import Models, matching
 
@@ -184,6 +185,18 @@ class FitResult:
         rows = table[~table["frozen"]] if len(table) else table
         text = rows.pformat(max_lines=-1, max_width=-1)
         return "\n".join([*lines, *(f"  {row}".rstrip() for row in text)])
+
+    def _repr_html_(self) -> str:
+        values = {
+            "success": self.success,
+            "statistic": f"{self.stat:.3f} (start: {self.stat_start:.3f})",
+            "steps": f"{self.niter} ({self.n_evaluations} evaluations)",
+            "distance": f"{self.edm:.2g}",
+        }
+        table: Any = self.parameters
+        rows = table[~table["frozen"]] if len(table) else table
+        shown = rows_below(rows.colnames, (tuple(row) for row in rows))
+        return as_html(f"Fit: {self.message}", named_values(values), shown)
 
     def __repr__(self) -> str:
         return f"<FitResult: {self.message} stat={self.stat:.3f}, {len(self.names)} free>"

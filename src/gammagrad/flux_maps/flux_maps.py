@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -10,7 +10,8 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable, Table
 
-from gammagrad._upper import upper
+from gammagrad._html import as_html, named_values, rows_below
+from gammagrad._upper import given, upper
 from gammagrad.derive import (
     check_maps,
     derivable,
@@ -221,12 +222,21 @@ class FluxMaps(Mapping[str, Map]):
         known = [part for part in parts if part is not None and np.isfinite(part)]
         return float(min(known)) if known else None
 
-    def __str__(self) -> str:
+    @property
+    def quantities(self) -> list[str]:
+        """Names of the maps that people look at first: significance, flux, and what was computed.
+
+        All names, those of derived maps included, are ``list(maps)``.
+        """
+        first = [name for name in ("sqrt_ts", "flux", "flux_err", "flux_ul") if name in self]
+        return first + [name for name in self.available_quantities if name not in first]
+
+    def _summary(self) -> dict[str, Any]:
         lines: dict[str, Any] = {
             "geom": type(self.geom).__name__,
             "axes": ["lon", "lat", *self.geom.axes.names],
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "quantities": self.available_quantities,
+            "quantities": self.quantities,
             "ref. model": None if self._spectrum is None else self._spectrum.tag[-1],
             "n_sigma": self.n_sigma,
             "n_sigma_ul": self.n_sigma_ul,
@@ -235,9 +245,26 @@ class FluxMaps(Mapping[str, Map]):
         }
         if self.containment is not None:
             lines["kernel holds"] = f"{100 * self.containment:.3g} % of a source, or more"
-        return titled(type(self).__name__, lines)
+        return lines
+
+    def __str__(self) -> str:
+        return titled(type(self).__name__, self._summary())
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        lines = self._summary()
+        rows = []
+        for name in lines.pop("quantities"):
+            m = self[name]
+            finite = m.data[np.isfinite(m.data)]
+            ends = (f"{finite.min():.4g}", f"{finite.max():.4g}") if finite.size else ("", "")
+            rows.append((name, str(m.unit), *ends))
+        shown = rows_below(("map", "unit", "least", "greatest"), rows)
+        return as_html(type(self).__name__, named_values(lines), shown)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     # -- operations ------------------------------------------------------------------------------
 
@@ -473,8 +500,28 @@ class FluxMaps(Mapping[str, Map]):
 
     # -- figures ---------------------------------------------------------------------------------
 
-    def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
-        """Draw a map; see `gammagrad.plot.plot_flux_maps` for the options.
+    def plot(
+        self,
+        quantity: str = "sqrt_ts",
+        ax: Any = None,
+        *,
+        energy: int | Sequence[int] | None = None,
+        stretch: str = "auto",
+        cmap: Any = None,
+        norm: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        interpolation: str = "nearest",
+        colorbar: bool = True,
+        label: str | None = None,
+        title: str | None = None,
+        contours: Sequence[float] | None = None,
+        contour_color: str = "black",
+        peaks: Any = None,
+        peak_names: bool = True,
+        resolution: Any = None,
+    ) -> Any:
+        """Draw a map.
 
         Parameters
         ----------
@@ -482,15 +529,47 @@ class FluxMaps(Mapping[str, Map]):
             Name of the map.
         ax : WCSAxes, optional
             Axes to draw on; new axes by default.
-        **kwargs
-            Options, such as ``energy=0``, ``contours=[5, 10]`` or ``peaks=table``.
+        energy : int or sequence of int, optional
+            Energy groups to draw; all by default.
+        stretch : str
+            ``"linear"``, ``"sqrt"``, ``"log"``, ``"asinh"``, ``"diverging"``, or ``"auto"``.
+        cmap : str or Colormap, optional
+            Colour map.
+        norm : matplotlib.colors.Normalize, optional
+            Colour scale, in place of `stretch`, `vmin` and `vmax`.
+        vmin, vmax : float, optional
+            Ends of the colour scale.
+        interpolation : str
+            ``"nearest"`` shows the pixels; ``"bilinear"`` or ``"bicubic"`` a smooth image.
+        colorbar : bool
+            Draw a colour bar.
+        label : str, optional
+            Label of the colour bar; the unit is appended.
+        title : str, optional
+            Title; by default the energy range.
+        contours : sequence of float, optional
+            Levels at which to draw contours.
+        contour_color : str
+            Colour of the contours.
+        peaks : astropy.table.Table, optional
+            Sources to circle, as `find_peaks` returns them.
+        peak_names : bool
+            Write their names, or for more than 12 sources their numbers in the table.
+        resolution : str, Quantity or float, optional
+            Radius of the circle in the lower left corner. By default it holds 68 % of the kernel;
+            0 leaves it out.
 
         Returns
         -------
         WCSAxes or array of WCSAxes
             The axes, one for each energy group.
+
+        Raises
+        ------
+        ValueError
+            As `Map.plot`, or if it is a likelihood scan (use `FluxMaps.plot_profile`).
         """
-        return upper("plot_flux_maps")(self, quantity, ax=ax, **kwargs)
+        return upper("plot_flux_maps")(self, **given(locals()))
 
     def plot_profile(self, position: Any, ax: Any = None, **kwargs: Any) -> Any:
         """Draw the likelihood profile of one pixel, with its best fit, errors and limit.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -11,6 +11,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from gammagrad._html import as_html, named_values
+from gammagrad._upper import given
 from gammagrad.derive import model_from_content, model_to_content, same_spectrum
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.flux_maps.flux_maps import FluxMaps, titled
@@ -128,15 +130,23 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
         """Energy axis, with one bin per energy group."""
         return self[0].energy_axis
 
-    def __str__(self) -> str:
-        lines = {
+    def _summary(self) -> dict[str, Any]:
+        return {
             "models": self.names,
             "shape": tuple(int(n) for n in self.geom.data_shape[::-1]),
-            "quantities": self[0].available_quantities,
+            "quantities": self[0].quantities,
         }
-        return titled(type(self).__name__, lines)
+
+    def __str__(self) -> str:
+        return titled(type(self).__name__, self._summary())
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return as_html(type(self).__name__, named_values(self._summary()))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.names
 
     # -- operations ------------------------------------------------------------------------------
 
@@ -301,7 +311,27 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             options["model"] = None if any(model is None for model in models) else models
         return best.find_peaks(threshold, min_distance, quantity, refine, datasets, **options)
 
-    def plot(self, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
+    def plot(
+        self,
+        quantity: str = "sqrt_ts",
+        ax: Any = None,
+        *,
+        energy: int | Sequence[int] | None = None,
+        stretch: str = "auto",
+        cmap: Any = None,
+        norm: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        interpolation: str = "nearest",
+        colorbar: bool = True,
+        label: str | None = None,
+        title: str | None = None,
+        contours: Sequence[float] | None = None,
+        contour_color: str = "black",
+        peaks: Any = None,
+        peak_names: bool = True,
+        resolution: Any = None,
+    ) -> Any:
         """Draw a map of `best`; ``"hypothesis"`` is the index of the best model.
 
         Parameters
@@ -310,15 +340,47 @@ class HypothesisMaps(Mapping[str, FluxMaps]):
             Name of the map.
         ax : WCSAxes, optional
             Axes to draw on; new axes by default.
-        **kwargs
-            Options of `gammagrad.plot.plot_flux_maps`.
+        energy : int or sequence of int, optional
+            Energy groups to draw; all by default.
+        stretch : str
+            ``"linear"``, ``"sqrt"``, ``"log"``, ``"asinh"``, ``"diverging"``, or ``"auto"``.
+        cmap : str or Colormap, optional
+            Colour map.
+        norm : matplotlib.colors.Normalize, optional
+            Colour scale, in place of `stretch`, `vmin` and `vmax`.
+        vmin, vmax : float, optional
+            Ends of the colour scale.
+        interpolation : str
+            ``"nearest"`` shows the pixels; ``"bilinear"`` or ``"bicubic"`` a smooth image.
+        colorbar : bool
+            Draw a colour bar.
+        label : str, optional
+            Label of the colour bar; the unit is appended.
+        title : str, optional
+            Title; by default the energy range.
+        contours : sequence of float, optional
+            Levels at which to draw contours.
+        contour_color : str
+            Colour of the contours.
+        peaks : astropy.table.Table, optional
+            Sources to circle, as `find_peaks` returns them.
+        peak_names : bool
+            Write their names, or for more than 12 sources their numbers in the table.
+        resolution : str, Quantity or float, optional
+            Radius of the circle in the lower left corner. By default it holds 68 % of the kernel;
+            0 leaves it out.
 
         Returns
         -------
         WCSAxes or array of WCSAxes
             The axes, one for each energy group.
+
+        Raises
+        ------
+        ValueError
+            As `Map.plot`, or if it is a likelihood scan (use `FluxMaps.plot_profile`).
         """
-        return self.best().plot(quantity, ax, **kwargs)
+        return self.best().plot(**given(locals()))
 
     def write(
         self, filename: str | PathLike[str], overwrite: bool = False, checksum: bool = False

@@ -24,6 +24,7 @@ CARDS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
         "n_sigma_sensitivity": ("NSIGSENS", "significance that sensitivities are for"),
         "norm_min": ("NORMMIN", "norm below which limits do not start"),
         "containment_per_group": ("CONTAINM", "part of a source inside the kernel"),
+        "kernel_radius_per_group": ("KERNR68", "radius in deg of 68 % of the kernel"),
         "sqrt_ts_threshold_ul": ("TSULTHR", "significance below which a flux is a limit"),
         "input": ("INPUT", "file(s) that the data came from"),
         "input_sha256": ("INSHA256", "checksum of the input"),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gammagrad._html import as_html, rows_below
 from gammagrad._pytree import replace, to_internal
 from gammagrad.errors import InputError, InputTypeError, short
 
@@ -195,8 +196,14 @@ class Model:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __str__(self) -> str:
-        rows = [("name", "value", "unit"), *self.parameter_rows()]
+        rows = [PARAMETER_HEAD, *self.parameter_rows()]
         return f"{type(self).__name__}\n\n{format_table(rows)}"
+
+    def _repr_html_(self) -> str:
+        return as_html(type(self).__name__, rows_below(PARAMETER_HEAD, self.parameter_rows()))
+
+
+PARAMETER_HEAD = ("name", "value", "unit")
 
 
 def assign(model: Any, **fields: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gammagrad._html import as_html
 from gammagrad._pytree import pytree, replace, static_field
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.models.component import Component
@@ -347,6 +348,9 @@ class Models:
 
     def __str__(self) -> str:
         return "\n\n".join(str(model) for model in self.members) or "Models: none"
+
+    def _repr_html_(self) -> str:
+        return as_html("Models", *(model._repr_html_() for model in self.members))
 
 
 def _with_unique_names(models: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from gammagrad._html import as_html, rows_below
 from gammagrad._pytree import replace
 from gammagrad.errors import InputTypeError
-from gammagrad.models.base import format_table
+from gammagrad.models.base import PARAMETER_HEAD, format_table
 
 
 class Component:
@@ -108,8 +109,14 @@ class Component:
             lines.append(f"  {label + ':':<9} {type(model).__name__}{frame}")
         rows = [row for model in self._parts().values() for row in model.parameter_rows()]
         if rows:
-            lines += ["", format_table([("name", "value", "unit"), *rows])]
+            lines += ["", format_table([PARAMETER_HEAD, *rows])]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        parts = self._parts().values()
+        kinds = ", ".join(type(model).__name__ for model in parts)
+        rows = [row for model in parts for row in model.parameter_rows()]
+        return as_html(f"{self.name}: {kinds}", rows_below(PARAMETER_HEAD, rows))
 
 
 def check_name(name: Any) -> str:

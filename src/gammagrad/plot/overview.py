@@ -14,7 +14,7 @@ from astropy.table import Table
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.io import expand_path, write_files
 from gammagrad.maps import WcsGeom
-from gammagrad.plot.marks import halo, positions, write_name
+from gammagrad.plot.marks import halo, positions, write_names
 from gammagrad.plot.profile import plot_profile
 from gammagrad.plot.scales import pyplot
 from gammagrad.plot.significance import plot_significance_histogram
@@ -31,7 +31,6 @@ _TITLES = {
     "histogram": "Distribution of significances",
 }
 _TAIL = 12.0  # where the histogram of an overview ends
-_LABELLED = 12  # names of more sources than this would cover the map
 
 
 def picture_names(selection: Iterable[str]) -> tuple[str, ...]:
@@ -105,12 +104,17 @@ def plot_overview(
         The figure: three panels in a row, or wide maps above each other.
     """
     figure, cells = _layout(maps.geom)
-    few = peaks is not None and len(peaks) <= _LABELLED and truth is None
     for cell, name in zip(cells, ("sqrt_ts", "flux"), strict=False):
         ax = figure.add_subplot(cell, projection=maps.geom.wcs)
         shown = peaks if name == "sqrt_ts" else None
         plot_flux_maps(
-            maps, name, ax=ax, energy=energy, peaks=shown, peak_names=few, title=_TITLES[name]
+            maps,
+            name,
+            ax,
+            energy=energy,
+            peaks=shown,
+            peak_names=truth is None,
+            title=_TITLES[name],
         )
         if truth is not None:
             _mark_truth(ax, truth, names=name == "sqrt_ts")
@@ -162,8 +166,8 @@ def _mark_truth(ax: Any, truth: Table, names: bool) -> None:
     x, y = ax.wcs.celestial.world_to_pixel(positions(truth))
     style = {"path_effects": halo(2.4)}
     ax.scatter(x, y, s=70, marker="+", color="black", linewidths=1.0, zorder=4, **style)
-    for *place, name in zip(x, y, truth["name"] if names else (), strict=False):
-        write_name(ax, name, place, (8, 6), **style)
+    if names:
+        write_names(ax, x, y, truth["name"], fontsize=9)
 
 
 def save_figure(
@@ -259,9 +263,8 @@ def write_pictures(
         else:
             shown = peaks if name == "sqrt_ts" else None
             single = maps.geom.data_shape[0] == 1
-            few = single and peaks is not None and len(peaks) <= _LABELLED
             ax = _single_axes(maps.geom) if single else None
-            axes = plot_flux_maps(maps, name, ax=ax, peaks=shown, peak_names=few)
+            axes = plot_flux_maps(maps, name, ax=ax, peaks=shown, peak_names=single)
             figure = np.ravel(axes)[0].figure
         written.append(save_figure(figure, Path(folder) / f"{name}.png", overwrite))
     return written

@@ -67,9 +67,14 @@ def _keep(geom: WcsGeom, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
 
 
 def _draw_histogram(
-    ax: Any, everything: NDArray[np.float64], kept: NDArray[np.float64], fit: SignificanceFit
+    ax: Any,
+    everything: NDArray[np.float64],
+    kept: NDArray[np.float64],
+    fit: SignificanceFit,
+    start: str,
+    left: str,
 ) -> None:
-    """Draw the distributions and the two normal curves."""
+    """Draw the distributions and the two normal curves, with words for what is kept."""
     low, high = min(-5.0, everything.min()), max(5.0, everything.max())
     step = 0.1 if len(kept) > 20_000 else 0.2 if len(kept) > 2_000 else 0.5
     if high - low > 400 * step:
@@ -80,11 +85,11 @@ def _draw_histogram(
         height = np.histogram(everything, edges)[0] * scale
         ax.stairs(height, edges, color="0.55", linewidth=1.0, label="all pixels")
     height = np.histogram(kept, edges)[0] * scale
-    name = "outside the exclusion" if len(kept) < len(everything) else "all pixels"
+    name = left if len(kept) < len(everything) else "all pixels"
     ax.stairs(height, edges, fill=True, color="#9ecae1", label=name)
     x = np.linspace(edges[0], edges[-1], 1000)
     standard = {"color": "black", "linestyle": "--", "label": "standard normal"}
-    fitted = {"color": "#cb181d", "label": _words(fit)}
+    fitted = {"color": "#cb181d", "label": start + _words(fit)}
     for mean, width, style in ((0.0, 1.0, standard), (fit.mean, fit.width, fitted)):
         if width > 0:
             curve = np.exp(-0.5 * ((x - mean) / width) ** 2) / (width * np.sqrt(2 * np.pi))
@@ -99,9 +104,9 @@ def _draw_histogram(
 def _words(fit: SignificanceFit) -> str:
     """Return mean and width, with their errors where these are known."""
     if np.isnan(fit.mean_err):
-        return f"fit: mean {fit.mean:.3f}, width {fit.width:.3f}"
+        return f"\nmean {fit.mean:.3f}, width {fit.width:.3f}"
     return (
-        f"fit: mean {fit.mean:.3f} $\\pm$ {fit.mean_err:.3f},\n"
+        f"\nmean {fit.mean:.3f} $\\pm$ {fit.mean_err:.3f},\n"
         f"width {fit.width:.3f} $\\pm$ {fit.width_err:.3f}"
     )
 
@@ -114,6 +119,7 @@ def plot_significance_histogram(
     energy: int | Sequence[int] | None = None,
     radius: Any = "0.3 deg",
     kernel: Any = None,
+    core: float | None = 3,
 ) -> SignificanceFit:
     """Draw the distribution of significances over a standard normal, and fit it.
 
@@ -137,12 +143,15 @@ def plot_significance_histogram(
     kernel : astropy kernel or ndarray, optional
         Kernel that the counts were summed with, for the errors; see
         `gammagrad.distribution.significance_distribution`.
+    core : float or None
+        Fit the significances between ``-core`` and ``core``, so that the wings of sources do not
+        widen the fit; None fits all.
 
     Returns
     -------
     SignificanceFit
         Mean and standard deviation of the remaining pixels (the maximum-likelihood fit of a normal
-        distribution), their errors and number, and the axes.
+        distribution, cut off at the ends of the core), their errors and number, and the axes.
 
     Raises
     ------
@@ -159,11 +168,17 @@ def plot_significance_histogram(
         chosen = np.atleast_1d(np.asarray(energy, dtype=int))
         significance, keep = significance[chosen], keep[chosen]
     finite = np.isfinite(significance)
-    found = distribution_of(significance, finite & keep, kernel)
+    found = distribution_of(significance, finite & keep, kernel, core)
     if ax is None:
         ax = pyplot().figure(figsize=(6.4, 4.4), layout="constrained").add_subplot()
     errors = (np.nan, np.nan) if kernel is None else (found.mean_err, found.width_err)
     fit = SignificanceFit(found.mean, found.width, found.n_pixels, ax, *errors)
-    _draw_histogram(ax, significance[finite], significance[finite & keep], fit)
+    left = "outside the exclusion"
+    if isinstance(exclusion, Table):
+        left = f"more than {to_value(radius, 'deg', 'radius'):g} deg from sources"
+    where = "" if core is None else f" within $\\pm${core:g}"
+    _draw_histogram(
+        ax, significance[finite], significance[finite & keep], fit, f"fit{where}: ", left
+    )
     ax.set_xlabel(r"significance $\sqrt{\mathrm{TS}}$" if drawn is not maps else "significance")
     return fit

@@ -10,11 +10,11 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gammagrad.errors import InputError, InputTypeError, short
+from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.maps import Map, MapAxis, WcsGeom, middle_shape, to_value
 from gammagrad.output_quantities import QUANTITIES
-from gammagrad.plot.marks import draw_ellipses, halo, has_ellipses, positions, write_name
+from gammagrad.plot.marks import draw_resolution, mark_peaks
 from gammagrad.plot.scales import (
     asinh_ticks,
     auto_stretch,
@@ -132,40 +132,6 @@ def colour_bar(axes: list[Any], image: Any, label: str, words: list[str] | None 
         _align(bar, axes[0])
 
 
-_PLACES = ((8, 5, "left"), (8, -11, "left"), (-8, 5, "right"), (-8, -11, "right"))
-
-
-def _mark_peaks(ax: Any, peaks: object, names: bool) -> None:
-    """Circle the sources of a table and write their names beside them."""
-    if not isinstance(peaks, Table) or not {"ra", "dec"} <= set(peaks.colnames):
-        raise InputTypeError(
-            f" is {short(peaks)}; expected a table with columns ra and dec, as find_peaks "
-            "returns it.",
-            "peaks",
-        )
-    x, y = ax.wcs.celestial.world_to_pixel(positions(peaks))
-    style = {"path_effects": halo(2.2)}
-    ax.scatter(x, y, s=90, facecolors="none", edgecolors="black", linewidths=1.1, **style)
-    if has_ellipses(peaks):
-        draw_ellipses(ax, peaks, color="black", lw=0.9, scalex=False, scaley=False)
-    if not names or "name" not in peaks.colnames:
-        return
-    points = ax.transData.transform(np.column_stack([x, y])) * 72 / ax.figure.dpi
-    taken = [(px - 6, py - 6, px + 6, py + 6) for px, py in points]
-    for xi, yi, (px, py), name in zip(x, y, points, peaks["name"], strict=True):
-        size = 4.9 * len(str(name))
-        # the first of four places beside the circle where nothing stands yet
-        for dx, dy, side in _PLACES:
-            left = px + dx - (size if side == "right" else 0)
-            box = (left, py + dy, left + size, py + dy + 9)
-            if not any(
-                box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken
-            ):
-                break
-        taken.append(box)
-        write_name(ax, name, (xi, yi), (dx, dy), ha=side, fontsize=8, **style)
-
-
 def plot_map(
     m: Map,
     ax: Any = None,
@@ -173,8 +139,10 @@ def plot_map(
     energy: int | Sequence[int] | None = None,
     stretch: str = "auto",
     cmap: Any = None,
+    norm: Any = None,
     vmin: float | None = None,
     vmax: float | None = None,
+    interpolation: str = "nearest",
     colorbar: bool = True,
     label: str | None = None,
     title: str | None = None,
@@ -182,6 +150,7 @@ def plot_map(
     contour_color: str = "black",
     peaks: Table | None = None,
     peak_names: bool = True,
+    resolution: Any = None,
     name: str = "",
     words: Sequence[str] | None = None,
 ) -> Any:
@@ -201,8 +170,12 @@ def plot_map(
         by the quantity and its values.
     cmap : str or Colormap, optional
         Colour map.
+    norm : matplotlib.colors.Normalize, optional
+        Colour scale, in place of one made from `stretch`, `vmin` and `vmax`.
     vmin, vmax : float, optional
         Ends of the colour scale.
+    interpolation : str
+        ``"nearest"`` shows the pixels; ``"bilinear"`` or ``"bicubic"`` a smooth image.
     colorbar : bool
         Draw a colour bar.
     label : str, optional
@@ -217,7 +190,10 @@ def plot_map(
         Sources to circle, with columns ``ra``, ``dec`` and ``name``, as `find_peaks` returns them;
         refined ones also get their 95 % error ellipses.
     peak_names : bool
-        Write their names.
+        Write their names, or for more than 12 sources their numbers in the table.
+    resolution : str, Quantity or float, optional
+        Radius on the sky of a circle in the lower left corner, in deg if it is a number, such as
+        the radius that holds 68 % of the point spread function; or one for each panel.
     name : str
         Name of the quantity, which sets stretch and label.
     words : sequence of str, optional
@@ -231,8 +207,11 @@ def plot_map(
     Raises
     ------
     ValueError
-        If the map has no position on the sky, a bin does not exist, or `ax` does not fit.
+        If the map has no position on the sky, a bin does not exist, `ax` does not fit, or `norm`
+        comes with limits of its own.
     """
+    if norm is not None and not (vmin is None and vmax is None):
+        raise InputError(" has its own limits: leave out vmin and vmax, or norm.", "norm")
     planes, titles = _planes(m, energy)
     axes = _make_axes(m.geom, len(planes)) if ax is None else [_checked(ax, len(planes))]
     together = np.stack(planes)
@@ -242,16 +221,18 @@ def plot_map(
     # significances share one scale over the panels; fluxes fall too steeply with energy
     codes = categories(name, words)
     words = None if codes is None else codes[2]
-    shared = stretch == "diverging" or codes is not None
-    for axis, plane, energies in zip(axes, planes, titles, strict=True):
-        if codes is None:
-            norm = colour_scale(together if shared else plane, stretch, vmin, vmax)
-            colours = colour_map(stretch, cmap)
+    shared = stretch == "diverging" or codes is not None or norm is not None
+    radii = np.broadcast_to(_radii(resolution), len(planes))
+    for axis, plane, energies, radius in zip(axes, planes, titles, radii, strict=True):
+        if codes is not None:
+            scale, colours, _ = codes
         else:
-            norm, colours, _ = codes
+            colours, scale = colour_map(stretch, cmap), norm
+            if scale is None:
+                scale = colour_scale(together if shared else plane, stretch, vmin, vmax)
         visible = np.ma.masked_invalid(np.asarray(plane, dtype=float))
-        drawn = {"origin": "lower", "interpolation": "nearest"}
-        image = axis.imshow(visible, cmap=colours, norm=norm, **drawn)
+        how = "nearest" if codes is not None else interpolation
+        image = axis.imshow(visible, cmap=colours, norm=scale, origin="lower", interpolation=how)
         axis.autoscale(False)
         _label_axes(axis, m.geom)
         axis.set_title(energies if title is None else title, fontsize="medium")
@@ -260,12 +241,21 @@ def plot_map(
             if inside:
                 axis.contour(visible, levels=inside, colors=contour_color, linewidths=0.9)
         if peaks is not None and len(peaks):
-            _mark_peaks(axis, peaks, peak_names)
+            mark_peaks(axis, peaks, peak_names)
+        if radius > 0:
+            draw_resolution(axis, tuple(2 * radius / side for side in middle_shape(m.geom).sides))
         if colorbar and not shared:
             colour_bar([axis], image, text, words)
     if colorbar and shared:
         colour_bar(axes, image, text, words)
     return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
+
+
+def _radii(resolution: Any) -> NDArray[np.float64]:
+    """Return the radius, or the radii, of the circles that show the resolution; NaN for none."""
+    if resolution is None:
+        return np.array(np.nan)
+    return np.asarray(to_value(resolution, "deg", "resolution"), dtype=float)
 
 
 def _bar_text(m: Map, name: str, label: str | None) -> str:
@@ -275,6 +265,15 @@ def _bar_text(m: Map, name: str, label: str | None) -> str:
     if m.unit == u.dimensionless_unscaled:
         return label
     return f"{label} [{m.unit.to_string('latex_inline')}]".strip()
+
+
+def kernel_radii(maps: FluxMaps) -> NDArray[np.float64] | None:
+    """Return the radius in deg that holds 68 % of the narrowest kernel of each energy group."""
+    known = maps.meta.get("kernel_radius_per_group")
+    if not isinstance(known, list) or len(known) != maps.energy_axis.nbin:
+        return None
+    rows = [[np.inf if r is None else float(r) for r in row] or [np.inf] for row in known]
+    return np.array([min(row) for row in rows])
 
 
 def _checked(ax: Any, number: int) -> Any:
@@ -294,7 +293,8 @@ def _checked(ax: Any, number: int) -> Any:
 def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **kwargs: Any) -> Any:
     """Draw one of the flux maps.
 
-    The colour bar gives the number of standard deviations of upper limits and similar maps.
+    The colour bar gives the number of standard deviations of upper limits and similar maps. The
+    circle in the lower left corner holds 68 % of the kernel.
 
     Parameters
     ----------
@@ -327,6 +327,10 @@ def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **
         names = maps.meta.get("hypotheses", [str(i) for i in range(int(m.data.max()) + 1)])
         m = Map(m.geom, np.where(m.data < 0, np.nan, m.data))
         kwargs = {"words": names, **kwargs}
+    radii = kernel_radii(maps)
+    if radii is not None:
+        chosen = kwargs.get("energy")
+        kwargs = {"resolution": radii if chosen is None else radii[np.atleast_1d(chosen)], **kwargs}
     entry = QUANTITIES.get(quantity)
     n = getattr(maps, entry.sigma) if entry is not None and entry.sigma else None
     if entry is not None and n is not None:

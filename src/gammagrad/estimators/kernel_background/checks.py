@@ -11,25 +11,42 @@ from numpy.typing import NDArray
 from gammagrad.errors import InputError, short
 from gammagrad.maps import to_value
 
+Kernel = NDArray[np.float64] | u.Quantity
+"""An image, the radius of a disc, or the two radii of a ring."""
+
 
 class SourceKernelWarning(UserWarning):
     """The sums under the source kernel are not Poisson counts, but are taken for such."""
 
 
-def is_zero_or_one(kernel: NDArray[np.float64]) -> bool:
+def is_zero_or_one(kernel: Kernel) -> bool:
     """Tell whether a kernel, scaled to a maximum of 1, has values 0 and 1 only."""
+    if isinstance(kernel, u.Quantity):
+        return True
     scaled = kernel / kernel.max()
     return bool(np.all((scaled < 1e-9) | (scaled > 1 - 1e-9)))
 
 
-def any_kernel(kernel: Any, name: str) -> NDArray[np.float64]:
-    """Return the array of a kernel."""
+def any_kernel(kernel: Any, name: str) -> Kernel:
+    """Return the array of a kernel, or the radii of a ring."""
+    if isinstance(kernel, tuple | list) and len(kernel) == 2 and all(map(_is_angle, kernel)):
+        inner, outer = (_radius(one, name) for one in kernel)
+        if not inner < outer:
+            raise InputError(
+                f": expected the inner and then the outer radius of a ring, got {short(kernel)}.",
+                name,
+            )
+        return u.Quantity([inner, outer])
+    if _is_angle(kernel):
+        if np.ndim(kernel) == 1 and len(kernel) == 2:
+            return any_kernel(tuple(kernel), name)
+        return _radius(kernel, name)
     try:
         array = np.array(getattr(kernel, "array", kernel), dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f": expected a two-dimensional array or an astropy kernel, such as "
-            f"Tophat2DKernel(3), got {type(kernel).__name__}.",
+            f": expected a two-dimensional array, an astropy kernel such as Tophat2DKernel(3), "
+            f'or an angle such as "0.1 deg", got {type(kernel).__name__}.',
             name,
         ) from error
     if array.ndim != 2 or array.size == 0:
@@ -39,9 +56,31 @@ def any_kernel(kernel: Any, name: str) -> NDArray[np.float64]:
     return array
 
 
-def source_kernel(kernel: Any, name: str) -> NDArray[np.float64]:
-    """Return the array of a kernel that has a middle pixel."""
+def _is_angle(value: Any) -> bool:
+    return isinstance(value, str | u.Quantity)
+
+
+def _radius(radius: Any, name: str) -> u.Quantity:
+    """Return the radius of a disc, in deg or in pixels."""
+    wanted = f': expected a radius above 0, such as "0.1 deg" or "3 pix", got {short(radius)}.'
+    try:
+        given = u.Quantity(radius)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(wanted, name) from error
+    if given.unit != u.pix:
+        given = u.Quantity(to_value(radius, "deg", name), "deg")
+    if given.ndim or not 0 < given.value < np.inf:
+        raise InputError(wanted, name)
+    return given
+
+
+def source_kernel(kernel: Any, name: str) -> Kernel:
+    """Return the array of a kernel that has a middle pixel, or the radius of a disc."""
     array = any_kernel(kernel, name)
+    if isinstance(array, u.Quantity):
+        if array.ndim:
+            raise InputError(f": expected the radius of a disc, got {short(kernel)}.", name)
+        return array
     if 0 in (side % 2 for side in array.shape):
         raise InputError(
             f": expected odd numbers of rows and columns, got {array.shape}; without a "

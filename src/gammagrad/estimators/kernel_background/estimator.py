@@ -29,7 +29,7 @@ from gammagrad.estimators.settings import (
     number_or_text,
     one_of,
 )
-from gammagrad.maps import Map, WcsGeom, middle, reach
+from gammagrad.maps import Map, WcsGeom, disc_kernel, middle, middle_shape, reach
 
 # the group of options on the command line
 _MASK = "mask and iterations"
@@ -51,11 +51,13 @@ class KernelBackgroundEstimator(Estimator):
 
     Parameters
     ----------
-    kernel_src : array or astropy kernel
+    kernel_src : array, astropy kernel, str or Quantity
         Shape of a source, with odd numbers of rows and columns; scaled to a maximum of 1. Sums
         under a kernel with values other than 0 and 1 are not Poisson counts: see `significance`.
-    kernel_bkg : array or astropy kernel
-        Kernel that averages the background, commonly a ring, of any scale.
+        An angle is the radius of a disc.
+    kernel_bkg : array, astropy kernel, or two angles
+        Kernel that averages the background, of any scale. Two angles, such as
+        ``("0.5 deg", "0.8 deg")``, are the inner and the outer radius of a ring.
     significance_threshold : float
         Significance from which on a pixel is excluded, in standard deviations.
     mask_dilation_radius : Quantity, str or float
@@ -89,8 +91,8 @@ class KernelBackgroundEstimator(Estimator):
     Raises
     ------
     ValueError
-        If a kernel is not a two-dimensional array of finite numbers >= 0 with a positive sum, the
-        source kernel has an even side, or another setting makes no sense.
+        If a kernel is neither an angle nor a two-dimensional array of finite numbers >= 0 with a
+        positive sum, the source kernel has an even side, or another setting makes no sense.
     AttributeError
         If an attribute that is set is not a setting.
 
@@ -119,10 +121,10 @@ class KernelBackgroundEstimator(Estimator):
     tag = "KernelBackgroundEstimator"
     results = ("images_stack", "report")
 
-    kernel_src: Setting[NDArray[np.float64]] = Setting(
+    kernel_src: Setting[checks.Kernel] = Setting(
         REQUIRED, checks.source_kernel, "shape of a source, with a middle pixel"
     )
-    kernel_bkg: Setting[NDArray[np.float64]] = Setting(
+    kernel_bkg: Setting[checks.Kernel] = Setting(
         REQUIRED, checks.any_kernel, "kernel that averages the background, commonly a ring"
     )
     significance_threshold: Setting[float] = Setting(
@@ -169,6 +171,27 @@ class KernelBackgroundEstimator(Estimator):
 
     def __post_init__(self) -> None:
         checks.check_thresholds(self.significance_threshold, self.threshold_low)
+
+    def kernels(self, geom: WcsGeom) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the kernels as images of the pixels of a map.
+
+        Parameters
+        ----------
+        geom
+            Geometry of the map.
+
+        Returns
+        -------
+        kernel_src, kernel_bkg
+            The images; those of angles have the values 0 and 1.
+
+        Raises
+        ------
+        ValueError
+            If a radius is wider than the map, or no pixel lies in the ring.
+        """
+        source, ring = (_on_pixels(getattr(self, n), geom, n) for n in ("kernel_src", "kernel_bkg"))
+        return source, ring
 
     def _printed(self) -> dict[str, Any]:
         """Return the settings for people to read: a kernel by its size."""
@@ -290,10 +313,13 @@ class KernelBackgroundEstimator(Estimator):
         geom = images["counts"].geom
         self._warn_of_kernel()
         low = self.threshold_low
+        source, ring = self.kernels(geom)
+        _check_fits(source, arrays.counts.shape, "kernel_src")
+        _check_fits(ring, arrays.counts.shape, "kernel_bkg")
         arguments = {
             "counts": arrays.counts,
-            "kernel_src": self._fitting("kernel_src", arrays.counts.shape),
-            "kernel_bkg": self._fitting("kernel_bkg", arrays.counts.shape),
+            "kernel_src": source,
+            "kernel_bkg": ring,
             "background": arrays.background,
             "exclusion": arrays.exclusion,
             "significance_threshold": np.float64(self.significance_threshold),
@@ -304,18 +330,6 @@ class KernelBackgroundEstimator(Estimator):
             "significance": self.significance,
         }
         return BackgroundLoop(images, arrays, arguments)
-
-    def _fitting(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Return a kernel if it is no larger than the map."""
-        kernel: NDArray[np.float64] = getattr(self, name)
-        if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
-            raise InputError(
-                f": expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
-                f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}; take a smaller one, or "
-                "Map.pad the counts with NaN, which has no weight.",
-                name,
-            )
-        return kernel
 
     def _dilation(self, geom: WcsGeom) -> NDArray[np.bool_]:
         """Return the pixels by which the excluded region grows."""
@@ -342,6 +356,33 @@ class KernelBackgroundEstimator(Estimator):
                 checks.SourceKernelWarning,
                 stacklevel=4,
             )
+
+
+def _on_pixels(kernel: checks.Kernel, geom: WcsGeom, name: str) -> NDArray[np.float64]:
+    """Return a kernel as an image."""
+    if not isinstance(kernel, u.Quantity):
+        return kernel
+    if kernel.ndim == 0:
+        return disc_kernel(geom, kernel, name=name)
+    ring = disc_kernel(geom, kernel[1], kernel[0], name=name)
+    if not ring.any():
+        raise InputError(
+            f": no pixel lies in the ring; pixels are {middle_shape(geom).size:.3g} deg wide, make "
+            "it wider.",
+            name,
+        )
+    return ring
+
+
+def _check_fits(kernel: NDArray[np.float64], shape: tuple[int, ...], name: str) -> None:
+    """Raise if a kernel is larger than the map."""
+    if any(k > n for k, n in zip(kernel.shape, shape, strict=True)):
+        raise InputError(
+            f": expected a kernel that fits in the map of {shape[0]} x {shape[1]} "
+            f"pixels, got {kernel.shape[0]} x {kernel.shape[1]}; take a smaller one, or "
+            "Map.pad the counts with NaN, which has no weight.",
+            name,
+        )
 
 
 def _count(value: Any, name: str) -> int:

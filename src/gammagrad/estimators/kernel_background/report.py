@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gammagrad._html import as_html, named_values
 from gammagrad.maps import Map
 
 
@@ -66,6 +67,14 @@ class BackgroundReport:
                 "previous background is kept."
             )
         return text
+
+    def _repr_html_(self) -> str:
+        values = {
+            "iterations": self.niter,
+            "converged": self.converged,
+            "excluded": f"{self.n_excluded[-1]} of {self.kept.data.size} pixels",
+        }
+        return as_html(f"{self._end}.", named_values(values))
 
     @property
     def _end(self) -> str:

@@ -40,12 +40,13 @@ def downsampling(value: Any, name: str) -> int:
 
 
 def kernel_width(value: Any, name: str) -> u.Quantity:
-    """Return the width of the kernel as one angle in deg."""
+    """Return the width of the kernel as one angle in deg; a bare number is one."""
     wrong = f" is {short(value)}; expected one positive angle such as '1 deg'."
     try:
-        if isinstance(value, list | tuple | dict):
-            raise InputTypeError("several angles")
-        width = u.Quantity(value).to("deg")
+        if isinstance(value, list | tuple | dict | bool):
+            raise InputTypeError("no angle")
+        given = u.Quantity(value)
+        width = given * u.deg if given.unit == "" else given.to("deg")
     except (TypeError, ValueError, OverflowError, u.UnitConversionError) as error:
         raise InputError(wrong, name) from error
     if width.ndim or not 0 < width.value < np.inf:

@@ -55,7 +55,7 @@ class TSMapEstimator(TSMapSettings):
         The source to test. Its position does not matter. Default: a point source with a power law
         of index 2. A list, such as several sizes, tests each of its models; `run` then returns
         `HypothesisMaps`. Models without a name are named after their differences.
-    kernel_width : str or Quantity, optional
+    kernel_width : str, Quantity or float, optional
         Full width of the kernel, such as "1 deg". Default: a kernel that contains 99.9 % of the
         model folded with the point spread function, no wider than the map. See `renormalise`.
     downsampling_factor : int, optional

@@ -24,8 +24,10 @@ from gammagrad.evaluate import (
     is_compact,
     source_flux,
 )
-from gammagrad.maps import Map, middle, on_sky, reach
+from gammagrad.maps import Map, middle, middle_shape, on_sky, reach
 from gammagrad.models import SkyModel
+
+_PARTS = 3  # into how many a pixel is cut, each way, where distances are measured
 
 
 def kernel_sizes(kernel: KernelEstimate, spatial: Any) -> np.ndarray:
@@ -201,12 +203,35 @@ class FitInputs(NamedTuple):
 
     def contained(self, bins: slice) -> float:
         """Return the fraction of a source's counts in an energy group that the kernel holds."""
+        return group_containment(self.containment[bins], self._expected(bins))
+
+    def radius(self, bins: slice) -> float:
+        """Return the radius in deg that holds 68 % of the kernel of an energy group."""
+        image = np.tensordot(self._expected(bins), self.kernel.data[bins], axes=1)
+        return radius_of(image, middle_shape(self.kernel.geom).sides)
+
+    def _expected(self, bins: slice) -> np.ndarray:
+        """Return the counts that a source may have in each bin of an energy group."""
         exposure = self.exposure[bins]
         if self.is_masked:
-            expected = exposure.sum(axis=(1, 2))
-        else:
-            expected = np.einsum("eyx,eyx->e", self.weights[bins], exposure)
-        return group_containment(self.containment[bins], expected)
+            expected: np.ndarray = exposure.sum(axis=(1, 2))
+            return expected
+        return np.einsum("eyx,eyx->e", self.weights[bins], exposure)
+
+
+def radius_of(image: np.ndarray, sides: Sequence[float], fraction: float = 0.68) -> float:
+    """Return the radius about the middle of an image of pixels that holds a fraction of its sum."""
+    rows, cols = (
+        ((np.arange(n * _PARTS) + 0.5) / _PARTS - n / 2) * side
+        for n, side in zip(image.shape, reversed(tuple(sides)), strict=True)
+    )
+    distance = np.hypot(rows[:, None], cols).ravel()
+    part = np.repeat(np.repeat(image, _PARTS, axis=0), _PARTS, axis=1).ravel()
+    order = np.argsort(distance)
+    below = np.cumsum(part[order])
+    if not below[-1] > 0:
+        return float("inf")
+    return float(distance[order][np.searchsorted(below, fraction * below[-1])])
 
 
 def _images(counts: Any, background: Any, exposure: Any, kernel: np.ndarray) -> BinImages:

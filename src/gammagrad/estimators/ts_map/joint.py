@@ -71,9 +71,20 @@ class JointInputs:
             "kernel_shapes": shapes,
             "containment": [round(float(c), 6) for i in self.inputs for c in i.containment],
             "containment_per_group": per_group,
+            "kernel_radius_per_group": self._radii(),
             **self._kernels(),
             **self._statistics(sum_energies),
         }
+
+    def _radii(self) -> list[list[float | None]]:
+        """Return, for each group, the radius in deg of 68 % of each dataset's kernel."""
+        return [
+            [
+                None if b is None else rounded(i.radius(b))
+                for i, b in zip(self.inputs, bins, strict=True)
+            ]
+            for bins in self.bins
+        ]
 
     def _statistics(self, sum_energies: bool) -> dict[str, Any]:
         """Return what a result says about datasets with OFF counts."""

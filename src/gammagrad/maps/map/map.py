@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,8 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad._arrays import unmasked
-from gammagrad._upper import upper
+from gammagrad._html import as_html, named_values
+from gammagrad._upper import given, upper
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import Geom, WcsGeom, row_col_pair, sides
@@ -231,27 +232,76 @@ class Map:
         _check_format(format)
         upper("write_map")(self, Path(filename), overwrite, hdu, checksum)
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Any:
-        """Draw an image of the map.
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        energy: int | Sequence[int] | None = None,
+        stretch: str = "auto",
+        cmap: Any = None,
+        norm: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        interpolation: str = "nearest",
+        colorbar: bool = True,
+        label: str | None = None,
+        title: str | None = None,
+        contours: Sequence[float] | None = None,
+        contour_color: str = "black",
+        peaks: Any = None,
+        peak_names: bool = True,
+        resolution: Any = None,
+    ) -> Any:
+        """Draw an image of the map, or of each of its energy bins.
 
         Parameters
         ----------
         ax
             Axes to draw on; made if not given.
-        **kwargs
-            Options of `gammagrad.plot.plot_map`.
+        energy
+            Energy bins to draw; all by default.
+        stretch
+            ``"linear"``, ``"sqrt"``, ``"log"``, ``"asinh"``, ``"diverging"``, or ``"auto"``.
+        cmap
+            Colour map.
+        norm
+            Colour scale of matplotlib, in place of `stretch`, `vmin` and `vmax`.
+        vmin, vmax
+            Ends of the colour scale.
+        interpolation
+            ``"nearest"`` shows the pixels; ``"bilinear"`` or ``"bicubic"`` a smooth image.
+        colorbar
+            Draw a colour bar.
+        label
+            Label of the colour bar; the unit is appended.
+        title
+            Title; by default the energy range.
+        contours
+            Levels at which to draw contours.
+        contour_color
+            Colour of the contours.
+        peaks
+            Sources to circle, as `find_peaks` returns them.
+        peak_names
+            Write their names, or for more than 12 sources their numbers in the table.
+        resolution
+            Radius on the sky of the circle in the lower left corner, such as that of 68 % of
+            the point spread function.
 
         Returns
         -------
-        ax
-            The axes.
+        WCSAxes or array of WCSAxes
+            The axes, one for each energy bin.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If the map has no position on the sky, a bin does not exist, `ax` does not fit, or
+            `norm` comes with limits of its own.
         """
-        return upper("plot_map")(self, ax, **kwargs)
+        return upper("plot_map")(self, **given(locals()))
 
     @property
     def geom(self) -> Any:
@@ -691,6 +741,21 @@ class Map:
             f"{type(self).__name__}({self._geom!r}, shape {self._data.shape}, "
             f"unit {str(self._unit)!r}, {self._data.dtype})"
         )
+
+    def _repr_html_(self) -> str:
+        finite = self._data[np.isfinite(self._data)]
+        values = {
+            "geometry": repr(self._geom) if self._geom.is_region else self._geom.summary(),
+            "axes": [f"{axis.name} ({axis.nbin})" for axis in self._geom.axes] or "none",
+            "shape of the data": self._data.shape,
+            "unit": str(self._unit) or "none",
+            "type": str(self._data.dtype),
+        }
+        if finite.size and not self.is_mask:
+            values["values"] = f"{finite.min():.5g} to {finite.max():.5g}, sum {finite.sum():.6g}"
+        if self.is_mask:
+            values["values"] = f"{np.count_nonzero(finite)} of {self._data.size} true"
+        return as_html(type(self).__name__, named_values(values))
 
     def __str__(self) -> str:
         sky = [] if self._geom.is_region else ["lon", "lat"]
