@@ -96,7 +96,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "loky": ("parallel",),
     "concurrent.futures": ("parallel", "core.ts_map"),
     "ray": ("parallel",),
-    "scipy": ("maps", "core.images", "plot"),
+    "scipy": ("maps", "core.images", "plot", "distribution"),
     "tqdm": ("progress",),
     "argparse": ("cli",),
     "optax": ("fitting", "core", "models"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
-from scipy.stats import norm
+from scipy.stats import norm, truncnorm
 
 from gammagrad import Map
 from gammagrad.distribution import SignificanceDistribution, significance_distribution
@@ -127,3 +127,43 @@ def test_what_does_not_fit_is_refused() -> None:
     for kernel in (np.zeros((3, 3)), np.ones(3), np.full((3, 3), np.nan)):
         with pytest.raises(ValueError, match="kernel"):
             significance_distribution(values, kernel=kernel)
+
+
+def test_a_core_has_the_width_of_the_whole_without_its_tail() -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0.2, 1.1, size=40_000)
+    values = np.concatenate([noise, rng.uniform(4, 40, 2_000)]).reshape(200, 210)
+    found = significance_distribution(values, core=3)
+    assert abs(found.mean - 0.2) < 4 * 1.1 / np.sqrt(40_000)
+    assert abs(found.width - 1.1) < 4 * 1.1 / np.sqrt(40_000)
+    inside = noise[np.abs(noise) < 3]
+    only = significance_distribution(noise.reshape(200, 200), core=3)
+
+    def likelihood(mean: float, width: float) -> float:
+        ends = [(end - mean) / width for end in (-3, 3)]
+        return float(truncnorm.logpdf(inside, *ends, loc=mean, scale=width).sum())
+
+    best = likelihood(only.mean, only.width)
+    for step in (-1e-3, 1e-3):
+        assert likelihood(only.mean + step, only.width) < best
+        assert likelihood(only.mean, only.width + step) < best
+
+
+def test_a_core_must_have_a_width() -> None:
+    with pytest.raises(ValueError, match="core is 0; expected"):
+        significance_distribution(np.zeros((4, 5)), core=0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "width", "words"),
+    [
+        (0.0, 1.0, []),
+        (-0.26, 1.2, ["The mean is below 0", "The width is above 1"]),
+        (0.3, 1.0, ["The mean is above 0"]),
+        (0.0, 0.7, ["The width is below 1"]),
+    ],
+)
+def test_a_suspicious_distribution_says_so(mean: float, width: float, words: list[str]) -> None:
+    values = np.random.default_rng(3).normal(mean, width, size=(300, 300))
+    hints = significance_distribution(values).hints()
+    assert [hint[: len(start)] for hint, start in zip(hints, words, strict=True)] == words

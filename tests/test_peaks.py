@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.table import QTable
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -174,3 +177,26 @@ def test_what_has_no_peaks(quantity: str) -> None:
     maps["stat_scan"] = Map(scan)
     with pytest.raises(ValueError, match=f"quantity is '{quantity}', which has no peaks; choose"):
         find_peaks(maps, quantity=quantity)
+
+
+def test_a_wide_table_prints_what_matters_and_what_is_left_out() -> None:
+    found = find_peaks(make_maps())
+    text = str(found)
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert "sqrt_ts" in text
+    assert "..." not in text
+    *_, last = text.splitlines()
+    assert last.endswith("more columns: see colnames, or pprint_all()")
+    few = found["name", "sqrt_ts"]
+    assert "more columns" not in str(few)
+    assert type(few) is type(found)
+
+
+def test_a_table_is_written_as_votable(tmp_path: Path) -> None:
+    maps = make_maps()
+    status = Map(maps["ts"].geom, np.zeros(maps["ts"].data.shape, dtype=np.int8))
+    found = find_peaks({**maps, "status": status})
+    found.write(tmp_path / "peaks.vot", format="votable")
+    again = QTable.read(tmp_path / "peaks.vot")
+    np.testing.assert_allclose(again["sqrt_ts"], found["sqrt_ts"])
+    np.testing.assert_array_equal(again["status"], 0)

@@ -280,13 +280,15 @@ def test_tick_text(value: float, text: str) -> None:
 def test_histogram_recovers_a_normal_distribution() -> None:
     maps = make_maps(nbin=1, peak=0.0)
     values = maps.sqrt_ts.data[np.isfinite(maps.sqrt_ts.data)]
+    whole = maps.plot_significance_histogram(core=None)
+    assert (whole.mean, whole.width) == pytest.approx((values.mean(), values.std()))
+    assert whole.number == values.size
     fit = maps.plot_significance_histogram()
-    assert (fit.mean, fit.width) == pytest.approx((values.mean(), values.std()))
-    assert fit.number == values.size
     assert fit.mean == pytest.approx(0, abs=4 / np.sqrt(values.size))
     assert fit.width == pytest.approx(1, abs=4 / np.sqrt(2 * values.size))
     names = [text.get_text() for text in fit.ax.get_legend().get_texts()]
-    assert f"fit: mean {fit.mean:.3f}, width {fit.width:.3f}" in names
+    start = "fit within $\\pm$3: \n"
+    assert f"{start}mean {fit.mean:.3f}, width {fit.width:.3f}" in names
     normal = next(line for line in fit.ax.lines if line.get_label() == "standard normal")
     x, y = normal.get_data()
     assert y == pytest.approx(np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi))
@@ -309,10 +311,13 @@ def test_exclusions_agree() -> None:
             (fits[0].mean, fits[0].width, fits[0].number)
         )
     everything = plot_significance_histogram(maps)
-    assert everything.width > 1.05 > fits[0].width
     assert everything.number > fits[0].number
-    first = plot_significance_histogram(maps, energy=0)
-    assert 2 * first.number == everything.number
+    whole = plot_significance_histogram(maps, core=None)
+    assert whole.width > 1.05 > everything.width
+    texts = plot_significance_histogram(maps, peaks, radius="0.2 deg").ax.get_legend().get_texts()
+    assert "more than 0.2 deg from sources" in {text.get_text() for text in texts}
+    first = plot_significance_histogram(maps, energy=0, core=None)
+    assert 2 * first.number == whole.number
 
 
 def test_bad_exclusions() -> None:

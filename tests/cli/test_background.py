@@ -247,3 +247,40 @@ def test_no_dilation(text: str) -> None:
     parser = argparse.ArgumentParser()
     add_background_options(parser)
     assert parser.parse_args(["--dilation", text]).mask_dilation_radius == 0 * u.deg
+
+
+def test_a_mask_keeps_what_was_not_seen_out_of_the_ring(
+    folder: Path, run: Run, tmp_path: Path
+) -> None:
+    counts = Map.read(folder / "counts.fits")
+    seen = Map(counts.geom.to_image(), np.ones(counts.geom.shape_image))
+    seen.data[:, 25:] = 0
+    counts.data = np.where(seen.data > 0, counts.data, 0.0)
+    counts.write(tmp_path / "counts.fits")
+    seen.write(tmp_path / "seen.fits")
+    out = tmp_path / "out"
+    options = (*KERNELS, "--no-pictures", "-o", out, "--overwrite")
+    assert run("background", tmp_path / "counts.fits", *options)[0] == 0
+    without = Map.read(out / "background.fits").data
+    masked = (*options, "--mask", tmp_path / "seen.fits")
+    assert run("background", tmp_path / "counts.fits", *masked)[0] == 0
+    found = Map.read(out / "background.fits").data
+    expected = estimator(counts).run({"counts": counts, "mask": seen})["background"].data
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found[:, :, 22:25].sum() > 1.2 * without[:, :, 22:25].sum()
+
+
+def test_a_suspicious_distribution_gets_a_hint(folder: Path, run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    counts = Map.read(folder / "counts.fits")
+    counts.data = rng.poisson(np.where(np.arange(40) < 25, 3.0, 0.3), counts.data.shape).astype(
+        float
+    )
+    counts.write(tmp_path / "counts.fits")
+    kernels = ("--source-radius", "0.05", "--ring-radius", "0.2", "--ring-width", "0.2")
+    never = ("--threshold", "50")
+    code, text, _ = run(
+        "background", tmp_path / "counts.fits", *kernels, *never, "--no-pictures", "-o", tmp_path
+    )
+    assert code == 0
+    assert "The width is above 1: the background lacks structure" in text

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from gammagrad import MapDataset, MapDatasetOnOff
 from gammagrad.estimators.lima import lima_maps
 from gammagrad.maps import Map, MapAxis, SolidAngleWarning, WcsGeom, disc_kernel, disc_sum
 
@@ -389,3 +390,39 @@ def test_larger_maps_are_cut_out_to_the_counts() -> None:
         expected = lima_maps(counts, correlation_radius=0.2, mask=own(mask), **by_hand)
         for name, m in expected.items():
             np.testing.assert_array_equal(found[name].data, m.data)
+
+
+def test_a_dataset_gives_its_background_and_mask() -> None:
+    geom = geometry(axes=[ENERGY])
+    counts, background = fields(geom)
+    good = np.ones(geom.data_shape, dtype=bool)
+    good[:, :, 15:] = False
+    mask = Map(geom, good)
+    dataset = MapDataset(counts=counts, background=background, mask_safe=mask)
+    found = lima_maps(dataset, correlation_radius="0.3 deg")
+    expected = lima_maps(counts, background, "0.3 deg", mask=mask)
+    for name, m in expected.items():
+        np.testing.assert_array_equal(found[name].data, m.data)
+    twice = background * 2.0
+    np.testing.assert_array_equal(
+        lima_maps(dataset, twice, "0.3 deg")["excess"].data,
+        lima_maps(counts, twice, "0.3 deg", mask=mask)["excess"].data,
+    )
+    with pytest.raises(ValueError, match="background"):
+        lima_maps(MapDataset(counts=counts))
+
+
+def test_an_on_off_dataset_gives_its_off_counts() -> None:
+    geom = geometry(axes=[ENERGY])
+    counts, background = fields(geom)
+    parts = {
+        "counts_off": background * 10.0,
+        "acceptance": Map(geom, np.ones(geom.data_shape)),
+        "acceptance_off": Map(geom, np.full(geom.data_shape, 10.0)),
+    }
+    dataset = MapDatasetOnOff(counts=counts, **parts)
+    found = lima_maps(dataset, correlation_radius="0.3 deg", correlate_off=True)
+    expected = lima_maps(counts, correlation_radius="0.3 deg", correlate_off=True, **parts)
+    assert found.keys() == expected.keys()
+    for name, m in expected.items():
+        np.testing.assert_array_equal(found[name].data, m.data)

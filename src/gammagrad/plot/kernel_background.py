@@ -83,6 +83,14 @@ def _veil(ax: Any, region: NDArray[np.bool_], color: str, alpha: float) -> None:
     ax.imshow(tint, origin="lower", interpolation="nearest")
 
 
+def _key(color: str, label: str, edge: str = "none", alpha: float | None = None) -> Any:
+    """Return the key of a filled area for a legend."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=to_rgba(color, alpha), edgecolor=edge, label=label)
+
+
 def _pixels(number: int, total: int) -> str:
     return f"{number} of {total} pixels excluded ({100 * number / total:.1f} %)"
 
@@ -138,6 +146,9 @@ def plot_exclusion(
     ax = plot_map(_smoothed(image, sigma), ax, **options)
     _veil(ax, excluded, color, _VEIL)
     _outline(ax, excluded, color)
+    if excluded.any():
+        style = {"loc": "upper right", "fontsize": "small", "framealpha": 0.85}
+        ax.legend(handles=[_key(color, "excluded", edge=color, alpha=0.45)], **style)
     return ax
 
 
@@ -196,6 +207,12 @@ def plot_iterations(
         _outline(ax, mask, "black", 0.6)
         _tidy(ax, number, len(axes))
     colour_bar(list(axes), axes[0].images[0], label)
+    keys = [
+        _key("none", "excluded", edge="black"),
+        _key(_NEW, "newly excluded"),
+        _key(_FREED, "kept again"),
+    ]
+    axes[0].figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize="small")
     return axes
 
 

@@ -236,10 +236,13 @@ def plot_map(
         axis.autoscale(False)
         _label_axes(axis, m.geom)
         axis.set_title(energies if title is None else title, fontsize="medium")
-        if contours is not None:
-            inside = [x for x in sorted(contours) if visible.min() < x < visible.max()]
-            if inside:
-                axis.contour(visible, levels=inside, colors=contour_color, linewidths=0.9)
+        inside = [
+            x
+            for x in sorted(() if contours is None else contours)
+            if visible.min() < x < visible.max()
+        ]
+        if inside:
+            axis.contour(visible, levels=inside, colors=contour_color, linewidths=0.9)
         if peaks is not None and len(peaks):
             mark_peaks(axis, peaks, peak_names)
         if radius > 0:

@@ -11,7 +11,7 @@ from astropy.convolution import Gaussian2DKernel, Ring2DKernel, Tophat2DKernel
 
 from gammagrad.dataset import MapDataset
 from gammagrad.estimators.kernel_background import BackgroundReport, KernelBackgroundEstimator
-from gammagrad.maps import Map, MapAxis
+from gammagrad.maps import Map, MapAxis, disc_kernel
 
 SOURCE, RING = Tophat2DKernel(2), Ring2DKernel(8, 4)
 
@@ -90,7 +90,7 @@ def test_settings_are_checked_when_set(estimator, bright):
     [
         ({"kernel_src": np.ones((4, 3))}, "kernel_src: expected odd numbers"),
         ({"kernel_src": np.ones(3)}, "kernel_src: expected a two-dimensional"),
-        ({"kernel_src": "top hat"}, "kernel_src: expected a two-dimensional array or an astropy"),
+        ({"kernel_src": "top hat"}, "kernel_src: expected a radius above 0, such as"),
         ({"kernel_bkg": None}, "kernel_bkg: expected a two-dimensional array, got shape"),
         ({"kernel_bkg": np.zeros((3, 3))}, "kernel_bkg: expected finite numbers >= 0"),
         ({"kernel_bkg": -np.ones((3, 3))}, "kernel_bkg: expected finite numbers >= 0"),
@@ -173,3 +173,40 @@ def test_bad_types(estimator, bright):
         estimator.run({"counts": bright}, niter_min=None)
     with pytest.raises(ValueError, match="niter_min: expected a number >= 0"):
         estimator.run({"counts": bright}, niter_min=-1)
+
+
+def test_angles_are_discs_and_rings_on_the_pixels_of_the_map(bright):
+    by_angle = KernelBackgroundEstimator("1 deg", ("1.5 deg", "2.5 deg"), 4, "1 deg")
+    source, ring = by_angle.kernels(bright.geom)
+    np.testing.assert_array_equal(source, disc_kernel(bright.geom, "1 deg"))
+    np.testing.assert_array_equal(ring, disc_kernel(bright.geom, "2.5 deg", "1.5 deg"))
+    by_image = KernelBackgroundEstimator(source, ring, 4, "1 deg")
+    found, expected = (e.run({"counts": bright}) for e in (by_angle, by_image))
+    for name, m in expected.items():
+        np.testing.assert_array_equal(found[name].data, m.data)
+    twin = KernelBackgroundEstimator(**json.loads(json.dumps(by_angle.settings)))
+    np.testing.assert_array_equal(twin.kernels(bright.geom)[1], ring)
+    in_pixels = KernelBackgroundEstimator("3 pix", [2, 4] * u.pix)
+    assert in_pixels.kernels(bright.geom)[0].shape == (7, 7)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "message"),
+    [
+        (("0 deg", RING), "kernel_src: expected a radius above 0"),
+        (("1 TeV", RING), "kernel_src"),
+        (("wide", RING), "kernel_src: expected a radius above 0"),
+        ((("1 deg", "2 deg"), RING), "kernel_src: expected the radius of a disc"),
+        ((SOURCE, ("2 deg", "1 deg")), "kernel_bkg: expected the inner and then the outer radius"),
+        ((0.1, RING), "kernel_src: expected a two-dimensional array"),
+    ],
+)
+def test_what_is_neither_a_kernel_nor_an_angle(kernels, message):
+    with pytest.raises(ValueError, match=message):
+        KernelBackgroundEstimator(*kernels)
+
+
+def test_a_ring_between_the_pixels_is_an_error(bright):
+    thin = KernelBackgroundEstimator("1 deg", ("1.1 deg", "1.2 deg"))
+    with pytest.raises(ValueError, match="kernel_bkg: no pixel lies in the ring"):
+        thin.run({"counts": bright})

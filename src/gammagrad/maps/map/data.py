@@ -39,3 +39,9 @@ def without_unit(data: u.Quantity, unit: u.UnitBase) -> tuple[NDArray[Any], u.Un
         return data.to_value(unit), unit
     except u.UnitConversionError as error:
         raise InputError(f"data: cannot convert {data.unit} to {unit}.") from error
+
+
+def check_format(name: str) -> None:
+    """Raise if the format of a file is not FITS."""
+    if name != "fits":
+        raise InputError(f"format is {name!r}; expected 'fits'.")

@@ -13,7 +13,6 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad._arrays import unmasked
-from gammagrad._html import as_html, named_values
 from gammagrad._upper import given, upper
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
@@ -27,15 +26,11 @@ from gammagrad.maps.map.arithmetic import (
     joined,
     multiplied,
 )
-from gammagrad.maps.map.data import as_data, without_unit
+from gammagrad.maps.map.data import as_data, check_format, without_unit
 from gammagrad.maps.map.lookup import bilinear, nearest, values_at
+from gammagrad.maps.map.printing import map_html, map_text
 from gammagrad.maps.map.rebin import add_part, merged, repeat_blocks, shared_out, zoom_bilinear
 from gammagrad.maps.units import parse_unit
-
-
-def _check_format(name: str) -> None:
-    if name != "fits":
-        raise InputError(f"format is {name!r}; expected 'fits'.")
 
 
 def _operation(rule: Rule, function: Operator) -> Callable[[Map, Any], Map]:
@@ -197,7 +192,7 @@ class Map:
         ValueError
             If it cannot be read, is damaged, or has no such extension.
         """
-        _check_format(format)
+        check_format(format)
         read: Map = upper("read_map")(Path(filename), hdu, checksum)
         return read
 
@@ -229,7 +224,7 @@ class Map:
         FileExistsError
             If the file exists and `overwrite` is false.
         """
-        _check_format(format)
+        check_format(format)
         upper("write_map")(self, Path(filename), overwrite, hdu, checksum)
 
     def plot(
@@ -743,28 +738,7 @@ class Map:
         )
 
     def _repr_html_(self) -> str:
-        finite = self._data[np.isfinite(self._data)]
-        values = {
-            "geometry": repr(self._geom) if self._geom.is_region else self._geom.summary(),
-            "axes": [f"{axis.name} ({axis.nbin})" for axis in self._geom.axes] or "none",
-            "shape of the data": self._data.shape,
-            "unit": str(self._unit) or "none",
-            "type": str(self._data.dtype),
-        }
-        if finite.size and not self.is_mask:
-            values["values"] = f"{finite.min():.5g} to {finite.max():.5g}, sum {finite.sum():.6g}"
-        if self.is_mask:
-            values["values"] = f"{np.count_nonzero(finite)} of {self._data.size} true"
-        return as_html(type(self).__name__, named_values(values))
+        return map_html(self)
 
     def __str__(self) -> str:
-        sky = [] if self._geom.is_region else ["lon", "lat"]
-        return (
-            f"{type(self).__name__}\n\n"
-            f"\tgeom  : {type(self._geom).__name__}\n"
-            f"\taxes  : {sky + self._geom.axes.names}\n"
-            f"\tshape : {self._geom.data_shape[::-1]}\n"
-            f"\tndim  : {self._data.ndim}\n"
-            f"\tunit  : {str(self._unit)!r}\n"
-            f"\tdtype : {self._data.dtype}\n"
-        )
+        return map_text(self)
