@@ -1,4 +1,4 @@
-"""Put the tables of the studies into the pages Accuracy and Background.
+"""Put the tables of the studies into the pages Tables of accuracy and Background.
 
 python docs/make_accuracy.py [--check]
 
@@ -21,7 +21,7 @@ from typing import Any
 from marked_page import update
 
 FOLDER = Path(__file__).parent
-PAGES = (FOLDER / "accuracy.md", FOLDER / "background.md")
+PAGES = (FOLDER / "accuracy_tables.md", FOLDER / "background.md")
 STUDIES = FOLDER / "studies"
 
 sys.path.insert(0, str(STUDIES))

@@ -59,3 +59,11 @@ def axes(height: float = 3.6, n: int = 1, **options: Any) -> tuple[Figure, list[
         1, n, figsize=(WIDTH, height), layout="constrained", squeeze=False, **options
     )
     return figure, list(made[0])
+
+
+def promise(axis: Axes, value: float, words: str, at: float = 0.02, *, below: bool = False) -> None:
+    """Draw a line at what is promised, with words on it that begin at a part of the width."""
+    axis.axhline(value, color=RED, lw=1.2, ls="--")
+    shift, end = (-3, "top") if below else (2, "bottom")
+    options = {"textcoords": "offset points", "color": RED, "fontsize": 8, "va": end}
+    axis.annotate(words, (at, value), (0, shift), axis.get_yaxis_transform(), **options)
