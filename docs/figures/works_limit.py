@@ -29,7 +29,7 @@ for i in range(4):
     following = step * (target / float(y)) ** (1 / power)
     left.plot([step, following], [y, target], color=BLUE, linewidth=1)
     step = following
-left.text(0.035, target * 1.15, r"$n_\sigma^2$", color=GREY)
+left.text(0.035, target * 1.5, r"$n_\sigma^2$", color=GREY)
 left.set(xlabel="step d from the best fit", ylabel="rise R(d) of the statistic")
 right.semilogx(d, d * slope / value, color="black")
 right.set(xlabel="step d from the best fit", ylabel="slope p of ln R against ln d", ylim=(0.9, 2.1))
