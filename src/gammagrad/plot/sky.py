@@ -236,13 +236,7 @@ def plot_map(
         axis.autoscale(False)
         _label_axes(axis, m.geom)
         axis.set_title(energies if title is None else title, fontsize="medium")
-        inside = [
-            x
-            for x in sorted(() if contours is None else contours)
-            if visible.min() < x < visible.max()
-        ]
-        if inside:
-            axis.contour(visible, levels=inside, colors=contour_color, linewidths=0.9)
+        _draw_contours(axis, visible, contours, contour_color)
         if peaks is not None and len(peaks):
             mark_peaks(axis, peaks, peak_names)
         if radius > 0:
@@ -252,6 +246,13 @@ def plot_map(
     if colorbar and shared:
         colour_bar(axes, image, text, words)
     return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
+
+
+def _draw_contours(ax: Any, values: Any, levels: Sequence[float] | None, color: str) -> None:
+    """Draw contours at the levels that the values reach."""
+    inside = [x for x in ([] if levels is None else levels) if values.min() < x < values.max()]
+    if inside:
+        ax.contour(values, levels=sorted(inside), colors=color, linewidths=0.9)
 
 
 def _radii(resolution: Any) -> NDArray[np.float64]:
