@@ -7,6 +7,9 @@ import sys
 
 import gammagrad
 
+sys.path.insert(0, os.path.dirname(__file__))
+from outside import ALIASES
+
 project = "gammagrad"
 author = "The gammagrad developers"
 project_copyright = author
@@ -18,6 +21,7 @@ extensions = [
     "numpydoc",
     "sphinx-mathjax-offline",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx_copybutton",
     "sphinx_design",
 ]
@@ -32,6 +36,11 @@ plot_include_source = False
 html_theme = "furo"
 html_title = f"gammagrad {version}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+
+# the prompts of a console are not copied
+copybutton_prompt_text = ">>> "
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -47,10 +56,15 @@ maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
 numpydoc_show_class_members = False
+# types of arguments are links, to other projects too
+numpydoc_xref_param_type = True
+numpydoc_xref_aliases = ALIASES
+numpydoc_xref_ignore = {"optional", "or", "of", "shape", "sequence", "iterable", "default", "them"}
 # what has no docstring, or describes an argument that is not there, fails the build;
 # tests/test_public_api.py sees to the arguments that are not described
 numpydoc_validation_checks = {"GL08", "PR02"}
 numpydoc_validation_exclude = {r"\.__init__$"}
-# what an architecture, a table of codes or of quantities says is read from the code itself
-sys.path.insert(0, os.path.dirname(__file__))
-extensions.append("tables")
+# what an architecture, a table of codes or of quantities says is read from the code itself;
+# some pages run; links to other projects need no network
+extensions += ["tables", "executed", "outside"]
+intersphinx_mapping: dict[str, tuple[str, str]] = {}

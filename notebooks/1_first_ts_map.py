@@ -123,7 +123,7 @@ print(maps)
 # source. Its root, with the sign of the norm, is the significance in standard deviations: negative
 # where there are fewer counts than expected.
 
-# %%
+# %% tags=["thumbnail"]
 sources = maps.find_peaks(threshold=5, min_distance="0.3 deg")
 ax = maps.plot("sqrt_ts", peaks=sources)
 

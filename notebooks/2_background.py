@@ -122,7 +122,7 @@ for i, (name, images) in enumerate({"ring alone": plain, "with acceptance": acce
 # threshold follows a source into its wings: pixels above 2 sigma are excluded if they are connected
 # to pixels above 5. A mask that can only grow makes sure that the loop ends.
 
-# %%
+# %% tags=["thumbnail"]
 estimator.threshold_low = 2
 estimator.mask_update = "grow"
 result = estimator.run({"counts": counts, "acceptance": shape})

@@ -34,7 +34,7 @@ from gammagrad.responses import gaussian_psf
 # 1 if all of its flux fell in one bin. The kernel spreads them over pixels. Here are two energies,
 # 61 x 61 pixels of 0.05 deg, and two sources of norm 1 and 0.4.
 
-# %%
+# %% tags=["thumbnail"]
 NPIX, PIXEL = 61, 0.05
 kernel = gaussian_psf(np.array([0.12, 0.08]), (13, 13), PIXEL)
 per_energy = jnp.asarray([60.0, 20.0])[:, None, None]

@@ -119,7 +119,7 @@ for name in start.free:
 # The slope comes from the effect of a parameter on the predicted counts. `jax.jvp` takes the
 # derivative along one parameter, for all bins at once:
 
-# %%
+# %% tags=["thumbnail"]
 nebula = Models(truth["nebula"])
 alone = good.likelihood(nebula)
 places = {name: jnp.asarray(nebula.parameters[name], float) for name in nebula.free}

@@ -118,7 +118,7 @@ for name in LIMITS:
 # are not. The figure shows the samples for each pair of parameters, with the ellipses of the
 # covariance, which would contain 39 and 86 % of a Gaussian.
 
-# %%
+# %% tags=["thumbnail"]
 LABELS = {
     "source.index": "index",
     "source.amplitude": "amplitude\n[$10^{-12}$ cm$^{-2}$ s$^{-1}$ TeV$^{-1}$]",

@@ -182,7 +182,7 @@ print(
 )
 assert after < 0.97 * before
 
-# %%
+# %% tags=["thumbnail"]
 EXTENT = 2 * (-PIXEL * NPIX / 2, PIXEL * NPIX / 2)
 outlines = {"levels": [0.06 * interest.max(), 0.5 * interest.max()], "linewidths": 0.8}
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)

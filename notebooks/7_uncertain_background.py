@@ -60,7 +60,7 @@ dataset.background = truth / Map(truth.geom, np.broadcast_to(wrong, truth.data.s
 # Three maps: with the background as it is, with its norm known to 10 %, and with its norm free.
 # The norm is fitted in a window around each position, three times as wide as the kernel.
 
-# %%
+# %% tags=["thumbnail"]
 found = {}
 for how in ("fixed", "constrained", "free"):
     estimator = TSMapEstimator(

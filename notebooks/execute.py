@@ -2,9 +2,9 @@
 
     python notebooks/execute.py notebooks/1_first_ts_map.py ...
 
-A notebook is a Python file in jupytext's percent format. Its executed copy goes to
-`notebooks/_build/NAME.ipynb`, its page with the outputs to `docs/tutorials/NAME.md`. A cell that
-fails ends the run with its traceback.
+A notebook is a Python file in jupytext's percent format. Into `docs/tutorials` go `NAME.ipynb`, its
+executed copy, `NAME.md`, its page with the outputs, and `NAME_thumbnail.png`, the picture of the
+cell with the tag "thumbnail". A cell that fails ends the run with its traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -26,32 +27,31 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
-EXECUTED = HERE / "_build"
 PAGES = HERE.parent / "docs" / "tutorials"
+THUMBNAIL = "thumbnail"
 CELL_SECONDS = 600
 # Each mostly waits for a compiler that uses one core.
 AT_ONCE = 2
 
 
-def execute(path: Path) -> NotebookNode:
+def execute(notebook: NotebookNode) -> NotebookNode:
     """Run a notebook in a kernel of its own, in an empty folder.
 
     Parameters
     ----------
-    path
-        The notebook's Python file.
+    notebook
+        Its cells, which get their outputs.
 
     Returns
     -------
     NotebookNode
-        The notebook with its outputs.
+        The same notebook.
 
     Raises
     ------
     CellExecutionError
         If a cell fails.
     """
-    notebook = jupytext.read(path)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
         # through sockets in a folder, not through the network, where others may listen
         kernel = {"transport": "ipc", "ip": os.path.join(sockets, "kernel")}
@@ -89,10 +89,26 @@ def page(notebook: NotebookNode, name: str, folder: Path) -> str:
             blocks.append(cell.source)
         elif cell.cell_type == "code" and cell.source.strip():
             blocks.append(fenced(cell.source, "python"))
-            for place, output in enumerate(cell.outputs):
-                blocks.append(shown(output, f"{name}_{number}_{place}.png", folder))
-    blocks.append(f"The notebook itself: `notebooks/{name}.py`")
+            blocks.append(shown(cell, f"{name}_{number}", folder))
+            if THUMBNAIL in cell.metadata.get("tags", []):
+                *_, last = sorted(folder.glob(f"{name}_{number}_*.png"))
+                shutil.copyfile(last, folder / f"{name}_{THUMBNAIL}.png")
+    blocks.append(
+        f"This page as a {{download}}`notebook <{name}.ipynb>`, or as a "
+        f"{{download}}`script <../../notebooks/{name}.py>`."
+    )
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def shown(cell: NotebookNode, start: str, folder: Path, beside: str = "") -> str:
+    """Return the outputs of a cell as Markdown, and write its pictures into a folder.
+
+    `start` begins the names of the pictures, `beside` the path to them.
+    """
+    found = []
+    for place, output in enumerate(cell.outputs):
+        found.append(_shown(output, f"{start}_{place}.png", folder, beside))
+    return "\n\n".join(text for text in found if text)
 
 
 def fenced(text: str, language: str) -> str:
@@ -100,7 +116,7 @@ def fenced(text: str, language: str) -> str:
     return f"```{language}\n{text.rstrip()}\n```"
 
 
-def shown(output: NotebookNode, picture: str, folder: Path) -> str:
+def _shown(output: NotebookNode, picture: str, folder: Path, beside: str) -> str:
     """Return one output of a cell as Markdown; messages to stderr go to ours."""
     if output.output_type == "stream":
         if output.name == "stderr":
@@ -110,7 +126,9 @@ def shown(output: NotebookNode, picture: str, folder: Path) -> str:
     data = output.get("data", {})
     if "image/png" in data:
         (folder / picture).write_bytes(base64.b64decode(data["image/png"]))
-        return f"![Output of the cell above]({picture})"
+        return f"![Output of the cell above]({beside}{picture})"
+    if "text/html" in data:
+        return fenced(f'<div class="output">{data["text/html"]}</div>', "{raw} html")
     return fenced(data["text/plain"], "text") if "text/plain" in data else ""
 
 
@@ -122,8 +140,7 @@ def main() -> int:
     os.environ.pop("MPLBACKEND", None)
     if os.environ.get("GAMMAPY_DATA"):
         os.environ["GAMMAPY_DATA"] = os.path.abspath(os.environ["GAMMAPY_DATA"])
-    for folder in (EXECUTED, PAGES):
-        folder.mkdir(parents=True, exist_ok=True)
+    PAGES.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return max(pool.map(publish, parser.parse_args().notebooks), default=0)
 
@@ -144,13 +161,13 @@ def publish(path: Path) -> int:
     start = time.perf_counter()
     print(f"{path} ...", flush=True)
     try:
-        notebook = execute(path)
+        notebook = execute(jupytext.read(path))
     except CellExecutionError as error:
         print(f"{path} failed.\n{error}", file=sys.stderr)
         return 1
     for old in PAGES.glob(f"{path.stem}_*.png"):
         old.unlink()
-    nbformat.write(notebook, EXECUTED / f"{path.stem}.ipynb")
+    nbformat.write(notebook, PAGES / f"{path.stem}.ipynb")
     text = page(notebook, path.stem, PAGES)
     (PAGES / f"{path.stem}.md").write_text(text, encoding="utf-8")
     print(f"{path} ran in {time.perf_counter() - start:.0f} s", flush=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gammagrad._upper import upper
 from gammagrad.errors import InputError, InputTypeError, choices, short
-from gammagrad.maps import Map, local_maxima, on_sky, sky_maxima
+from gammagrad.maps import Map, local_maxima, on_sky, readable_energies, sky_maxima
 from gammagrad.output_quantities import FLUXES, QUANTITIES
 
 MIN_DISTANCE = 5
@@ -156,7 +156,7 @@ def find_peaks(
     table["glon"], table["glat"] = galactic.l.to("deg"), galactic.b.to("deg")
     table["row"], table["col"] = row, col
     if "energy" in geom.axes.names:
-        edges = geom.axes["energy"].edges
+        edges = readable_energies(geom.axes["energy"].edges)
         table["energy_group"] = group
         table["energy_min"], table["energy_max"] = edges[:-1][group], edges[1:][group]
     for name in _value_columns(maps, quantity):

@@ -137,7 +137,7 @@ def _describe_flux_maps(name: str) -> list[str]:
             lines.append(f"  {key:<22} : {_text(value)}")
     if "status" in maps:
         lines += ["", *str(maps.status_table()).splitlines()]
-    shown = [*maps.available_quantities, *(n for n in ("sqrt_ts", "flux") if n in maps)]
+    shown = [*maps.quantities]
     return [*lines, "", *_values([(n, maps[n]) for n in dict.fromkeys(shown)])]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
 from gammagrad.core.norm import STATUS
-from gammagrad.maps import Map
+from gammagrad.maps import Map, readable_energies
 
 
 class StatusTable(QTable):
@@ -21,7 +20,7 @@ class StatusTable(QTable):
 
 def status_table(status: Map) -> StatusTable:
     """Count the pixels of each status."""
-    edges = _readable(status.geom.axes["energy"].edges)
+    edges = readable_energies(status.geom.axes["energy"].edges)
     rows = []
     for group, plane in enumerate(status.data):
         codes, numbers = np.unique(plane, return_counts=True)
@@ -37,11 +36,3 @@ def status_table(status: Map) -> StatusTable:
     unknown = "a code that is unknown to this version of the library"
     table["meaning"] = [STATUS.get(code, unknown) for _, code, _ in rows]
     return table
-
-
-def _readable(edges: u.Quantity) -> u.Quantity:
-    """Return energies in the largest unit in which no energy is below 0.1."""
-    for unit in ("TeV", "GeV", "MeV", "keV"):
-        if edges[0].to_value(unit) >= 0.1:
-            break
-    return edges.to(unit)

@@ -41,6 +41,7 @@ from gammagrad.maps.units import (
     conversion,
     parse_unit,
     quantity,
+    readable_energies,
     to_value,
     without_count_units,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "quadrilateral_areas",
     "quantity",
     "reach",
+    "readable_energies",
     "repeat_blocks",
     "sky_maxima",
     "to_value",

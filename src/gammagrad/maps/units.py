@@ -131,3 +131,12 @@ def without_count_units(unit: u.UnitBase) -> u.UnitBase:
         if base not in (u.ct, u.ph, u.pix):
             result = result * base**power
     return result
+
+
+def readable_energies(energies: u.Quantity) -> u.Quantity:
+    """Return energies in the largest unit in which the first of them is not below 0.1."""
+    first = u.Quantity(np.ravel(energies)[0])
+    for unit in ("TeV", "GeV", "MeV", "keV"):
+        if first.to_value(unit) >= 0.1:
+            break
+    return energies.to(unit)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.maps import Map, MapAxis, WcsGeom, middle_shape, to_value
+from gammagrad.maps import Map, MapAxis, WcsGeom, middle_shape, readable_energies, to_value
 from gammagrad.output_quantities import QUANTITIES
 from gammagrad.plot.marks import draw_resolution, mark_peaks
 from gammagrad.plot.scales import (
@@ -38,10 +38,8 @@ def energy_text(axis: MapAxis, i: int) -> str:
     low, high = axis.edges[i], axis.edges[i + 1]
     if not axis.unit.is_equivalent("TeV"):
         return f"{low.value:.4g} {_DASH} {high:.4g}"
-    for unit in ("TeV", "GeV", "MeV", "keV"):
-        if low.to_value(unit) >= 0.1:
-            break
-    return f"{low.to_value(unit):.3g} {_DASH} {high.to_value(unit):.3g} {unit}"
+    ends = readable_energies(u.Quantity([low, high]))
+    return f"{ends[0].value:.3g} {_DASH} {ends[1].value:.3g} {ends.unit}"
 
 
 def _planes(m: Map, energy: int | Sequence[int] | None) -> tuple[list[NDArray[Any]], list[str]]:
