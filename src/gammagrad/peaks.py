@@ -54,10 +54,10 @@ def _maxima(
     )
 
 
-# what of a wide table is printed first
+# what of a wide table is printed first, together or not at all
 _FIRST = (
-    *("number", "name", "ra", "dec", "ra_err", "dec_err", "sqrt_ts", "flux", "flux_err"),
-    *("index", "index_err", "sigma", "sigma_err", "model", "energy_min", "energy_max"),
+    *(("number", "name"), ("ra", "dec"), ("ra_err", "dec_err"), ("sqrt_ts",), ("flux", "flux_err")),
+    *(("index", "index_err"), ("sigma", "sigma_err"), ("model",), ("energy_min", "energy_max")),
 )
 
 
@@ -70,10 +70,11 @@ class SourceTable(QTable):
         if all(len(line) <= width for line in every):
             return "\n".join(every)
         chosen: list[str] = []
-        for name in [n for n in _FIRST if n in self.colnames]:
-            lines = QTable(self[[*chosen, name]]).pformat(max_lines=-1, max_width=-1)
+        for names in _FIRST:
+            more_names = [name for name in names if name in self.colnames]
+            lines = QTable(self[[*chosen, *more_names]]).pformat(max_lines=-1, max_width=-1)
             if len(lines[0]) <= width:
-                chosen.append(name)
+                chosen += more_names
         shown = QTable(self[chosen]).pformat(max_lines=-1, max_width=-1)
         more = len(self.colnames) - len(chosen)
         return "\n".join([*shown, f"and {more} more columns: see colnames, or pprint_all()"])

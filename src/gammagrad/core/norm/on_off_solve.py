@@ -75,7 +75,7 @@ def find_norm(
         step = -slope / jnp.maximum(bend, jnp.finfo(bend.dtype).tiny)
         moved = at + step
         still = (bend > 0) & (jnp.abs(step) * jnp.sqrt(bend) <= tolerance)
-        # steps that do not halve go to and fro, or creep
+        # steps that do not halve go back and forth, or creep
         newton = (moved > lower) & (moved < upper) & (2 * jnp.abs(step) <= state.before)
         newton |= still
         following = jnp.where(newton, moved, 0.5 * (lower + upper))

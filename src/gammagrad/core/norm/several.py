@@ -271,7 +271,7 @@ class SeveralProfile(NamedTuple):
             closed = jnp.isfinite(between)
             middle = jnp.where(closed, 0.5 * (low[0] + high[0]), norm)
             at_lowest = (moved <= lowest) & (low[0] <= lowest)
-            # Newton's long steps may go to and fro over a kink, which is where the tangents of
+            # Newton's long steps may go back and forth over a kink, which is where the tangents of
             # both sides meet; after another step comes Newton's
             climbs = (here.slope * before > 0) & (jnp.abs(here.slope) <= 0.5 * jnp.abs(before))
             short = jnp.abs(step) <= 0.1 * between
