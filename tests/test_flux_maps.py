@@ -74,7 +74,7 @@ def test_order_and_keys() -> None:
         ("stat_scan", r'selection_optional=\["stat_scan"\]'),
         ("dnde_scan_values", r'selection_optional=\["stat_scan"\]'),
         ("status", "status cannot be given without status"),
-        ("fluxx", "There is no quantity 'fluxx'; there are ts, norm"),
+        ("fluxx", "There is no quantity 'fluxx'; did you mean 'flux'"),
     ],
 )
 def test_missing_map_says_what_to_do(name: str, message: str) -> None:
@@ -137,7 +137,8 @@ def test_status_is_there_but_not_listed() -> None:
     assert "status" in maps
     assert "status" in list(maps)
     assert len(list(maps)) == len(set(maps)) == len(maps)
-    assert f"quantities             : {[*NINE, 'counts']}\n" in str(maps)
+    first = ["sqrt_ts"]
+    assert f"quantities             : {[*first, *NINE, 'counts']}\n" in str(maps)
     table = maps.status_table()
     assert list(table["code"]) == [0, 2, 1]
     assert list(table["pixels"]) == [18, 12, 30]
@@ -250,7 +251,7 @@ def test_what_is_a_limit_depends_on_what_there_is() -> None:
     assert np.array_equal(FluxMaps(data).is_ul.data, np.isnan(maps.norm.data))
 
 
-def test_prints_as_gammapy() -> None:
+def test_prints_as_gammapy_with_significance_flux_and_energies() -> None:
     maps = make_maps(meta={"n_sigma": 1, "n_sigma_ul": 3})
     expected = (
         "FluxMaps\n"
@@ -259,16 +260,22 @@ def test_prints_as_gammapy() -> None:
         "  geom                   : WcsGeom\n"
         "  axes                   : ['lon', 'lat', 'energy']\n"
         "  shape                  : (6, 5, 2)\n"
-        "  quantities             : ['ts', 'norm', 'niter', 'norm_err', 'npred', 'npred_excess', "
-        "'stat', 'stat_null', 'success']\n"
+        "  quantities             : ['sqrt_ts', 'flux', 'flux_err', 'ts', 'norm', 'niter', "
+        "'norm_err', 'npred', 'npred_excess', 'stat', 'stat_null', 'success']\n"
         "  ref. model             : pl\n"
         "  n_sigma                : 1\n"
         "  n_sigma_ul             : 3\n"
         "  sqrt_ts_threshold_ul   : 2\n"
         "  sed type init          : likelihood\n"
+        "  energies               : 1 TeV - 10 TeV - 100 TeV\n"
     )
     assert str(maps) == expected
     held = make_maps(meta={"containment_per_group": [[0.991, None], [0.9546]]})
+    assert (
+        "  kernel holds           : 95.5 % of a source, or more; norm and flux are low by"
+        in str(held)
+    )
+    held.meta["settings"] = {"renormalise": False}
     assert str(held).endswith("  kernel holds           : 95.5 % of a source, or more\n")
     assert held.containment == 0.9546
     assert maps.containment is None

@@ -39,7 +39,7 @@ Run = Callable[..., tuple[int, str, str]]
 def test_a_run_writes_maps_pictures_sources_and_settings(folder: Path, result: Path) -> None:
     assert {path.name for path in result.iterdir()} == {
         *("ts-map.fits", "ts-map_model.yaml", "config.yaml", "sources.ecsv", "sources.reg"),
-        *("sqrt_ts.png", "flux.png", "histogram.png"),
+        *("flux.fits", "sqrt_ts.png", "flux.png", "histogram.png"),
     }
     for path in result.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
@@ -245,7 +245,7 @@ def _is_one_line(errors: str, command: str = "ts-map") -> bool:
         ("ts-map dataset.fits.gz --model blob -o out", "gauss:SIGMA"),
         ("ts-map dataset.fits.gz --model gauss:-1 -o out", "positive"),
         ("ts-map dataset.fits.gz --model nothing.yaml -o out", "nothing.yaml"),
-        ("ts-map dataset.fits.gz --kernel-width 1 -o out", "'1 deg'"),
+        ("ts-map dataset.fits.gz --kernel-width 0 -o out", "'1 deg'"),
         ("ts-map dataset.fits.gz --kernel-width '1 TeV' -o out", "'1 deg'"),
         ("ts-map dataset.fits.gz --kernel-width wide -o out", "'1 deg'"),
         ("ts-map dataset.fits.gz --energy-edges '1 deg, 2 deg' -o out", "10 GeV, 500 GeV"),
@@ -271,10 +271,10 @@ def _is_one_line(errors: str, command: str = "ts-map") -> bool:
             "ts-map dataset.fits.gz --kernel-containment 0.9 --kernel-width '1 deg' -o out",
             "not allowed with argument",
         ),
-        ("ts-map dataset.fits.gz --around 1 2 -o out", "--around"),
-        ("ts-map dataset.fits.gz --around 1 99 1 -o out", "--around 1 99 1: expected"),
-        ("ts-map dataset.fits.gz --around 1 1 0 -o out", "--around"),
-        ("ts-map dataset.fits.gz --around 190 -20 1 -o out", "--around"),
+        ("ts-map dataset.fits.gz --around 1,2 -o out", "--around: cannot read '1,2'"),
+        ("ts-map dataset.fits.gz --around 1,99,1 -o out", "latitudes from -90 to 90"),
+        ("ts-map dataset.fits.gz --around here:1,1,1 -o out", "'here' is no frame"),
+        ("ts-map dataset.fits.gz --around 190,-20,1 -o out", "--around"),
         ("ts-map dataset.fits.gz nothing.fits -o out", "nothing.fits"),
         ("ts-map $GAMMAGRAD_NONE/dataset.fits.gz -o out", "GAMMAGRAD_NONE is not set"),
         ("ts-map dataset.fits.gz --min-distance '1 TeV' -o out", "--min-distance"),
@@ -553,3 +553,26 @@ def test_an_output_that_cannot_be_made_says_why(folder: Path, run: Run) -> None:
     code, _, errors = run("ts-map", folder / "dataset.fits.gz", "-o", "/proc/x", "-q")
     assert code == 2
     assert "cannot make the folder '/proc/x'" in errors
+
+
+def test_values_at_a_position_are_printed(result: Path, run: Run) -> None:
+    maps = FluxMaps.read(result / "ts-map.fits")
+    there = maps.geom.center_skydir.galactic
+    at = f"galactic:{there.l.deg:.3f},{there.b.deg:.3f}"
+    code, text, errors = run("info", result / "ts-map.fits", "--at", at)
+    assert (code, errors) == (0, "")
+    (line,) = [row for row in text.split("At ")[1].splitlines() if row.startswith("flux ")]
+    place = SkyCoord(round(there.l.deg, 3), round(there.b.deg, 3), unit="deg", frame="galactic")
+    assert float(line.split()[-1]) == pytest.approx(maps["flux"].get(place)[0], rel=1e-4)
+    code, text, _ = run("info", result / "sqrt_ts.png")
+    assert code != 0
+    code, _, errors = run("info", result / "ts-map.fits", "--at", "3")
+    assert code != 0
+    assert "expected LON,LAT such as 266.4,-29.0" in errors
+
+
+def test_fluxes_have_a_file_for_other_programs(result: Path) -> None:
+    maps = FluxMaps.read(result / "ts-map.fits")
+    found = Map.read(result / "flux.fits", hdu="flux")
+    np.testing.assert_allclose(found.data, maps["flux"].data, rtol=1e-6)
+    assert found.unit.is_equivalent("cm-2 s-1")

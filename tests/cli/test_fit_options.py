@@ -104,7 +104,7 @@ def test_a_box_of_the_sky_is_all_that_is_fitted(
 ) -> None:
     whole = FluxMaps.read(result / "ts-map.fits")
     centre = whole.geom.center_skydir.icrs
-    box = ("--around", str(centre.ra.deg), str(centre.dec.deg), "0.3")
+    box = ("--around", f"icrs:{centre.ra.deg},{centre.dec.deg},0.3")
     code, text, errors = run(
         *("ts-map", folder / "dataset.fits.gz", "-o", tmp_path, *KERNEL, *box, "--no-pictures")
     )

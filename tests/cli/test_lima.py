@@ -123,7 +123,7 @@ def test_areas_are_left_out_of_the_distribution_not_of_the_maps(
         ("lima dataset.fits.gz --radius 1 --counts-off counts.fits -o out", "go together"),
         ("lima dataset.fits.gz --radius 1 --background small.fits -o out", "pixels of the counts"),
         ("lima dataset.fits.gz --radius 1 --exclude what -o out", "--exclude what: expected"),
-        ("lima dataset.fits.gz --radius 1 --exclude 1,2,x -o out", "three numbers in deg"),
+        ("lima dataset.fits.gz --radius 1 --exclude 1,2,x -o out", "3 numbers in deg"),
         ("lima dataset.fits.gz --radius 1 --exclude 1,95,3 -o out", "latitudes from -90 to 90"),
         ("lima dataset.fits.gz --radius 1 --exclude x:1,2,3 -o out", "'x' is no frame"),
         ("lima dataset.fits.gz --radius 1 --exclude nothing.fits -o out", "nothing.fits"),

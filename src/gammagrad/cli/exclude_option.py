@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 
-from gammagrad.cli.parser import angle
+from gammagrad.cli.parser import angle, sky_numbers
 from gammagrad.errors import InputError
 from gammagrad.exclusion import exclusion_mask
 from gammagrad.io import TABLE_SUFFIXES, expand_path, read_hdus, read_plain
@@ -61,8 +62,7 @@ def _keep(text: str, image: WcsGeom, radius: float | None) -> Any:
     circle = _circle(text)
     if circle is not None:
         frame, lon, lat, size = circle
-        place = WcsGeom.create(npix=1, frame=frame or image.frame).position((lon, lat))
-        return exclusion_mask(image, circles=[(place, size)]).data
+        return exclusion_mask(image, circles=[(place(image, frame, lon, lat), size)]).data
     name = text.partition("[")[0].lower()
     if name.endswith(".reg"):
         return exclusion_mask(image, regions=text, radius=radius).data
@@ -76,20 +76,21 @@ def _keep(text: str, image: WcsGeom, radius: float | None) -> Any:
     return _mask_of_file(text, image)
 
 
+def place(geom: WcsGeom, frame: str, lon: float, lat: float) -> SkyCoord:
+    """Return a position in a frame, or in that of a map if none is named."""
+    return WcsGeom.create(npix=1, frame=frame or geom.frame).position((lon, lat))
+
+
 def _circle(text: str) -> tuple[str, float, float, float] | None:
     """Return frame, longitude, latitude and radius, if a text says them."""
-    frame, colon, numbers = text.rpartition(":")
-    parts = numbers.split(",")
-    if len(parts) != 3 or _is_file(text):
+    if len(text.rpartition(":")[2].split(",")) != 3 or _is_file(text):
         return None
     try:
-        lon, lat, radius = (float(part) for part in parts)
+        frame, (lon, lat, radius) = sky_numbers(text, 3)
     except ValueError as error:
-        raise InputError("expected LON,LAT,RADIUS, three numbers in deg.") from error
-    if colon and frame not in ("icrs", "galactic", "fk5"):
-        raise InputError(f"{frame!r} is no frame; expected icrs, galactic or fk5.")
-    if not (-90 <= lat <= 90 and -360 <= lon <= 360 and 0 <= radius <= 180):
-        raise InputError("expected LON,LAT,RADIUS in deg, latitudes from -90 to 90.")
+        raise InputError(f"expected LON,LAT,RADIUS, {error}") from error
+    if not 0 <= radius <= 180:
+        raise InputError("expected LON,LAT,RADIUS in deg, the radius from 0 to 180.")
     return frame, lon, lat, radius
 
 

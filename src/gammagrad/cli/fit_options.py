@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from gammagrad.cli.parser import angle
+from gammagrad.cli.parser import angle, box
 from gammagrad.cli.setting_options import add_setting_options, given_settings
 from gammagrad.errors import InputError
 from gammagrad.estimators.config import read_config, read_model
@@ -59,11 +59,11 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     fitted.add_argument(
         "--around",
         dest="positions",
-        nargs=3,
-        type=float,
-        metavar=("RA", "DEC", "WIDTH"),
+        type=box,
+        metavar="LON,LAT,WIDTH",
         help="fit only the positions in a box of the sky, in deg, and write maps of it; the data "
-        "around it are used all the same",
+        "around it are used all the same. In the frame of the map, or in one that is named: "
+        "icrs:LON,LAT,WIDTH, galactic:LON,LAT,WIDTH (a negative LON needs --around=LON,LAT,WIDTH)",
     )
     groups = {"source and kernel": source, "what is fitted": fitted}
     more = {"sum_over_energy_groups": " (default: fit the cube)"}

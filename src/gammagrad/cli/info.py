@@ -9,6 +9,8 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from gammagrad.cli.exclude_option import place
+from gammagrad.cli.parser import spot
 from gammagrad.cli.report import align, energy_groups, print_lines, source_table
 from gammagrad.dataset import MapDatasetOnOff, axis_text, nice_energy, read_dataset
 from gammagrad.errors import InputError
@@ -37,18 +39,28 @@ examples:
   gammagrad info counts.fits              any image or cube
   gammagrad info "maps.fits[background]"  one extension of a file
   gammagrad info maps/sources.ecsv        a table of sources
+  gammagrad info maps/ts-map.fits --at galactic:0,0   also the values at a position
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("file", metavar="FILE", nargs="+", help="file to look into")
+    parser.add_argument(
+        "--at",
+        type=spot,
+        metavar="LON,LAT",
+        help="also print the values of maps at a position, in deg, in the frame of the map or in "
+        "one that is named: icrs:LON,LAT, galactic:LON,LAT (a negative LON needs --at=LON,LAT)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Print what is in files."""
     for number, name in enumerate(args.file):
         lines = describe_file(name)
+        if args.at is not None:
+            lines += ["", *_values_at(name, *args.at)]
         print_lines([*([""] if number else []), *lines], args.quiet)
 
 
@@ -84,6 +96,27 @@ def describe_file(name: str) -> list[str]:
         part = hdu.name or str(hdus.index(hdu))
         lines += ["", f"[{part}]", *_describe_map(read_plain(f"{name}[{part}]").map)]
     return lines
+
+
+def _values_at(name: str, frame: str, numbers: list[float]) -> list[str]:
+    """Return the values of a file's flux maps, or of its map, at a position."""
+    is_flux = not name.endswith("]") and "SED_TYPE" in read_hdus(name)[0].header
+    flux_maps = FluxMaps.read(name) if is_flux else None
+    maps = {"value": read_plain(name).map} if flux_maps is None else dict(flux_maps)
+    maps = {key: m for key, m in maps.items() if not m.geom.is_region}
+    position = place(next(iter(maps.values())).geom, frame, *numbers)
+    rows, groups = [], 0
+    for key, m in maps.items():
+        if len(m.geom.axes) > 1:  # a likelihood scan
+            continue
+        values = np.ravel(m.get(position))
+        groups = max(groups, len(values))
+        unit = "" if m.unit == u.dimensionless_unscaled else m.unit.to_string()
+        rows.append([key, unit, *(f"{value:.5g}" for value in values.astype(float))])
+    edges = None if flux_maps is None else flux_maps.energy_axis.edges
+    ends = [] if edges is None else [energy_groups(edges[i : i + 2]) for i in range(groups)]
+    head = ["map", "unit", *(ends or [f"bin {i}" for i in range(groups)])]
+    return [f"At {position.to_string()}, {position.frame.name}:", *align(head, rows, left=2)]
 
 
 def _describe_map(m: Map) -> list[str]:
@@ -128,7 +161,6 @@ def _describe_flux_maps(name: str) -> list[str]:
     """Return what flux maps are, how they were made, and the range of each."""
     maps = FluxMaps.read(name)
     lines = [f"{name}: flux maps", *str(maps).rstrip().splitlines()]
-    lines.append(f"  {'energy groups':<22} : {energy_groups(maps.energy_axis.edges)}")
     for key in _META:
         if maps.meta.get(key) is not None:
             lines.append(f"  {key:<22} : {_text(maps.meta[key])}")

@@ -61,6 +61,9 @@ def number(text: str) -> float:
         return math.nan
 
 
+FRAMES = ("icrs", "galactic", "fk5")
+
+
 def angle(text: str) -> float:
     """Return an angle in deg; a bare number is one."""
     value = number(text)
@@ -115,6 +118,44 @@ def radius_text(text: str) -> str:
             raise argparse.ArgumentTypeError(f"{text!r} is no radius; expected such as '5 pix'")
         return f"{value:g} pix"
     return f"{angle(text):.10g} deg"
+
+
+def sky_numbers(text: str, n: int) -> tuple[str, list[float]]:
+    """Return the frame and the numbers of a text such as "galactic:0.1,-0.2,1.5"."""
+    frame, colon, rest = text.strip().rpartition(":")
+    parts = rest.split(",")
+    numbers = [number(part) for part in parts]
+    if len(parts) != n or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{n} numbers in deg between commas.")
+    if colon and frame not in FRAMES:
+        raise ValueError(f"{frame!r} is no frame; expected {', '.join(FRAMES)}.")
+    if not (-360 <= numbers[0] <= 360 and -90 <= numbers[1] <= 90):
+        raise ValueError("in deg, latitudes from -90 to 90.")
+    return frame, numbers
+
+
+def box(text: str) -> tuple[str, list[float]]:
+    """Return frame, longitude, latitude and width of a box of the sky."""
+    try:
+        frame, numbers = sky_numbers(text, 3)
+        if not 0 < numbers[2] < 360:
+            raise ValueError("the width above 0.")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"cannot read {text!r}; expected LON,LAT,WIDTH such as 266.4,-29.0,1.5 or "
+            f"galactic:0,0,1.5: {error}"
+        ) from error
+    return frame, numbers
+
+
+def spot(text: str) -> tuple[str, list[float]]:
+    """Return frame, longitude and latitude of a position."""
+    try:
+        return sky_numbers(text, 2)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"cannot read {text!r}; expected LON,LAT such as 266.4,-29.0 or galactic:0,0: {error}"
+        ) from error
 
 
 def texts(text: str) -> list[str]:

@@ -92,8 +92,8 @@ def status_line(maps: FluxMaps) -> str:
     return "; ".join([first, *([", ".join(rest)] if rest else [])])
 
 
-def source_table(peaks: Table) -> list[str]:
-    """Return a table of sources as lines."""
+def source_table(peaks: Table, energies: str = "") -> list[str]:
+    """Return a table of sources as lines, with the energies that the fluxes are for."""
     if not len(peaks):
         return ["No sources above the threshold."]
     head = ["", "name", "RA", "Dec", "l", "b", "sqrt(TS)", "flux", "error"]
@@ -110,8 +110,9 @@ def source_table(peaks: Table) -> list[str]:
         cells += [str(row["model"])] if modelled else []
         cells += [energy_groups([row["energy_min"], row["energy_max"]])] if several else []
         rows.append(cells)
+    where = f", {energies}" if energies and not several else ""
     head += ["model"] * modelled + ["energies"] * several
-    return [*align(head, rows, left=2), "", "Positions in deg, fluxes in cm-2 s-1."]
+    return [*align(head, rows, left=2), "", f"Positions in deg, fluxes in cm-2 s-1{where}."]
 
 
 def plain_number(value: Any) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import astropy.units as u
 from astropy.coordinates import SkyCoord
 
-from gammagrad.cli.exclude_option import add_exclude_options, exclusion_of
+from gammagrad.cli.exclude_option import add_exclude_options, exclusion_of, place
 from gammagrad.cli.fit_options import add_fit_options, make_estimator
 from gammagrad.cli.load import add_input_options, input_meta, load_datasets, output_folder
 from gammagrad.cli.output import add_output_options, can_draw, check_replaced
@@ -23,7 +23,8 @@ from gammagrad.estimators.background_norm import BackgroundNorm, fit_background_
 from gammagrad.estimators.config import write_config
 from gammagrad.estimators.ts_map import TSMapEstimator
 from gammagrad.flux_maps import FluxMaps, HypothesisMaps
-from gammagrad.io import model_filename, write_peaks
+from gammagrad.io import map_to_hdus, model_filename, write_hdus, write_peaks
+from gammagrad.maps import WcsGeom
 from gammagrad.models import Models
 from gammagrad.peaks import MIN_DISTANCE
 from gammagrad.plot import picture_names, write_pictures
@@ -31,13 +32,15 @@ from gammagrad.plot import picture_names, write_pictures
 log = logging.getLogger(__name__)
 
 MAPS, CONFIG, TABLES = "ts-map.fits", "config.yaml", ("sources.ecsv", "sources.reg")
+FLUXES = "flux.fits"
 EACH, BEST = "hypotheses.fits", "hypothesis"
 
 NAME, HELP = "ts-map", "make maps of significance and flux"
 DESCRIPTION = """\
 Fit, at every pixel, the norm of a source placed there, and write what follows into a folder:
 
-  ts-map.fits                           maps of TS, norm, flux, ..., which gammapy reads too
+  ts-map.fits                           maps of TS, norm, errors, ..., which gammapy reads too
+  flux.fits                             the fluxes that follow, for DS9 and others
   sqrt_ts.png, flux.png, histogram.png  pictures (they need matplotlib), and those of further maps
   sources.ecsv, sources.reg             the sources found, as a table and as DS9 regions
   config.yaml                           the settings, for --config
@@ -55,11 +58,11 @@ examples:
   gammagrad ts-map dataset.fits.gz --model point --model gauss:0.1 --model gauss:0.3 -o sizes
   gammagrad ts-map dataset.fits.gz --config maps/config.yaml --energy-edges all -o bands
   gammagrad ts-map dataset.fits.gz --selection "ul, sensitivity" --n-sigma-ul 1.645 -o limits
-  gammagrad ts-map dataset.fits.gz --selection all --around 266.4 -29.0 1.5 -o centre
+  gammagrad ts-map dataset.fits.gz --selection all --around icrs:266.4,-29.0,1.5 -o centre
   gammagrad ts-map dataset.fits.gz --exclude 83.63,22.01,0.4 --exclude sources.reg -o maps
   gammagrad ts-map first.fits.gz second.fits.gz --kernel-containment 0.95 -o joint
   gammagrad ts-map --counts counts.fits --background background.fits --exposure exposure.fits \\
-      --psf-sigma "0.1 deg" -o maps
+      --psf-sigma "0.1 deg" --energy-bins "10 GeV, 500 GeV" --exposure-unit "cm2 s" -o maps
   gammagrad ts-map on-off.fits.gz -o maps
   gammagrad ts-map --counts counts.fits --counts-off counts_off.fits --acceptance 1 \\
       --acceptance-off 10 --exposure exposure.fits --psf-sigma "0.1 deg" -o maps
@@ -98,12 +101,11 @@ def run(args: argparse.Namespace) -> None:
     """Read, fit, write and print."""
     estimator = make_estimator(args)
     estimator.show_progress = False if args.quiet else None
-    box = _box(args.positions)
     draw, note = can_draw(args.no_pictures)
     pictures = picture_names(estimator.selection_optional) if draw else ()
     several = isinstance(estimator.model, Models)
     pictures = (*pictures, BEST) if draw and several else pictures
-    names = (MAPS, model_filename(Path(MAPS)).name, CONFIG, *TABLES, *([EACH] if several else ()))
+    names = [MAPS, model_filename(Path(MAPS)).name, FLUXES, CONFIG, *TABLES, *[EACH] * several]
     check_replaced(args.output, (*names, *(f"{p}.png" for p in pictures)), args.overwrite)
 
     start = time.perf_counter()
@@ -113,6 +115,7 @@ def run(args: argparse.Namespace) -> None:
     folder = output_folder(args.output)
     for dataset in datasets:
         print_lines([str(dataset), ""], args.quiet)
+    box = _box(args.positions, datasets[0].geom)
     datasets, norms = _with_fitted_background(args, datasets)
     if norms:
         meta["background_norm"] = [fit.norm for fit in norms.values()]
@@ -140,7 +143,7 @@ def run(args: argparse.Namespace) -> None:
         f"pixels        : {status_line(maps)}",
         f"time          : {seconds(fitted)} to fit, compilation included; {seconds(read)} to read",
         "",
-        *source_table(peaks),
+        *source_table(peaks, energy_groups(maps.energy_axis.edges)),
         "",
         f"Wrote {', '.join(path.name for path in written)} into {folder}.",
         *note,
@@ -148,17 +151,14 @@ def run(args: argparse.Namespace) -> None:
     print_lines(lines, args.quiet)
 
 
-def _box(numbers: list[float] | None) -> tuple[SkyCoord, u.Quantity] | None:
+def _box(
+    given: tuple[str, list[float]] | None, geom: WcsGeom
+) -> tuple[SkyCoord, u.Quantity] | None:
     """Return the position and the width of a box of the sky, if there is one."""
-    if numbers is None:
+    if given is None:
         return None
-    lon, lat, width = numbers
-    if not (-90 <= lat <= 90 and 0 < width < 360 and -360 <= lon <= 360):
-        raise InputError(
-            f"--around {lon:g} {lat:g} {width:g}: expected right ascension, declination and a "
-            "positive width, in deg."
-        )
-    return SkyCoord(lon, lat, unit="deg"), u.Quantity(width, "deg")
+    frame, (lon, lat, width) = given
+    return place(geom, frame, lon, lat), u.Quantity(width, "deg")
 
 
 def _with_fitted_background(
@@ -197,16 +197,19 @@ def _kernel_text(maps: FluxMaps) -> str:
     rows, cols = maps.meta["kernel_shape"]
     held = maps.containment
     text = "" if held is None else f", which hold at least {100 * held:.4g} % of a source"
-    return f"{cols} x {rows} pixels{text}"
+    return f"{cols} x {rows} pixels{text}{maps.missing_flux}"
 
 
 def _write(
     maps: FluxMaps, peaks: Any, estimator: TSMapEstimator, folder: Path, overwrite: bool
 ) -> list[Path]:
     """Write everything but the pictures."""
-    files = [folder / name for name in (MAPS, CONFIG, *TABLES)]
+    files = [folder / name for name in (MAPS, FLUXES, CONFIG, *TABLES)]
     maps.write(files[0], overwrite=overwrite)
-    write_config(estimator, files[1], overwrite=overwrite)
-    for file in files[2:]:
+    fluxes = {n: maps[n] for n in maps if n.partition("_")[0] == "flux"}
+    hdus = [hdu for name, m in fluxes.items() for hdu in map_to_hdus(m, name)]
+    write_hdus(hdus, files[1], overwrite=overwrite)
+    write_config(estimator, files[2], overwrite=overwrite)
+    for file in files[3:]:
         write_peaks(peaks, file, overwrite=overwrite)
     return files

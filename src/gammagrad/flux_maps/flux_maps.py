@@ -26,7 +26,7 @@ from gammagrad.derive import (
 from gammagrad.errors import InputError
 from gammagrad.flux_maps.status import StatusTable, status_table
 from gammagrad.io import expand_path, read_flux_maps, reading, write_flux_maps
-from gammagrad.maps import Map, MapAxis, WcsGeom
+from gammagrad.maps import Map, MapAxis, WcsGeom, readable_energies
 from gammagrad.models import SkyModel
 from gammagrad.output_quantities import FLUXES, QUANTITIES, STORED, MissingQuantityError
 from gammagrad.peaks import MIN_DISTANCE, find_peaks
@@ -231,6 +231,15 @@ class FluxMaps(Mapping[str, Map]):
         first = [name for name in ("sqrt_ts", "flux", "flux_err", "flux_ul") if name in self]
         return first + [name for name in self.available_quantities if name not in first]
 
+    @property
+    def missing_flux(self) -> str:
+        """How much norm and flux are low by the kernel, as the end of a sentence; or nothing."""
+        held = self.containment
+        settings = dict(self.meta.get("settings") or {})
+        if held is None or held > 0.9995 or not settings.get("renormalise", True):
+            return ""
+        return f"; norm and flux are low by up to {100 * (1 - held):.2g} %"
+
     def _summary(self) -> dict[str, Any]:
         lines: dict[str, Any] = {
             "geom": type(self.geom).__name__,
@@ -242,9 +251,11 @@ class FluxMaps(Mapping[str, Map]):
             "n_sigma_ul": self.n_sigma_ul,
             "sqrt_ts_threshold_ul": self.sqrt_ts_threshold_ul,
             "sed type init": self.meta["sed_type_init"],
+            "energies": " - ".join(f"{e:.4g}" for e in readable_energies(self.energy_axis.edges)),
         }
         if self.containment is not None:
-            lines["kernel holds"] = f"{100 * self.containment:.3g} % of a source, or more"
+            held = f"{100 * self.containment:.3g} % of a source, or more"
+            lines["kernel holds"] = held + self.missing_flux
         return lines
 
     def __str__(self) -> str:

@@ -261,10 +261,12 @@ def write_pictures(
         elif name == "profile":
             figure = _highest_profile(maps).figure
         else:
-            shown = peaks if name == "sqrt_ts" else None
+            shown = peaks if name.split("_")[0] in ("sqrt", "flux", "norm") else None
             single = maps.geom.data_shape[0] == 1
             ax = _single_axes(maps.geom) if single else None
-            axes = plot_flux_maps(maps, name, ax=ax, peaks=shown, peak_names=single)
+            axes = plot_flux_maps(
+                maps, name, ax=ax, peaks=shown, peak_names=single and name == "sqrt_ts"
+            )
             figure = np.ravel(axes)[0].figure
         written.append(save_figure(figure, Path(folder) / f"{name}.png", overwrite))
     return written

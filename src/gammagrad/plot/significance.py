@@ -43,6 +43,12 @@ class SignificanceFit:
     mean_err: float = np.nan
     width_err: float = np.nan
 
+    def __str__(self) -> str:
+        """Return mean, width and number of pixels as a line."""
+        return f"{_words(self).strip().replace(chr(10), ' ')} ({self.number} pixels)".replace(
+            "$\\pm$", "+-"
+        )
+
 
 def _keep(geom: WcsGeom, exclusion: Any, radius: Any) -> NDArray[np.bool_]:
     """Return which pixels of a geometry to keep, in the shape of its data."""

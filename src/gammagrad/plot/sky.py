@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import erf, sqrt
 from typing import Any
 
 import astropy.units as u
@@ -269,6 +270,11 @@ def _bar_text(m: Map, name: str, label: str | None) -> str:
     return f"{label} [{m.unit.to_string('latex_inline')}]".strip()
 
 
+def _normal(n: float) -> float:
+    """Return the probability below so many standard deviations."""
+    return 0.5 * (1 + erf(n / sqrt(2)))
+
+
 def kernel_radii(maps: FluxMaps) -> NDArray[np.float64] | None:
     """Return the radius in deg that holds 68 % of the narrowest kernel of each energy group."""
     known = maps.meta.get("kernel_radius_per_group")
@@ -336,5 +342,6 @@ def plot_flux_maps(maps: FluxMaps, quantity: str = "sqrt_ts", ax: Any = None, **
     entry = QUANTITIES.get(quantity)
     n = getattr(maps, entry.sigma) if entry is not None and entry.sigma else None
     if entry is not None and n is not None:
-        kwargs = {"label": f"{entry.label}, {n:g}$\\sigma$", **kwargs}
+        sure = f" ({100 * _normal(n):.4g} %)" if quantity.endswith("_ul") else ""
+        kwargs = {"label": f"{entry.label}, {n:g}$\\sigma${sure}", **kwargs}
     return plot_map(m, ax, name=quantity, **kwargs)
