@@ -77,10 +77,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     centre = {"skydir": (0, 0), "frame": "galactic"}
     fermi = field(1, "10 GeV, 500 GeV", **centre)
     fermi.write(folder / "fermi-3fhl-gc.fits.gz")
+    # images that say neither their energies nor the unit of the exposure
+    image = fermi.geom.to_image()
     for name in ("counts", "background", "exposure"):
-        fermi.require(name).write(folder / f"{name}.fits")
-    off = np.random.default_rng(3).poisson(10 * fermi.require("background").data)
-    Map(fermi.geom, off.astype(float)).write(folder / "counts_off.fits")
+        data = fermi.require(name).data
+        whole = data.mean(axis=0) if name == "exposure" else data.sum(axis=0)
+        Map(image, whole).write(folder / f"{name}.fits")
+    off = np.random.default_rng(3).poisson(10 * fermi.require("background").data.sum(axis=0))
+    Map(image, off.astype(float)).write(folder / "counts_off.fits")
     field(2, **centre).write(folder / "dataset.fits.gz")
     crab = {"skydir": (83.63, 22.01), "frame": "icrs"}
     for seed, name in enumerate(("hess-crab", "nHit-8", "nHit-9")):
