@@ -66,7 +66,7 @@ def load_datasets(args: argparse.Namespace) -> list[AnyMapDataset]:
                 f"{flag(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
-        return [read_dataset(name) for name in args.files]
+        return [_read(name) for name in args.files]
     if "counts" not in given:
         raise InputError("no data: give a FILE, or --counts with --background and --exposure.")
     if "exposure" not in given:
@@ -82,6 +82,17 @@ def load_datasets(args: argparse.Namespace) -> list[AnyMapDataset]:
         # --energy-edges are the groups of the result
         message, _, where = error.args
         raise InputError(message, "energy_bins", where) from error
+
+
+def _read(name: str) -> AnyMapDataset:
+    """Read a dataset; an error says which options plain maps go after, not which function."""
+    try:
+        return read_dataset(name)
+    except InputError as error:
+        message, *rest = error.args
+        options = "after --counts, --background and --exposure"
+        text = str(message).replace("into MapDataset.from_files", options)
+        raise type(error)(text, *rest) from error
 
 
 def _kind(given: Mapping[str, Any]) -> type[MapDataset] | type[MapDatasetOnOff]:

@@ -65,7 +65,8 @@ examples:
       --psf-sigma "0.1 deg" --energy-bins "10 GeV, 500 GeV" --exposure-unit "cm2 s" -o maps
   gammagrad ts-map on-off.fits.gz -o maps
   gammagrad ts-map --counts counts.fits --counts-off counts_off.fits --acceptance 1 \\
-      --acceptance-off 10 --exposure exposure.fits --psf-sigma "0.1 deg" -o maps
+      --acceptance-off 10 --exposure exposure.fits --psf-sigma "0.1 deg" \\
+      --energy-bins "10 GeV, 500 GeV" --exposure-unit "cm2 s" -o maps
 """
 
 

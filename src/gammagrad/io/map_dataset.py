@@ -41,8 +41,7 @@ def read_map_dataset(filename: Filename, checksum: bool = True) -> dict[str, Any
     if not parts:
         raise InputError(
             f"no map dataset; expected HDUs named COUNTS, EXPOSURE, BACKGROUND, ... "
-            f"and found {hdu_names(hdus)}. Plain images and cubes go into MapDataset.from_files; "
-            "on the command line after --counts, --background and --exposure."
+            f"and found {hdu_names(hdus)}. Plain images and cubes go into MapDataset.from_files."
         )
     check_bands(hdus, by_name=True)
     _warn_of_others(hdus, filename)
