@@ -38,6 +38,7 @@ html_title = f"gammagrad {version}"
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_js_files = ["pages.js"]
 
 # the prompts of a console are not copied
 copybutton_prompt_text = ">>> "
@@ -59,7 +60,17 @@ numpydoc_show_class_members = False
 # types of arguments are links, to other projects too
 numpydoc_xref_param_type = True
 numpydoc_xref_aliases = ALIASES
-numpydoc_xref_ignore = {"optional", "or", "of", "shape", "sequence", "iterable", "default", "them"}
+numpydoc_xref_ignore = {
+    "None",
+    "optional",
+    "or",
+    "of",
+    "shape",
+    "sequence",
+    "iterable",
+    "default",
+    "them",
+}
 # what has no docstring, or describes an argument that is not there, fails the build;
 # tests/test_public_api.py sees to the arguments that are not described
 numpydoc_validation_checks = {"GL08", "PR02"}

@@ -7,6 +7,7 @@ and their names. What a page showed is kept until its code or the library change
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -21,6 +22,9 @@ PAGES = ("index", "getting_started")
 
 sys.path.insert(0, str(DOCS.parent / "notebooks"))
 from execute import execute, shown  # noqa: E402
+
+for chatty in ("jax", "traitlets"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

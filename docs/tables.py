@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Iterable
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -37,6 +39,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[nodes.Node]]) -> nodes.ta
     return nodes.table("", group)
 
 
+def marked(text: str) -> list[nodes.Node]:
+    """Return a text in which names between backticks are code."""
+    parts = re.split(r"`+", text)
+    return [nodes.literal(text=p) if i % 2 else nodes.Text(p) for i, p in enumerate(parts) if p]
+
+
 class StatusTable(SphinxDirective):
     """The status codes and their sentences."""
 
@@ -54,7 +62,11 @@ class QuantityTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         rows = (
-            (nodes.literal(text=name), nodes.Text(entry.unit), nodes.Text(entry.meaning))
+            (
+                nodes.literal(text=name),
+                nodes.Text(entry.unit),
+                nodes.Text(entry.meaning.replace("`", "")),
+            )
             for name, entry in QUANTITIES.items()
         )
         return [table(("name", "unit", "meaning"), rows)]
@@ -71,9 +83,9 @@ class WingTable(SphinxDirective):
             files = nodes.bullet_list()
             for path in sorted(folder.glob("[!_]*.py")):
                 item = nodes.paragraph("", "", nodes.literal(text=path.stem), nodes.Text(": "))
-                item += nodes.Text(self.line(path))
+                item += marked(self.line(path))
                 files += nodes.list_item("", item)
-            said = nodes.paragraph("", self.line(folder / "__init__.py"))
+            said = nodes.paragraph("", "", *marked(self.line(folder / "__init__.py")))
             row = nodes.row("", nodes.entry("", nodes.paragraph("", "", nodes.literal(text=wing))))
             row += nodes.entry("", said, *([files] if files.children else []))
             found.append(row)
@@ -98,11 +110,13 @@ class SettingTable(SphinxDirective):
         for name, row in getattr(gammagrad, self.arguments[0]).table.items():
             default = "" if row.default is REQUIRED else repr(row.default)
             option = row.option.flag if row.option else ""
-            texts = (name, default, row.unit, row.sentence, option)
-            code = (True, True, False, False, True)
+            code, plain = partial(nodes.literal, ""), nodes.Text
             rows.append(
-                nodes.literal(text=text) if is_code and text else nodes.Text(text)
-                for text, is_code in zip(texts, code, strict=True)
+                (
+                    *(code(text) if text else plain("") for text in (name, default)),
+                    *(plain(row.unit), plain(row.sentence.replace("--", "\u2010\u2010"))),
+                    code(option) if option else plain(""),
+                )
             )
         return [table(("setting", "default", "unit", "meaning", "option"), rows)]
 

@@ -306,5 +306,5 @@ for i, source in enumerate(sources[-3:]):
     ax.set_title(f"{source['name']}: {source['sqrt_ts']:.1f} sigma", fontsize="medium")
 
 # %% [markdown]
-# Crosses are the true positions, small circles the fitted ones, with their ellipses. All five were
+# Crosses are the true positions, small circles the fitted ones, with their ellipses. All six were
 # fitted as points; `free=("position", "index", "size")` fits Gaussians.

@@ -35,7 +35,7 @@ TRACED: dict[str, str] = {
 
 # The ground that both sides stand on.
 GROUND: dict[str, str] = {
-    "errors": "the family of exceptions, and the warnings",
+    "errors": "exceptions and warnings",
     "_arrays": "arrays of other libraries, for JAX",
     "_pytree": "frozen dataclass -> JAX pytree",
     "_programs": "few compiled programs",

@@ -13,7 +13,7 @@ for place, quantity in enumerate(quantities):
     worst = np.maximum([row["worst"] for row in some], 1e-8)
     apart = place + rng.uniform(-0.3, 0.3, len(some))
     above = np.flatnonzero(worst > 1.01)
-    apart[above] = place - 0.3 + 0.6 * np.arange(len(above))
+    apart[above] = np.linspace(place - 0.3, place + 0.3, len(above))
     axis.plot(apart, worst, "o", color=BLUE, ms=4, alpha=0.6)
     for case in above:
         axis.text(apart[case] + 0.1, worst[case], some[case]["above"], fontsize=8, color=GREY)

@@ -30,7 +30,7 @@ for shift, name, colour in (
         label=name.replace("on source, ", ""),
     )
 left.set(xticks=range(4), xticklabels=names, xlabel="sigma of the source [deg]", ylim=(-5, 125))
-left.set_ylabel("bias of the background on it [%]")
+left.set_ylabel("bias of the background on a source [%]")
 left.legend(frameon=False, fontsize="small")
 remedies = columns(tables["remedies"])
 value, error = numbers(remedies["converged"])

@@ -25,5 +25,5 @@ for colour, label, options in (
 x = np.linspace(-5, 7, 200)
 unit = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi) * 0.25 * values.size
 ax.plot(x, unit, color=GREY, linestyle="--", label="standard normal")
-ax.set(xlabel=r"$\sqrt{\mathrm{TS}}$ of a field without sources", ylabel="pixels", xlim=(-5, 7))
+ax.set(xlabel=r"$\sqrt{\mathrm{TS}}$ of a field without sources", ylabel="pixels", xlim=(-5, 11))
 ax.legend(frameon=False, fontsize="small")

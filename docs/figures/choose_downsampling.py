@@ -7,7 +7,7 @@ from gammagrad import TSMapEstimator
 from gammagrad.simulate import simulate_field
 
 dataset = simulate_field(seed=1, npix=60).dataset
-figure, made = sky_axes(dataset.geom, 5.0, rows=2)
+figure, made = sky_axes(dataset.geom, 5.6, rows=2)
 for unused in made[3:]:
     unused.remove()
 histogram = figure.add_subplot(2, 1, 2)
@@ -33,4 +33,7 @@ for i, (factor, colour) in enumerate(((1, BLUE), (2, ORANGE), (4, GREEN))):
 histogram.axvline(0, color=GREY, linewidth=0.8)
 histogram.set(xlabel=r"$\sqrt{\mathrm{TS}}$", ylabel="pixels", xlim=(-5, 8))
 histogram.legend(frameon=False)
-short_labels(made[:3], lon="")
+short_labels(made[:3])
+for ax in made[:3]:
+    ax.coords[0].set_axislabel("l [deg]")
+    ax.coords[0].set_ticklabel_visible(True)

@@ -32,4 +32,4 @@ for data, index, fit, ratio in zip(
 right.axvline(1, color=GREY, linestyle="--")
 right.set(yticks=range(len(instruments)), yticklabels=instruments)
 right.set(ylim=(2.6, -0.6), xlabel="fitted over true flux", xlim=(0.4, 1.7))
-right.set_title("index 1.8 ◀ or 2.6 ▶, fitted with 2.2", fontsize="medium")
+right.set_title("index 2.2, fitted with 1.8 ◀ or 2.6 ▶", fontsize="medium")

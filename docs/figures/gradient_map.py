@@ -32,7 +32,7 @@ for ax, slope, title in zip(made, slopes, ("counts", "background"), strict=True)
     top = float(abs(image.data).max())
     image.plot(
         ax=ax,
-        title=f"of TS with respect to {title}",
+        title=f"derivative of the TS by {title}",
         stretch="linear",
         cmap="RdBu_r",
         vmin=-top,

@@ -36,7 +36,9 @@ names = ("norm", "norm_err", "norm_errp", "norm_ul", "ts", "norm_sensitivity", "
 for title, colour, mark in marks:
     table = columns(tables[title])
     worst = [max(float(x) for x in table[name]) for name in names]
-    right.semilogx(worst, range(len(names)), mark, color=colour, label=title)
+    right.semilogx(
+        worst, range(len(names)), mark, color=colour, label=title.replace("HESS", "H.E.S.S.")
+    )
 right.set(yticks=range(len(names)), xlabel="largest deviation, all inputs", xlim=(1e-11, 1e-2))
 right.set_yticklabels(names, fontsize="small")
 right.grid(axis="x", color=GREY, alpha=0.3)

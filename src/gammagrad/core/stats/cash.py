@@ -18,8 +18,8 @@ from jax.typing import ArrayLike
 from gammagrad._arrays import common_float, takes_arrays
 from gammagrad.core.stats.logarithm import log, log1p, log1p_inside
 
+#: Least predicted number of counts in a logarithm, in counts per bin.
 BACKGROUND_FLOOR = 1e-25
-"""Least predicted number of counts in a logarithm, in counts per bin."""
 
 
 @takes_arrays
