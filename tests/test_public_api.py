@@ -45,7 +45,7 @@ def documented_names() -> set[str]:
     for page in REFERENCE.glob("*.rst"):
         module = ""
         for kind, name in re.findall(
-            r"^\.\. (currentmodule|auto\w+):: (\S+)$",
+            r"^\.\. (currentmodule|auto\w+|py:data):: (\S+)$",
             page.read_text(encoding="utf-8"),
             re.MULTILINE,
         ):
