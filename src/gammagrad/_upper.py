@@ -16,6 +16,14 @@ UPPER: dict[str, str] = {
     "plot_residuals": "plot.residuals",
     "plot_significance_histogram": "plot.significance",
     "refine_peaks": "fitting.refine",
+    "map_from_gammapy": "interop.maps",
+    "map_to_gammapy": "interop.maps",
+    "models_from_gammapy": "interop.models",
+    "models_to_gammapy": "interop.models",
+    "dataset_from_gammapy": "interop.datasets",
+    "dataset_to_gammapy": "interop.datasets",
+    "flux_maps_from_gammapy": "interop.flux_maps",
+    "flux_maps_to_gammapy": "interop.flux_maps",
 }
 """The module of each function, which lies above its callers."""
 
@@ -29,3 +37,29 @@ def upper(name: str) -> Callable[..., Any]:
 def given(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return those of a method's arguments that are to be handed on: none that is None."""
     return {name: v for name, v in arguments.items() if name != "self" and v is not None}
+
+
+# what a class of gammapy, by its name, is converted with
+_CONVERTED = {
+    "MapDataset": "dataset_from_gammapy",
+    "Map": "map_from_gammapy",
+    "ModelBase": "models_from_gammapy",
+    "DatasetModels": "models_from_gammapy",
+    "FluxMaps": "flux_maps_from_gammapy",
+}
+
+
+def ours(value: Any) -> Any:
+    """Return an object of gammapy as one of ours, and anything else as it is."""
+    theirs = [c.__name__ for c in type(value).__mro__ if c.__module__.startswith("gammapy.")]
+    if "Datasets" in theirs:
+        return [ours(one) for one in value]
+    name = next((_CONVERTED[kind] for kind in theirs if kind in _CONVERTED), None)
+    return value if name is None else upper(name)(value)
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of an object's class, and of its package if that is another one."""
+    cls = type(value)
+    package = cls.__module__.partition(".")[0]
+    return cls.__name__ if package in ("builtins", "gammagrad") else f"{cls.__name__} of {package}"

@@ -17,6 +17,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from gammagrad._programs import is_traced
+from gammagrad._upper import kind_of, ours, upper
 from gammagrad.dataset import transforms
 from gammagrad.dataset.info import describe
 from gammagrad.dataset.likelihood import prepare_likelihood
@@ -25,7 +26,7 @@ from gammagrad.dataset.parts import map_part, models_for, response_part
 from gammagrad.dataset.predict import signal_npred
 from gammagrad.dataset.response_checks import check_edisp, check_psf
 from gammagrad.dataset.suspicion import NO_PSF
-from gammagrad.errors import InputError, InputWarning
+from gammagrad.errors import InputError, InputTypeError, InputWarning
 from gammagrad.evaluate import SourceResponse, source_response
 from gammagrad.io import read_map_dataset, reading, write_map_dataset
 from gammagrad.maps import EDispKernelMap, EDispMap, Map, MapAxis, PSFMap, WcsGeom
@@ -82,7 +83,7 @@ class BaseMapDataset(ABC):
 
     @models.setter
     def models(self, models: Component | Iterable[Component] | None) -> None:
-        found = None if models is None else models_for(self.name, models)
+        found = None if models is None else models_for(self.name, ours(models))
         self._check_models(found)
         self._models = found
 
@@ -456,6 +457,43 @@ class BaseMapDataset(ABC):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+    # -- gammapy's objects -----------------------------------------------------------------------
+
+    @classmethod
+    def from_gammapy(cls, dataset: Any) -> Self:
+        """Make a dataset of one of gammapy's, which stays as it is.
+
+        Parameters
+        ----------
+        dataset
+            gammapy's dataset of the same kind. Models that have no counterpart here are evaluated
+            by gammapy into the background.
+
+        Returns
+        -------
+        dataset
+            The dataset, with its models.
+
+        Raises
+        ------
+        TypeError
+            If it is another kind of dataset.
+        """
+        found = upper("dataset_from_gammapy")(dataset)
+        if not isinstance(found, cls):
+            raise InputTypeError(f": expected a {cls.tag}, got {kind_of(dataset)}.", "dataset")
+        return found
+
+    def to_gammapy(self) -> Any:
+        """Return the dataset as one of gammapy's, models included.
+
+        Returns
+        -------
+        gammapy.datasets.MapDataset or MapDatasetOnOff
+            The dataset; it shares nothing with this one.
+        """
+        return upper("dataset_to_gammapy")(self)
 
     # -- files and plain maps --------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad._programs import by_element, compiled
+from gammagrad._upper import ours
 from gammagrad.core.stats import lima_significance, lima_significance_known_background
 from gammagrad.dataset import AnyMapDataset, MapDataset, MapDatasetOnOff
 from gammagrad.errors import InputError, InputTypeError
@@ -135,6 +136,8 @@ def lima_maps(
     >>> print(values["counts"], values["background"], round(values["sqrt_ts"], 3))
     30.0 14.5 3.553
     """
+    counts, background, mask = (ours(m) for m in (counts, background, mask))
+    counts_off, acceptance, acceptance_off = map(ours, (counts_off, acceptance, acceptance_off))
     if isinstance(counts, MapDataset | MapDatasetOnOff):
         given_maps = {
             "background": background,

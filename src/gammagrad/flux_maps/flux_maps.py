@@ -509,6 +509,33 @@ class FluxMaps(Mapping[str, Map]):
                 maps = norms_from_fluxes(maps, content.sed_type, model.spectral_model)
             return cls(maps, model, content.meta, content.gti)
 
+    @classmethod
+    def from_gammapy(cls, maps: Any) -> FluxMaps:
+        """Make flux maps of gammapy's.
+
+        Parameters
+        ----------
+        maps : gammapy.estimators.FluxMaps
+            The maps; they stay as they are.
+
+        Returns
+        -------
+        FluxMaps
+            The maps as norms; the test statistic gets the sign of the norm.
+        """
+        found: FluxMaps = upper("flux_maps_from_gammapy")(maps)
+        return found
+
+    def to_gammapy(self) -> Any:
+        """Return the maps as gammapy's; the status and the sign of the TS have no place there.
+
+        Returns
+        -------
+        gammapy.estimators.FluxMaps
+            The maps, with reference model and good time intervals.
+        """
+        return upper("flux_maps_to_gammapy")(self)
+
     # -- figures ---------------------------------------------------------------------------------
 
     def plot(

@@ -5,7 +5,12 @@ from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
 from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus
 from gammagrad.io.flux_maps import model_filename, read_flux_maps, write_flux_maps
 from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
-from gammagrad.io.map_dataset import read_map_dataset, write_map_dataset
+from gammagrad.io.map_dataset import (
+    read_map_dataset,
+    read_table,
+    table_to_hdu,
+    write_map_dataset,
+)
 from gammagrad.io.map_fits import map_to_hdus, read_map, write_map
 from gammagrad.io.paths import existing_file, expand_path, path_in_file, stem
 from gammagrad.io.peak_tables import read_peaks, write_peaks
@@ -36,10 +41,12 @@ __all__ = [
     "read_plain",
     "read_psf",
     "read_source_table",
+    "read_table",
     "read_yaml",
     "reading",
     "reads_file",
     "stem",
+    "table_to_hdu",
     "write_ds9_polygons",
     "write_files",
     "write_flux_maps",

@@ -11,6 +11,7 @@ import numpy as np
 
 from gammagrad._html import as_html
 from gammagrad._pytree import pytree, replace, static_field
+from gammagrad._upper import upper
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.models.component import Component
 from gammagrad.models.free_parameters import (
@@ -81,6 +82,38 @@ class Models:
         settings = models.settings if isinstance(models, Models) else Settings()
         object.__setattr__(self, "members", members)
         object.__setattr__(self, "settings", settings)
+
+    @classmethod
+    def from_gammapy(cls, models: Any) -> Models:
+        """Make models of gammapy's.
+
+        Parameters
+        ----------
+        models
+            A model of gammapy, or several; they stay as they are.
+
+        Returns
+        -------
+        Models
+            The models, with frozen parameters and bounds; links are not kept.
+
+        Raises
+        ------
+        ValueError
+            If one of them changes with time, or is of a kind that is not known here.
+        """
+        found: Models = upper("models_from_gammapy")(models)
+        return found
+
+    def to_gammapy(self) -> Any:
+        """Return the models as gammapy's.
+
+        Returns
+        -------
+        gammapy.modeling.models.Models
+            The models; templates have their maps in memory.
+        """
+        return upper("models_to_gammapy")(self)
 
     @property
     def names(self) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from gammagrad._html import as_html, rows_below
 from gammagrad._pytree import replace
+from gammagrad._upper import upper
 from gammagrad.errors import InputTypeError
 from gammagrad.models.base import PARAMETER_HEAD, format_table
 
@@ -21,6 +22,17 @@ class Component:
         parts = {"spectral_model": "spectral", "spatial_model": "spatial"}
         models = {label: getattr(self, field, None) for field, label in parts.items()}
         return {label: model for label, model in models.items() if model is not None}
+
+    def to_gammapy(self) -> Any:
+        """Return the model as one of gammapy's.
+
+        Returns
+        -------
+        model
+            gammapy's model; a template has its map in memory.
+        """
+        (found,) = upper("models_to_gammapy")(self)
+        return found
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gammagrad._upper import ours
 from gammagrad.errors import InputError, InputTypeError, InputWarning
 from gammagrad.estimators.kernel_background.inputs import on_counts_pixels
 from gammagrad.maps import Map
@@ -26,6 +27,8 @@ def without_masked(images: Mapping[str, Map]) -> Masked:
 
     Maps larger than the counts are cut out first.
     """
+    if isinstance(images, Mapping):
+        images = {name: ours(image) for name, image in images.items()}
     images = on_counts_pixels(images)
     if not isinstance(images, Mapping) or "mask" not in images:
         return Masked(images, None)

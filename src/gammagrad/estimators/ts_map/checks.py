@@ -10,6 +10,7 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from gammagrad._upper import ours
 from gammagrad.core.norm import parse_selection
 from gammagrad.errors import InputError, InputTypeError, short
 from gammagrad.estimators.settings import is_whole
@@ -161,9 +162,17 @@ def model_names(value: SkyModel | Models | None) -> str | list[str]:
 
 def model(value: Any, name: str) -> SkyModel | Models:
     """Return a model to test, or several."""
+    value = [_one(one) for one in value] if isinstance(value, list | tuple) else _one(value)
     if isinstance(value, list | tuple | Models):
         return as_hypotheses(value, name)
     return check_hypothesis(value, name)
+
+
+def _one(value: Any) -> Any:
+    """Return a model of gammapy as one of ours, others as they are."""
+    found = ours(value)
+    several = isinstance(found, Models) and not isinstance(value, Models)
+    return found[0] if several and len(found) == 1 else found
 
 
 def scan(value: Any, name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gammagrad._upper import kind_of, ours
 from gammagrad.dataset import AnyMapDataset, nice_energy
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.estimators.ts_map.groups import Share
@@ -174,15 +175,16 @@ def _range(axis: MapAxis, group: int) -> str:
 
 def as_datasets(datasets: Any) -> list[AnyMapDataset]:
     """Return what a user passed to a run as a list, checked."""
+    datasets = ours(datasets)
     if isinstance(datasets, AnyMapDataset):
         return [datasets]
     plain = isinstance(datasets, Iterable) and not isinstance(datasets, str | bytes | Mapping)
-    found = list(datasets) if plain else [datasets]
-    wrong = sorted({type(d).__name__ for d in found if not isinstance(d, AnyMapDataset)})
+    found = [ours(d) for d in (datasets if plain else [datasets])]
+    wrong = sorted({kind_of(d) for d in found if not isinstance(d, AnyMapDataset)})
     if wrong:
         raise InputTypeError(
             f": expected a MapDataset or several, got {', '.join(wrong)}; "
-            "gammagrad.read_dataset(filename) reads one.",
+            "gammagrad.read_dataset(filename) reads one, MapDataset.from_maps makes one of maps.",
             "datasets",
         )
     if not found:

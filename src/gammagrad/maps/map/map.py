@@ -27,6 +27,7 @@ from gammagrad.maps.map.arithmetic import (
     multiplied,
 )
 from gammagrad.maps.map.data import as_data, check_format, without_unit
+from gammagrad.maps.map.exchange import Exchange
 from gammagrad.maps.map.lookup import bilinear, nearest, values_at
 from gammagrad.maps.map.printing import map_html, map_text
 from gammagrad.maps.map.rebin import add_part, merged, repeat_blocks, shared_out, zoom_bilinear
@@ -46,7 +47,7 @@ def _operation(rule: Rule, function: Operator) -> Callable[[Map, Any], Map]:
     return method
 
 
-class Map:
+class Map(Exchange):
     """Data on a geometry, with a unit.
 
     Parameters
