@@ -8,7 +8,7 @@ from __future__ import annotations
 # Host side, from the user's end down: a part may import every part of the levels below its own.
 HOST: tuple[dict[str, str], ...] = (
     {"cli": "the command line"},
-    {"demo": "a simulated field, found again"},
+    {"demo": "a simulated field, found again", "interop": "gammapy's objects"},
     {
         "estimators": "maps in, flux maps out",
         "fitting": "models to datasets",
@@ -59,7 +59,7 @@ FACADES: dict[str, tuple[str, ...]] = {
 
 # The parts of the host that call traced code.
 CALLS_TRACED = (
-    *("cli", "demo", "estimators", "fitting", "simulate", "plot"),
+    *("cli", "demo", "interop", "estimators", "fitting", "simulate", "plot"),
     *("dataset", "flux_maps", "peaks", "evaluate", "derive", "maps.irf"),
 )
 
@@ -108,3 +108,6 @@ LAZY = frozenset({"loky", "scipy"})
 
 # Optional packages: imported inside functions, so that the rest works without them.
 OPTIONAL = frozenset({"gammapy", "matplotlib", "ray", "regions", "yaml"})
+
+# Parts that are of no use without an optional package, and import it at once.
+ONLY_WITH = {"interop": "gammapy"}

@@ -84,7 +84,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_call_of_an_upper_layer_is_tried() -> None:
-    assert sorted(", ".join(CALLS).split(", ")) == sorted(UPPER)
+    # those of gammapy's objects are tried in tests/interop, where it is installed
+    here = [name for name in UPPER if not name.endswith("gammapy")]
+    assert sorted(", ".join(CALLS).split(", ")) == sorted(here)
 
 
 @pytest.mark.parametrize("calls", CALLS)

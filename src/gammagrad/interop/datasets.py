@@ -12,7 +12,7 @@ from gammapy.data import GTI
 from gammagrad.dataset import AnyMapDataset, MapDataset, MapDatasetOnOff
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.interop.maps import map_from_gammapy, map_to_gammapy
-from gammagrad.interop.models import model_from_gammapy, models_to_gammapy
+from gammagrad.interop.models import models_from_gammapy, models_to_gammapy
 from gammagrad.interop.responses import (
     edisp_from_gammapy,
     edisp_to_gammapy,
@@ -66,7 +66,7 @@ def dataset_from_gammapy(dataset: Any) -> AnyMapDataset:
         edisp=edisp_from_gammapy(dataset.edisp),
         gti=_gti(dataset.gti),
         meta_table=dataset.meta_table,
-        models=models or None,
+        models=models_from_gammapy(models) if models else None,
         name=dataset.name,
     )
     return made
@@ -75,6 +75,9 @@ def dataset_from_gammapy(dataset: Any) -> AnyMapDataset:
 def plain_dataset(dataset: Any) -> AnyMapDataset:
     """Return a dataset whose background has all that its models predict, evaluated by gammapy."""
     _check_kind(dataset)
+    for name in ("counts", "background", "exposure"):
+        if getattr(dataset, name) is None:
+            raise InputError(f"dataset {dataset.name!r} has no {name}; expected a map.", "datasets")
     background = dataset.npred() if dataset.models else dataset.background
     maps: dict[str, Any] = {name: _maybe(getattr(dataset, name)) for name in _MAPS}
     return MapDataset(
@@ -105,7 +108,8 @@ def _models(dataset: Any) -> tuple[list[Any], list[str]]:
     found, rest = [], []
     for model in dataset.models or []:
         try:
-            found.append(model_from_gammapy(model))
+            models_from_gammapy(model)
+            found.append(model)
         except InputError:
             rest.append(model.name)
     return found, rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from gammapy.modeling import models as gp
 
@@ -57,16 +58,7 @@ def _component(model: Any) -> dict[str, Any]:
 
 def model_from_gammapy(model: Any) -> Any:
     """Return one model of gammapy as one of ours, or raise if there is none like it."""
-    known = (gp.SkyModel, gp.FoVBackgroundModel, gp.TemplateNPredModel)
-    if not isinstance(model, known):
-        raise InputError(f"model {model.name!r} is a {type(model).__name__}.")
-    template = getattr(getattr(model, "spatial_model", None), "map", getattr(model, "map", None))
-
-    def load(name: str) -> Any:
-        del name
-        return map_from_gammapy(template)
-
-    (found,) = models_from_dict({"components": [_component(model)]}, load)
+    (found,) = models_from_gammapy(model)
     return found
 
 
@@ -88,8 +80,21 @@ def models_from_gammapy(models: Any) -> Models:
     ValueError
         If there is no model like one of them here: it changes with time, or is a class of its own.
     """
-    several = models if isinstance(models, Iterable) else [models]
-    return Models([model_from_gammapy(model) for model in several])
+    several = list(models) if isinstance(models, Iterable) else [models]
+    templates = []
+    for model in several:
+        if not isinstance(model, gp.SkyModel | gp.FoVBackgroundModel | gp.TemplateNPredModel):
+            raise InputError(f"model {model.name!r} is a {type(model).__name__}.")
+        spatial = getattr(model, "spatial_model", None)
+        for holder in (spatial, model):
+            if isinstance(holder, gp.TemplateSpatialModel | gp.TemplateNPredModel):
+                templates.append(holder.map)
+    # one after the other, in the order of the components
+    in_memory = iter(templates)
+    return models_from_dict(
+        {"components": [_component(model) for model in several]},
+        lambda _: map_from_gammapy(next(in_memory)),
+    )
 
 
 def models_to_gammapy(models: SkyModel | Models | Any) -> Any:
@@ -110,8 +115,8 @@ def models_to_gammapy(models: SkyModel | Models | Any) -> Any:
     ValueError
         If a template has no map that gammapy could take.
     """
-    made = []
-    for model in Models(models):
+    made, collection = [], Models(models)
+    for model in collection:
         spatial = getattr(model, "spatial_model", None)
         if isinstance(spatial, TemplateSpatialModel):
             made.append(_with_template(model, spatial))
@@ -120,7 +125,21 @@ def models_to_gammapy(models: SkyModel | Models | Any) -> Any:
         else:
             (one,) = gp.Models.from_dict(models_to_dict(model))
             made.append(one)
+        _set_free(made[-1], collection)
     return gp.Models(made)
+
+
+def _set_free(model: Any, collection: Models) -> None:
+    """Freeze and bound the parameters of gammapy's model as they are in ours."""
+    bounds, places, free = collection.bounds, collection.places(), collection.free
+    for parameter in model.parameters:
+        name = f"{model.name}.{parameter.name}"
+        if name not in places:
+            continue
+        parameter.frozen = name not in free
+        limits = u.Quantity(bounds[name], places[name].limits.unit or "")
+        low, high = limits.to_value(parameter.unit)
+        parameter.min, parameter.max = (x if np.isfinite(x) else np.nan for x in (low, high))
 
 
 def _spectrum(model: Any) -> Any:

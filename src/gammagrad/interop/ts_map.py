@@ -11,8 +11,8 @@ from gammapy.datasets import Datasets, MapDatasetOnOff
 from gammapy.estimators import TSMapEstimator as GammapyTSMapEstimator
 
 from gammagrad.errors import InputTypeError
+from gammagrad.estimators.ts_map import Collector
 from gammagrad.estimators.ts_map import TSMapEstimator as Native
-from gammagrad.estimators.ts_map.collect import Collector
 from gammagrad.evaluate import KernelEstimate
 from gammagrad.flux_maps import FluxMaps
 from gammagrad.interop.datasets import dataset_to_gammapy, plain_dataset
@@ -100,7 +100,13 @@ class TSMapEstimator(GammapyTSMapEstimator):
                     "as gammapy's does not; gammagrad.TSMapEstimator fits OFF counts.",
                     "datasets",
                 )
-        maps = self.native().run([plain_dataset(dataset) for dataset in several])
+        plain = [plain_dataset(dataset) for dataset in several]
+        whole: Any = copy.copy(self)
+        if whole.kernel_width is None:
+            # as in gammapy the widest kernel of all datasets, sampled anew at that width
+            widths = [np.max(whole.estimate_kernel(dataset).geom.width) for dataset in several]
+            whole.kernel_width = max(widths)
+        maps = whole.native().run(plain)
         assert isinstance(maps, FluxMaps)  # of one model
         return flux_maps_to_gammapy(_finite(maps), self.kernel_model, several.gti)
 
