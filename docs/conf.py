@@ -49,6 +49,8 @@ myst_heading_anchors = 3
 # in docstrings `this` is a name of Python: a link where there is one to link to
 default_role = "py:obj"
 add_module_names = False
+# the parts that need gammapy are described without it
+autodoc_mock_imports = ["gammapy"]
 autodoc_member_order = "groupwise"
 # what a class has from Python's own bases needs no words here
 BASES = "Mapping, Sequence, MutableSequence, tuple, ABC"
