@@ -8,6 +8,7 @@ from gammagrad.io.dataset_list import (
     read_dataset_list,
 )
 from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
+from gammagrad.io.fermi_fits import find_fermi_files, read_fermi_cubes
 from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus
 from gammagrad.io.flux_maps import model_filename, read_flux_maps, write_flux_maps
 from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
@@ -30,6 +31,7 @@ __all__ = [
     "existing_file",
     "expand_path",
     "file_sha256",
+    "find_fermi_files",
     "hdu_names",
     "import_regions",
     "is_yaml",
@@ -39,6 +41,7 @@ __all__ = [
     "path_in_file",
     "read_dataset_list",
     "read_ds9",
+    "read_fermi_cubes",
     "read_flux_maps",
     "read_hdus",
     "read_hypotheses",
