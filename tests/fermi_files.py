@@ -110,7 +110,7 @@ def exposure_cube(all_sky: bool = False) -> fits.HDUList:
 
 
 def psf_table() -> fits.HDUList:
-    """Return what gtpsf writes, without units: offsets in deg, energies in MeV, densities per sr."""
+    """Return what gtpsf writes, without units: offsets in deg, energies in MeV, per sr."""
     energies, theta = np.geomspace(500, 2e5, 9), np.linspace(0, 2, 201)
     density = np.exp(-0.5 * (theta / SIGMA) ** 2) / (2 * np.pi * np.deg2rad(SIGMA) ** 2)
     columns = [
@@ -123,13 +123,18 @@ def psf_table() -> fits.HDUList:
     return fits.HDUList([fits.PrimaryHDU(), psf, rad])
 
 
-def write_analysis(folder: Path, components: tuple[str, ...] = ("",)) -> Path:
-    """Write a folder as fermipy leaves it."""
+def write_analysis(
+    folder: Path,
+    components: tuple[str, ...] = ("",),
+    names: tuple[str, str] = ("bexpmap_roi", "mcube_fit1"),
+) -> Path:
+    """Write a folder as fermipy leaves it, with the names of exposure and background."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, end in enumerate(components):
         counts_cube(seed).writeto(folder / f"ccube{end}.fits", checksum=True)
+        if names[0] != "bexpmap":
+            exposure_cube().writeto(folder / f"{names[0]}{end}.fits")
         exposure_cube(all_sky=True).writeto(folder / f"bexpmap{end}.fits")
-        exposure_cube().writeto(folder / f"bexpmap_roi{end}.fits")
-        model_cube().writeto(folder / f"mcube_fit1{end}.fits")
+        model_cube().writeto(folder / f"{names[1]}{end}.fits")
         psf_table().writeto(folder / f"gtpsf{end}.fits")
     return folder

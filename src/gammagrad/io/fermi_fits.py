@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from os import fspath
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from astropy.io import fits
