@@ -172,6 +172,11 @@ def test_files_of_a_folder(folder: Path, tmp_path: Path) -> None:
     assert [file.name for file in second.files.values()] == [
         *("ccube_01.fits", "bexpmap_roi_01.fits", "mcube_01.fits", "psf.fits", "mask_01.fits")
     ]
+    # the sum of two components is the background of neither
+    (tmp_path / "mcube_01.fits").rename(tmp_path / "kept")
+    with pytest.raises(FileNotFoundError, match=r"has no mcube_01\.fits; make it with gtmodel"):
+        find_fermi_files(tmp_path)
+    (tmp_path / "kept").rename(tmp_path / "mcube_01.fits")
     (tmp_path / "mcube_fit2_00.fits").touch()
     with pytest.raises(ValueError, match=r"mcube_fit1_00.fits and mcube_fit2_00.fits; expected"):
         find_fermi_files(tmp_path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os import fspath
 from typing import Any, NamedTuple
 
@@ -118,24 +119,22 @@ def find_fermi_files(folder: Filename) -> list[FermiFiles]:
             f"{fspath(folder)!r} has no ccube.fits or ccube_00.fits; expected the cubes of "
             "Fermi-LAT's tools with the names that fermipy gives them."
         )
-    return [
-        FermiFiles(
-            f"{path.resolve().name}{component}",
-            {
-                part: path / name
-                for part in _NAMES
-                if (name := _one(names, part, component, folder))
-            },
-        )
-        for component in numbered
-    ]
+    found = []
+    for component in numbered:
+        files = {}
+        for part in _NAMES:
+            # without a number counts and predictions are sums over the components
+            shared = part in ("psf", "mask") or len(numbered) == 1
+            if name := _one(names, part, (component, "") if shared else (component,), folder):
+                files[part] = path / name
+        found.append(FermiFiles(f"{path.resolve().name}{component}", files))
+    return found
 
 
-def _one(names: list[str], part: str, component: str, folder: Filename) -> str | None:
-    """Return the file of a part of a component, or the one for all components."""
-    for start in _NAMES[part]:
-        found = _matching(names, start)
-        files = found.get(component) or found.get("") or []
+def _one(names: list[str], part: str, ends: Sequence[str], folder: Filename) -> str | None:
+    """Return the file of a part, with the first of some numbers of a component that there is."""
+    for end, start in itertools.product(ends, _NAMES[part]):
+        files = _matching(names, start).get(end, [])
         if len(files) > 1:
             raise InputError(
                 f"{fspath(folder)!r} has {' and '.join(files)}; expected one of them. Move the "
@@ -145,7 +144,7 @@ def _one(names: list[str], part: str, component: str, folder: Filename) -> str |
             return files[0]
     if part == "mask":
         return None
-    starts = " or ".join(f"{start}{component}.fits" for start in _NAMES[part])
+    starts = " or ".join(f"{start}{ends[0]}.fits" for start in _NAMES[part])
     raise FileMissingError(
         f"{fspath(folder)!r} has no {starts}; make it with {_MAKERS[part]}, or name each file: "
         "--counts, --exposure, --background, --psf."
