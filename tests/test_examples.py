@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 import compiler
+import fermi_files
 from gammagrad import Map, MapDataset
+from gammagrad.dataset import write_datasets
 from gammagrad.maps import MapAxis, PSFMap, WcsGeom
 from gammagrad.simulate import simulate_field
 from pages import BUILT, ELSEWHERE, ROOT, blocks, commands, pages, runs_elsewhere
@@ -37,6 +39,7 @@ DIRECTIVES = (
 PAGES = (
     "README.md",
     "docs/background.md",
+    "docs/coming_from_fermipy.md",
     "docs/coming_from_gammapy.md",
     "docs/command_line.md",
     "docs/compositions.md",
@@ -91,6 +94,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     crab = {"skydir": (83.63, 22.01), "frame": "icrs"}
     for seed, name in enumerate(("hess-crab", "nHit-8", "nHit-9")):
         field(seed, **crab).write(folder / f"{name}.fits.gz")
+    (folder / "hawc").mkdir()
+    names = ("nHit-8", "nHit-9")
+    pair = [MapDataset.read(folder / f"{name}.fits.gz", name=name) for name in names]
+    write_datasets(pair, folder / "hawc" / "datasets.yaml")
+    fermi_files.write_analysis(folder / "analysis", names=("bexpmap", "mcube"))
     # as in the folder of public data sets
     (folder / "fermi-3fhl-gc").mkdir()
     (folder / "fermi-3fhl-gc" / "fermi-3fhl-gc.fits.gz").symlink_to(

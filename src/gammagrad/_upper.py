@@ -10,6 +10,8 @@ UPPER: dict[str, str] = {
     "to_value": "maps.units",
     "read_map": "io.map_fits",
     "write_map": "io.map_fits",
+    "read_models": "dataset.model_files",
+    "write_models": "dataset.model_files",
     "plot_map": "plot.sky",
     "plot_flux_maps": "plot.sky",
     "plot_profile": "plot.profile",

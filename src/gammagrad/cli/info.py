@@ -12,10 +12,25 @@ import numpy as np
 from gammagrad.cli.exclude_option import place
 from gammagrad.cli.parser import spot
 from gammagrad.cli.report import align, energy_groups, print_lines, source_table
-from gammagrad.dataset import MapDatasetOnOff, axis_text, nice_energy, read_dataset
+from gammagrad.dataset import (
+    MapDatasetOnOff,
+    axis_text,
+    nice_energy,
+    read_dataset,
+    read_datasets,
+)
 from gammagrad.errors import InputError
 from gammagrad.flux_maps import FluxMaps
-from gammagrad.io import existing_file, hdu_names, read_hdus, read_peaks, read_plain, read_psf
+from gammagrad.io import (
+    existing_file,
+    hdu_names,
+    is_yaml,
+    read_hdus,
+    read_peaks,
+    read_plain,
+    read_psf,
+    read_yaml,
+)
 from gammagrad.maps import Map, PSFMap, WcsGeom, middle_shape
 
 _DATASET_PARTS = {"COUNTS", "COUNTS_OFF", "EXPOSURE", "BACKGROUND", "MASK_SAFE", "PSF", "EDISP"}
@@ -68,6 +83,10 @@ def describe_file(name: str) -> list[str]:
     """Return what is in a file, as lines."""
     if name.lower().endswith(".ecsv"):
         return [f"{name}: a table of sources", *source_table(read_peaks(name))]
+    if is_yaml(name) and "datasets" in (read_yaml(name) or {}):
+        datasets = read_datasets(name)
+        lines = [f"{name}: a list of {len(datasets)} dataset{'s' * (len(datasets) > 1)}"]
+        return [*lines, *(line for one in datasets for line in ["", *str(one).splitlines()])]
     if name.lower().endswith((".reg", ".yaml", ".yml")):
         return _describe_text(name)
     if name.endswith("]"):

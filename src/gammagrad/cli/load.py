@@ -8,9 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from gammagrad.cli.parser import angle, flag, texts
-from gammagrad.dataset import AnyMapDataset, MapDataset, MapDatasetOnOff, read_dataset
+from gammagrad.dataset import (
+    AnyMapDataset,
+    MapDataset,
+    MapDatasetOnOff,
+    read_dataset,
+    read_datasets,
+)
 from gammagrad.errors import FileAccessError, InputError
-from gammagrad.io import expand_path, file_sha256, stem
+from gammagrad.io import (
+    expand_path,
+    file_sha256,
+    find_fermi_files,
+    is_yaml,
+    read_dataset_list,
+    stem,
+)
 
 _OFF = ("counts_off", "acceptance", "acceptance_off")
 _PLAIN_FILES = ("counts", "background", *_OFF, "exposure", "psf", "mask")
@@ -23,7 +36,15 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         *("files",),
         metavar="FILE",
         nargs="*",
-        help="map dataset in gammapy's FITS layout; several are fitted together, with one norm",
+        help="map dataset in gammapy's FITS layout, or a YAML file that lists some; several are "
+        "fitted together, with one norm",
+    )
+    parser.add_argument(
+        "--fermi",
+        metavar="FOLDER",
+        help="folder with ccube.fits, bexpmap.fits, mcube.fits (the background) and gtpsf.fits of "
+        "Fermi-LAT's tools, instead of FILE; those of several components, ccube_00.fits and so on, "
+        "are fitted together",
     )
     group = parser.add_argument_group("plain FITS maps instead of FILE")
     texts_of = {
@@ -66,9 +87,18 @@ def load_datasets(args: argparse.Namespace) -> list[AnyMapDataset]:
                 f"{flag(next(iter(given)))} goes with --counts, not with {args.files[0]}, which "
                 "holds everything already."
             )
-        return [_read(name) for name in args.files]
+        if args.fermi is not None:
+            raise InputError(f"--fermi stands instead of a FILE, and there is {args.files[0]}.")
+        return [dataset for name in args.files for dataset in _read(name)]
+    if args.fermi is not None:
+        if given:
+            raise InputError(f"{flag(next(iter(given)))} goes with --counts, not with --fermi.")
+        found = find_fermi_files(args.fermi)
+        return [MapDataset.from_fermi(**one.files, name=one.name) for one in found]
     if "counts" not in given:
-        raise InputError("no data: give a FILE, or --counts with --background and --exposure.")
+        raise InputError(
+            "no data: give a FILE, --fermi, or --counts with --background and --exposure."
+        )
     if "exposure" not in given:
         raise InputError("--counts alone will not do: give --exposure, and --background.")
     kind = _kind(given)
@@ -84,10 +114,10 @@ def load_datasets(args: argparse.Namespace) -> list[AnyMapDataset]:
         raise InputError(message, "energy_bins", where) from error
 
 
-def _read(name: str) -> AnyMapDataset:
-    """Read a dataset; an error says which options plain maps go after, not which function."""
+def _read(name: str) -> list[AnyMapDataset]:
+    """Read datasets; an error says which options plain maps go after, not which function."""
     try:
-        return read_dataset(name)
+        return read_datasets(name) if is_yaml(name) else [read_dataset(name)]
     except InputError as error:
         message, *rest = error.args
         options = "after --counts, --background and --exposure"
@@ -112,8 +142,15 @@ def _kind(given: Mapping[str, Any]) -> type[MapDataset] | type[MapDatasetOnOff]:
 
 def input_meta(args: argparse.Namespace) -> dict[str, Any]:
     """Return names and checksums of the input."""
+    if args.fermi is not None:
+        found = find_fermi_files(args.fermi)
+        return file_meta([str(file) for one in found for file in one.files.values()])
+    names = []
+    for name in args.files:
+        names.append(name)
+        names += [str(one.path) for one in read_dataset_list(name)] if is_yaml(name) else []
     plain = (getattr(args, name) for name in _PLAIN_FILES)
-    return file_meta(args.files or [name for name in plain if isinstance(name, str)])
+    return file_meta(names or [name for name in plain if isinstance(name, str)])
 
 
 def file_meta(names: Sequence[str]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ examples:
   gammagrad ts-map first.fits.gz second.fits.gz --kernel-containment 0.95 -o joint
   gammagrad ts-map --counts counts.fits --background background.fits --exposure exposure.fits \\
       --psf-sigma "0.1 deg" --energy-bins "10 GeV, 500 GeV" --exposure-unit "cm2 s" -o maps
+  gammagrad ts-map datasets.yaml --kernel-containment 0.95 -o joint
+  gammagrad ts-map --fermi analysis --kernel-width "3 deg" --energy-edges "1 GeV, 500 GeV" -o maps
   gammagrad ts-map on-off.fits.gz -o maps
   gammagrad ts-map --counts counts.fits --counts-off counts_off.fits --acceptance 1 \\
       --acceptance-off 10 --exposure exposure.fits --psf-sigma "0.1 deg" \\

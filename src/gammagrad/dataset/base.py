@@ -28,7 +28,7 @@ from gammagrad.dataset.response_checks import check_edisp, check_psf
 from gammagrad.dataset.suspicion import NO_PSF
 from gammagrad.errors import InputError, InputTypeError, InputWarning
 from gammagrad.evaluate import SourceResponse, source_response
-from gammagrad.io import read_map_dataset, reading, write_map_dataset
+from gammagrad.io import one_dataset, read_map_dataset, reading, write_map_dataset
 from gammagrad.maps import EDispKernelMap, EDispMap, Map, MapAxis, PSFMap, WcsGeom
 from gammagrad.models import Component, Models, SkyModel
 
@@ -506,7 +506,8 @@ class BaseMapDataset(ABC):
         Parameters
         ----------
         filename
-            The file, gzipped or not. Environment variables (``$NAME``) and ``~`` are expanded.
+            The file, gzipped or not, or a YAML file that lists one dataset. Environment variables
+            (``$NAME``) and ``~`` are expanded. `gammagrad.dataset.read_datasets` reads several.
         name
             Name of the dataset; by default the name in the file, or the name of the file.
         checksum
@@ -531,6 +532,7 @@ class BaseMapDataset(ABC):
             If the file has an energy dispersion and no PSF, or HDUs that do not belong to a
             dataset.
         """
+        filename, name = one_dataset(filename, name)
         return cls._of_file(read_map_dataset(filename, checksum), filename, name)
 
     @classmethod

@@ -13,6 +13,7 @@ from gammagrad._programs import is_traced, to_device
 from gammagrad.dataset import plain, transforms
 from gammagrad.dataset.base import BaseMapDataset
 from gammagrad.dataset.checks import MAP_NAMES, OFF_NAMES, check_fit
+from gammagrad.dataset.fermi import fermi_parts, on_pixels
 from gammagrad.dataset.info import count_rows, info_of
 from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
 from gammagrad.dataset.parts import map_part, named_errors
@@ -492,3 +493,58 @@ class MapDataset(BaseMapDataset):
                 gti=gti,
                 name=name,
             )
+
+    @classmethod
+    def from_fermi(
+        cls,
+        ccube: str | PathLike[str],
+        bexpmap: str | PathLike[str],
+        model: str | PathLike[str] | None = None,
+        psf: str | PathLike[str] | None = None,
+        mask: str | PathLike[str] | None = None,
+        mask_fit: str | PathLike[str] | None = None,
+        *,
+        models: Any = None,
+        name: str | None = None,
+        checksum: bool = True,
+    ) -> Self:
+        """Make a dataset from products of Fermi-LAT's tools, or of fermipy, in a WCS projection.
+
+        Parameters
+        ----------
+        ccube
+            Counts: a cube of ``gtbin`` (algorithm CCUBE). The counts in a file of ``gtsrcmaps``
+            will do.
+        bexpmap
+            Exposure: a cube of ``gtexpcube2``. It is interpolated between its energies, and between
+            its pixels where these are not those of the counts, as in an exposure of all the sky.
+        model
+            Background: the counts that ``gtmodel`` predicts (outtype CCUBE) for all sources but
+            those to search for. Without it, pass `models`.
+        psf
+            Point spread function: a table of ``gtpsf``.
+        mask, mask_fit
+            FITS images or cubes, not zero where the data are good, and in the bins to fit.
+        models, name
+            As in the class.
+        checksum
+            Whether to verify the checksums in the files.
+
+        Returns
+        -------
+        MapDataset
+            The dataset, without energy dispersion, with the good time intervals of the counts.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file does not exist.
+        ValueError
+            If a file is not the product expected, is in HEALPix, or does not fit to the counts.
+        """
+        files = {"counts": ccube, "exposure": bexpmap, "background": model}
+        masks = {"mask": mask, "mask_fit": mask_fit}
+        parts = fermi_parts(ccube, bexpmap, model, psf, masks, checksum)
+        with plain.naming_files({**files, **masks}):
+            parts["exposure"] = on_pixels(parts["exposure"], parts["counts"].geom)
+            return cls.from_maps(**parts, models=models, name=name)

@@ -7,7 +7,7 @@ from os import PathLike
 from gammagrad.dataset.checks import OFF_NAMES
 from gammagrad.dataset.map_dataset import MapDataset
 from gammagrad.dataset.on_off import AnyMapDataset, MapDatasetOnOff
-from gammagrad.io import read_map_dataset
+from gammagrad.io import one_dataset, read_map_dataset
 
 
 def read_dataset(
@@ -18,7 +18,8 @@ def read_dataset(
     Parameters
     ----------
     filename
-        The file, gzipped or not. Environment variables (``$NAME``) and ``~`` are expanded.
+        The file, gzipped or not, or a YAML file that lists one dataset. Environment variables
+        (``$NAME``) and ``~`` are expanded. `gammagrad.dataset.read_datasets` reads several.
     name
         Name of the dataset; by default the name in the file, or the name of the file.
     checksum
@@ -41,6 +42,7 @@ def read_dataset(
     InputWarning
         As `MapDataset.read`.
     """
+    filename, name = one_dataset(filename, name)
     parts = read_map_dataset(filename, checksum)
     if any(key in parts for key in OFF_NAMES):
         return MapDatasetOnOff._of_file(parts, filename, name)

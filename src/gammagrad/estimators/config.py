@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from gammagrad.errors import FileContentError, GammagradError, InputError, choices, short
+from gammagrad.dataset import load_beside
+from gammagrad.errors import InputError, choices, short
 from gammagrad.estimators.ts_map import TSMapEstimator
-from gammagrad.io import expand_path, path_in_file, read_yaml, reads_file, write_yaml
+from gammagrad.io import read_yaml, reads_file, write_yaml
 from gammagrad.maps import Map
 from gammagrad.models import Models, SkyModel, model_from_dict, model_to_dict, models_from_dict
 
@@ -61,7 +62,7 @@ def read_config(
     if unknown:
         names = ", ".join(map(short, unknown[:9]))
         raise InputError(f"{filename}: no setting {names}{choices(unknown[0], known)}")
-    model, load = settings.get("model"), _beside(filename, outside)
+    model, load = settings.get("model"), load_beside(filename, outside)
     if isinstance(model, list):
         settings["model"] = [model_from_dict(component, load) for component in model]
     elif model is not None:
@@ -73,23 +74,8 @@ def read_config(
 def read_model(filename: str | PathLike[str], *, outside: bool = False) -> SkyModel:
     """Read a source model, for `TSMapEstimator`."""
     content = read_yaml(filename)
-    models = list(models_from_dict(content, _beside(filename, outside)))
+    models = list(models_from_dict(content, load_beside(filename, outside)))
     if len(models) != 1 or not isinstance(models[0], SkyModel):
         found = ", ".join(f"{m.name} ({type(m).__name__})" for m in models) or "none"
         raise InputError(f"{filename}: expected one SkyModel to test, found {found}.")
     return models[0]
-
-
-def _beside(filename: str | PathLike[str], outside: bool) -> Any:
-    """Return a function that reads the map of a template, by its name relative to a file."""
-    folder = expand_path(filename).parent
-
-    def load(name: str) -> Map:
-        path = path_in_file(name, folder, outside)
-        try:
-            return Map.read(path)
-        except GammagradError as error:
-            # what a variable stands for is nobody's business
-            raise FileContentError(str(error).replace(str(path), name)) from None
-
-    return load

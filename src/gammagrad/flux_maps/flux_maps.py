@@ -415,6 +415,8 @@ class FluxMaps(Mapping[str, Map]):
         overwrite: bool = False,
         sed_type: str | None = None,
         checksum: bool = False,
+        *,
+        relative_model: bool = False,
     ) -> None:
         """Write a FITS file that gammapy can read, and a file of the reference model.
 
@@ -434,6 +436,11 @@ class FluxMaps(Mapping[str, Map]):
             fluxes to norms.
         checksum : bool
             Whether to write checksums.
+        relative_model : bool
+            How the FITS file names the file of the model for gammapy. A whole path (the default) is
+            found from every working directory, until the files move. A relative path is found
+            after a move too, but only if Python works in the folder of the files. `read` needs
+            neither.
 
         Raises
         ------
@@ -464,6 +471,7 @@ class FluxMaps(Mapping[str, Map]):
             overwrite,
             sed_type=sed_type or "likelihood",
             filename_model=filename_model,
+            relative_model=relative_model,
             checksum=checksum,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -75,8 +76,19 @@ def creator() -> str:
         return "gammagrad"
 
 
+def model_cards(model_path: Path, folder: Path, relative: bool) -> dict[str, str]:
+    """Return the cards with the name of the model's file: for gammapy, and relative to the FITS."""
+    try:
+        beside = Path(os.path.relpath(model_path, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        beside = model_path.as_posix()
+    # gammapy looks for a relative name in the folder where Python was started, so that only a whole
+    # path is found from everywhere
+    return {"MODEL": beside if relative else model_path.as_posix(), "MODELREL": beside}
+
+
 def primary_hdu(
-    meta: Mapping[str, Any], model: Any, model_path: Path, sed_type: str
+    meta: Mapping[str, Any], model: Any, cards: Mapping[str, str], sed_type: str
 ) -> fits.PrimaryHDU:
     """Return the primary extension, with everything but the maps in its header."""
     hdu = fits.PrimaryHDU()
@@ -85,7 +97,7 @@ def primary_hdu(
     words = "norms of the reference model" if sed_type == "likelihood" else f"{sed_type}"
     header["SED_TYPE"] = (sed_type, f"maps are {words}")
     if model is not None:
-        header["MODEL"] = model_path.as_posix()
+        header.update(cards)
         header["REFMODEL"] = to_json(model)
     rest = {}
     for name, value in meta.items():

@@ -4,7 +4,8 @@ Every map is an image with its name in upper case and a table of its energy grou
 written without the sign that it has in this library, as gammapy does, and ``SQRT_TS`` with it. The
 primary header has the metadata (`CARDS`, and the rest as JSON in ``META``) and the reference model
 as JSON in ``REFMODEL``. The model is also written to a file next to it, since gammapy follows the
-path in ``MODEL``. Reading back needs only the one file.
+path in ``MODEL``; ``MODELREL`` is that path relative to the FITS file. Reading back needs only the
+one file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gammagrad.errors import InputError, short
 from gammagrad.io.atomic import Content, text_content, write_files
 from gammagrad.io.bands_fits import check_bands
 from gammagrad.io.fits_file import card_json, card_text, fits_content, read_hdus
-from gammagrad.io.flux_header import meta_of_header, primary_hdu, to_yaml
+from gammagrad.io.flux_header import meta_of_header, model_cards, primary_hdu, to_yaml
 from gammagrad.io.map_dataset import read_table, table_to_hdu
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.io.paths import Filename, expand_path, stem
@@ -98,13 +99,15 @@ def write_flux_maps(
     *,
     sed_type: str = "likelihood",
     filename_model: Filename | None = None,
+    relative_model: bool = False,
     checksum: bool = False,
 ) -> None:
     """Write flux maps and the file of their reference model: both or neither."""
     model_path = model_filename(filename)
     if filename_model is not None:
         model_path = Path(os.path.abspath(expand_path(filename_model)))
-    hdus: list[Any] = [primary_hdu(meta or {}, model, model_path, sed_type), *map_images(maps)]
+    cards = model_cards(model_path, model_filename(filename).parent, relative_model)
+    hdus: list[Any] = [primary_hdu(meta or {}, model, cards, sed_type), *map_images(maps)]
     if gti is not None:
         hdus.append(table_to_hdu(gti, "GTI"))
     files: list[tuple[Any, Content]] = [(filename, fits_content(hdus, filename, checksum))]
@@ -134,11 +137,13 @@ def read_images(hdus: Any, suffix: str = "", signed: bool = False) -> dict[str, 
 def _read_model(header: fits.Header, filename: Filename) -> dict[str, Any] | None:
     """Return the reference model: from the header, or from the file that it names."""
     content, origin = card_json(header, "REFMODEL"), "REFMODEL"
-    named = card_text(header, "MODEL")
-    if content is None and named:
-        # the file may have been moved with this one
-        beside = expand_path(filename).parent / Path(named).name
-        for path in (Path(named), beside) if Path(named).is_absolute() else (beside,):
+    if content is None:
+        folder, named = expand_path(filename).parent, card_text(header, "MODEL")
+        # the file may have been moved with this one: the original is looked for last
+        beside = (card_text(header, "MODELREL"), Path(named).name)
+        paths = [folder / name for name in beside if name]
+        paths += [Path(named)] if Path(named).is_absolute() else []
+        for path in paths:
             if path.is_file():
                 content, origin = read_yaml(path), str(path)
                 break

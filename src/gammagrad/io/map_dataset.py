@@ -12,8 +12,9 @@ from astropy.table import Table
 from astropy.units import UnitsWarning
 
 from gammagrad.errors import InputError, InputWarning
+from gammagrad.io.atomic import Content, write_files
 from gammagrad.io.bands_fits import check_bands
-from gammagrad.io.fits_file import card_text, hdu_names, read_hdus, write_hdus
+from gammagrad.io.fits_file import card_text, fits_content, hdu_names, read_hdus
 from gammagrad.io.map_fits import map_from_hdus, map_to_hdus
 from gammagrad.io.paths import Filename, stem
 from gammagrad.io.reading import reads_file
@@ -103,6 +104,13 @@ def write_map_dataset(
     checksum: bool = False,
 ) -> None:
     """Write the parts of a map dataset."""
+    write_files([(filename, dataset_content(parts, filename, checksum))], overwrite)
+
+
+def dataset_content(
+    parts: Mapping[str, Any], filename: Filename, checksum: bool = False
+) -> Content:
+    """Return the content of a file with the parts of a map dataset."""
     primary = fits.PrimaryHDU()
     primary.header["NAME"] = parts.get("name") or ""
     primary.header["CREATOR"] = _CREATOR
@@ -119,7 +127,7 @@ def write_map_dataset(
     for name in _TABLES:
         if parts.get(name) is not None:
             hdus.append(table_to_hdu(parts[name], name.upper()))
-    write_hdus(hdus, filename, overwrite=overwrite, checksum=checksum)
+    return fits_content(hdus, filename, checksum)
 
 
 def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:

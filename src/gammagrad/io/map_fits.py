@@ -87,10 +87,19 @@ def map_from_hdus(hdus: fits.HDUList, name: str | int | None = None, dtype: Any 
 
 def _first_map(hdus: fits.HDUList) -> Any:
     for hdu in hdus:
+        if str(hdu.header.get("PIXTYPE", "")).strip().upper() == "HEALPIX":
+            raise _healpix(hdu)
         is_table = isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
         if hdu.data is not None and (not is_table or "DATA" in hdu.columns.names):
             return hdu
     raise InputError(f"no HDU has a map; there are: {hdu_names(hdus)}.")
+
+
+def _healpix(hdu: Any) -> InputError:
+    return InputError(
+        f"HDU {hdu.name!r} is a HEALPix map; expected an image. Project it to one first, or let "
+        "the program that made it use a WCS projection."
+    )
 
 
 def _meta(hdu: Any) -> dict[str, Any]:
@@ -129,7 +138,7 @@ def _from_image(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
 def _from_table(hdus: fits.HDUList, hdu: Any) -> tuple[Geom, NDArray[Any], Any]:
     label = f"HDU {hdu.name!r}"
     if card_text(hdu.header, "PIXTYPE", "", hdu.name).upper() == "HEALPIX":
-        raise InputError(f"{label} is a HEALPix map; expected an image. Project it to one first.")
+        raise _healpix(hdu)
     if "DATA" not in hdu.columns.names:
         raise InputError(f"{label} is a table without a column DATA; there are: {hdu_names(hdus)}.")
     data = np.asarray(hdu.data["DATA"])

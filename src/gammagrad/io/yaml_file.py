@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gammagrad.errors import InputError, short
-from gammagrad.io.atomic import write_text
+from gammagrad.io.atomic import Content, text_content, write_text
+from gammagrad.io.flux_header import to_yaml
 from gammagrad.io.paths import Filename, existing_file
 from gammagrad.io.reading import reads_file
 from gammagrad.io.yaml_events import check_events
@@ -63,6 +65,24 @@ def _parse(text: str, path: Path) -> Any:
         line = f", line {where.line + 1}" if where is not None else ""
         problem = getattr(error, "problem", None) or "cannot be read"
         raise InputError(f"{path}{line}: not YAML: {problem}.") from error
+
+
+def yaml_content(data: Mapping[str, Any], filename: Filename) -> Content:
+    """Return the content of a YAML file for gammapy too, with the checksum that it looks for.
+
+    Without pyyaml, or if the name ends in ``.json``, it is JSON, and has none.
+    """
+    try:
+        import yaml
+    except ImportError:
+        return text_content(to_yaml(data))
+    if Path(filename).suffix.lower() == ".json":
+        return text_content(to_yaml(data))
+    # gammapy dumps what it has parsed in this format, and compares the sums
+    style: dict[str, Any] = {"sort_keys": False, "indent": 4, "width": 80}
+    text = yaml.safe_dump(dict(data), default_flow_style=False, **style)
+    total = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return text_content(text + yaml.safe_dump({"checksum": total}))
 
 
 def write_yaml(data: Mapping[str, Any], filename: Filename, overwrite: bool = False) -> None:

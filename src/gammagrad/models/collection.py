@@ -67,8 +67,7 @@ class Models:
         if isinstance(models, str | os.PathLike):
             raise InputTypeError(
                 f"expected models, got the name {short(os.fspath(models))}; read a file with "
-                "models_from_dict(yaml.safe_load(text)), or one source with "
-                "gammagrad.estimators.config.read_model(filename)."
+                "Models.read(filename)."
             )
         members = (models,) if isinstance(models, Component) else tuple(models)
         for model in members:
@@ -82,6 +81,52 @@ class Models:
         settings = models.settings if isinstance(models, Models) else Settings()
         object.__setattr__(self, "members", members)
         object.__setattr__(self, "settings", settings)
+
+    @classmethod
+    def read(cls, filename: str | os.PathLike[str], *, outside: bool = False) -> Models:
+        """Read models in the layout of gammapy's YAML files.
+
+        Parameters
+        ----------
+        filename
+            The file, YAML (which needs pyyaml) or JSON. Maps of templates are looked for relative
+            to it.
+        outside
+            Whether relative paths in the file may lead out of its folder.
+
+        Returns
+        -------
+        Models
+            The models, with the frozen state and the bounds of their parameters. Covariances, links
+            and errors are not kept.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file does not exist.
+        ValueError
+            As `models_from_dict`.
+        """
+        return cls(upper("read_models")(filename, outside))
+
+    def write(self, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the models in the layout of gammapy's YAML files.
+
+        Parameters
+        ----------
+        filename
+            The file. Files of templates are named relative to it where they are below its folder.
+        overwrite
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        OSError
+            If the file exists and `overwrite` is false.
+        ValueError
+            If the map of a template is in no file.
+        """
+        upper("write_models")(self, filename, overwrite)
 
     @classmethod
     def from_gammapy(cls, models: Any) -> Models:
