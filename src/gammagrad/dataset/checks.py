@@ -143,7 +143,8 @@ def check_same_bins(fault: str, axis: MapAxis, wanted: MapAxis) -> None:
 
 def _is_fine(values: NDArray[Any], above: float = -1.0, below: float = np.inf) -> bool:
     """Return whether all values are from 0 to a bound, and one is above another; not for NaN."""
-    return bool(values.min(initial=0) >= 0 and above < values.max(initial=0) < below)
+    # compared as Python's numbers: the bounds may be beyond those of the data's type
+    return bool(values.min(initial=0) >= 0 and above < float(values.max(initial=0)) < below)
 
 
 def check_fit(maps: Mapping[str, Map], mask: Map | None, for_fit: bool) -> None:

@@ -128,6 +128,16 @@ def test_strips_hold_every_row_that_costs_something_once(cost: list[float], many
     assert inside[: rows.size][rows > 0].all()
 
 
+@given(rows=st.integers(1, 6000), tiles=st.integers(1, 40), many=st.integers(1, 9))
+def test_low_strips_begin_within_the_map(rows: int, tiles: int, many: int) -> None:
+    strips = cut_rows(np.ones(rows), many, tiles * TILE)
+    assert all(strip.start < rows for strip in strips)
+    assert all(strip.stop - strip.start <= tiles * TILE for strip in strips)
+    assert strips[0].start == 0
+    assert strips[-1].stop >= rows
+    assert all(one.stop == other.start for one, other in pairwise(strips))
+
+
 def test_strips_cost_about_the_same() -> None:
     rng = np.random.default_rng(5)
     cost = rng.uniform(0, 1, 1000) * np.exp(-((np.arange(1000) - 700) ** 2) / 2e4)

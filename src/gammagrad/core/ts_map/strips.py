@@ -126,7 +126,9 @@ def cut_rows(cost: np.ndarray, many: int, highest: int | None = None) -> list[sl
     strips = []
     for begin, end in pairwise(edges[cuts].tolist()):
         height = end - begin if highest is None else min(highest, end - begin)
-        strips += [slice(row, min(row + height, end)) for row in range(begin, end, height)]
+        # the last edge may lie beyond the map by more than a low strip
+        starts = range(begin, min(end, cost.size), height)
+        strips += [slice(row, min(row + height, end)) for row in starts]
     return strips
 
 
