@@ -1,7 +1,7 @@
 """Reading and writing files."""
 
 from gammagrad.io.atomic import write_files
-from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
+from gammagrad.io.ds9 import import_regions, parse_ds9, read_ds9, write_ds9_polygons
 from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus
 from gammagrad.io.flux_maps import model_filename, read_flux_maps, write_flux_maps
 from gammagrad.io.hypothesis_maps import Hypothesis, read_hypotheses, write_hypotheses
@@ -25,6 +25,7 @@ __all__ = [
     "import_regions",
     "map_to_hdus",
     "model_filename",
+    "parse_ds9",
     "path_in_file",
     "read_ds9",
     "read_flux_maps",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom
+from gammagrad.maps.irf.habits import EDispHabits
 from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.map import Map
 
@@ -48,7 +49,7 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
     return np.diff(cumulative(matrix)[:, nearest], axis=1)
 
 
-class _EDisp(IRFMap):
+class _EDisp(EDispHabits, IRFMap):
     """An energy dispersion by position."""
 
     def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
