@@ -49,7 +49,7 @@ HELPERS: dict[str, str] = {
     "parallel": "work shared out among processes",
 }
 
-# Facades that only re-export: the package itself, and places where people look.
+# Facades that only re-export: the package itself, and the places where people look for names.
 FACADES: dict[str, tuple[str, ...]] = {
     "": ("*",),
     "stats": ("core",),
