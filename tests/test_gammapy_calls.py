@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gammagrad import datasets, irf, maps
@@ -72,3 +74,72 @@ def test_the_calls_are_gammapys(listed: list[tuple[str, str]]) -> None:
         cls = next(getattr(place, theirs) for place in places if hasattr(place, theirs))
         unknown += [] if has(cls, name) else [f"{owner}.{name}"]
     assert unknown == []
+
+
+# a script as gammapy's tutorials have it: only the name of the package differs
+SCRIPT = """
+import astropy.units as u
+from astropy.coordinates import SkyCoord
+from PACKAGE.datasets import MapDataset
+from PACKAGE.estimators import TSMapEstimator
+from PACKAGE.estimators.utils import find_peaks
+from PACKAGE.irf import EDispKernelMap, PSFMap
+from PACKAGE.maps import Map
+from PACKAGE.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+
+counts = Map.read(path + "counts-cube.fits.gz")
+background = Map.read(path + "background-cube.fits.gz")
+exposure = Map.read(path + "exposure-cube.fits.gz")
+exposure = Map.from_geom(exposure.geom, data=exposure.data, unit="cm2 s")
+mask_safe = counts.geom.energy_mask(energy_min=10 * u.GeV)
+psf = PSFMap.read(path + "psf-cube.fits.gz", format="gtpsf")
+edisp = EDispKernelMap.from_diagonal_response(
+    energy_axis=counts.geom.axes["energy"], energy_axis_true=exposure.geom.axes["energy_true"]
+)
+dataset = MapDataset(
+    counts=counts, background=background, exposure=exposure, psf=psf, edisp=edisp,
+    mask_safe=mask_safe, name="fermi-3fhl-gc",
+)
+position = SkyCoord(0, 0, unit="deg", frame="galactic")
+dataset = dataset.cutout(position, 2 * u.deg, name="gc")
+spectrum = PowerLawSpectralModel(amplitude="1e-22 cm-2 s-1 keV-1", index=2)
+model = SkyModel(spatial_model=PointSpatialModel(), spectral_model=spectrum)
+estimator = TSMapEstimator(model, kernel_width="0.5 deg", energy_edges=[10, 500] * u.GeV)
+maps = estimator.run(dataset)
+image = maps["sqrt_ts"].get_image_by_idx((0,))
+sources = find_peaks(image, threshold=5, min_distance="0.25 deg")
+ax = maps["sqrt_ts"].plot(add_cbar=True)
+ax.scatter(sources["ra"], sources["dec"], transform=ax.get_transform("icrs"))
+smooth = dataset.counts.sum_over_axes().smooth(0.05 * u.deg)
+smooth.plot(stretch="sqrt", add_cbar=True)
+exclusion = ~dataset.counts.geom.to_image().region_mask("galactic;circle(0, 0, 0.5)")
+dataset.plot_residuals_spatial(method="diff/sqrt(model)", vmin=-1, vmax=1)
+table = maps.get_flux_points(position).to_table(sed_type="dnde")
+total = dataset.to_image().counts.data.sum(), smooth.data.sum(), exclusion.data.sum()
+"""
+
+
+def run_script(package: str, folder: Path) -> dict[str, Any]:
+    """Run the script with one of the packages, and return its names."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    names: dict[str, Any] = {"path": f"{folder}/fermi-3fhl-gc/fermi-3fhl-gc-"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(SCRIPT.replace("PACKAGE", package), names)
+    plt.close("all")
+    return names
+
+
+def test_a_script_for_gammapy_changes_its_imports(gammapy_data: Path) -> None:
+    pytest.importorskip("gammapy")
+    ours, theirs = (run_script(name, gammapy_data) for name in ("gammagrad", "gammapy"))
+    np.testing.assert_allclose(ours["total"], theirs["total"])
+    for name in ("x", "y"):
+        assert ours["sources"][name][0] == theirs["sources"][name][0]
+    # kernels are more accurate here
+    assert float(ours["sources"]["value"][0]) == pytest.approx(
+        float(theirs["sources"]["value"][0]), rel=0.05
+    )
+    assert ours["table"]["dnde"].to_value("cm-2 s-1 TeV-1")[0] == pytest.approx(
+        theirs["table"]["dnde"].quantity.to_value("cm-2 s-1 TeV-1")[0], rel=0.05
+    )

@@ -11,6 +11,8 @@ UPPER: dict[str, str] = {
     "read_map": "io.map_fits",
     "write_map": "io.map_fits",
     "region_mask": "exclusion.region_masks",
+    "energy_mask": "exclusion.region_masks",
+    "read_psf": "io.psf_fits",
     "plot_map": "plot.sky",
     "plot_grid": "plot.grid",
     "plot_flux_maps": "plot.sky",

@@ -261,6 +261,33 @@ def test_regions_are_united(tmp_path: Path) -> None:
         geom.region_mask([3.0])
 
 
+def test_an_energy_mask_has_whole_bins() -> None:
+    def used(*bounds: Any, **options: Any) -> list[bool]:
+        mask = geom.energy_mask(*bounds, **options).data
+        assert mask.shape == geom.data_shape
+        assert np.ptp(mask.astype(int), axis=(1, 2)).max() == 0
+        found: list[bool] = mask[:, 0, 0].tolist()
+        return found
+
+    edges = energy.edges
+    assert used() == [True] * 4
+    assert used(edges[1], edges[3]) == [False, True, True, False]
+    assert used(1.01 * edges[1]) == [False, False, True, True]
+    assert used(1.01 * edges[1], round_to_edge=True) == [False, True, True, True]
+    assert used(None, "40 TeV") == [True, True, True, False]
+    with pytest.raises(ValueError, match="no axis"):
+        geom.to_image().energy_mask("1 TeV")
+
+
+def test_a_diagonal_dispersion_takes_energies_in_gammapys_order() -> None:
+    fine = energy.upsample(2).rename("energy_true")
+    ours = EDispKernelMap.from_diagonal_response(energy, fine)
+    wanted = EDispKernelMap.from_diagonal(fine, energy)
+    np.testing.assert_array_equal(ours.edisp_map.data, wanted.edisp_map.data)
+    same = EDispKernelMap.from_diagonal_response(energy)
+    np.testing.assert_allclose(same.get_edisp_kernel(), np.eye(4), atol=1e-12)
+
+
 def test_volumes_and_other_pixels() -> None:
     volume = geom.bin_volume()
     wanted = geom.solid_angle()[None] * energy.bin_width[:, None, None]
@@ -390,6 +417,14 @@ def test_region_masks_are_gammapys(proj: str) -> None:
         for inside in (True, False):
             np.testing.assert_array_equal(
                 ours.region_mask(shape, inside).data, theirs.region_mask(shape, inside).data
+            )
+    axes = [maps.MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=4)]
+    for bounds in (("2 TeV", "50 TeV"), ("3.5 TeV", None)):
+        limits = [None if bound is None else u.Quantity(bound) for bound in bounds]
+        for snap in (True, False):
+            np.testing.assert_array_equal(
+                ours.to_cube([energy]).energy_mask(*limits, snap).data,
+                theirs.to_cube(axes).energy_mask(*limits, snap).data,
             )
     np.testing.assert_allclose(ours.separation(CRAB).deg, theirs.separation(CRAB).deg, atol=1e-12)
     pixels = ours.coord_to_pix((83.2, 22.4)), theirs.coord_to_pix((83.2 * u.deg, 22.4 * u.deg))

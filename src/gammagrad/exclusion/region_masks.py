@@ -1,4 +1,4 @@
-"""Masks of regions on the pixels of a geometry: `WcsGeom.region_mask`."""
+"""Masks of regions and energies on a geometry: `WcsGeom.region_mask`, `energy_mask`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gammagrad.errors import InputError
 from gammagrad.exclusion.areas import in_circles, in_regions
 from gammagrad.exclusion.sources import circle_list
 from gammagrad.io import import_regions, parse_ds9, read_ds9
-from gammagrad.maps import Map, WcsGeom
+from gammagrad.maps import Map, WcsGeom, to_value
 
 Bools = NDArray[np.bool_]
 
@@ -52,6 +52,28 @@ def region_mask(geom: WcsGeom, regions: Any, inside: bool = True) -> Map:
                 found |= _beside(geom, shape.center)
         found |= in_regions(geom, others)
     return Map(geom, np.broadcast_to(found if inside else ~found, geom.data_shape))
+
+
+def energy_mask(
+    geom: WcsGeom, energy_min: Any = None, energy_max: Any = None, round_to_edge: bool = False
+) -> Map:
+    """Return a mask of the energy bins between two energies; see `WcsGeom.energy_mask`."""
+    name = next((axis.name for axis in geom.axes if axis.is_energy), "energy")
+    edges = geom.axes[name].edges_in("TeV")
+    used = np.ones(len(edges) - 1, dtype=bool)
+    for bound, ends, outside in (
+        (energy_min, edges[:-1], np.less),
+        (energy_max, edges[1:], np.greater),
+    ):
+        if bound is None:
+            continue
+        value = float(to_value(bound, "TeV", "energy_min or energy_max"))
+        if round_to_edge:
+            value = edges[np.argmin(np.abs(np.log(edges / value)))]
+        # an edge that is a bound but for rounding is none that lies outside
+        used &= ~(outside(ends, value) & ~np.isclose(ends, value, rtol=1e-9, atol=0))
+    shape = (-1,) + (1,) * (geom.axes.index(name) + 2)
+    return Map(geom, np.broadcast_to(used.reshape(shape), geom.data_shape))
 
 
 def _in_text_circle(geom: WcsGeom, match: re.Match[str]) -> Bools:

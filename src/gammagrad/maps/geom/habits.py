@@ -206,6 +206,30 @@ class GeomHabits(Geom):
             axes=self.axes,
         )
 
+    def energy_mask(
+        self, energy_min: Any = None, energy_max: Any = None, round_to_edge: bool = False
+    ) -> Any:
+        """Return a mask of the energy bins that lie between two energies as a whole.
+
+        Parameters
+        ----------
+        energy_min, energy_max
+            Bounds: text, quantity, or TeV; None is the end of the axis.
+        round_to_edge
+            Move the bounds to the nearest edges of the axis before, in proportion.
+
+        Returns
+        -------
+        Map
+            The mask, the same at all positions.
+
+        Raises
+        ------
+        ValueError
+            If there is no axis of energy, or a bound cannot be read.
+        """
+        return upper("energy_mask")(self, energy_min, energy_max, round_to_edge)
+
     def region_mask(self, regions: Any, inside: bool = True) -> Any:
         """Return a mask of the pixels whose centre lies in regions.
 

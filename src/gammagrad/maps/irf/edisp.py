@@ -201,6 +201,25 @@ class EDispKernelMap(_EDisp):
         matrix = diagonal_edisp(energy_axis_true, energy_axis)
         return cls.from_matrix(matrix, energy_axis_true, energy_axis)
 
+    @classmethod
+    def from_diagonal_response(
+        cls, energy_axis: MapAxis, energy_axis_true: MapAxis | None = None
+    ) -> EDispKernelMap:
+        """Make the same as `from_diagonal`, with gammapy's order of arguments.
+
+        Parameters
+        ----------
+        energy_axis, energy_axis_true
+            Reconstructed and true energies, which are the same by default.
+
+        Returns
+        -------
+        EDispKernelMap
+            The energy dispersion.
+        """
+        true = energy_axis.rename("energy_true") if energy_axis_true is None else energy_axis_true
+        return cls.from_diagonal(true, energy_axis)
+
 
 class EDispMap(_EDisp):
     """Energy dispersion by migration, the ratio of reconstructed to true energy.

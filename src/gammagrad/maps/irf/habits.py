@@ -16,6 +16,34 @@ from gammagrad.maps.units import to_value
 class PSFHabits:
     """Short methods of a point spread function."""
 
+    @classmethod
+    def read(cls, filename: Any, format: str | None = None, checksum: bool = True) -> Any:
+        """Read a point spread function from a file.
+
+        Parameters
+        ----------
+        filename
+            The file: a table of Fermi-LAT's gtpsf, or a map. Environment variables (``$NAME``) and
+            ``~`` are expanded.
+        format
+            Has no effect: the format is that of the file.
+        checksum
+            Whether to verify the checksums in the file.
+
+        Returns
+        -------
+        PSFMap
+            The point spread function.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is not FITS, is damaged, or has no point spread function.
+        """
+        return upper("read_psf")(filename, checksum)
+
     def containment_radius(
         self,
         fraction: float,
