@@ -134,8 +134,9 @@ class DatasetHabits:
         Returns
         -------
         matplotlib.figure.Figure
-            The figure: counts, exposure, predicted counts and fitted bins, summed over energy; the
-            containment of the point spread function and the energy dispersion in the middle.
+            The figure: counts, predicted counts and fitted bins, summed over energy; the mean
+            exposure; the containment of the point spread function and the energy dispersion in the
+            middle.
 
         Raises
         ------

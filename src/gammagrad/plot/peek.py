@@ -17,7 +17,9 @@ _PROFILES = 4
 def peek_dataset(dataset: Any, figsize: tuple[float, float] = (13, 7)) -> Any:
     """Draw the parts of a dataset; see `MapDataset.peek`."""
     figure = pyplot().figure(figsize=figsize, layout="constrained")
-    images = {name: _image(getattr(dataset, name)) for name in ("counts", "exposure")}
+    images = {"counts": _image(dataset.counts)}
+    if dataset.exposure is not None:
+        images["exposure"] = dataset.exposure.reduce_over_axes(np.mean)
     if dataset.background is not None or dataset.models:
         images["predicted counts"] = _image(dataset.npred())
     if dataset.mask is not None:
