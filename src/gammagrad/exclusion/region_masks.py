@@ -70,7 +70,7 @@ def energy_mask(
         value = float(to_value(bound, "TeV", "energy_min or energy_max"))
         if round_to_edge:
             value = edges[np.argmin(np.abs(np.log(edges / value)))]
-        # an edge that is a bound but for rounding is none that lies outside
+        # an edge that is a bound up to rounding lies within
         used &= ~(outside(ends, value) & ~np.isclose(ends, value, rtol=1e-9, atol=0))
     shape = (-1,) + (1,) * (geom.axes.index(name) + 2)
     return Map(geom, np.broadcast_to(used.reshape(shape), geom.data_shape))
