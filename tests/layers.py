@@ -49,11 +49,15 @@ HELPERS: dict[str, str] = {
     "parallel": "work shared out among processes",
 }
 
-# Facades that only re-export: the package itself, `gammagrad.stats` and `gammagrad.responses`.
+# Facades that only re-export: the package itself, and the places where people look for names.
 FACADES: dict[str, tuple[str, ...]] = {
     "": ("*",),
     "stats": ("core",),
     "responses": ("core",),
+    "datasets": ("dataset",),
+    "irf": ("maps",),
+    "makers": ("estimators",),
+    "modeling": ("models", "modeling"),
     "__main__": ("cli",),
 }
 
@@ -75,7 +79,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "estimators": (
         ("config",),
         ("ts_map", "kernel_background", "lima", "background_norm", "ring_background"),
-        ("settings",),
+        ("settings", "utils"),
     ),
     "maps": (("irf",), ("map",), ("geom",), ("axes",), ("units",)),
 }

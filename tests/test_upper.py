@@ -40,6 +40,29 @@ CALLS = {
         first("plot")
         assert maps.plot_profile((10, 10))
     """,
+    "plot_grid, region_mask, energy_mask": """
+        from gammagrad.maps.map.map import Map
+        counts = Map.read("counts.fits")
+        first("exclusion.region_masks")
+        assert counts.geom.region_mask("icrs;circle(83.63, 22.01, 0.1)").is_mask
+        assert counts.geom.energy_mask("1 TeV").data.all()
+        first("plot")
+        assert counts.plot_grid().shape == (1, 1)
+    """,
+    "plot_spatial_residuals, peek_dataset": """
+        from gammagrad import MapDataset
+        dataset = MapDataset.read("dataset.fits")
+        first("plot")
+        assert dataset.plot_residuals_spatial()
+        assert dataset.peek().axes
+    """,
+    "peek_psf, peek_edisp, read_psf": """
+        from gammagrad.maps import EDispKernelMap, MapAxis, PSFMap
+        axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=3, name="energy_true")
+        first("plot")
+        assert PSFMap.read("dataset.fits").peek().axes
+        assert EDispKernelMap.from_diagonal(axis, axis.rename("energy")).peek().axes
+    """,
     "plot_residuals": """
         from gammagrad import FluxMaps, MapDataset
         maps, dataset = FluxMaps.read("maps.fits"), MapDataset.read("dataset.fits")

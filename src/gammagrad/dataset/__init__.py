@@ -1,6 +1,7 @@
 """Map datasets: observed counts, expected counts and the instrument's response."""
 
 from gammagrad.dataset.dataset_lists import read_datasets, write_datasets
+from gammagrad.dataset.datasets import Datasets
 from gammagrad.dataset.info import axis_text, nice_energy
 from gammagrad.dataset.likelihood import DatasetLikelihood
 from gammagrad.dataset.map_dataset import MapDataset
@@ -15,6 +16,7 @@ from gammagrad.dataset.times import union_of_times
 __all__ = [
     "AnyMapDataset",
     "DatasetLikelihood",
+    "Datasets",
     "MapDataset",
     "MapDatasetOnOff",
     "axis_text",

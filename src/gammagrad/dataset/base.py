@@ -19,6 +19,7 @@ from astropy.table import Table
 from gammagrad._programs import is_traced
 from gammagrad._upper import kind_of, ours, upper
 from gammagrad.dataset import transforms
+from gammagrad.dataset.habits import DatasetHabits
 from gammagrad.dataset.info import describe
 from gammagrad.dataset.likelihood import prepare_likelihood
 from gammagrad.dataset.masks import fitted_bins, weights_of
@@ -35,7 +36,7 @@ from gammagrad.models import Component, Models, SkyModel
 _numbers = itertools.count(1)
 
 
-class BaseMapDataset(ABC):
+class BaseMapDataset(DatasetHabits, ABC):
     """Counts on the sky and the instrument's response; how the background is known is open."""
 
     tag: ClassVar[str]
@@ -442,8 +443,8 @@ class BaseMapDataset(ABC):
         Returns
         -------
         dict
-            Sums of counts, background, excess and predicted counts, range of the exposure, times,
-            numbers of bins, and the statistic.
+            Sums of counts, background, excess and predicted counts, their rates, the significance
+            of the excess, range of the exposure, times, numbers of bins, and the statistic.
         """
         return self._own_info(self.mask_safe if in_safe_data_range else None)
 

@@ -46,6 +46,7 @@ def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
     ontime = np.nan if gti is None else float(np.diff(seconds_of(gti), axis=0).sum())
     first, mask = background if counts is None else counts, dataset.mask
     size = 0 if first is None else first.data.size
+    livetime = _livetime(exposure)
     return {
         "name": dataset.name,
         "counts": total,
@@ -53,8 +54,11 @@ def summary(dataset: Any, safe: Map | None = None) -> dict[str, Any]:
         "excess": total - expected,
         "exposure_min": u.Quantity(low, unit),
         "exposure_max": u.Quantity(high, unit),
-        "livetime": _livetime(exposure),
+        "livetime": livetime,
         "ontime": u.Quantity(ontime, "s"),
+        "counts_rate": total / livetime,
+        "background_rate": expected / livetime,
+        "excess_rate": (total - expected) / livetime,
         "n_bins": size,
         "n_fit_bins": size if mask is None else int(mask.data.sum()),
     }
@@ -67,13 +71,24 @@ def info_of(dataset: Any, safe: Map | None) -> dict[str, Any]:
     stat = np.nan
     if dataset.counts is not None:
         stat = sum_of_bins(stat_of_bins(npred, dataset.counts, dataset.weights), dataset.mask)
-    return summary(dataset, safe) | {
+    info = summary(dataset, safe)
+    return info | {
+        "sqrt_ts": _sqrt_ts(info["counts"], info["background"]),
         "npred": total_of(npred, safe),
         "npred_background": total_of(background, safe),
         "npred_signal": total_of(signal, safe),
         "stat_type": "cash",
         "stat_sum": stat,
     }
+
+
+def _sqrt_ts(counts: float, background: float) -> float:
+    """Return the significance of counts over a known background, negative below it."""
+    if not background > 0:
+        return np.nan
+    logarithm = counts * np.log(counts / background) if counts > 0 else 0.0
+    excess = counts - background
+    return float(np.sign(excess) * np.sqrt(max(2 * (logarithm - excess), 0.0)))
 
 
 def total_of(m: Map | None, mask: Map | None) -> float:

@@ -16,6 +16,7 @@ from gammagrad.dataset.checks import MAP_NAMES, OFF_NAMES, check_fit
 from gammagrad.dataset.fermi import fermi_parts, on_pixels
 from gammagrad.dataset.info import count_rows, info_of
 from gammagrad.dataset.likelihood import DatasetLikelihood, prepare_likelihood
+from gammagrad.dataset.map_habits import MapDatasetHabits
 from gammagrad.dataset.parts import map_part, named_errors
 from gammagrad.dataset.predict import background_npred, signal_npred, sky_models, total_npred
 from gammagrad.dataset.statistic import stat_of_bins, sum_of_bins
@@ -25,7 +26,7 @@ from gammagrad.maps import EDispKernelMap, EDispMap, Map, PSFMap
 from gammagrad.models import Component, Models
 
 
-class MapDataset(BaseMapDataset):
+class MapDataset(MapDatasetHabits, BaseMapDataset):
     """One observation: counts on the sky, expected counts, and the instrument's response.
 
     Parameters

@@ -24,6 +24,7 @@ from gammagrad.derive import (
     why_missing,
 )
 from gammagrad.errors import InputError
+from gammagrad.flux_maps.flux_points import FluxMapsHabits
 from gammagrad.flux_maps.status import StatusTable, status_table
 from gammagrad.io import expand_path, read_flux_maps, reading, write_flux_maps
 from gammagrad.maps import Map, MapAxis, WcsGeom, readable_energies
@@ -32,7 +33,7 @@ from gammagrad.output_quantities import FLUXES, QUANTITIES, STORED, MissingQuant
 from gammagrad.peaks import MIN_DISTANCE, find_peaks
 
 
-class FluxMaps(Mapping[str, Map]):
+class FluxMaps(FluxMapsHabits, Mapping[str, Map]):
     """Maps of sources by name, with the reference model that converts norms to fluxes.
 
     ``maps["flux"]`` and ``maps.flux`` are the same. The mapping has the computed maps and the

@@ -7,7 +7,7 @@ from gammagrad.io.dataset_list import (
     one_dataset,
     read_dataset_list,
 )
-from gammagrad.io.ds9 import import_regions, read_ds9, write_ds9_polygons
+from gammagrad.io.ds9 import import_regions, parse_ds9, read_ds9, write_ds9_polygons
 from gammagrad.io.fermi_fits import find_fermi_files, read_fermi_cubes
 from gammagrad.io.fits_file import file_sha256, hdu_names, read_hdus, write_hdus
 from gammagrad.io.flux_maps import model_filename, read_flux_maps, write_flux_maps
@@ -44,6 +44,7 @@ __all__ = [
     "map_to_hdus",
     "model_filename",
     "one_dataset",
+    "parse_ds9",
     "path_in_file",
     "read_dataset_list",
     "read_ds9",

@@ -32,13 +32,27 @@ def import_regions() -> Any:
 @reads_file
 def read_ds9(filename: Filename) -> list[Any]:
     """Read a region file of DS9."""
-    regions = import_regions()
+    import_regions()
     path = existing_file(filename)
     if path.stat().st_size > _LARGEST:
         raise InputError(f"expected a region file of at most {_LARGEST / 1e6:.3g} MB.")
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+def parse_ds9(text: str) -> list[Any]:
+    """Read regions from a text in DS9's format."""
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        raise InputError(f": cannot read {short(text)}: {error}", "regions") from error
+
+
+def _parsed(text: str) -> list[Any]:
+    """Return the regions of a text; an error if any line is not understood."""
+    regions = import_regions()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = list(regions.Regions.parse(path.read_text(encoding="utf-8"), format="ds9"))
+        found = list(regions.Regions.parse(text, format="ds9"))
     # a skipped line would exclude nothing
     said = [str(w.message) for w in caught if issubclass(w.category, AstropyUserWarning)]
     if said:

@@ -10,6 +10,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad.errors import InputError
+from gammagrad.maps.axes.habits import AxisHabits
 from gammagrad.maps.axes.nodes import (
     SCALES,
     Floats,
@@ -22,7 +23,7 @@ from gammagrad.maps.axes.nodes import (
 from gammagrad.maps.units import parse_unit, to_value
 
 
-class MapAxis:
+class MapAxis(AxisHabits):
     """One axis of bins; it does not change once made.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import Angle, SkyCoord
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis, check_factor
 from gammagrad.maps.geom import coordinates, cutting
 from gammagrad.maps.geom.alignment import coincide, sky_sample
-from gammagrad.maps.geom.base import Geom
 from gammagrad.maps.geom.derivative import place_on_map, shape_at
+from gammagrad.maps.geom.habits import Coordinates, GeomHabits
 from gammagrad.maps.geom.kept import kept
 from gammagrad.maps.geom.sphere import angular_distance, quadrilateral_areas, unit_vectors
 
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 _SQUARES = 8
 
 
-class WcsGeom(Geom):
+class WcsGeom(GeomHabits):
     """Pixels on the sky and further axes; it does not change once made.
 
     Parameters
@@ -297,23 +297,6 @@ class WcsGeom(Geom):
         x, y = self._wcs.all_world2pix(lon, lat, 0)
         return np.asarray(x), np.asarray(y)
 
-    def contains(self, skycoord: Any) -> NDArray[np.bool_]:
-        """Return whether positions fall on a pixel of the map.
-
-        Parameters
-        ----------
-        skycoord
-            Positions, as in `sky_to_pix`.
-
-        Returns
-        -------
-        ndarray of bool
-            One for each position.
-        """
-        x, y = self.sky_to_pix(skycoord)
-        nx, ny = self._npix
-        return np.asarray((x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5))
-
     @cached_property
     def _lonlat(self) -> tuple[Floats, Floats]:
         nx, ny = self._npix
@@ -322,28 +305,32 @@ class WcsGeom(Geom):
             values.flags.writeable = False
         return found
 
-    def get_coord(self, frame: Any = None) -> tuple[Floats, Floats]:
-        """Return longitude and latitude of the pixel centres.
+    def get_coord(self, frame: Any = None, sparse: bool = True) -> Coordinates:
+        """Return longitude and latitude of the pixel centres, with the centres of the axes.
 
         Parameters
         ----------
         frame
             Name of the frame; by default the frame of the map.
+        sparse
+            Has no effect: positions and axes have shapes that broadcast.
 
         Returns
         -------
-        (ndarray, ndarray)
-            Degrees, shape (ny, nx) each, NaN where there is no sky.
+        Coordinates
+            ``lon, lat = geom.get_coord()`` are degrees, shape (ny, nx) each, NaN where there is no
+            sky. Its ``skycoord``, ``lon``, ``lat`` and ``["energy"]`` have units.
         """
         if frame is None or frame == self.frame:
-            return self._lonlat
-        return coordinates.degrees(self.get_skycoord().transform_to(frame))
+            return Coordinates(self._lonlat, self._frame, self.axes)
+        there = self.get_skycoord().transform_to(frame)
+        return Coordinates(coordinates.degrees(there), there.frame, self.axes)
 
     def get_skycoord(self) -> SkyCoord:
         """Return the positions of the pixel centres, shape (ny, nx)."""
         return coordinates.skycoord(self._frame, *self._lonlat)
 
-    def separation(self, skycoord: Any) -> u.Quantity:
+    def separation(self, skycoord: Any) -> Angle:
         """Return the angular distance of the pixel centres from a position.
 
         Parameters
@@ -353,11 +340,11 @@ class WcsGeom(Geom):
 
         Returns
         -------
-        Quantity
+        Angle
             Degrees, shape (ny, nx).
         """
         lon, lat = (float(c) for c in coordinates.degrees(self.position(skycoord), self._frame))
-        return u.Quantity(angular_distance(*self._lonlat, lon, lat), "deg", copy=False)
+        return Angle(angular_distance(*self._lonlat, lon, lat), "deg", copy=False)
 
     @cached_property
     def center_distance(self) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gammagrad.errors import InputError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import RegionGeom
+from gammagrad.maps.irf.habits import EDispHabits
 from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.map import Map
 
@@ -48,7 +49,7 @@ def _group_columns(matrix: Floats, axis: MapAxis, wanted: MapAxis | None) -> Flo
     return np.diff(cumulative(matrix)[:, nearest], axis=1)
 
 
-class _EDisp(IRFMap):
+class _EDisp(EDispHabits, IRFMap):
     """An energy dispersion by position."""
 
     def __init__(self, edisp_map: Map, exposure_map: Map | None = None) -> None:
@@ -199,6 +200,25 @@ class EDispKernelMap(_EDisp):
         """
         matrix = diagonal_edisp(energy_axis_true, energy_axis)
         return cls.from_matrix(matrix, energy_axis_true, energy_axis)
+
+    @classmethod
+    def from_diagonal_response(
+        cls, energy_axis: MapAxis, energy_axis_true: MapAxis | None = None
+    ) -> EDispKernelMap:
+        """Make the same as `from_diagonal`, with gammapy's order of arguments.
+
+        Parameters
+        ----------
+        energy_axis, energy_axis_true
+            Reconstructed and true energies, which are the same by default.
+
+        Returns
+        -------
+        EDispKernelMap
+            The energy dispersion.
+        """
+        true = energy_axis.rename("energy_true") if energy_axis_true is None else energy_axis_true
+        return cls.from_diagonal(true, energy_axis)
 
 
 class EDispMap(_EDisp):

@@ -26,6 +26,7 @@ from gammagrad.maps.geom import (
     odd_shape,
     reach,
 )
+from gammagrad.maps.irf.habits import PSFHabits
 from gammagrad.maps.irf.irf_map import IRFMap, cumulative
 from gammagrad.maps.irf.psf_kernel import PSFKernel, RadialProfiles, integrate_pixels
 from gammagrad.maps.map import Map
@@ -41,7 +42,7 @@ _CONTAINMENT = 0.999
 _STEPS_PER_BIN = 20
 
 
-class PSFMap(IRFMap):
+class PSFMap(PSFHabits, IRFMap):
     """Point spread function by offset, energy and position.
 
     Parameters
@@ -151,31 +152,6 @@ class PSFMap(IRFMap):
         edges, below = self._cumulative(self.profile(position))
         value = float(to_value(rad, "deg", "rad"))
         return np.array([np.interp(value, edges, row) for row in below])
-
-    def containment_radius(
-        self, fraction: float, position: Any = None, energy_axis: MapAxis | None = None
-    ) -> u.Quantity:
-        """Return the offsets within which a fraction of the events lies.
-
-        Parameters
-        ----------
-        fraction
-            Between 0 and 1.
-        position, energy_axis
-            As in `profile`.
-
-        Returns
-        -------
-        Quantity
-            Offset in deg per energy, to a twentieth of a bin of the "rad" axis: the smallest
-            offset whose containment is nearest to `fraction`.
-
-        Raises
-        ------
-        ValueError
-            If `fraction` is not between 0 and 1.
-        """
-        return u.Quantity(self._radii(self.profile(position, energy_axis), fraction), "deg")
 
     def _radii(self, profile: Floats, fraction: float) -> Floats:
         if not 0 < fraction <= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from gammagrad._arrays import unmasked
-from gammagrad._upper import given, upper
+from gammagrad._upper import upper
 from gammagrad.errors import InputError, InputTypeError
 from gammagrad.maps.axes import MapAxis
 from gammagrad.maps.geom import Geom, WcsGeom, row_col_pair, sides
@@ -28,6 +28,7 @@ from gammagrad.maps.map.arithmetic import (
 )
 from gammagrad.maps.map.data import as_data, check_format, without_unit
 from gammagrad.maps.map.exchange import Exchange
+from gammagrad.maps.map.habits import MapHabits
 from gammagrad.maps.map.lookup import bilinear, nearest, values_at
 from gammagrad.maps.map.printing import map_html, map_text
 from gammagrad.maps.map.rebin import add_part, merged, repeat_blocks, shared_out, zoom_bilinear
@@ -47,7 +48,7 @@ def _operation(rule: Rule, function: Operator) -> Callable[[Map, Any], Map]:
     return method
 
 
-class Map(Exchange):
+class Map(Exchange, MapHabits):
     """Data on a geometry, with a unit.
 
     Parameters
@@ -228,77 +229,6 @@ class Map(Exchange):
         check_format(format)
         upper("write_map")(self, Path(filename), overwrite, hdu, checksum)
 
-    def plot(
-        self,
-        ax: Any = None,
-        *,
-        energy: int | Sequence[int] | None = None,
-        stretch: str = "auto",
-        cmap: Any = None,
-        norm: Any = None,
-        vmin: float | None = None,
-        vmax: float | None = None,
-        interpolation: str = "nearest",
-        colorbar: bool = True,
-        label: str | None = None,
-        title: str | None = None,
-        contours: Sequence[float] | None = None,
-        contour_color: str = "black",
-        peaks: Any = None,
-        peak_names: bool = True,
-        resolution: Any = None,
-    ) -> Any:
-        """Draw an image of the map, or of each of its energy bins.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; made if not given.
-        energy
-            Energy bins to draw; all by default.
-        stretch
-            ``"linear"``, ``"sqrt"``, ``"log"``, ``"asinh"``, ``"diverging"``, or ``"auto"``.
-        cmap
-            Colour map.
-        norm
-            Colour scale of matplotlib, in place of `stretch`, `vmin` and `vmax`.
-        vmin, vmax
-            Ends of the colour scale.
-        interpolation
-            ``"nearest"`` shows the pixels; ``"bilinear"`` or ``"bicubic"`` a smooth image.
-        colorbar
-            Draw a colour bar.
-        label
-            Label of the colour bar; the unit is appended.
-        title
-            Title; by default the energy range.
-        contours
-            Levels at which to draw contours.
-        contour_color
-            Colour of the contours.
-        peaks
-            Sources to circle, as `find_peaks` returns them.
-        peak_names
-            Write their names, or for more than 12 sources their numbers in the table.
-        resolution
-            Radius on the sky of the circle in the lower left corner, such as that of 68 % of
-            the point spread function.
-
-        Returns
-        -------
-        WCSAxes or array of WCSAxes
-            The axes, one for each energy bin.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If the map has no position on the sky, a bin does not exist, `ax` does not fit, or
-            `norm` comes with limits of its own.
-        """
-        return upper("plot_map")(self, **given(locals()))
-
     @property
     def geom(self) -> Any:
         """Geometry: a `WcsGeom` or a `RegionGeom`."""
@@ -373,11 +303,6 @@ class Map(Exchange):
         except u.UnitConversionError as error:
             raise InputError(f"map: cannot convert {self._unit} to {unit}.") from error
         return self._like(self._data if factor == 1 else self._data * factor, unit=unit)
-
-    def _sky(self, what: str) -> Any:
-        if self._geom.is_region:
-            raise InputError(f"{what}: this map has no sky pixels.")
-        return self._geom
 
     def cutout(self, position: Any, width: Any, mode: str = "trim", odd_npix: bool = False) -> Self:
         """Return a part of the map around a position.
