@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 from gammagrad.dataset.base import BaseMapDataset
+from gammagrad.dataset.datasets import Datasets
 from gammagrad.dataset.model_files import models_content, read_models
 from gammagrad.dataset.on_off import AnyMapDataset
 from gammagrad.dataset.reading_datasets import read_dataset
@@ -29,7 +30,7 @@ def read_datasets(
     checksum: bool = True,
     *,
     outside: bool = False,
-) -> list[AnyMapDataset]:
+) -> Datasets:
     """Read datasets that a YAML file lists, as gammapy's ``Datasets.write`` writes it.
 
     Parameters
@@ -46,7 +47,7 @@ def read_datasets(
 
     Returns
     -------
-    list of MapDataset or MapDatasetOnOff
+    Datasets
         The datasets, in the order of the list and with its names.
 
     Raises
@@ -74,7 +75,7 @@ def read_datasets(
     if models is not None:
         for dataset in datasets:
             dataset.models = Models(models)
-    return datasets
+    return Datasets(datasets)
 
 
 def write_datasets(
