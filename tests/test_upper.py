@@ -34,6 +34,12 @@ CALLS = {
         first("plot")
         assert maps.plot("sqrt_ts")
     """,
+    "read_models, write_models": """
+        from gammagrad.models import Models, PowerLawSpectralModel, SkyModel
+        first("dataset")
+        Models([SkyModel(PowerLawSpectralModel(), name="a")]).write("models.yaml")
+        assert Models.read("models.yaml").names == ["a"]
+    """,
     "plot_profile": """
         from gammagrad import FluxMaps
         maps = FluxMaps.read("maps.fits")
