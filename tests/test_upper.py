@@ -36,7 +36,6 @@ CALLS = {
     """,
     "read_models, write_models": """
         from gammagrad.models import Models, PowerLawSpectralModel, SkyModel
-        first("dataset")
         Models([SkyModel(PowerLawSpectralModel(), name="a")]).write("models.yaml")
         assert Models.read("models.yaml").names == ["a"]
     """,
