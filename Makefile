@@ -89,8 +89,15 @@ fuzz: $(INSTALLED)/test  ## read damaged files and fit extreme arrays, drawn by 
 test-float32: $(INSTALLED)/test  ## run the tests of the traced code in single precision
 	GAMMAGRAD_TEST_PRECISION=float32 $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FLOAT32) $(ARGS)
 
-test-gammapy: $(INSTALLED)/test $(INSTALLED)/gammapy  ## run the tests that need gammapy itself
-	$(BIN)/python -m pytest $(PARALLEL) -k gammapy $(GAMMAPY_TESTS) $(ARGS)
+# gammapy bounds the versions of scipy, astropy and regions: it has an environment of its own
+.venv-gammapy/made: pyproject.toml
+	@echo "Making the environment .venv-gammapy with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv-gammapy
+	$(call install,.venv-gammapy/bin/python,test$(comma)gammapy,)
+	@touch $@
+
+test-gammapy: .venv-gammapy/made  ## run the tests that need gammapy itself, in .venv-gammapy
+	.venv-gammapy/bin/python -m pytest $(PARALLEL) -k gammapy $(GAMMAPY_TESTS) $(ARGS)
 
 lint: $(INSTALLED)/lint  ## look for mistakes with ruff, for misspelt words, and phrases that readers stumble over
 	$(BIN)/ruff check $(CODE)
@@ -174,7 +181,7 @@ ci:  ## run all that continuous integration runs
 	bash .ci/run
 
 clean:  ## remove environments, caches and everything built
-	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build docs/tutorials
+	rm -rf .venv .venv-gammapy .venv-oldest .venv-newest build dist docs/_build docs/tutorials
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .rumdl_cache .nox .hypothesis src/gammagrad.egg-info
 	$(if $(GAMMAGRAD_TEST_CACHE),rm -rf "$(GAMMAGRAD_TEST_CACHE)"/compiled-*)
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
