@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_a_public_name_says_what_it_is_and_what_it_takes(name: str) -> None:
 def test_the_reference_lists_nothing_that_is_gone() -> None:
     for name in documented_names():
         module, _, attribute = name.rpartition(".")
-        if name in MODULES:
+        if name in MODULES or (module == "gammagrad.interop" and not find_spec("gammapy")):
             continue
         owner: Any = __import__(module, fromlist=[attribute])
         assert hasattr(owner, attribute), name

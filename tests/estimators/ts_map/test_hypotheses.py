@@ -190,7 +190,7 @@ def test_files_keep_everything(several: HypothesisMaps, tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_explained(several: HypothesisMaps) -> None:
     assert "gauss sigma=0.12" in str(several)
-    assert re.search(r"^\s+quantities\s+: \[.ts., .norm.,", str(several), re.MULTILINE)
+    assert re.search(r"^\s+quantities\s+: \[.sqrt_ts., .flux.,", str(several), re.MULTILINE)
     with pytest.raises(KeyError, match=r"maps\.best\(\)\['sqrt_ts'\]"):
         several["sqrt_ts"]
     with pytest.raises(KeyError, match="no model named 'disk'; there are point"):
