@@ -23,7 +23,7 @@ PAGES = ("index", "getting_started")
 sys.path.insert(0, str(DOCS.parent / "notebooks"))
 from execute import execute, shown  # noqa: E402
 
-for chatty in ("jax", "traitlets"):
+for chatty in ("gammagrad", "jax", "traitlets"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
