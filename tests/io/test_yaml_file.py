@@ -65,7 +65,8 @@ def test_aliases_are_counted(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: &a [*a]", "refers to itself"),
-        ("[" * 5000, "too large, or nested too deeply"),
+        # newer versions of pyyaml count by themselves
+        ("[" * 5000, "too large, or nested too deeply|exceeded maximum nesting depth"),
         ("# no JSON\n" + "[" * 60 + "]" * 60, "nested more than 50 levels"),
         ("a: 1\nb: 2\na: 3\n", "line 3: 'a' is there twice"),
         ("c:\n  a: 1\n  'a': 2\n", "line 3: 'a' is there twice"),
