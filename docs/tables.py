@@ -76,8 +76,8 @@ class WingTable(SphinxDirective):
     """The wings, the sentence of each, and its files with their first lines."""
 
     def run(self) -> list[nodes.Node]:
-        """Return the table."""
-        found = []
+        """Return the wings as a list: a table would be too wide for a phone."""
+        found = nodes.definition_list()
         for folder in sorted({path.parent for path in SOURCE.rglob("*.py")} - {SOURCE}):
             wing = ".".join(folder.relative_to(SOURCE).parts)
             files = nodes.bullet_list()
@@ -86,13 +86,11 @@ class WingTable(SphinxDirective):
                 item += marked(self.line(path))
                 files += nodes.list_item("", item)
             said = nodes.paragraph("", "", *marked(self.line(folder / "__init__.py")))
-            row = nodes.row("", nodes.entry("", nodes.paragraph("", "", nodes.literal(text=wing))))
-            row += nodes.entry("", said, *([files] if files.children else []))
-            found.append(row)
-        group = nodes.tgroup(cols=2)
-        group.extend((nodes.colspec(colwidth=1), nodes.colspec(colwidth=4)))
-        group += nodes.tbody("", *found)
-        return [nodes.table("", group)]
+            body = nodes.definition("", said, *([files] if files.children else []))
+            found += nodes.definition_list_item(
+                "", nodes.term("", "", nodes.literal(text=wing)), body
+            )
+        return [found]
 
     def line(self, path: Path) -> str:
         """Return the first line of the docstring of a file."""
