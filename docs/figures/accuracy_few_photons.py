@@ -1,4 +1,4 @@
-"""How far norms and ends of intervals are from those of the exact likelihood, with few counts."""
+"""How far norms and ends of intervals are from the exact likelihood's, with few counts."""
 
 import numpy as np
 from style import BLUE, GREEN, GREY, ORANGE, axes, columns, promise, study

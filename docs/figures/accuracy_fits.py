@@ -1,4 +1,4 @@
-"""Best fits of whole models beside those of gammapy, in units of gammapy's errors."""
+"""Best fits of whole models beside gammapy's, in units of gammapy's errors."""
 
 import numpy as np
 from style import BLUE, GREEN, ORANGE, axes, columns, promise, study

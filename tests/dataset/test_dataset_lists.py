@@ -180,8 +180,9 @@ def test_templates_are_named_relative_to_the_models(
     with pytest.raises(ValueError, match="'extended': its template is in no file"):
         Models(SkyModel(PowerLawSpectralModel(), TemplateSpatialModel.from_map(image),
                         "extended")).write(tmp_path / "none.yaml")  # fmt: skip
+    wrong: Any = "models.yaml"
     with pytest.raises(TypeError, match=r"read a file with Models\.read"):
-        Models("models.yaml")  # type: ignore[arg-type]
+        Models(wrong)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +216,9 @@ def test_nothing_is_written_if_one_file_is_there(pair: list[MapDataset], tmp_pat
         write_datasets([pair[0], pair[0]], tmp_path / "d.yaml")
     with pytest.raises(ValueError, match="at least one"):
         write_datasets([], tmp_path / "d.yaml")
+    wrong: Any = pair[0].require("counts")
     with pytest.raises(TypeError, match="expected datasets, got Map"):
-        write_datasets([pair[0].require("counts")], tmp_path / "d.yaml")  # type: ignore[list-item]
+        write_datasets([wrong], tmp_path / "d.yaml")
 
 
 def test_json_needs_no_pyyaml(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import astropy.units as u
 import matplotlib.pyplot as plt
@@ -87,8 +88,8 @@ def test_a_picture_may_be_smooth() -> None:
     assert image().plot(interpolation="bicubic").images[0].get_interpolation() == "bicubic"
 
 
-def circles(ax: object) -> list[Ellipse]:
-    return [patch for patch in ax.patches if isinstance(patch, Ellipse)]  # type: ignore[attr-defined]
+def circles(ax: Any) -> list[Ellipse]:
+    return [patch for patch in ax.patches if isinstance(patch, Ellipse)]
 
 
 def test_the_circle_has_the_size_that_is_asked_for() -> None:

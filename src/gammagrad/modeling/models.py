@@ -1,59 +1,17 @@
-"""Models where gammapy's scripts look for them; the same as in `gammagrad.models`."""
+"""Models where gammapy's scripts look for them: the names of `gammagrad.models`."""
 
-from gammagrad.models import (
-    BrokenPowerLawSpectralModel,
-    Component,
-    ConstantSpatialModel,
-    DiskSpatialModel,
-    ExpCutoffPowerLawSpectralModel,
-    FoVBackgroundModel,
-    GaussianSpatialModel,
-    LogParabolaSpectralModel,
-    Model,
-    Models,
-    PiecewiseNormSpectralModel,
-    PointSpatialModel,
-    PowerLawNormSpectralModel,
-    PowerLawSpectralModel,
-    ShellSpatialModel,
-    SkyModel,
-    SpatialModel,
-    SpectralModel,
-    TemplateNPredModel,
-    TemplateSpatialModel,
-    TemplateSpectralModel,
-    default_kernel_model,
-    model_from_dict,
-    model_to_dict,
-    models_from_dict,
-    models_to_dict,
-)
+from typing import Any
 
-__all__ = [
-    "BrokenPowerLawSpectralModel",
-    "Component",
-    "ConstantSpatialModel",
-    "DiskSpatialModel",
-    "ExpCutoffPowerLawSpectralModel",
-    "FoVBackgroundModel",
-    "GaussianSpatialModel",
-    "LogParabolaSpectralModel",
-    "Model",
-    "Models",
-    "PiecewiseNormSpectralModel",
-    "PointSpatialModel",
-    "PowerLawNormSpectralModel",
-    "PowerLawSpectralModel",
-    "ShellSpatialModel",
-    "SkyModel",
-    "SpatialModel",
-    "SpectralModel",
-    "TemplateNPredModel",
-    "TemplateSpatialModel",
-    "TemplateSpectralModel",
-    "default_kernel_model",
-    "model_from_dict",
-    "model_to_dict",
-    "models_from_dict",
-    "models_to_dict",
-]
+import gammagrad.models
+
+__all__ = gammagrad.models.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name of `gammagrad.models`."""
+    return getattr(gammagrad.models, name)
+
+
+def __dir__() -> list[str]:
+    """List the names of `gammagrad.models`."""
+    return sorted(__all__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ class MapHabits:
     _unit: Any
     _data: NDArray[Any]
 
-    def _like(self, data: Any, geom: Geom | None = None, unit: Any = None) -> Self:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+        # of the map itself
+        def _like(self, data: Any, geom: Geom | None = None, unit: Any = None) -> Self: ...
 
     def _sky(self, what: str) -> Any:
         if self._geom.is_region:
