@@ -6,10 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
 import scipy.signal
 from jax.test_util import check_grads
 
-from gammagrad.core.images import box_sum, convolve, convolve_stack, prepare_kernel
+from gammagrad.core.images import (
+    box_sum,
+    convolve,
+    convolve_stack,
+    fast_length,
+    prepare_kernel,
+)
 
 SHAPES = [
     ((12, 9), (3, 5)),
@@ -28,6 +35,13 @@ def cut_convolution(image, kernel):
     (ny, nx), (ky, kx) = image.shape, kernel.shape
     y, x = (ky - 1) // 2, (kx - 1) // 2
     return scipy.signal.convolve2d(image, kernel)[y : y + ny, x : x + nx]
+
+
+def test_lengths_of_transforms_are_those_of_scipy():
+    numbers = [*range(1, 3000), 4097, 65537, 100001]
+    assert [fast_length(n) for n in numbers] == [
+        scipy.fft.next_fast_len(n, real=True) for n in numbers
+    ]
 
 
 def draw(shape, seed=0):

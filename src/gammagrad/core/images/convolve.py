@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -37,11 +38,14 @@ def _as_floats(image: Array, kernel: Array) -> tuple[Array, Array]:
     return image.astype(dtype), kernel.astype(dtype)
 
 
+@functools.cache
 def fast_length(n: int) -> int:
     """Return a length that transforms are fast for, at least as large as a number."""
-    from scipy.fft import next_fast_len
-
-    return int(next_fast_len(n, real=True))
+    # The smallest product of powers of 2, 3 and 5. To import scipy's function for it takes as long
+    # as everything else that a small map needs.
+    size = int(n)
+    odd = (3**i * 5**j for i in range(size.bit_length()) for j in range(size.bit_length()))
+    return min(f << (-(-size // f) - 1).bit_length() for f in odd)
 
 
 def _is_direct(kernel: tuple[int, ...], method: str) -> bool:
