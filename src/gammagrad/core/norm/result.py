@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -81,25 +83,26 @@ class NormFit:
 
 def fit_status(
     *,
-    norm: Array,
-    bound: Array,
-    has_model: Array,
-    has_counts: Array,
-    counts_on_zero: Array,
-    error_at_bound: Array,
-    last_step: Array,
-    rtol: Array | float,
-) -> Array:
+    norm: Array | np.ndarray,
+    bound: Array | np.ndarray,
+    has_model: Array | np.ndarray,
+    has_counts: Array | np.ndarray,
+    counts_on_zero: Array | np.ndarray,
+    error_at_bound: Array | np.ndarray,
+    last_step: Array | np.ndarray,
+    rtol: Array | np.ndarray | float,
+    xp: Any = jnp,
+) -> Any:
     """Choose the status code of a fit, elementwise."""
     at_bound = norm <= bound
-    code = jnp.where(error_at_bound, Status.LOWER_ERROR_AT_BOUND, Status.FITTED)
-    code = jnp.where(at_bound, Status.AT_BOUND, code)
-    code = jnp.where(~has_counts, Status.NO_COUNTS, code)
-    code = jnp.where(at_bound & (bound == 0), Status.ZERO_BACKGROUND_BOUND, code)
-    code = jnp.where(counts_on_zero, Status.COUNTS_WITHOUT_BACKGROUND, code)
-    code = jnp.where(last_step > rtol, Status.NOT_CONVERGED, code)
-    code = jnp.where(~has_model, Status.NOT_FITTED, code)
-    return code.astype(jnp.int32)
+    code = xp.where(error_at_bound, Status.LOWER_ERROR_AT_BOUND, Status.FITTED)
+    code = xp.where(at_bound, Status.AT_BOUND, code)
+    code = xp.where(~has_counts, Status.NO_COUNTS, code)
+    code = xp.where(at_bound & (bound == 0), Status.ZERO_BACKGROUND_BOUND, code)
+    code = xp.where(counts_on_zero, Status.COUNTS_WITHOUT_BACKGROUND, code)
+    code = xp.where(last_step > rtol, Status.NOT_CONVERGED, code)
+    code = xp.where(~has_model, Status.NOT_FITTED, code)
+    return code.astype(xp.int32)
 
 
 def all_known(total: Array, extras: dict[str, Array]) -> Array:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jax import Array
 
-from gammagrad._programs import by_element, compiled
 from gammagrad.core.norm import N_SWEEPS, FitOptions, Lost, Status, fit_status
 from gammagrad.core.ts_map.bins import TilePlan, to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
@@ -179,8 +178,7 @@ def assembled(
     excess = norm * model_sum
     flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
     flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
-    flags |= {"norm": norm, "rtol": np.broadcast_to(options.rtol, norm.shape)}
-    status = by_element(_statuses, **flags)
+    status = fit_status(**flags, norm=norm, rtol=float(options.rtol), xp=np)
     for name in OPTIONAL:
         if name in maps:
             np.copyto(maps[name], 0, where=~has_model)
@@ -196,6 +194,3 @@ def assembled(
         status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
         **{name: maps[name] for name in OPTIONAL if name in maps},
     )
-
-
-_statuses = compiled(fit_status)
