@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gammagrad._programs import compiled, room
+from gammagrad._programs import room
 from gammagrad.core.stats import BACKGROUND_FLOOR
 from gammagrad.core.ts_map.bins import PIXELS, TILE, BinImages, kernel_table
 
@@ -82,10 +81,15 @@ def flat_arrays(datasets: Sequence[BinImages], table: np.ndarray, components: in
         rows = components if images.blended else len(own)
         exposure[:rows, first:last] = own.reshape(len(own), -1)
         first = last
-    arrays = jax.device_put((counts, background, exposure, table))
-    if not blended:
-        return _flat(*arrays)
-    return _flat(*arrays, np.asarray(max(largest_model(d) for d in datasets), table.dtype))
+    # backgrounds that do not vanish, and contrasts whose third power is a number
+    np.maximum(background, BACKGROUND_FLOOR, out=background)
+    most = float(np.finfo(table.dtype).max)
+    largest = max(largest_model(d) for d in datasets) if blended else float(table.max())
+    steepest = min(most**0.3 / largest, most) if largest > 0 else most
+    with np.errstate(over="ignore"):
+        share = np.divide(exposure, background, out=exposure)
+    np.minimum(share, steepest, out=share)
+    return FlatBins(*jax.device_put((counts, background, share, table)))
 
 
 def window_size(window: tuple[int, int]) -> int:
@@ -111,23 +115,6 @@ def in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
         row[first : first + array.size] = np.asarray(array).reshape(-1)
         first += array.size
     return row
-
-
-@compiled
-def _flat(
-    counts: Array, background: Array, exposure: Array, table: Array, largest: Array | None = None
-) -> FlatBins:
-    """Divide by backgrounds that do not vanish."""
-    background = jnp.maximum(background, BACKGROUND_FLOOR)
-    # the third power of a contrast is needed, whatever the kernel's scale
-    most = float(jnp.finfo(background.dtype).max)
-    steepest = jnp.minimum(most**0.3 / (jnp.max(table) if largest is None else largest), most)
-    return FlatBins(
-        counts=counts,
-        background=background,
-        share=jnp.minimum(exposure / background[None], steepest),
-        table=table,
-    )
 
 
 def kernel_tables(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:

@@ -49,7 +49,7 @@ def in_threads(
     many = n_threads()
     own = threading.local()
     # settings that JAX keeps for each thread: new ones would start with its defaults
-    double, device = jnp.zeros(()).dtype == np.float64, next(iter(on.devices()))
+    double, device = jnp.result_type(float) == np.float64, next(iter(on.devices()))
 
     def job(item: Item) -> Found:
         with jax.enable_x64(double), jax.default_device(device):
