@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,18 +21,21 @@ from gammagrad.core.ts_map.physical_bound import (
 )
 
 
-@compiled(static=("side",))
-def block_kernel(kernel: Array, *, side: int) -> BlockKernel:
+def block_kernel(kernel: Any, *, side: int) -> BlockKernel:
     """Make a kernel ready for blocks of one size."""
+    # on the host: to compile this takes a hundred times as long
+    kernel = np.asarray(kernel)
     ky, kx = kernel.shape[-2:]
     spectrum = None
     if kernel.shape[0] * kernel.shape[1] > 1 or ky * kx > DIRECT_MAX_PIXELS:
         mirrored = kernel.reshape(-1, ky, kx)[:, ::-1, ::-1]
-        spectrum = jnp.fft.rfft2(mirrored, s=transform_lengths(side, (ky, kx)))
+        spectrum = np.fft.rfft2(mirrored, s=transform_lengths(side, (ky, kx)))
+        spectrum = spectrum.astype(np.result_type(kernel.dtype, np.complex64))
     peak = kernel.max(axis=(-2, -1))
-    relative = kernel / jnp.where(peak > 0, peak, jnp.ones_like(peak))[..., None, None]
+    relative = kernel / np.where(peak > 0, peak, np.ones_like(peak))[..., None, None]
     envelope = relative.max(axis=1).reshape(len(kernel), -1)
-    return BlockKernel(kernel, spectrum, peak, envelope, jnp.argsort(-envelope, axis=1))
+    order = np.argsort(-envelope, axis=1, kind="stable").astype(np.int32)
+    return BlockKernel(*jax.device_put((kernel, spectrum, peak, envelope, order)))
 
 
 def transform_lengths(side: int, window: tuple[int, int]) -> tuple[int, int]:

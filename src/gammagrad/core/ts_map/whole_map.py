@@ -109,11 +109,10 @@ def _in_blocks(datasets: Sequence[BinImages], fitted: np.ndarray) -> dict[str, n
 
 def _kernel(images: BinImages, side: int) -> BlockKernel | BlendedKernel:
     """Make a dataset's kernel ready for blocks of one size."""
-    kernel = jax.device_put(images.kernel)
     if not images.blended:
-        return block_kernel(kernel, side=side)
+        return block_kernel(images.kernel, side=side)
     transform = needs_transform(np.asarray(images.exposure)[:, 0])
-    return blended_kernel(kernel, side=side, transform=transform)
+    return blended_kernel(jax.device_put(images.kernel), side=side, transform=transform)
 
 
 def _arrays(images: BinImages) -> list[np.ndarray]:
