@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gammagrad._programs import compiled
+from gammagrad._programs import compiled, room
 from gammagrad._pytree import replace
 from gammagrad.core.fold import FoldInputs, fold_model
 from gammagrad.evaluate.local_responses import Dispersion, check_geometries, edisp_matrix, finite
@@ -152,8 +152,13 @@ def _known_flux(tree: Any, numbers: tuple[tuple[bytes, tuple[int, ...]], ...], e
     """Return the flux of a spectrum with these parameters, which a run asks for several times."""
     leaves = [np.frombuffer(values).reshape(shape) for values, shape in numbers]
     nodes = np.frombuffer(edges)
+    number = len(nodes) - 1
+    # axes of few lengths share a program: filled up with their last bin
+    low, high = (
+        np.pad(ends, (0, room(number) - number), "edge") for ends in (nodes[:-1], nodes[1:])
+    )
     with jax.enable_x64(True):
-        return np.asarray(_integral(jax.tree.unflatten(tree, leaves), nodes[:-1], nodes[1:]))
+        return np.asarray(_integral(jax.tree.unflatten(tree, leaves), low, high))[:number]
 
 
 @compiled
