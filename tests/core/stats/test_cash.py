@@ -11,7 +11,16 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gammagrad.core.stats import BACKGROUND_FLOOR, bin_ratio, cash, cash_sum, score_terms, ts_term
+from gammagrad.core.stats import (
+    BACKGROUND_FLOOR,
+    bin_ratio,
+    cash,
+    cash_sum,
+    contrast_scores,
+    gain_terms,
+    score_terms,
+    ts_term,
+)
 from gammagrad.core.stats.cash import log_term
 from oracles import slow_cash
 
@@ -67,6 +76,28 @@ def test_score_terms_are_the_derivatives_of_cash(
     slope, curvature = jax.grad(statistic)(x), jax.grad(jax.grad(statistic))(x)
     np.testing.assert_allclose(2 * (model - s1), slope, rtol=tight, atol=tight * model)
     np.testing.assert_allclose(2 * s2, curvature, rtol=10 * tight, atol=tight * model**2)
+
+
+def test_terms_from_contrasts_and_their_gradients_are_closed_forms(rtol: float) -> None:
+    x, n, g = (jnp.asarray(v) for v in ([-0.2, 0.0, 7.0], [4.0, 3.0, 1.0], [0.3, 0.0, 2.0]))
+    q, inverse = g / (1 + x * g), 1 / (1 + x * g)
+    expected = [n * jnp.log1p(x * g), n * q, n * q**2, n * q**3]
+    found = gain_terms(x, n, g)
+    for got, value in zip(
+        (*found, *contrast_scores(x, n, g)), expected + expected[1:3], strict=True
+    ):
+        np.testing.assert_allclose(got, value, rtol=10 * rtol)
+    # the gradients by norm and contrast
+    steps = [n * q, -n * q**2, -2 * n * q**3, -3 * n * q**4]
+    slopes = [n * x * inverse, *(k * n * q ** (k - 1) * inverse**2 for k in (1, 2, 3))]
+    for name, step, slope in zip(found._fields, steps, slopes, strict=True):
+
+        def total(x: jax.Array, g: jax.Array, name: str = name) -> jax.Array:
+            return getattr(gain_terms(x, n, g), name).sum()
+
+        got = jax.grad(total, (0, 1))(x, g)
+        np.testing.assert_allclose(got[0], step, rtol=20 * rtol)
+        np.testing.assert_allclose(got[1], slope, rtol=20 * rtol)
 
 
 def test_log_term_differs_from_cash_by_what_the_norm_does_not_move() -> None:
