@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gammagrad.core.ts_map.bin_sums import _WAYS, BinProfile, scan
-from gammagrad.core.ts_map.listed import Gathered
+from gammagrad.core.ts_map.listed import Gathered, side_by_side
 from precision import DOUBLE
 
 ROWS, PIXELS, TILES = 32, 3, 2
@@ -30,22 +30,21 @@ scanned = jax.jit(scan)
 def test_scan_is_the_sum_over_bins(counts: tuple[float, ...], spread: float) -> None:
     draw = np.random.default_rng(3)
     n = draw.choice(np.array(counts, dtype=float), (ROWS, TILES))
-    g = draw.random((ROWS, PIXELS, TILES)) * draw.choice([1.0, spread], (ROWS, 1, TILES))
+    g = draw.random((ROWS, TILES, PIXELS)) * draw.choice([1.0, spread], (ROWS, TILES, 1))
     # rows beyond those in use are left over from elsewhere
     used = 16
     n[used:], g[used:] = 0.3, 7.0
-    model_sum = draw.random((PIXELS, TILES)) * 30 + 5
-    steepest = np.where(n[:used, None] > 0, g[:used], 0).max(axis=0)
+    model_sum = draw.random((TILES, PIXELS)) * 30 + 5
+    steepest = np.where(n[:used, :, None] > 0, g[:used], 0).max(axis=0)
     bound = -0.7 / steepest
-    arrays = (jnp.asarray(a) for a in (n, g))
-    profile = BinProfile(
-        Gathered(*arrays, jnp.asarray(used, jnp.int32)), *map(jnp.asarray, (model_sum, steepest))
-    )
-    found = scanned(profile, jnp.asarray(bound), jnp.asarray(NORMS))
+    bins = Gathered(jnp.asarray(n), side_by_side(jnp.asarray(g)), jnp.asarray(used, jnp.int32))
+    lines = [jnp.asarray(a.reshape(1, -1)) for a in (model_sum, steepest, bound)]
+    profile = BinProfile(bins, *lines[:2])
+    found = scanned(profile, lines[2], jnp.asarray(NORMS)).reshape(-1, TILES, PIXELS)
 
     norm = NORMS[:, None, None]
     with np.errstate(invalid="ignore"):
-        gain = (n[:used, None] * np.log1p(norm[:, None] * g[:used])).sum(axis=1)
+        gain = (n[:used, :, None] * np.log1p(norm[:, None] * g[:used])).sum(axis=1)
     expected = np.where(norm < bound, np.inf, 2 * (norm * model_sum - gain))
     close = 1e-12 if DOUBLE else 1e-4
     np.testing.assert_allclose(found, expected, rtol=close, atol=close)

@@ -21,7 +21,10 @@ from gammagrad.core.ts_map.flat import FlatBins
 
 
 class TileBlend(NamedTuple):
-    """What belongs to the pixels of some tiles; on the host the tiles come first."""
+    """What belongs to the pixels of some tiles; on the host the tiles come first.
+
+    For lists of bins the two last axes are (tiles, pixels), for windows (pixels, tiles).
+    """
 
     # counts of the reference source, shape (images of all datasets, pixels, tiles)
     amplitude: Any
@@ -29,9 +32,10 @@ class TileBlend(NamedTuple):
     # `OwnGrid` of all datasets where one has its own, shape (datasets, pixels, tiles) of each
     places: Any = None
 
-    def of_tiles(self, tiles: np.ndarray) -> TileBlend:
-        """Return the arrays of some tiles, tiles last."""
-        return jax.tree.map(lambda a: np.ascontiguousarray(np.moveaxis(a[tiles], 0, -1)), self)
+    def of_tiles(self, tiles: np.ndarray, last: bool) -> TileBlend:
+        """Return the arrays of some tiles: tiles last, or before the pixels."""
+        axis = -1 if last else -2
+        return jax.tree.map(lambda a: np.ascontiguousarray(np.moveaxis(a[tiles], 0, axis)), self)
 
 
 def tile_blend(datasets: Sequence[BinImages], plan: TilePlan) -> TileBlend | None:
@@ -82,7 +86,7 @@ def tile_places(datasets: Sequence[BinImages], plan: TilePlan) -> OwnGrid | None
 
 
 def listed_contrast(flat: FlatBins, blend: TileBlend, share: Array, place: Array) -> Array:
-    """Return the contrasts of listed bins, shape (rows, pixels, tiles)."""
+    """Return the contrasts of listed bins, shape (rows, tiles, pixels)."""
     assert flat.image is not None
     assert flat.dataset is not None
     image, tile = flat.image[place], jnp.arange(place.shape[1], dtype=jnp.int32)[None]
@@ -90,15 +94,15 @@ def listed_contrast(flat: FlatBins, blend: TileBlend, share: Array, place: Array
     dataset = None if one_blend else flat.dataset[image]
 
     def of_basis(k: int) -> Array:
-        kernel = flat.table[:, k][place].swapaxes(1, 2)
+        kernel = flat.table[:, k][place]
         if one_blend:
             return kernel * blend.weights[0, k][None]
-        return kernel * blend.weights[:, k].swapaxes(1, 2)[dataset, tile].swapaxes(1, 2)
+        return kernel * blend.weights[:, k][dataset, tile]
 
-    contrast = _summed(of_basis, basis, share)
+    contrast = _summed(of_basis, basis, share[..., None])
     if blend.amplitude.shape[0] == 1:
         return contrast * blend.amplitude
-    return contrast * blend.amplitude.swapaxes(1, 2)[image, tile].swapaxes(1, 2)
+    return contrast * blend.amplitude[image, tile]
 
 
 def window_contrast(
@@ -106,7 +110,8 @@ def window_contrast(
 ) -> Array:
     """Return the contrasts of some places of one image, shape (rows, pixels, tiles)."""
     weights = blend.weights[0 if blend.weights.shape[0] == 1 else dataset]
-    contrast = _summed(lambda k: table[:, k, :, None] * weights[k][None], len(weights), share)
+    every = share[:, :, None]
+    contrast = _summed(lambda k: table[:, k, :, None] * weights[k][None], len(weights), every)
     return contrast * blend.amplitude[0 if blend.amplitude.shape[0] == 1 else image][None]
 
 
@@ -114,9 +119,9 @@ def _summed(of_basis: Callable[[int], Array], basis: int, share: Array) -> Array
     """Sum the parts of basis kernels, times the one share of a bin or the share of each."""
     parts = [of_basis(k) for k in range(basis)]
     if len(share) > 1:
-        parts = [part * own[:, None] for part, own in zip(parts, share, strict=True)]
+        parts = [part * own for part, own in zip(parts, share, strict=True)]
     contrast = no_less_than_zero(reduce(operator.add, parts))
-    return contrast if len(share) > 1 else contrast * share[0][:, None]
+    return contrast if len(share) > 1 else contrast * share[0]
 
 
 def no_less_than_zero(kernel: Array) -> Array:

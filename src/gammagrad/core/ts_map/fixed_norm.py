@@ -46,8 +46,12 @@ class BinsOfStrip(Protocol):
     model_sum: np.ndarray
     dtype: Any
 
-    def inputs(self, all_tiles: TileInputs, tiles: np.ndarray) -> TileInputs:
+    def inputs(self, all_tiles: TileInputs, chunk: Chunk) -> TileInputs:
         """Return what a chunk needs to know of its tiles."""
+        ...
+
+    def blend_of(self, chunk: Chunk) -> Any:
+        """Return the kernels of a chunk's positions, where they differ."""
         ...
 
     def workspace(self, chunk: Chunk, space: Workspace | None) -> Workspace | None:
@@ -100,7 +104,7 @@ class FixedNorm:
         return fit_chunk(
             self.bins.flat,
             chunk.bins,
-            self.bins.inputs(self.tiles, chunk.tiles),
+            self.bins.inputs(self.tiles, chunk),
             self.asked.options,
             self.scan_values,
             self.threshold,
@@ -128,8 +132,7 @@ def sensitivity_of(
 ) -> Worked:
     """Find the sensitivity at the pixels of a chunk, from its windows or its lists."""
     space = bins.workspace(chunk, space)
-    total = np.ascontiguousarray(bins.model_sum[chunk.tiles].T)
-    blend = bins.blend and bins.blend.of_tiles(chunk.tiles)
+    total, blend = chunk.of_pixels(bins.model_sum), bins.blend_of(chunk)
     if space is None:
         return None, sensitivity_chunk(bins.flat, chunk.bins, total, options, blend, lost)
     return listed_sensitivity(bins.flat, chunk.bins, total, options, blend, space, lost)

@@ -30,7 +30,7 @@ from gammagrad.core.ts_map.fixed_norm import (
     sensitivity_of,
 )
 from gammagrad.core.ts_map.free_chunk import FreeInputs, fit_free_chunk, without_counts
-from gammagrad.core.ts_map.listed import Chunk, Workspace
+from gammagrad.core.ts_map.listed import Chunk, Workspace, in_a_line
 from gammagrad.core.ts_map.strips import Strip
 from gammagrad.core.ts_map.whole_map import WholeMap
 
@@ -74,7 +74,7 @@ class FreeNorm:
         def of(tiles: TileInputs, which: np.ndarray) -> dict[str, Array]:
             return without_counts(
                 tiles,
-                self._free_of(which),
+                self._free_of(lambda array: in_a_line(array[which])),
                 self.asked.options,
                 self.scan_values,
                 self.threshold,
@@ -89,8 +89,8 @@ class FreeNorm:
         return fit_free_chunk(
             self.bins.flat,
             chunk.bins,
-            self.bins.inputs(self.tiles, chunk.tiles),
-            self._free_of(chunk.tiles),
+            self.bins.inputs(self.tiles, chunk),
+            self._free_of(chunk.of_pixels),
             self.asked.options,
             self.scan_values,
             self.threshold,
@@ -101,8 +101,8 @@ class FreeNorm:
 
     def sensitivity(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Find the sensitivity at the pixels of a chunk, see `Fit`."""
-        window = self._free_of(chunk.tiles).window
-        total = np.ascontiguousarray(self.bins.model_sum[chunk.tiles].T)
+        window = self._free_of(chunk.of_pixels).window
+        total = chunk.of_pixels(self.bins.model_sum)
         one = Window(*(a[None] for a in window))
         lost = taken(one, total[None])
         return sensitivity_of(self.bins, chunk, space, self.asked.options, lost)
@@ -113,12 +113,8 @@ class FreeNorm:
         flags = {"even": self.even, "zero_bound": self.bins.whole.bound == 0}
         return free_assembled(maps, self.bins.whole, stat_null, flags, self.asked.options)
 
-    def _free_of(self, tiles: np.ndarray) -> FreeInputs:
+    def _free_of(self, own: Callable[[np.ndarray], np.ndarray]) -> FreeInputs:
         """Return what a chunk needs to know of the background's norm."""
-
-        def own(array: np.ndarray) -> np.ndarray:
-            return np.ascontiguousarray(array[tiles].T)
-
         return FreeInputs(own(self.free.bound), Window(*map(own, self.free.window)))
 
 
@@ -131,9 +127,10 @@ def by_tiles(
     for begin in range(0, number, _TILES):
         own = np.arange(begin, min(begin + _TILES, number))
         filled = np.append(own, np.repeat(own[-1:], _TILES - own.size))
-        some = TileInputs(*(np.ascontiguousarray(a[filled].T) for a in tiles[:3]))
+        some = TileInputs(*(in_a_line(a[filled]) for a in tiles[:3]))
         for name, array in function(some, filled).items():
-            values = np.swapaxes(np.asarray(array)[..., : own.size], -1, -2)
+            values = np.asarray(array)
+            values = values.reshape(*values.shape[:-2], _TILES, -1)[..., : own.size, :]
             if name not in found:
                 shape = (*values.shape[:-2], number, values.shape[-1])
                 found[name] = np.zeros(shape, values.dtype)

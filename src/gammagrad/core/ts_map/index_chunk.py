@@ -32,9 +32,10 @@ from gammagrad.core.ts_map.bin_sums import (
     Blocks,
     sums_over,
 )
+from gammagrad.core.ts_map.bins import PIXELS
 from gammagrad.core.ts_map.chunk import TileInputs, prepare, solve
 from gammagrad.core.ts_map.flat import FlatBins
-from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace
+from gammagrad.core.ts_map.listed import Gathered, Lists, Workspace, for_pixels, side_by_side
 
 _LEAD_STEP = 3e-3
 """Step in errors at which sweeps in single precision end."""
@@ -62,10 +63,10 @@ class IndexBins(NamedTuple):
 
 
 class IndexTiles(NamedTuple):
-    """What a chunk needs to know of its tiles' pixels for an index, tiles last."""
+    """What a chunk needs to know for an index of its tiles' pixels, which lie side by side."""
 
-    share: Any  # part of each image in the sum of the model, shape (images, pixels, tiles)
-    change: Any  # polynomials of its logarithm, shape (powers, images, pixels, tiles)
+    share: Any  # part of each image in the sum of the model, shape (images, 1, pixels)
+    change: Any  # polynomials of its logarithm, shape (powers, images, 1, pixels)
     # polynomials of the counts of positions, same shape; None where bins have their own
     counts: Any = None
 
@@ -74,8 +75,8 @@ class IndexSpace(NamedTuple):
     """The memory of a chunk, handed on to the next."""
 
     lists: Workspace
-    # polynomials of listed bins: of what differs from pixel to pixel, shape (powers, rows, pixels,
-    # tiles), and of what does not, shape (powers, rows, tiles), if it is apart
+    # polynomials of listed bins: of what differs from pixel to pixel, shape (powers, rows, tiles,
+    # pixels), and of what does not, shape (powers, rows, tiles), if it is apart
     powers: Array
     counts: Array | None
 
@@ -84,7 +85,7 @@ class _ListedFamily(NamedTuple):
     """The listed bins of pixels side by side, see `gammagrad.core.norm.Family`."""
 
     bins: Gathered
-    powers: Array  # see `IndexSpace`
+    powers: Array  # see `IndexSpace`, the pixels of tiles side by side
     counts: Array | None
     tiles: IndexTiles
     unit: Array  # what the contrasts are still to be divided by
@@ -103,7 +104,7 @@ class _ListedFamily(NamedTuple):
         def change(index: Array, store: Array) -> Array:
             h = self._changed(index * _TOGETHER, shape, total)
             zero = np.int32(0)
-            return lax.dynamic_update_slice(store, h, (index * np.int32(_TOGETHER), zero, zero))
+            return lax.dynamic_update_slice(store, h, (index * np.int32(_TOGETHER), zero))
 
         changed = lax.fori_loop(np.int32(0), blocks, change, jnp.zeros_like(contrast))
         return self.bins._replace(contrast=changed)
@@ -111,14 +112,14 @@ class _ListedFamily(NamedTuple):
     def _changed(self, at: Array, shape: Array, total: Array) -> Array:
         """Return the contrasts of some rows per count of the source at a shape."""
         value, *_ = self._change(at, shape)
-        change = jnp.clip(value - total[None], -_STEEPEST, _STEEPEST)
-        factor = exp_inside(change).astype(self.unit.dtype) * (1 / self.unit)[None]
+        change = jnp.clip(value - total, -_STEEPEST, _STEEPEST)
+        factor = exp_inside(change).astype(self.unit.dtype) * (1 / self.unit)
         return lax.dynamic_slice_in_dim(self.bins.contrast, at, _TOGETHER) * factor
 
     def _change(self, at: Array, shape: Array) -> tuple[Array, Array, Array]:
         """Return the logarithm of the change of some rows, and its first two derivatives."""
         # in single precision, as the polynomials are
-        shape = shape.astype(LEAD)[None]
+        shape = shape.astype(LEAD)
 
         def rows(array: Array) -> Array:
             return lax.dynamic_slice_in_dim(array, at, _TOGETHER)
@@ -126,7 +127,7 @@ class _ListedFamily(NamedTuple):
         found = polynomial([rows(own) for own in self.powers], shape)
         if self.counts is None:
             return found
-        more = polynomial([rows(own)[:, None] for own in self.counts], shape)
+        more = polynomial([for_pixels(rows(own)) for own in self.counts], shape)
         return found[0] + more[0], found[1] + more[1], found[2] + more[2]
 
     def pairs(self, counts: Array, shape: Array) -> PairSums:
@@ -150,21 +151,21 @@ class _ListedFamily(NamedTuple):
             return lax.dynamic_slice_in_dim(array, at, _TOGETHER)
 
         row = at + jnp.arange(_TOGETHER, dtype=jnp.int32)
-        n = jnp.where((row < self.bins.n_rows)[:, None], rows(self.bins.counts), 0)[:, None]
+        n = for_pixels(jnp.where((row < self.bins.n_rows)[:, None], rows(self.bins.counts), 0))
         value, slope, bend = self._change(at, shape)
-        change = jnp.clip(value - total[0][None], -_STEEPEST, _STEEPEST)
-        factor = exp_inside(change).astype(dtype) * (1 / self.unit)[None]
+        change = jnp.clip(value - total[0], -_STEEPEST, _STEEPEST)
+        factor = exp_inside(change).astype(dtype) * (1 / self.unit)
         h = rows(self.bins.contrast) * factor
         q = _seen(h, counts)
-        slope = (slope - total[1][None]).astype(dtype)
-        bend = (bend - total[2][None]).astype(dtype)
-        bent = (1 - counts[None] * q) * slope * slope + bend
+        slope = (slope - total[1]).astype(dtype)
+        bend = (bend - total[2]).astype(dtype)
+        bent = (1 - counts * q) * slope * slope + bend
         # apart, and sums over few terms at a time: what compilers can turn into vectors
         made = lax.optimization_barrier((n * q, q, slope, bent))
         zero = jnp.zeros_like(counts)
         blocks, gain = _blocks_of(made, ROWS, zero), zero
         if self.with_gain:
-            few = _blocks_of(lax.optimization_barrier((n, counts[None] * h)), LOG_ROWS, zero)
+            few = _blocks_of(lax.optimization_barrier((n, counts * h)), LOG_ROWS, zero)
             (gain,) = sums_over(few, lambda n, z: (n * log1p_inside(z),), 1)
         return (
             *sums_over(blocks, lambda nq, q, f, b: (nq, nq * q), 2),
@@ -177,14 +178,14 @@ def _blocks_of(arrays: tuple[Array, ...], rows: int, zero: Array) -> Blocks:
     """Return what was made of `_TOGETHER` rows in blocks of so many."""
 
     def take(index: Array) -> tuple[Array, ...]:
-        return tuple(lax.dynamic_slice_in_dim(a, index * rows, rows) for a in arrays)
+        return tuple(lax.dynamic_slice_in_dim(a, index * rows, rows)[:, None] for a in arrays)
 
     return Blocks(take, _TOGETHER // rows, zero)
 
 
 def _seen(h: Array, counts: Array) -> Array:
     """Return the contrasts seen from some counts of the source."""
-    return h / (1 + counts[None] * h)
+    return h / (1 + counts * h)
 
 
 @compiled(static=("rows", "tiles", "powers", "apart", "dtype"))
@@ -192,24 +193,26 @@ def empty_space(*, rows: int, tiles: int, powers: int, apart: int, dtype: Any) -
     """Return zeros of the shape of the memory of a chunk."""
     # apart: powers of what does not differ from pixel to pixel
     full, lead = (
-        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, 16, tiles), d)) for d in (dtype, LEAD)
+        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, tiles, PIXELS), d)) for d in (dtype, LEAD)
     )
     counts = jnp.zeros((apart, rows, tiles), LEAD) if apart else None
-    return IndexSpace(Workspace(full, lead), jnp.zeros((powers, rows, 16, tiles), LEAD), counts)
+    own = jnp.zeros((powers, rows, tiles, PIXELS), LEAD)
+    return IndexSpace(Workspace(full, lead), own, counts)
 
 
 def _gathered(
     flat: FlatBins, family: IndexBins, lists: Lists, tiles: IndexTiles, space: IndexSpace
 ) -> tuple[Array, Array | None]:
     """Gather the polynomials of listed bins."""
-    tile = jnp.arange(space.powers.shape[-1], dtype=jnp.int32)[None]
+    number = space.powers.shape[-2]
+    tile = jnp.arange(number, dtype=jnp.int32)[None]
     zero = np.int32(0)
 
     def copy(index: Array, store: tuple[Array, Array | None]) -> tuple[Array, Array | None]:
         row = index * np.int32(ROWS)
         which, place = lists.rows(row, ROWS)
         which, place = lax.optimization_barrier((which, place))
-        own = jnp.moveaxis(family.kernel[place], (2, 3), (0, 2))
+        own = jnp.stack([family.kernel[place, k] for k in range(family.kernel.shape[1])])
         powers, counts = store
         if family.counts is not None:
             assert counts is not None
@@ -218,10 +221,9 @@ def _gathered(
         else:
             assert flat.image is not None
             image = flat.image[place]
-            # (powers, images, pixels, tiles) -> (powers, rows, tiles, pixels)
-            of_image = jnp.moveaxis(tiles.counts, 2, -1)[:, image, tile]
+            of_image = tiles.counts.reshape(*tiles.counts.shape[:2], number, PIXELS)
             few = jnp.pad(own, ((0, len(of_image) - len(own)), *((0, 0),) * 3))
-            own = few + jnp.swapaxes(of_image, -1, -2)
+            own = few + of_image[:, image, tile]
         own = own.astype(powers.dtype)
         return lax.dynamic_update_slice(powers, own, (zero, row, zero, zero)), counts
 
@@ -261,8 +263,9 @@ def fit_index_chunk(
     powers = _gathered(flat, family, lists, own, space)
     full, lead = lists_space.lists(lists.n_rows)
     one = jnp.ones(total.shape, LEAD)
-    quick = _ListedFamily(lead, *powers, own, one, with_gain=False)
-    exact = _ListedFamily(full, *powers, own, total, with_gain=True)
+    line = side_by_side(powers[0]), powers[1]
+    quick = _ListedFamily(lead, *line, own, one, with_gain=False)
+    exact = _ListedFamily(full, *line, own, total, with_gain=True)
 
     start = jnp.maximum(root.norm * total, 0).astype(LEAD)
     shapes = tried.astype(LEAD)

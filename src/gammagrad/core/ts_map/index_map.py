@@ -79,8 +79,8 @@ def fit_index_strip(
             bins.flat,
             family,
             chunk.bins,
-            bins.inputs(tiles, chunk.tiles),
-            _of_tiles(own, chunk.tiles),
+            bins.inputs(tiles, chunk),
+            jax.tree.map(chunk.of_pixels, own),
             tried,
             asked.options,
             _space(chunk, space, family, own, bins.dtype),
@@ -98,7 +98,7 @@ def fit_index_strip(
         ):
             own_tiles = chunk.tiles[: chunk.number]
             for name, values in arrays.items():
-                found[name][own_tiles] = values[..., : chunk.number].T
+                found[name][own_tiles] = chunk.by_tile(values)
             if which is _all:
                 done += chunk.number
                 advance(chunk.number / many)
@@ -195,11 +195,6 @@ def _tiles_of(datasets: Sequence[BinImages], sums: ModelSums, plan: TilePlan) ->
 def _of_positions(images: BinImages) -> np.ndarray:
     """Return the changes of the counts at each position."""
     return np.asarray(images.family.counts)
-
-
-def _of_tiles(own: IndexTiles, tiles: np.ndarray) -> IndexTiles:
-    """Return what belongs to the pixels of some tiles, tiles last."""
-    return jax.tree.map(lambda a: np.ascontiguousarray(np.swapaxes(a[..., tiles, :], -1, -2)), own)
 
 
 def _with_index(

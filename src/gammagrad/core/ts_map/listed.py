@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,6 +24,18 @@ _ROWS_PLACED = 128
 """Rows gathered at a time from grids that differ: all capacities are multiples of it."""
 
 
+def for_pixels(of_bins: Array) -> Array:
+    """Repeat what belongs to the bins of tiles for each pixel, shape (..., tiles times pixels)."""
+    repeated = jnp.broadcast_to(of_bins[..., None], (*of_bins.shape, PIXELS))
+    # apart: loops over the pixels of one tile are too short to become vectors
+    return lax.optimization_barrier(side_by_side(repeated))
+
+
+def side_by_side(tiles: Array) -> Array:
+    """Put the pixels of tiles, shape (..., tiles, pixels), into one axis."""
+    return tiles.reshape(*tiles.shape[:-2], -1)
+
+
 class _Stored(NamedTuple):
     counts: Array
     contrast: Array
@@ -29,7 +43,11 @@ class _Stored(NamedTuple):
 
 
 class Gathered(_Stored, BinSums):
-    """Lists of bins: row `i` has the `i`-th bin of every tile."""
+    """Lists of bins: row `i` has the `i`-th bin of every tile, and its contrasts of every pixel.
+
+    Counts have the shape (rows, tiles), contrasts (rows, tiles times pixels), the pixels of a tile
+    side by side, as those of its kernel table are. What belongs to pixels is one row of them.
+    """
 
     __slots__ = ()
 
@@ -38,9 +56,10 @@ class Gathered(_Stored, BinSums):
 
         def take(index: Array) -> tuple[Array, Array]:
             counts = lax.dynamic_slice_in_dim(self.counts, index * rows, rows)
-            return counts[:, None], lax.dynamic_slice_in_dim(self.contrast, index * rows, rows)
+            contrast = lax.dynamic_slice_in_dim(self.contrast, index * rows, rows)
+            return for_pixels(counts)[:, None], contrast[:, None]
 
-        zero = jnp.zeros(self.contrast.shape[1:], self.contrast.dtype)
+        zero = jnp.zeros((1, self.contrast.shape[1]), self.contrast.dtype)
         return Blocks(take, self.n_rows // rows, zero)
 
     def weights_in_use(self) -> Array:
@@ -52,16 +71,15 @@ class Gathered(_Stored, BinSums):
 class Workspace(NamedTuple):
     """The memory that lists are gathered into, which one chunk hands on to the next."""
 
-    full: tuple[Array, Array]  # weights and contrasts in the precision of the data
+    # Weights, shape (rows, tiles), and contrasts, shape (rows, tiles, pixels): gathering into fewer
+    # axes takes twice as long, and summing over more.
+    full: tuple[Array, Array]  # in the precision of the data
     lead: tuple[Array, Array]  # the same in single precision, contrasts over the model sum
 
     def lists(self, n_rows: Array) -> tuple[Gathered, Gathered]:
         """Return the lists gathered here, in the precision of the data and in single precision."""
-        (counts, contrast), (counts_lead, contrast_lead) = self
-        return (
-            Gathered(counts, contrast, n_rows),
-            Gathered(counts_lead, contrast_lead, n_rows),
-        )
+        full, lead = (Gathered(n, side_by_side(g), n_rows) for n, g in self)
+        return full, lead
 
     @staticmethod
     def bytes_per_entry(dtype: Any) -> int:
@@ -75,7 +93,7 @@ def empty_workspace(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Return zeros of the shape of a workspace, in the precision of the data and of the lead."""
     full, lead = (
-        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, PIXELS, tiles), d)) for d in (dtype, LEAD)
+        (jnp.zeros((rows, tiles), d), jnp.zeros((rows, tiles, PIXELS), d)) for d in (dtype, LEAD)
     )
     return full, lead
 
@@ -102,17 +120,16 @@ class Lists(NamedTuple):
 
 
 def contrast_of(flat: FlatBins, blend: TileBlend | None, which: Array, place: Array) -> Array:
-    """Return the contrasts of some rows of listed bins, shape (rows, pixels, tiles)."""
+    """Return the contrasts of some rows of listed bins, shape (rows, tiles, pixels)."""
     # once for each bin, not again for each of its pixels
     share, place = lax.optimization_barrier((flat.share[:, which], place))
-    if blend is not None:
-        if flat.grids is None:
-            return listed_contrast(flat, blend, share, place)
-        return placed_contrast(flat, blend, share, which, place)
-    if len(share) == 1:
-        return share[0][:, None] * flat.table[place][:, :, 0].swapaxes(1, 2)
-    table = flat.table[place]
-    return jnp.einsum("crt,rtcp->rpt", share, table, precision="highest")
+    if blend is None:
+        # one component after the other: products of small matrices take many times as long
+        parts = (own[..., None] * flat.table[place, c] for c, own in enumerate(share))
+        return reduce(operator.add, parts)
+    if flat.grids is None:
+        return listed_contrast(flat, blend, share, place)
+    return placed_contrast(flat, blend, share, which, place)
 
 
 def rows_at_a_time(flat: FlatBins) -> int:
@@ -137,20 +154,21 @@ def gather(
         return _put(store, index * rows, flat.counts[which], contrast)
 
     full = lax.fori_loop(zero, -(-lists.n_rows // rows), copy, space.full)
-    per_model = 1 / model_sum
+    per_model, bins = 1 / model_sum, (full[0], side_by_side(full[1]))
 
     def scale(index: Array, state: tuple[tuple[Array, Array], Edge]) -> Any:
         store, edge = state
-        n, g = (lax.dynamic_slice_in_dim(array, index * ROWS, ROWS) for array in full)
+        n, g = (lax.dynamic_slice_in_dim(array, index * ROWS, ROWS) for array in bins)
         # see `lower_start`; a bin without a model gives minus infinity
         found = lax.reduce(
-            (g, n[:, None] * per_model[None] - 1 / g),
+            (g, for_pixels(n) * per_model - 1 / g),
             (np.zeros((), g.dtype), np.asarray(-np.inf, g.dtype)),
             lambda some, more: tuple(map(jnp.maximum, some, more)),
             (0,),
         )
-        scaled = jnp.minimum(g * per_model[None], CEILING)
-        return _put(store, index * ROWS, n, scaled), Edge(*map(jnp.maximum, edge, found))
+        scaled = jnp.minimum(g * per_model, CEILING).reshape(ROWS, *full[1].shape[1:])
+        edge = Edge(*(jnp.maximum(old, new[None]) for old, new in zip(edge, found, strict=True)))
+        return _put(store, index * ROWS, n, scaled), edge
 
     nothing = Edge(jnp.zeros_like(model_sum), jnp.full_like(model_sum, -jnp.inf))
     lead, edge = lax.fori_loop(zero, steps, scale, (space.lead, nothing))
@@ -183,6 +201,25 @@ class Chunk(NamedTuple):
     number: int  # how many of them are not repetitions
     bins: Lists | TileWindows  # lists of their bins, or their windows
     capacity: int  # rows of the workspace that lists need
+
+    def of_pixels(self, array: np.ndarray) -> np.ndarray:
+        """Return what belongs to its pixels from an array of all tiles, (..., tiles, pixels)."""
+        # side by side for lists, tiles last for windows
+        own = array[..., self.tiles, :]
+        if isinstance(self.bins, Lists):
+            return in_a_line(own)
+        return np.ascontiguousarray(own.swapaxes(-1, -2))
+
+    def by_tile(self, values: np.ndarray) -> np.ndarray:
+        """Undo `of_pixels` for what was found: (..., tiles, pixels), without repetitions."""
+        if isinstance(self.bins, Lists):
+            return values.reshape(*values.shape[:-2], -1, PIXELS)[..., : self.number, :]
+        return values[..., : self.number].swapaxes(-1, -2)
+
+
+def in_a_line(tiles: np.ndarray) -> np.ndarray:
+    """Put the pixels of tiles, shape (..., tiles, pixels), side by side: (..., 1, pixels)."""
+    return tiles.reshape(*tiles.shape[:-2], 1, -1)
 
 
 def common_window(kernels: Sequence[tuple[int, ...]]) -> tuple[int, int]:

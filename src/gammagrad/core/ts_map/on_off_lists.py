@@ -80,7 +80,7 @@ def gather_on_off(
         bins = jnp.stack([array[which] for array in arrays])
         return (
             lax.dynamic_update_slice(store[0], bins, (zero, index * rows, zero)),
-            lax.dynamic_update_slice(store[1], model, (index * rows, zero, zero)),
+            lax.dynamic_update_slice(store[1], model.swapaxes(1, 2), (index * rows, zero, zero)),
         )
 
     bins, model = lax.fori_loop(zero, -(-lists.n_rows // rows), copy, space[:2])

@@ -92,7 +92,7 @@ class _StripLists:
 
     def blends(self, tiles: np.ndarray) -> TileBlend | None:
         """Return the kernels of the positions of some tiles, where they differ."""
-        return self.blend and self.blend.of_tiles(tiles)
+        return self.blend and self.blend.of_tiles(tiles, last=False)
 
 
 def fit_on_off(

@@ -48,7 +48,7 @@ def placed_bins(datasets: Sequence[BinImages]) -> FlatBins:
 def placed_contrast(
     flat: FlatBins, blend: TileBlend, share: Array, which: Array, image: Array
 ) -> Array:
-    """Return the contrasts of listed bins, shape (rows, pixels, tiles)."""
+    """Return the contrasts of listed bins, shape (rows, tiles, pixels)."""
     grids = flat.grids
     assert grids is not None
     ky, kx = grids.rows[image], grids.cols[image]
@@ -66,7 +66,7 @@ def placed_contrast(
     )
 
     def of_bins(array: Array) -> Array:
-        return array[:, None]
+        return array[..., None]
 
     def of_pixels(array: Array) -> Array:
         found = array[0][None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jax import Array
 
@@ -11,7 +13,7 @@ from gammagrad.core.ts_map.bins import to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import Asked, BinsOfStrip, Worked, sensitivity_of
 from gammagrad.core.ts_map.free_norm import by_tiles, free_assembled, taken
-from gammagrad.core.ts_map.listed import Chunk, Workspace
+from gammagrad.core.ts_map.listed import Chunk, Workspace, in_a_line
 from gammagrad.core.ts_map.several_chunk import (
     GroupInputs,
     fit_several_chunk,
@@ -61,7 +63,7 @@ class SeveralNorms:
         def of(tiles: TileInputs, which: np.ndarray) -> dict[str, Array]:
             return several_without_counts(
                 tiles,
-                self._groups_of(which),
+                self._groups_of(lambda array: in_a_line(array[:, which])),
                 self.asked.options,
                 self.scan_values,
                 selection=self.asked.selection,
@@ -75,8 +77,8 @@ class SeveralNorms:
         return fit_several_chunk(
             self.bins.flat,
             chunk.bins,
-            self.bins.inputs(self.tiles, chunk.tiles),
-            self._groups_of(chunk.tiles),
+            self.bins.inputs(self.tiles, chunk),
+            self._groups_of(chunk.of_pixels),
             self.asked.options,
             self.scan_values,
             self.bins.workspace(chunk, space),
@@ -86,7 +88,7 @@ class SeveralNorms:
 
     def sensitivity(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Find the sensitivity at the pixels of a chunk, see `Fit`."""
-        groups = self._groups_of(chunk.tiles)
+        groups = self._groups_of(chunk.of_pixels)
         lost = taken(groups.windows, groups.model_sum)
         return sensitivity_of(self.bins, chunk, space, self.asked.options, lost)
 
@@ -103,12 +105,8 @@ class SeveralNorms:
             found |= {name: found[name][0] for name in BACKGROUND_MAPS}
         return found
 
-    def _groups_of(self, tiles: np.ndarray) -> GroupInputs:
+    def _groups_of(self, own: Callable[[np.ndarray], np.ndarray]) -> GroupInputs:
         """Return what a chunk needs to know of the groups."""
-
-        def own(array: np.ndarray) -> np.ndarray:
-            return np.ascontiguousarray(array[:, tiles].swapaxes(1, 2))
-
         windows, model_sum, bound, of_bin = self.groups
         return GroupInputs(Window(*map(own, windows)), own(model_sum), own(bound), of_bin)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, make_options
 from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
-from gammagrad.core.ts_map.blended import tile_blend
+from gammagrad.core.ts_map.blended import TileBlend, tile_blend
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import Asked, Fit, FixedNorm
 from gammagrad.core.ts_map.flat import flat_bins
@@ -146,7 +146,7 @@ def fit_strip(
         for chunk, arrays in in_threads(work, pieces, bins.flat.table):
             own = chunk.tiles[: chunk.number]
             for name, values in arrays.items():
-                found[name][..., own, :] = np.swapaxes(values[..., : chunk.number], -1, -2)
+                found[name][..., own, :] = chunk.by_tile(values)
             done += chunk.number
             advance(chunk.number / many / asked.passes)
         advance((1 - done / many) / asked.passes)
@@ -182,10 +182,14 @@ class StripBins:
         total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
         self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
 
-    def inputs(self, all_tiles: TileInputs, tiles: np.ndarray) -> TileInputs:
+    def inputs(self, all_tiles: TileInputs, chunk: Chunk) -> TileInputs:
         """Return what a chunk needs to know of its tiles."""
-        bound, total, guess = (np.ascontiguousarray(a[tiles].T) for a in all_tiles[:3])
-        return TileInputs(bound, total, guess, self.blend and self.blend.of_tiles(tiles))
+        return TileInputs(*map(chunk.of_pixels, all_tiles[:3]), self.blend_of(chunk))
+
+    def blend_of(self, chunk: Chunk) -> TileBlend | None:
+        """Return the kernels of a chunk's positions, where they differ."""
+        last = isinstance(chunk.bins, TileWindows)
+        return self.blend and self.blend.of_tiles(chunk.tiles, last)
 
     def chunks(self) -> Iterator[Chunk]:
         """Return the chunks with occupied bins: as lists, or as windows if most bins are."""
