@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from gammagrad.core.ts_map.bin_sums import _WAYS, BinProfile, scan
+from gammagrad.core.ts_map.bins import PIXELS
 from gammagrad.core.ts_map.listed import Gathered, side_by_side
 from precision import DOUBLE
 
-ROWS, PIXELS, TILES = 32, 3, 2
+ROWS, TILES = 32, 2
 NORMS = np.array([-20.0, -0.5, -0.1, -1e-9, 0.0, 1e-12, 0.3, 4.0, 70.0])
 
 scanned = jax.jit(scan)

@@ -251,6 +251,22 @@ def _gain(counts: Array, contrast: Array, z: Array) -> Array:
     return jnp.where((counts > 0) & (contrast > 0) & (z <= -1), -jnp.inf, gain)
 
 
+class Lead(NamedTuple):
+    """Bins in single precision."""
+
+    bins: BinSums  # for norms times `unit`
+    unit: Array  # about the model counts at norm 1, broadcast against (pixels, tiles)
+
+    def lost_at(self, norm: Array) -> Array:
+        """Return how far the gain falls to a norm below 0, as far as single precision knows."""
+        at, least = (norm * self.unit).astype(LEAD)[None], -1 + jnp.finfo(LEAD).eps
+
+        def terms(n: Array, g: Array) -> tuple[Array]:
+            return (n * log1p_inside(jnp.maximum(at * g, least)),)
+
+        return -self.bins.total(terms, 1, LOG_ROWS)[0].astype(norm.dtype)
+
+
 class BinProfile(NamedTuple):
     """The likelihood profiles of pixels side by side."""
 
@@ -292,7 +308,13 @@ class BinProfile(NamedTuple):
         )
 
     def ends_at(
-        self, best: Array, gain: Array, s2: Array, bound: Array, target: Array | float
+        self,
+        best: Array,
+        gain: Array,
+        s2: Array,
+        bound: Array,
+        target: Array | float,
+        lead: Lead | None = None,
     ) -> Array:
         """Tell where the profile is still below a target when it reaches the physical bound."""
         end = bound - best
@@ -304,7 +326,15 @@ class BinProfile(NamedTuple):
         def look(_: None) -> Array:
             return rise(end, self.bins.gain(bound) - gain, self.model_sum) <= target
 
-        return lax.cond((near & (end < 0)).any(), look, lambda _: end >= 0, None) & near
+        unsure, below = near & (end < 0), end >= 0
+        if lead is not None:
+            lost = lead.lost_at(bound)
+            risen = rise(end, -lost - gain, self.model_sum)
+            # where a logarithm's argument is close to 0, rounding moves it by up to a tenth
+            off = jnp.where(bound * self.steepest > -0.99, 2e-5, 0.1)
+            unsure &= jnp.abs(risen - target) <= off * (lost + jnp.abs(gain) - end * self.model_sum)
+            below |= risen <= target
+        return lax.cond(unsure.any(), look, lambda _: below, None) & near
 
 
 # most bins have few counts where there are many of them; the numbers of rows were measured

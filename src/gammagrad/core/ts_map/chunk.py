@@ -20,7 +20,15 @@ from gammagrad.core.norm import (
     newton,
 )
 from gammagrad.core.stats import GainSums
-from gammagrad.core.ts_map.bin_sums import LEAD, WIDE_VECTORS, BinProfile, BinSums, Edge, scan
+from gammagrad.core.ts_map.bin_sums import (
+    LEAD,
+    WIDE_VECTORS,
+    BinProfile,
+    BinSums,
+    Edge,
+    Lead,
+    scan,
+)
 from gammagrad.core.ts_map.flat import FlatBins
 from gammagrad.core.ts_map.listed import Lists, Workspace, gather
 from gammagrad.core.ts_map.windowed import MIDDLE, TileWindows, Windowed
@@ -167,7 +175,8 @@ def fit_chunk(
     root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
     best = norm = root.norm
     kept = jnp.zeros(norm.shape, bool)
-    error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2)
+    lead = Lead(ready.lead, ready.unit)
+    error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2, lead)
     if threshold_is_set:
         guess = jnp.maximum(tiles.guess, jnp.maximum(tiles.bound, edge.proven))
         tried = full.gains(guess)

@@ -361,10 +361,12 @@ def chunks(listed: Listing, active: np.ndarray, entries: int) -> Iterator[Chunk]
         width = max(1, entries // capacity)
         for some in _portions(tiles, lengths[tiles], width):
             bins, places, starts = listed.of_tiles(some)
-            for begin in range(0, some.size, width):
-                part = some[begin : begin + width]
-                filled = np.concatenate([part, np.repeat(part[-1:], width - part.size)])
-                which = np.minimum(np.arange(begin, begin + width), some.size - 1)
+            # the chunk that is filled up is the first, which has the shortest lists
+            for begin in range(-(-some.size % width), some.size, width):
+                which = np.arange(max(begin, 0), begin + width)
+                part = some[which]
+                which = np.append(which, np.repeat(which[-1:], width - which.size))
+                filled = some[which]
                 length = lengths[filled].astype(np.int32)
                 n_rows = np.int32(-(-int(length.max()) // ROWS) * ROWS)
                 lists = Lists(bins, places, starts[which], length, n_rows)
@@ -391,7 +393,7 @@ def _by_capacity(tiles: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.nd
 
 def _portions(tiles: np.ndarray, lengths: np.ndarray, width: int) -> Iterator[np.ndarray]:
     """Divide tiles into whole chunks whose lists are built together, to bound memory."""
-    firsts = np.arange(0, tiles.size, width)
+    firsts = np.maximum(np.arange(-(-tiles.size % width), tiles.size, width), 0)
     size = np.add.reduceat(lengths, firsts)
     begin = total = 0
     for first, entries in zip(firsts.tolist(), size.tolist(), strict=True):
