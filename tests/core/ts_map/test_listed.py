@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from gammagrad.core.ts_map import TILE
 from gammagrad.core.ts_map import listed as lists
 from gammagrad.core.ts_map.bins import TilePlan
-from gammagrad.core.ts_map.listed import CAPACITIES, ListedBins, chunks, common_window
+from gammagrad.core.ts_map.listed import CAPACITIES, ListedBins, Lists, chunks, common_window
 
 
 def expected(
@@ -36,11 +37,12 @@ def expected(
 
 
 def tile_list(listed: ListedBins, tile: int) -> set[tuple[int, int]]:
-    bins, places, starts = listed.of_tiles(np.array([tile]))
-    length = listed.lengths()[tile]
-    own = slice(int(starts[0]), int(starts[0] + length))
-    assert np.all(np.asarray(places)[own.stop :] == listed.dummy[1])
-    return set(zip(np.asarray(bins)[own].tolist(), np.asarray(places)[own].tolist(), strict=True))
+    entries, starts, corners = listed.of_tiles(np.array([tile]))
+    length, table = np.array([listed.lengths()[tile]]), listed.table(alone=False)
+    own = Lists(entries, table, starts, length, corners, length)
+    bins, places = (np.asarray(a)[:, 0] for a in own.rows(jnp.int32(0), int(length[0]) + 3))
+    assert np.all(places[length[0] :] == listed.dummy)
+    return set(zip(bins[: length[0]].tolist(), places[: length[0]].tolist(), strict=True))
 
 
 @settings(max_examples=15, deadline=None)
@@ -77,11 +79,11 @@ def test_chunks_hold_every_tile_once_and_have_few_shapes(monkeypatch: pytest.Mon
     tiles = np.concatenate([part.tiles[: part.number] for part in parts])
     assert sorted(tiles) == list(range(listed.n_tiles))
     assert {part.capacity for part in parts} <= set(CAPACITIES)
-    assert len({(part.bins.bins.shape, part.tiles.shape) for part in parts}) == 1
+    assert len({(part.bins.entries.shape, part.tiles.shape) for part in parts}) == 1
     for part in parts:
         assert part.bins.n_rows >= part.bins.lengths.max()
         assert part.bins.n_rows <= part.capacity
-        assert part.bins.starts.max() + part.bins.lengths.max() < part.bins.bins.size
+        assert part.bins.starts.max() + part.bins.lengths.max() < part.bins.entries.size
 
 
 def test_a_tile_with_more_bins_than_any_capacity_gets_one_of_its_own() -> None:

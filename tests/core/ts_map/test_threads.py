@@ -18,17 +18,13 @@ def _three_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
 
 
-def here() -> jax.Array:
-    return jnp.zeros(())
-
-
 def test_results_come_in_the_order_of_the_items() -> None:
     def work(item: int, space: None) -> tuple[None, dict[str, jax.Array]]:
         return space, {"square": jnp.asarray(float(item)) ** 2}
 
-    found = [(item, float(r["square"])) for item, r in in_threads(work, range(40), here())]
+    found = [(item, float(r["square"])) for item, r in in_threads(work, range(40))]
     assert found == [(i, float(i * i)) for i in range(40)]
-    assert list(in_threads(work, (), here())) == []
+    assert list(in_threads(work, ())) == []
 
 
 def test_memory_is_handed_on_and_never_shared() -> None:
@@ -40,7 +36,7 @@ def test_memory_is_handed_on_and_never_shared() -> None:
         used.append(id(space))
         return space, {}
 
-    assert len(list(in_threads(work, range(30), here()))) == 30
+    assert len(list(in_threads(work, range(30)))) == 30
     assert len(set(used)) <= 3
 
 
@@ -54,7 +50,7 @@ def test_threads_have_the_precision_and_device_of_their_caller(double: bool) -> 
         return space, {"made": made}
 
     with jax.enable_x64(double), jax.default_device(device):
-        found = list(in_threads(work, range(4), here()))
+        found = list(in_threads(work, range(4)))
     assert {r["made"].dtype for _, r in found} == {np.dtype(np.float64 if double else np.float32)}
 
 
@@ -72,7 +68,7 @@ def test_an_error_reaches_the_caller_and_ends_the_work() -> None:
         return space, {}
 
     with pytest.raises(ValueError, match="the sixth is bad"):
-        list(in_threads(work, items(), here()))
+        list(in_threads(work, items()))
     assert len(taken) < 30
 
 

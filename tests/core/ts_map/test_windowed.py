@@ -17,7 +17,7 @@ from gammagrad.core.ts_map import (
     summed_bins,
 )
 from gammagrad.core.ts_map.bins import TilePlan
-from gammagrad.core.ts_map.flat import flat_bins
+from gammagrad.core.ts_map.flat import flat_bins, kernel_tables
 from gammagrad.core.ts_map.windowed import TileWindows, Windowed, corners, window_places
 from precision import DOUBLE, double_only
 
@@ -31,7 +31,8 @@ def images(seed: int, **kwargs: object) -> BinImages:
 
 def windowed(data: BinImages, tiles: np.ndarray, occupied: bool) -> tuple[Windowed, TilePlan]:
     plan = TilePlan.create(data.counts.shape, data.kernel.shape)
-    flat = flat_bins([data], (data.kernel.shape[-2], data.kernel.shape[-1]))
+    window = data.kernel.shape[-2], data.kernel.shape[-1]
+    flat = flat_bins([data], window, kernel_tables([np.asarray(data.kernel)], window))
     table = np.asarray(flat.table)
     places = window_places(table, [data.counts.shape[0]], plan.window, plan.shape)
     corner = corners(tiles, plan.grid[1], plan.halo)

@@ -41,13 +41,16 @@ class BinsOfStrip(Protocol):
 
     whole: WholeMap
     plan: TilePlan
-    flat: FlatBins
     blend: Any
     model_sum: np.ndarray
     dtype: Any
 
     def inputs(self, all_tiles: TileInputs, chunk: Chunk) -> TileInputs:
         """Return what a chunk needs to know of its tiles."""
+        ...
+
+    def flat_of(self, chunk: Chunk) -> FlatBins:
+        """Return the bins in a row that a chunk refers to."""
         ...
 
     def blend_of(self, chunk: Chunk) -> Any:
@@ -64,6 +67,8 @@ Worked = tuple[Workspace | None, dict[str, Array]]
 
 class Fit(Protocol):
     """What is done for the chunks of a strip."""
+
+    alone: bool  # whether it takes arrays of the listed bins alone
 
     def without_counts(self) -> dict[str, np.ndarray]:
         """Return what holds where no occupied bin is seen, tile by tile."""
@@ -85,6 +90,8 @@ class Fit(Protocol):
 class FixedNorm:
     """The fit of a strip where the background is known."""
 
+    alone = True
+
     def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         self.bins, self.asked = bins, asked
         bound = bins.whole.bound
@@ -102,7 +109,7 @@ class FixedNorm:
     def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Fit the pixels of a chunk, see `Fit`."""
         return fit_chunk(
-            self.bins.flat,
+            self.bins.flat_of(chunk),
             chunk.bins,
             self.bins.inputs(self.tiles, chunk),
             self.asked.options,
@@ -131,11 +138,11 @@ def sensitivity_of(
     lost: Lost | None = None,
 ) -> Worked:
     """Find the sensitivity at the pixels of a chunk, from its windows or its lists."""
-    space = bins.workspace(chunk, space)
+    space, flat = bins.workspace(chunk, space), bins.flat_of(chunk)
     total, blend = chunk.of_pixels(bins.model_sum), bins.blend_of(chunk)
     if space is None:
-        return None, sensitivity_chunk(bins.flat, chunk.bins, total, options, blend, lost)
-    return listed_sensitivity(bins.flat, chunk.bins, total, options, blend, space, lost)
+        return None, sensitivity_chunk(flat, chunk.bins, total, options, blend, lost)
+    return listed_sensitivity(flat, chunk.bins, total, options, blend, space, lost)
 
 
 def without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:

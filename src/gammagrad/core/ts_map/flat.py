@@ -50,10 +50,14 @@ class GridTables(NamedTuple):
     dataset: Array
 
 
-def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBins:
-    """Put the datasets' bins and kernel tables end to end."""
-    table = kernel_tables([np.asarray(d.kernel) for d in datasets], window)
-    flat = flat_arrays(datasets, table, table.shape[1])
+def flat_bins(
+    datasets: Sequence[BinImages],
+    window: tuple[int, int],
+    table: np.ndarray,
+    which: Sequence[np.ndarray] | None = None,
+) -> FlatBins:
+    """Put the datasets' bins end to end, all or some of each, next to their kernel tables."""
+    flat = flat_arrays(datasets, table, table.shape[1], which)
     if not any(d.blended for d in datasets):
         return flat
     numbers = [d.counts.shape[0] for d in datasets]
@@ -63,23 +67,43 @@ def flat_bins(datasets: Sequence[BinImages], window: tuple[int, int]) -> FlatBin
     return flat._replace(image=of_images[0], dataset=of_images[1])
 
 
-def flat_arrays(datasets: Sequence[BinImages], table: np.ndarray, components: int) -> FlatBins:
-    """Put the datasets' bins end to end, next to a table of kernels."""
+def listed_room(number: int) -> int:
+    """Return the length to which the arrays of listed bins are filled up."""
+    return room(number, 2**15, 2**17)
+
+
+def flat_arrays(
+    datasets: Sequence[BinImages],
+    table: np.ndarray,
+    components: int,
+    which: Sequence[np.ndarray] | None = None,
+) -> FlatBins:
+    """Put the datasets' bins end to end, all or some of each, next to a table of kernels."""
     blended = any(d.blended for d in datasets)
     if blended and all(d.exposure.shape[1] == 1 for d in datasets):
         components = 1
-    size = sum(np.size(d.counts) for d in datasets)
-    number = room(size, LEAST)
-    counts = in_a_row([d.counts for d in datasets], number)
-    background = in_a_row([d.background for d in datasets], number)
+    chosen = [slice(None)] * len(datasets) if which is None else which
+
+    def rows(name: str) -> list[np.ndarray]:
+        """Return a field of each dataset, shape (components, bins)."""
+        fields = (np.asarray(getattr(d, name)) for d in datasets)
+        if name == "exposure":
+            fields = (np.swapaxes(a, 0, 1) for a in fields)
+        else:
+            fields = (a[None] for a in fields)
+        pairs = zip(fields, chosen, strict=True)
+        return [a.reshape(len(a), -1)[:, own] for a, own in pairs]
+
+    every = rows("counts")
+    size = sum(a.size for a in every)
+    number = room(size, LEAST) if which is None else listed_room(size)
+    counts, background = in_a_row(every, number), in_a_row(rows("background"), number)
     exposure = np.zeros((components, number), table.dtype)
     first = 0
-    for images in datasets:
-        own = np.asarray(images.exposure).swapaxes(0, 1)
-        last = first + np.size(images.counts)
+    for images, own in zip(datasets, rows("exposure"), strict=True):
+        last = first + own.shape[1]
         # the weight of a bin is that of all basis kernels
-        rows = components if images.blended else len(own)
-        exposure[:rows, first:last] = own.reshape(len(own), -1)
+        exposure[: components if images.blended else len(own), first:last] = own
         first = last
     # backgrounds that do not vanish, and contrasts whose third power is a number
     np.maximum(background, BACKGROUND_FLOOR, out=background)

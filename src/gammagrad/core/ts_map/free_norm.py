@@ -45,6 +45,8 @@ _TILES = 1024
 class FreeNorm:
     """The fit of a strip where a norm of the background is fitted too."""
 
+    alone = True
+
     def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         assert strip.free is not None
         self.bins, self.asked = bins, asked
@@ -87,7 +89,7 @@ class FreeNorm:
     def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Fit the pixels of a chunk, see `Fit`."""
         return fit_free_chunk(
-            self.bins.flat,
+            self.bins.flat_of(chunk),
             chunk.bins,
             self.bins.inputs(self.tiles, chunk),
             self._free_of(chunk.of_pixels),

@@ -93,9 +93,7 @@ def fit_index_strip(
     done = 0
     for most, which in ((_FEW, _all), (_MANY, _unfinished)):
         active = bins.active & which(found)
-        for chunk, arrays in in_threads(
-            partial(solve, most=most), _chunks(bins, active), bins.flat.table
-        ):
+        for chunk, arrays in in_threads(partial(solve, most=most), _chunks(bins, active)):
             own_tiles = chunk.tiles[: chunk.number]
             for name, values in arrays.items():
                 found[name][own_tiles] = chunk.by_tile(values)

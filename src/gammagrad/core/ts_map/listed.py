@@ -16,7 +16,7 @@ from gammagrad._programs import compiled
 from gammagrad.core.ts_map.bin_sums import CEILING, LEAD, ROWS, BinSums, Blocks, Edge
 from gammagrad.core.ts_map.bins import PIXELS, TILE, TilePlan
 from gammagrad.core.ts_map.blended import TileBlend, listed_contrast
-from gammagrad.core.ts_map.flat import FlatBins
+from gammagrad.core.ts_map.flat import FlatBins, in_a_row, listed_room
 from gammagrad.core.ts_map.places import placed_contrast
 from gammagrad.core.ts_map.windowed import TileWindows
 
@@ -98,25 +98,38 @@ def empty_workspace(
     return full, lead
 
 
+class ListTable(NamedTuple):
+    """What belongs to listed bins, whichever tiles see them."""
+
+    # row of the kernel table that holds each bin's place in a window with its corner at 0, shape
+    # (listed,); for datasets on grids of their own the image of the bin, among those of all
+    places: Any
+    dummy: Any  # place of dummies
+    # the bins among all bins, same shape; None where `FlatBins` has the listed ones alone
+    bins: Any = None
+
+
 class Lists(NamedTuple):
     """The listed bins of some tiles."""
 
-    bins: Any  # bins among all bins, tile by tile, with a dummy at the end, shape (entries,)
-    # row of the kernel table that holds each bin's place in its tile's window, same shape; for
-    # datasets on grids of their own the image of the bin, among those of all
-    places: Any
-    # starts, lengths: where a tile's bins are, shape (tiles,)
+    entries: Any  # numbers of listed bins, tile by tile, shape (entries,)
+    table: ListTable  # what belongs to the listed bins
+    # starts, lengths: where a tile's entries are, shape (tiles,)
     starts: Any
     lengths: Any
+    corners: Any  # what a tile's places are counted from, same shape
     # bins of the longest list, rounded up to a multiple of `ROWS`
     n_rows: Any
 
     def rows(self, first: Array, number: int) -> tuple[Array, Array]:
         """Return some bins and places of each tile, a dummy beyond its last, (rows, tiles)."""
         row = first + jnp.arange(number, dtype=jnp.int32)[:, None]
-        dummy = self.bins.shape[0] - 1
-        entry = jnp.where(row < self.lengths[None], self.starts[None] + row, dummy)
-        return self.bins[entry], self.places[entry]
+        inside = row < self.lengths[None]
+        which = self.entries[jnp.where(inside, self.starts[None] + row, 0)]
+        # a dummy is any bin at a place where the kernel is zero
+        place = self.table.places[which] - self.corners[None]
+        place = jnp.where(inside, place, self.table.dummy)
+        return which if self.table.bins is None else self.table.bins[which], place
 
 
 def contrast_of(flat: FlatBins, blend: TileBlend | None, which: Array, place: Array) -> Array:
@@ -191,7 +204,7 @@ CAPACITIES = (256, 1024, 4096, 16384, 65536)
 """Rows that a chunk's lists may have: few sizes, so that new data compile nothing new."""
 
 PORTION = 2**20
-"""Bins listed at a time, the dummies included that fill them up: one size for almost all data."""
+"""Entries listed at a time, those included that fill them up: one size for almost all data."""
 
 
 class Chunk(NamedTuple):
@@ -233,8 +246,11 @@ class Listing(Protocol):
     def lengths(self) -> np.ndarray:
         """Return how many bins each tile lists, shape (tiles,)."""
 
-    def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
-        """List the bins of some tiles."""
+    def of_tiles(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the entries of some tiles, where each tile's begin, and their corners."""
+
+    def table(self, alone: bool) -> ListTable:
+        """Return what belongs to the listed bins, which are alone in arrays or among all bins."""
 
 
 class _Dataset(NamedTuple):
@@ -242,7 +258,7 @@ class _Dataset(NamedTuple):
 
     plan: TilePlan
     first: np.ndarray  # of each pixel, among the listed bins
-    bins: np.ndarray
+    bins: np.ndarray  # among those of the dataset
     places: np.ndarray  # minus the place of the tile's corner
 
 
@@ -257,17 +273,13 @@ class ListedBins:
     ) -> None:
         self.common = TilePlan.create(members[0].shape, window or common_window(kernels))
         self.datasets: list[_Dataset] = []
-        n_bins = n_places = 0
+        self.sizes = [member.size for member in members]
+        n_places = 0
         for member, kernel in zip(members, kernels, strict=True):
             data = self._sorted(member, TilePlan.create(member.shape, kernel))
-            shifted = data._replace(bins=data.bins + n_bins, places=data.places + n_places)
-            self.datasets.append(shifted)
-            n_bins += member.size
+            self.datasets.append(data._replace(places=data.places + n_places))
             n_places += member.shape[0] * self.common.window[0] * self.common.window[1]
-        self.bins = np.concatenate([d.bins for d in self.datasets]).astype(np.int32)
-        self.places = np.concatenate([d.places for d in self.datasets]).astype(np.int32)
-        # a dummy is any bin where the kernel is zero
-        self.dummy = np.int32(0), np.int32(n_places)
+        self.dummy = n_places
 
     def _sorted(self, member: np.ndarray, plan: TilePlan) -> _Dataset:
         """Sort the bins by pixel: the bins of a stretch of pixels are then a range."""
@@ -280,6 +292,12 @@ class ListedBins:
         height, width = self.common.window
         places = (image * height + row) * width + col
         return _Dataset(plan, first, image * (ny * nx) + pixel, places)
+
+    def table(self, alone: bool) -> ListTable:
+        """Return what belongs to the listed bins, see `Listing`."""
+        before = np.cumsum([0, *self.sizes[:-1]])
+        bins = [d.bins + n for d, n in zip(self.datasets, before, strict=True)]
+        return list_table([d.places for d in self.datasets], self.dummy, None if alone else bins)
 
     @property
     def n_tiles(self) -> int:
@@ -301,9 +319,9 @@ class ListedBins:
             total += (inside - sums[row + wy, col] + sums[row, col]).reshape(-1)
         return total
 
-    def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
-        """List the bins of some tiles."""
-        starts, numbers, shifts = [], [], []
+    def of_tiles(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """List the bins of some tiles, see `Listing`."""
+        starts, numbers = [], []
         tile_row, tile_col = (index * TILE for index in np.divmod(tiles, self.common.grid[1]))
         up, left = tile_row - self.common.halo[0], tile_col - self.common.halo[1]
         corner = up * self.common.window[1] + left
@@ -317,50 +335,52 @@ class ListedBins:
             inside = (rows >= 0) & (rows < ny)
             starts.append(begin + before)
             numbers.append(np.where(inside, data.first[base + high] - begin, 0))
-            shifts.append(np.broadcast_to(corner[:, None], begin.shape))
             before += data.bins.size
         start, number = np.concatenate(starts, axis=1), np.concatenate(numbers, axis=1)
-        which, flat, first = entries_of(start, number)
-        corners = np.concatenate(shifts, axis=1).astype(np.int32)
-        shift = np.repeat(corners.reshape(-1), flat)
-        return *filled_lists(self.bins[which], self.places[which] - shift, self.dummy), first
+        return *entries_of(start, number), corner.astype(np.int32)
 
 
-def entries_of(start: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return what ranges hold, how much each of them does, and where each tile's begin."""
+def list_table(
+    places: Sequence[np.ndarray], dummy: int, bins: Sequence[np.ndarray] | None
+) -> ListTable:
+    """Return what belongs to the listed bins of all datasets, filled up to a common size."""
+    number = listed_room(sum(p.size for p in places))
+    arrays = [in_a_row([a.astype(np.int32) for a in own], number) for own in (places, bins) if own]
+    where, *which = jax.device_put(arrays)
+    return ListTable(where, np.int32(dummy), *which)
+
+
+def entries_of(start: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ranges hold, filled up to a common size, and where each tile's begin."""
     listed = number.sum(axis=1).cumsum()
     flat = number.reshape(-1)
     # a range is where it starts plus how far into it
     offset = start.reshape(-1) - (flat.cumsum() - flat)
-    which = np.arange(listed[-1], dtype=np.int32) + np.repeat(offset.astype(np.int32), flat)
-    return which, flat, np.concatenate([[0], listed[:-1]]).astype(np.int32)
-
-
-def filled_lists(
-    bins: np.ndarray, places: np.ndarray, dummy: tuple[np.int32, np.int32]
-) -> tuple[Array, Array]:
-    """Return bins and their places, filled up with dummies."""
     size = PORTION
-    while size <= bins.size:
+    while size <= listed[-1]:
         size *= 2
-    filled = np.empty((2, size), np.int32)
-    for row, values, last in zip(filled, (bins, places), dummy, strict=True):
-        row[: bins.size], row[bins.size :] = values, last
-    listed = jax.device_put((filled[0], filled[1]))
-    return listed[0], listed[1]
+    which = np.zeros(size, np.int32)
+    own = which[: listed[-1]]
+    np.add(np.arange(own.size, dtype=np.int32), np.repeat(offset.astype(np.int32), flat), out=own)
+    return which, np.concatenate([[0], listed[:-1]]).astype(np.int32)
 
 
-def chunks(listed: Listing, active: np.ndarray, entries: int) -> Iterator[Chunk]:
+def chunks(
+    listed: Listing, active: np.ndarray, entries: int, alone: bool = False
+) -> Iterator[Chunk]:
     """Cut tiles into chunks with lists of about the same length."""
+    # alone: whether the arrays of bins hold the listed bins alone
     lengths = listed.lengths()
     order = np.flatnonzero(active & (lengths > 0))
     order = order[np.argsort(lengths[order], kind="stable")]
     if not order.size:
         return
+    table = listed.table(alone)
     for tiles, capacity in _by_capacity(order, lengths[order]):
         width = max(1, entries // capacity)
         for some in _portions(tiles, lengths[tiles], width):
-            bins, places, starts = listed.of_tiles(some)
+            numbers, starts, corners = listed.of_tiles(some)
+            numbers = jax.device_put(numbers)
             # the chunk that is filled up is the first, which has the shortest lists
             for begin in range(-(-some.size % width), some.size, width):
                 which = np.arange(max(begin, 0), begin + width)
@@ -369,7 +389,7 @@ def chunks(listed: Listing, active: np.ndarray, entries: int) -> Iterator[Chunk]
                 filled = some[which]
                 length = lengths[filled].astype(np.int32)
                 n_rows = np.int32(-(-int(length.max()) // ROWS) * ROWS)
-                lists = Lists(bins, places, starts[which], length, n_rows)
+                lists = Lists(numbers, table, starts[which], length, corners[which], n_rows)
                 yield Chunk(filled, part.size, lists, capacity)
 
 

@@ -15,7 +15,7 @@ from gammagrad._pytree import replace
 from gammagrad.core.norm import FitOptions, on_off_status
 from gammagrad.core.ts_map.bins import TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.blended import TileBlend, tile_blend
-from gammagrad.core.ts_map.flat import flat_bins, in_a_row
+from gammagrad.core.ts_map.flat import flat_bins, in_a_row, kernel_tables
 from gammagrad.core.ts_map.listed import Chunk, ListedBins, chunks, common_window
 from gammagrad.core.ts_map.on_off_chunk import (
     Kinds,
@@ -59,7 +59,11 @@ class _StripLists:
         self.window = common_window(kernels if window is None else [*kernels, window])
         self.plan = TilePlan.create(fitted.shape, self.window)
         self.placed = any(d.places is not None for d in images)
-        flat = placed_bins(images) if self.placed else flat_bins(images, self.window)
+        if self.placed:
+            flat = placed_bins(images)
+        else:
+            table = kernel_tables([np.asarray(d.kernel) for d in images], self.window)
+            flat = flat_bins(images, self.window, table)
         size = flat.counts.size
         shares = [d.alpha / (1 + d.alpha) for d in datasets]
         rows = ([d.off for d in datasets], shares, [d.signal for d in datasets])
@@ -174,7 +178,7 @@ def _run(
         # a second fit is for tiles with a best norm below 0
         again = index > 0 and isinstance(work, partial)
         wanted = active & found["below"].any(axis=1) if again else active
-        for chunk, arrays in in_threads(work, lists.chunks(members, wanted), lists.flat.off):
+        for chunk, arrays in in_threads(work, lists.chunks(members, wanted)):
             own = chunk.tiles[: chunk.number]
             for name, array in arrays.items():
                 found[name][..., own, :] = np.swapaxes(array[..., : chunk.number], -1, -2)

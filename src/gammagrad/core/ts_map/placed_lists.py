@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jax import Array
 
 from gammagrad.core.ts_map.bins import BinImages
 from gammagrad.core.ts_map.blended import TileBlend
-from gammagrad.core.ts_map.listed import entries_of, filled_lists
+from gammagrad.core.ts_map.listed import ListTable, entries_of, list_table
 
 
 class _Boxes(NamedTuple):
@@ -53,9 +52,12 @@ class PlacedBins:
             self.datasets.append(_Sorted(first, bins, n_images + image, (ny, nx), boxes))
             n_bins += member.size
             n_images += number
-        self.bins = np.concatenate([d.bins for d in self.datasets]).astype(np.int32)
-        self.images = np.concatenate([d.images for d in self.datasets]).astype(np.int32)
-        self.dummy = np.int32(0), np.int32(n_images)
+        self.dummy = n_images
+
+    def table(self, alone: bool) -> ListTable:
+        """Return what belongs to the listed bins, see `Listing`."""
+        bins = None if alone else [d.bins for d in self.datasets]
+        return list_table([d.images for d in self.datasets], self.dummy, bins)
 
     def lengths(self) -> np.ndarray:
         """Return how many bins each tile lists, shape (tiles,)."""
@@ -67,8 +69,8 @@ class PlacedBins:
             total += sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
         return total
 
-    def of_tiles(self, tiles: np.ndarray) -> tuple[Array, Array, np.ndarray]:
-        """List the bins of some tiles."""
+    def of_tiles(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """List the bins of some tiles, see `Listing`."""
         starts, numbers, before = [], [], 0
         for data in self.datasets:
             top, bottom, left, right = (a[tiles][:, None] for a in data.boxes)
@@ -79,8 +81,7 @@ class PlacedBins:
             numbers.append(np.where(rows < bottom, data.first[base + right] - begin, 0))
             before += data.bins.size
         start, number = np.concatenate(starts, axis=1), np.concatenate(numbers, axis=1)
-        which, _, first = entries_of(start, number)
-        return *filled_lists(self.bins[which], self.images[which], self.dummy), first
+        return *entries_of(start, number), np.zeros(tiles.size, np.int32)
 
 
 def _boxes(data: BinImages, places: tuple[np.ndarray, np.ndarray], reached: np.ndarray) -> _Boxes:

@@ -196,7 +196,7 @@ class Placed:
 
         found = self._model_sums(fitted)
         found["scale"] = np.zeros_like(steepest)
-        for where, arrays in in_threads(work, _squares(fitted.shape), ready.stat_null):
+        for where, arrays in in_threads(work, _squares(fitted.shape)):
             rows, cols = (s.stop - s.start for s in where)
             for name, array in arrays.items():
                 if name not in found:

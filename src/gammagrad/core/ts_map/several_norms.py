@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from jax import Array
 
-from gammagrad._programs import compiled
+from gammagrad._programs import compiled, room
 from gammagrad.core.norm import BACKGROUND_MAPS, Window, groups_of, several_stat_null
 from gammagrad.core.ts_map.bins import to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import Asked, BinsOfStrip, Worked, sensitivity_of
+from gammagrad.core.ts_map.flat import LEAST, in_a_row
 from gammagrad.core.ts_map.free_norm import by_tiles, free_assembled, taken
 from gammagrad.core.ts_map.listed import Chunk, Workspace, in_a_line
 from gammagrad.core.ts_map.several_chunk import (
@@ -27,6 +28,8 @@ from gammagrad.core.ts_map.wide import images_of
 class SeveralNorms:
     """The fit of a strip where each of several groups has a norm of the background."""
 
+    alone = False  # groups are those of all bins
+
     def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         assert strip.free is not None
         self.bins, self.asked, self.free = bins, asked, strip.free
@@ -41,8 +44,7 @@ class SeveralNorms:
         known = np.where(self.windows.expected > 0, self.windows.known, 1.0)
         windows = self.windows._replace(known=known)
         sizes = np.concatenate([np.full(len(d.counts), d.counts[0].size) for d in strip.datasets])
-        of_bin = np.zeros(bins.flat.counts.shape[0], np.int32)
-        of_bin[: sizes.sum()] = np.repeat(member, sizes)
+        of_bin = in_a_row([np.repeat(member, sizes)], room(int(sizes.sum()), LEAST))
         self.groups = GroupInputs(
             Window(*(np.stack([to_tiles(a, plan) for a in part]) for part in windows)),
             np.stack([to_tiles(self._model_sum(p), plan) for p in self.parts]),
@@ -75,7 +77,7 @@ class SeveralNorms:
     def solve(self, chunk: Chunk, space: Workspace | None) -> Worked:
         """Fit the pixels of a chunk, see `Fit`."""
         return fit_several_chunk(
-            self.bins.flat,
+            self.bins.flat_of(chunk),
             chunk.bins,
             self.bins.inputs(self.tiles, chunk),
             self._groups_of(chunk.of_pixels),

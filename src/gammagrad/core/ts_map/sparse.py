@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -14,11 +14,12 @@ from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.blended import TileBlend, tile_blend
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import Asked, Fit, FixedNorm
-from gammagrad.core.ts_map.flat import flat_bins
+from gammagrad.core.ts_map.flat import FlatBins, flat_bins, kernel_tables
 from gammagrad.core.ts_map.free_norm import FreeNorm
 from gammagrad.core.ts_map.listed import (
     Chunk,
     ListedBins,
+    Lists,
     Workspace,
     chunks,
     common_window,
@@ -135,7 +136,7 @@ def fit_strip(
     bins = StripBins(strip, whole, asked.window, memory // n_threads())
     way = _fit_of(strip, bins, asked)
     found = way.without_counts()
-    steps: list[tuple[Any, Iterator[Chunk]]] = [(way.solve, bins.chunks())]
+    steps: list[tuple[Any, Iterator[Chunk]]] = [(way.solve, bins.chunks(way.alone))]
     if "sensitivity" in asked.selection:
         found["norm_sensitivity"] = np.zeros_like(bins.model_sum)
         steps.append((way.sensitivity, bins.whole_chunks()))
@@ -143,7 +144,7 @@ def fit_strip(
     for work, pieces in steps:
         done = 0
         # the next chunk is built while threads work on those before
-        for chunk, arrays in in_threads(work, pieces, bins.flat.table):
+        for chunk, arrays in in_threads(work, pieces):
             own = chunk.tiles[: chunk.number]
             for name, values in arrays.items():
                 found[name][..., own, :] = chunk.by_tile(values)
@@ -174,13 +175,30 @@ class StripBins:
         self.window = common_window(self.kernels if window is None else [*self.kernels, window])
         self.plan = TilePlan.create(strip.fitted.shape, self.window)
         self.placed = any(d.places is not None for d in self.datasets)
-        self.flat = (
-            placed_bins(self.datasets) if self.placed else flat_bins(self.datasets, self.window)
-        )
+        self.listed_flat: FlatBins | None = None
         self.blend = tile_blend(self.datasets, self.plan)
         self.active: np.ndarray = np.any(to_tiles(self.whole.has_model, self.plan), axis=1)
         total = to_tiles(np.where(self.whole.has_model, self.whole.model_sum, 0), self.plan)
         self.model_sum = np.where(total > 0, total, 1).astype(self.dtype)
+
+    @cached_property
+    def flat(self) -> FlatBins:
+        """All bins in a row."""
+        if self.placed:
+            return placed_bins(self.datasets)
+        return flat_bins(self.datasets, self.window, self.table)
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """Kernels between the places of a window and the pixels of a tile."""
+        return kernel_tables([np.asarray(d.kernel) for d in self.datasets], self.window)
+
+    def flat_of(self, chunk: Chunk) -> FlatBins:
+        """Return the bins in a row that a chunk refers to."""
+        alone = isinstance(chunk.bins, Lists) and chunk.bins.table.bins is None
+        if alone and self.listed_flat is not None:
+            return self.listed_flat
+        return self.flat
 
     def inputs(self, all_tiles: TileInputs, chunk: Chunk) -> TileInputs:
         """Return what a chunk needs to know of its tiles."""
@@ -191,8 +209,9 @@ class StripBins:
         last = isinstance(chunk.bins, TileWindows)
         return self.blend and self.blend.of_tiles(chunk.tiles, last)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, alone: bool = True) -> Iterator[Chunk]:
         """Return the chunks with occupied bins: as lists, or as windows if most bins are."""
+        # alone: whether arrays of the occupied bins alone do
         occupied = [np.asarray(d.counts) > 0 for d in self.datasets]
         if self.placed:
             return self.lists(occupied, self.entries())
@@ -203,11 +222,17 @@ class StripBins:
             places = self.places()
             if lengths[wanted].sum() > _DENSE * wanted.sum() * len(places.places):
                 return self.windows(wanted, places)
-        return chunks(listed, self.active, self.entries())
+        if alone:
+            own = [d.bins for d in listed.datasets]
+            self.listed_flat = flat_bins(self.datasets, self.window, self.table, own)
+        else:
+            assert self.flat  # made before threads ask for it
+        return chunks(listed, self.active, self.entries(), alone)
 
     def lists(self, members: Sequence[np.ndarray], entries: int) -> Iterator[Chunk]:
         """Return chunks with lists of bins on the grids of their datasets."""
         assert self.blend is not None
+        assert self.flat  # made before threads ask for it
         return chunks(PlacedBins(self.datasets, members, self.blend), self.active, entries)
 
     def whole_chunks(self) -> Iterator[Chunk]:
@@ -236,9 +261,9 @@ class StripBins:
     def places(self) -> Places:
         """Return the places of a window where a kernel has a value."""
         images = [d.counts.shape[0] for d in self.datasets]
-        table = np.asarray(self.flat.table)
+        assert self.flat  # made before threads ask for it
         blended = self.blend is not None
-        return window_places(table, images, self.plan.window, self.plan.shape, blended)
+        return window_places(self.table, images, self.plan.window, self.plan.shape, blended)
 
     def windows(self, wanted: np.ndarray, places: Places) -> Iterator[Chunk]:
         """Yield chunks of whole windows."""

@@ -43,13 +43,13 @@ def _pool(many: int) -> ThreadPoolExecutor:
 def in_threads(
     work: Callable[[Item, Space | None], tuple[Space, dict[str, jax.Array]]],
     items: Iterable[Item],
-    on: jax.Array,
 ) -> Iterator[tuple[Item, Found]]:
     """Do some work for each of some items, in threads."""
     many = n_threads()
     own = threading.local()
     # settings that JAX keeps for each thread: new ones would start with its defaults
-    double, device = jnp.result_type(float) == np.float64, next(iter(on.devices()))
+    double = jnp.result_type(float) == np.float64
+    device = next(iter(jax.device_put(np.zeros(())).devices()))
 
     def job(item: Item) -> Found:
         with jax.enable_x64(double), jax.default_device(device):

@@ -97,7 +97,7 @@ def _in_blocks(datasets: Sequence[BinImages], fitted: np.ndarray) -> dict[str, n
         return None, total
 
     maps: dict[str, np.ndarray] = {}
-    for block, arrays in in_threads(work, _blocks(fitted.shape, side), kernels[0].kernel):
+    for block, arrays in in_threads(work, _blocks(fitted.shape, side)):
         rows, cols = (min(side, n - first) for n, first in zip(fitted.shape, block, strict=True))
         there = slice(block.row, block.row + rows), slice(block.col, block.col + cols)
         for name, array in arrays.items():
