@@ -38,7 +38,7 @@ def expected(
 
 def tile_list(listed: ListedBins, tile: int) -> set[tuple[int, int]]:
     entries, starts, corners = listed.of_tiles(np.array([tile]))
-    length, table = np.array([listed.lengths()[tile]]), listed.table(alone=False)
+    length, table = listed.lengths()[[tile]].astype(np.int32), listed.table(alone=False)
     own = Lists(entries, table, starts, length, corners, length)
     bins, places = (np.asarray(a)[:, 0] for a in own.rows(jnp.int32(0), int(length[0]) + 3))
     assert np.all(places[length[0] :] == listed.dummy)

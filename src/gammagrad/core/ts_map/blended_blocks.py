@@ -165,7 +165,12 @@ def _steepest_ratio(images: BlendedImages, kernel: Array, fitted: Array, best: A
             there = lax.dynamic_slice(ratio, (offset // kx, offset % kx), best.shape)
             return amplitude * _blended_at(images.blend, flat, offset) * there
 
-        return raised_to(best, settled, ceiling, (envelope, order), value_at), None
+        def value_of(offset: Array, row: Array, col: Array) -> Array:
+            there = ratio[row + offset // kx, col + offset % kx]
+            blended = _blended_at(images.blend[:, row, col], flat, offset)
+            return amplitude[row, col] * blended * there
+
+        return raised_to(best, settled, ceiling, (envelope, order), value_at, value_of), None
 
     return lax.scan(visit_image, best, (ratios, images.amplitude, kernel))[0]
 

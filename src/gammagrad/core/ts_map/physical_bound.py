@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+
+
+_FEW = 1024
+"""Pixels of a block that can still rise from which on the others are left out."""
 
 
 class BlockImages(NamedTuple):
@@ -46,30 +52,75 @@ def local_max(image: Array, window: tuple[int, ...]) -> Array:
     return image
 
 
+class _Pixels(NamedTuple):
+    """Pixels whose largest value is sought."""
+
+    best: Array  # largest values so far
+    settled: Array  # infinite at pixels that do not matter
+    ceiling: Array  # no value is above it times the envelope of its offset
+
+    def visited(
+        self,
+        step: Array,
+        offsets: tuple[Array, Array],
+        value_at: Callable[[Array], Array],
+        most: int,
+    ) -> tuple[Array, Array]:
+        """Visit offsets until at most so many pixels can still rise; return the next, and values."""
+        envelope, order = offsets
+        number = len(order)
+
+        def hopeful(state: tuple[Array, Array]) -> Array:
+            step, best = state
+            weight = envelope[order[jnp.minimum(step, number - 1)]]
+            open_ = self._replace(best=best).open(weight).sum(dtype=jnp.int32)
+            return (step < number) & (weight > 0) & (open_ > most)
+
+        def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            step, best = state
+            return step + 1, jnp.maximum(best, value_at(order[step]))
+
+        return lax.while_loop(hopeful, visit, (step, self.best))
+
+    def open(self, weight: Array) -> Array:
+        """Tell which pixels can still rise, where no offset to come has more of the envelope."""
+        return weight * self.ceiling > jnp.maximum(self.best, self.settled)
+
+
 def raised_to(
     best: Array,
     settled: Array,
     ceiling: Array,
     offsets: tuple[Array, Array],
     value_at: Callable[[Array], Array],
+    value_of: Callable[[Array, Array, Array], Array] | None = None,
 ) -> Array:
     """Raise the largest values so far to those at kernel offsets, in as few visits as possible."""
-    # settled: infinite at pixels that do not matter; ceiling: no value is above it times the
-    # envelope of its offset; offsets: that envelope, and the offsets from its largest value down
+    # see `_Pixels`; offsets: the envelope, and the offsets from its largest value down; value_at,
+    # value_of: values at an offset, of all pixels, and of some in given rows and columns
+    every = _Pixels(best, settled, ceiling)
+    first = jnp.int32(0)
+    if value_of is None or best.size < 4 * _FEW:
+        return every.visited(first, offsets, value_at, 0)[1]
+    step, best = every.visited(first, offsets, value_at, _FEW)
     envelope, order = offsets
-    number = len(order)
+    weight = jnp.where(step < len(order), envelope[order[jnp.minimum(step, len(order) - 1)]], 0)
+    open_ = every._replace(best=best).open(weight) & (weight > 0)
 
-    def hopeful(state: tuple[Array, Array]) -> Array:
-        step, best = state
-        weight = envelope[order[jnp.minimum(step, number - 1)]]
-        open_ = (weight * ceiling > jnp.maximum(best, settled)).any()
-        return (step < number) & (weight > 0) & open_
+    def of_few(best: Array) -> Array:
+        # those that are still open go on alone, one of them repeatedly if they are fewer
+        row, col = jnp.nonzero(open_, size=_FEW, fill_value=0)
+        row, col = row.astype(jnp.int32), col.astype(jnp.int32)
+        few = _Pixels(*(a[row, col] for a in (best, settled, ceiling)))
+        own = few.visited(step, offsets, lambda offset: value_of(offset, row, col), 0)[1]
+        return best.at[row, col].max(own)
 
-    def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        step, best = state
-        return step + 1, jnp.maximum(best, value_at(order[step]))
+    return lax.cond(open_.any(), of_few, lambda best: best, best)
 
-    return lax.while_loop(hopeful, visit, (jnp.int32(0), best))[1]
+
+def weighted_sum(weights: Array, arrays: Array) -> Array:
+    """Sum over the first axis: one after the other, which compilers turn into vectors."""
+    return reduce(operator.add, (w * a for w, a in zip(weights, arrays, strict=True)))
 
 
 def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best: Array) -> Array:
@@ -81,7 +132,8 @@ def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best
     has_background = images.background > 0
     safe = jnp.where(has_background, images.background, jnp.ones_like(images.background))
     ratio = jnp.where(has_background[:, None], images.exposure / safe[:, None], 0)
-    ceiling = local_max((kernel.peak[..., None, None] * ratio).sum(axis=1), (ky, kx))
+    steepest = weighted_sum(kernel.peak.T[..., None, None], ratio.swapaxes(0, 1))
+    ceiling = local_max(steepest, (ky, kx))
     settled = jnp.where(fitted, jnp.zeros_like(best), jnp.full_like(best, jnp.inf))
 
     def visit_image(best: Array, image: tuple[Array, ...]) -> tuple[Array, None]:
@@ -91,9 +143,12 @@ def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best
         def value_at(offset: Array) -> Array:
             start = (jnp.zeros_like(offset), offset // kx, offset % kx)
             there = lax.dynamic_slice(ratio, start, (ratio.shape[0], *best.shape))
-            return (flat[:, offset][:, None, None] * there).sum(axis=0)
+            return weighted_sum(flat[:, offset], there)
 
-        return raised_to(best, settled, ceiling, (envelope, order), value_at), None
+        def value_of(offset: Array, row: Array, col: Array) -> Array:
+            return weighted_sum(flat[:, offset], ratio[:, row + offset // kx, col + offset % kx])
+
+        return raised_to(best, settled, ceiling, (envelope, order), value_at, value_of), None
 
     of_images = ratio, kernel.kernel, kernel.envelope, kernel.order, ceiling
     return lax.scan(visit_image, best, of_images)[0]
