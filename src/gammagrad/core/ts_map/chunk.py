@@ -44,7 +44,7 @@ class TileInputs(NamedTuple):
 
     bound: Any  # physical bound of the norm
     model_sum: Any  # sum of the model counts at norm 1, > 0
-    guess: Any  # norm to try first; read only with a threshold
+    guess: Any = None  # norm to try first, with a threshold
     blend: Any = None  # `TileBlend` of kernels that differ from position to position
 
 
@@ -174,17 +174,17 @@ def fit_chunk(
     profile = BinProfile(full, total, edge.steepest)
     root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
     best = norm = root.norm
-    kept = jnp.zeros(norm.shape, bool)
+    found: dict[str, Array] = {}
     lead = Lead(ready.lead, ready.unit)
     error_at_bound = profile.ends_at(best, gain, s2, tiles.bound, options.n_sigma**2, lead)
     if threshold_is_set:
         guess = jnp.maximum(tiles.guess, jnp.maximum(tiles.bound, edge.proven))
         tried = full.gains(guess)
-        kept = 2 * (tried.gain - guess * total) <= threshold
+        found["kept"] = kept = 2 * (tried.gain - guess * total) <= threshold
         norm, gain, s2 = (
             jnp.where(kept, a, b) for a, b in ((guess, norm), (tried.gain, gain), (tried.s2, s2))
         )
-    found = {
+    found |= {
         "norm": norm,
         "s2": s2,
         "gain": gain,
@@ -192,7 +192,6 @@ def fit_chunk(
         "last_step": root.last_step,
         "has_counts": edge.steepest > 0,
         "error_at_bound": error_at_bound,
-        "kept": kept,
     }
     found |= _optional(
         profile,

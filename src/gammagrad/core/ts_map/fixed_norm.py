@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from gammagrad.core.norm import N_SWEEPS, FitOptions, Lost, Status, fit_status
-from gammagrad.core.ts_map.bins import TilePlan, to_tiles
+from gammagrad.core.ts_map.bins import TILE, TilePlan, from_tiles, to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs, fit_chunk
 from gammagrad.core.ts_map.flat import FlatBins
 from gammagrad.core.ts_map.listed import Chunk, Workspace
@@ -18,6 +18,10 @@ from gammagrad.core.ts_map.whole_map import WholeMap
 
 OPTIONAL = ("norm_errp", "norm_errn", "norm_ul", "norm_sensitivity", "stat_scan")
 """Fields of a fit that are there if they are asked for."""
+
+
+_TOGETHER = 2**13
+"""Pixels whose quantities are made together."""
 
 
 class Asked(NamedTuple):
@@ -82,9 +86,17 @@ class Fit(Protocol):
         """Find the sensitivity at the pixels of a chunk."""
         ...
 
-    def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turn maps of what chunks found into the quantities of a fit."""
+    def assembled(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn what chunks found, tile by tile, into maps of the quantities of a fit."""
         ...
+
+
+def tiled_guess(strip: Strip, asked: Asked, plan: TilePlan) -> np.ndarray | None:
+    """Return the norms to try first, tile by tile; None where none is tried."""
+    if asked.threshold is None:
+        return None
+    guess = np.zeros_like(strip.fitted, float) if strip.guess is None else strip.guess
+    return to_tiles(guess, plan)
 
 
 class FixedNorm:
@@ -95,9 +107,9 @@ class FixedNorm:
     def __init__(self, bins: BinsOfStrip, strip: Strip, asked: Asked) -> None:
         self.bins, self.asked = bins, asked
         bound = bins.whole.bound
-        guess = np.zeros_like(bound) if strip.guess is None else strip.guess
         plan = bins.plan
-        self.tiles = TileInputs(to_tiles(bound, plan), bins.model_sum, to_tiles(guess, plan))
+        guess = tiled_guess(strip, asked, plan)
+        self.tiles = TileInputs(to_tiles(bound, plan), bins.model_sum, guess)
         values = asked.scan_values
         self.scan_values = None if values is None else np.asarray(values, bins.dtype)
         self.threshold = np.asarray(asked.threshold or 0.0, bins.dtype)
@@ -125,9 +137,9 @@ class FixedNorm:
         """Find the sensitivity at the pixels of a chunk, see `Fit`."""
         return sensitivity_of(self.bins, chunk, space, self.asked.options)
 
-    def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turn maps of what chunks found into the quantities of a fit, see `Fit`."""
-        return assembled(maps, self.bins.whole, self.asked.options)
+    def assembled(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn what chunks found into maps of the quantities of a fit, see `Fit`."""
+        return assembled(found, self.bins.plan, self.bins.whole, self.asked.options)
 
 
 def sensitivity_of(
@@ -148,12 +160,12 @@ def sensitivity_of(
 def without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
     """Return what holds where no occupied bin is seen: the statistic is a straight line."""
     bound, total, options = tiles.bound, tiles.model_sum, asked.options
-    norm, kept = bound.copy(), np.zeros(bound.shape, bool)
+    norm, found = bound.copy(), {}
     if asked.threshold is not None:
         guess = np.maximum(tiles.guess, bound)
-        kept = -2 * guess * total <= asked.threshold
-        norm = np.where(kept, guess, bound)
-    found: dict[str, np.ndarray] = {"norm": norm, "kept": kept}
+        found["kept"] = -2 * guess * total <= asked.threshold
+        norm = np.where(found["kept"], guess, bound)
+    found["norm"] = norm
     found |= {name: np.zeros_like(bound) for name in ("s2", "gain", "last_step")}
     found["niter"] = np.zeros(bound.shape, np.int32)
     found |= {name: np.zeros(bound.shape, bool) for name in ("has_counts", "error_at_bound")}
@@ -172,11 +184,33 @@ def without_counts(tiles: TileInputs, asked: Asked) -> dict[str, np.ndarray]:
 
 
 def assembled(
+    found: dict[str, np.ndarray], plan: TilePlan, whole: WholeMap, options: FitOptions
+) -> dict[str, np.ndarray]:
+    """Turn the lists' sums, tile by tile, into maps of the quantities of a fit."""
+    (ny, nx), (gy, gx) = plan.shape, plan.grid
+    maps: dict[str, np.ndarray] = {}
+    # some rows at a time: what is made on the way then stays in a processor's cache
+    some = max(1, _TOGETHER // (TILE * nx))
+    for first in range(0, gy, some):
+        last = min(first + some, gy)
+        rows = slice(first * TILE, min(last * TILE, ny))
+        part = plan._replace(shape=(rows.stop - rows.start, nx), grid=(last - first, gx))
+        tiles = (array[..., first * gx : last * gx, :] for array in found.values())
+        own = {n: np.asarray(from_tiles(a, part)) for n, a in zip(found, tiles, strict=True)}
+        known = WholeMap(*(a[rows] for a in whole))
+        for name, array in _of_rows(own, known, options).items():
+            if name not in maps:
+                maps[name] = np.empty((*array.shape[:-2], ny, nx), array.dtype)
+            maps[name][..., rows, :] = array
+    return maps | {"stat_null": whole.stat_null}
+
+
+def _of_rows(
     maps: dict[str, np.ndarray], whole: WholeMap, options: FitOptions
 ) -> dict[str, np.ndarray]:
-    """Turn the lists' sums into the quantities of a fit."""
+    """Turn the lists' sums of some rows into the quantities of a fit."""
     has_model = whole.has_model
-    kept = maps["kept"] & has_model
+    kept = maps["kept"] & has_model if "kept" in maps else np.zeros_like(has_model)
     norm = np.where(has_model, maps["norm"], 0.0)
     model_sum = np.where(has_model, whole.model_sum, 0.0)
     gained = 2 * (maps["gain"] - norm * model_sum) * has_model
@@ -189,18 +223,14 @@ def assembled(
     flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
     flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
     status = fit_status(**flags, norm=norm, rtol=float(options.rtol), xp=np)
-    for name in OPTIONAL:
-        if name in maps:
-            np.copyto(maps[name], 0, where=~has_model)
     return dict(
         norm=norm,
         norm_err=error,
         ts=np.where(norm < 0, -gained, gained),
         stat=whole.stat_null - gained,
-        stat_null=whole.stat_null,
         npred=whole.background_sum + excess,
         npred_excess=excess,
         niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
         status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
-        **{name: maps[name] for name in OPTIONAL if name in maps},
+        **{name: np.where(has_model, maps[name], 0) for name in OPTIONAL if name in maps},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -20,7 +21,7 @@ from gammagrad.core.norm import (
     lost_of,
     place_of,
 )
-from gammagrad.core.ts_map.bins import to_tiles
+from gammagrad.core.ts_map.bins import from_tiles, to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import (
     OPTIONAL,
@@ -28,6 +29,7 @@ from gammagrad.core.ts_map.fixed_norm import (
     BinsOfStrip,
     Worked,
     sensitivity_of,
+    tiled_guess,
 )
 from gammagrad.core.ts_map.free_chunk import FreeInputs, fit_free_chunk, without_counts
 from gammagrad.core.ts_map.listed import Chunk, Workspace, in_a_line
@@ -60,8 +62,8 @@ class FreeNorm:
             model_sum=np.where(whole.has_model, whole.model_sum, 1.0),
         )
         self.bound, self.even = found["bound"], found["even"]
-        guess = np.zeros_like(self.bound) if strip.guess is None else strip.guess
-        self.tiles = TileInputs(to_tiles(self.bound, plan), bins.model_sum, to_tiles(guess, plan))
+        guess = tiled_guess(strip, asked, plan)
+        self.tiles = TileInputs(to_tiles(self.bound, plan), bins.model_sum, guess)
         window = Window(*(to_tiles(a, plan) for a in self.window))
         # pixels that tiles have beyond the map divide by something too
         known = np.where(window.expected > 0, window.known, 1.0)
@@ -109,8 +111,9 @@ class FreeNorm:
         lost = taken(one, total[None])
         return sensitivity_of(self.bins, chunk, space, self.asked.options, lost)
 
-    def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turn maps of what chunks found into the quantities of a fit, see `Fit`."""
+    def assembled(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn what chunks found into maps of the quantities of a fit, see `Fit`."""
+        maps = {n: np.asarray(from_tiles(a, self.bins.plan)) for n, a in found.items()}
         stat_null = by_element(_stat_null, **self.window._asdict())
         flags = {"even": self.even, "zero_bound": self.bins.whole.bound == 0}
         return free_assembled(maps, self.bins.whole, stat_null, flags, self.asked.options)
@@ -129,7 +132,7 @@ def by_tiles(
     for begin in range(0, number, _TILES):
         own = np.arange(begin, min(begin + _TILES, number))
         filled = np.append(own, np.repeat(own[-1:], _TILES - own.size))
-        some = TileInputs(*(in_a_line(a[filled]) for a in tiles[:3]))
+        some = jax.tree.map(lambda a, own=filled: in_a_line(a[own]), tiles)
         for name, array in function(some, filled).items():
             values = np.asarray(array)
             values = values.reshape(*values.shape[:-2], _TILES, -1)[..., : own.size, :]

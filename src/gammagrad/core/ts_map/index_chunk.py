@@ -258,7 +258,6 @@ def fit_index_chunk(
         "last_step": root.last_step,
         "has_counts": ready.edge.steepest > 0,
         "error_at_bound": profile.ends_at(root.norm, gain, s2, tiles.bound, options.n_sigma**2),
-        "kept": jnp.zeros(root.norm.shape, bool),
     }
     powers = _gathered(flat, family, lists, own, space)
     full, lead = lists_space.lists(lists.n_rows)

@@ -64,11 +64,7 @@ def fit_index_strip(
     whole = whole_map(strip.datasets, strip.fitted)
     bins = StripBins(strip, whole, asked.window, memory // n_threads())
     sums = model_sums(strip.datasets, whole.has_model)
-    tiles = TileInputs(
-        to_tiles(whole.bound, bins.plan),
-        bins.model_sum,
-        to_tiles(np.zeros_like(whole.bound), bins.plan),
-    )
+    tiles = TileInputs(to_tiles(whole.bound, bins.plan), bins.model_sum)
     own, family = _tiles_of(strip.datasets, sums, bins.plan), _family_bins(strip.datasets, bins)
     tried = np.asarray(strip.datasets[0].family.tried, bins.dtype)
 
@@ -102,9 +98,8 @@ def fit_index_strip(
                 advance(chunk.number / many)
     advance(1 - done / many)
     maps = {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
-    fixed = assembled(
-        {n: a for n, a in maps.items() if not n.startswith("free_")}, whole, asked.options
-    )
+    of_fixed = {n: a for n, a in found.items() if not n.startswith("free_")}
+    fixed = assembled(of_fixed, bins.plan, whole, asked.options)
     return _with_index(fixed, maps, whole.background_sum, asked, indices)
 
 

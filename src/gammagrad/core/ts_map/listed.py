@@ -218,7 +218,7 @@ class Chunk(NamedTuple):
     def of_pixels(self, array: np.ndarray) -> np.ndarray:
         """Return what belongs to its pixels from an array of all tiles, (..., tiles, pixels)."""
         # side by side for lists, tiles last for windows
-        own = array[..., self.tiles, :]
+        own = np.take(array, self.tiles, axis=-2)
         if isinstance(self.bins, Lists):
             return in_a_line(own)
         return np.ascontiguousarray(own.swapaxes(-1, -2))

@@ -8,8 +8,8 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
-
 
 _FEW = 1024
 """Pixels of a block that can still rise from which on the others are left out."""
@@ -66,7 +66,7 @@ class _Pixels(NamedTuple):
         value_at: Callable[[Array], Array],
         most: int,
     ) -> tuple[Array, Array]:
-        """Visit offsets until at most so many pixels can still rise; return the next, and values."""
+        """Visit offsets until few pixels can still rise; return the next offset and the values."""
         envelope, order = offsets
         number = len(order)
 
@@ -109,8 +109,8 @@ def raised_to(
 
     def of_few(best: Array) -> Array:
         # those that are still open go on alone, one of them repeatedly if they are fewer
-        row, col = jnp.nonzero(open_, size=_FEW, fill_value=0)
-        row, col = row.astype(jnp.int32), col.astype(jnp.int32)
+        (where,) = jnp.nonzero(open_.reshape(-1), size=_FEW, fill_value=0)
+        row, col = jnp.divmod(where.astype(jnp.int32), np.int32(best.shape[1]))
         few = _Pixels(*(a[row, col] for a in (best, settled, ceiling)))
         own = few.visited(step, offsets, lambda offset: value_of(offset, row, col), 0)[1]
         return best.at[row, col].max(own)

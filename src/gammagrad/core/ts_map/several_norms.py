@@ -9,7 +9,7 @@ from jax import Array
 
 from gammagrad._programs import compiled, room
 from gammagrad.core.norm import BACKGROUND_MAPS, Window, groups_of, several_stat_null
-from gammagrad.core.ts_map.bins import to_tiles
+from gammagrad.core.ts_map.bins import from_tiles, to_tiles
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import Asked, BinsOfStrip, Worked, sensitivity_of
 from gammagrad.core.ts_map.flat import LEAST, in_a_row
@@ -39,8 +39,8 @@ class SeveralNorms:
             whole_map(images_of(strip.datasets, member, group), strip.fitted)
             for group in range(len(self.windows.counts))
         ]
-        zero = np.zeros_like(whole.bound)
-        self.tiles = TileInputs(to_tiles(zero, plan), bins.model_sum, to_tiles(zero, plan))
+        bound = to_tiles(np.zeros_like(whole.bound), plan)
+        self.tiles = TileInputs(bound, bins.model_sum)
         known = np.where(self.windows.expected > 0, self.windows.known, 1.0)
         windows = self.windows._replace(known=known)
         sizes = np.concatenate([np.full(len(d.counts), d.counts[0].size) for d in strip.datasets])
@@ -94,18 +94,19 @@ class SeveralNorms:
         lost = taken(groups.windows, groups.model_sum)
         return sensitivity_of(self.bins, chunk, space, self.asked.options, lost)
 
-    def assembled(self, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turn maps of what chunks found into the quantities of a fit, see `Fit`."""
+    def assembled(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn what chunks found into maps of the quantities of a fit, see `Fit`."""
+        maps = {n: np.asarray(from_tiles(a, self.bins.plan)) for n, a in found.items()}
         whole, gaussian = self.bins.whole, self.free.how.gaussian
         stat_null = np.asarray(_stat_null(self.windows, gaussian=gaussian))
         bare = np.any([p.has_model & (p.bound == 0) for p in self.parts], axis=0)
         flags = {"even": maps.pop("undetermined"), "zero_bound": bare}
         background = np.stack([p.background_sum for p in self.parts])
         own = (background * maps["background_norm"]).sum(axis=0)
-        found = free_assembled(maps, whole, stat_null, flags, self.asked.options, own)
+        results = free_assembled(maps, whole, stat_null, flags, self.asked.options, own)
         if not self.free.how.several:
-            found |= {name: found[name][0] for name in BACKGROUND_MAPS}
-        return found
+            results |= {name: results[name][0] for name in BACKGROUND_MAPS}
+        return results
 
     def _groups_of(self, own: Callable[[np.ndarray], np.ndarray]) -> GroupInputs:
         """Return what a chunk needs to know of the groups."""

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from gammagrad.core.norm import N_SWEEPS, FitOptions, NormFit, make_options
-from gammagrad.core.ts_map.bins import BinImages, TilePlan, from_tiles, to_tiles
+from gammagrad.core.ts_map.bins import BinImages, TilePlan, to_tiles
 from gammagrad.core.ts_map.blended import TileBlend, tile_blend
 from gammagrad.core.ts_map.chunk import TileInputs
 from gammagrad.core.ts_map.fixed_norm import Asked, Fit, FixedNorm
@@ -151,9 +151,7 @@ def fit_strip(
             done += chunk.number
             advance(chunk.number / many / asked.passes)
         advance((1 - done / many) / asked.passes)
-    return way.assembled(
-        {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
-    )
+    return way.assembled(found)
 
 
 def _fit_of(strip: Strip, bins: StripBins, asked: Asked) -> Fit:
@@ -202,7 +200,8 @@ class StripBins:
 
     def inputs(self, all_tiles: TileInputs, chunk: Chunk) -> TileInputs:
         """Return what a chunk needs to know of its tiles."""
-        return TileInputs(*map(chunk.of_pixels, all_tiles[:3]), self.blend_of(chunk))
+        own: TileInputs = jax.tree.map(chunk.of_pixels, all_tiles)
+        return own._replace(blend=self.blend_of(chunk))
 
     def blend_of(self, chunk: Chunk) -> TileBlend | None:
         """Return the kernels of a chunk's positions, where they differ."""

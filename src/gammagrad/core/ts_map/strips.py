@@ -17,8 +17,8 @@ from gammagrad.core.ts_map.wide import Backgrounds
 _MEMORY_CPU = 2**28
 """Working memory to aim at on a processor, in bytes."""
 
-_BYTES_BIN, _BYTES_PIXEL, _BYTES_BLEND = 64, 320, 32
-"""What the work takes for each bin, for each pixel, and for its amplitudes and blend."""
+_BYTES_BIN, _BYTES_PIXEL, _BYTES_BLEND = 24, 200, 32
+"""What the work takes for each bin of a strip, each pixel, and its amplitudes and blend."""
 
 # cost of a pixel for the sums over whole windows, in occupied bins of its window
 _COST_OF_PIXEL = 50
@@ -101,6 +101,10 @@ def strip_height(datasets: Sequence[BinImages], memory: int) -> int:
     """Return how many rows of a map fit in memory, a multiple of the tiles' size."""
     ny, nx = datasets[0].map_shape
     on_map = [d for d in datasets if d.places is None]
+    if len(on_map) == len(datasets) and not any(d.blended for d in datasets):
+        # a map that is not cut is not copied
+        if ny * nx * _BYTES_PIXEL <= memory:
+            return TILE * -(-ny // TILE)
     per_row = nx * (_BYTES_PIXEL + sum(_BYTES_BIN * d.exposure[..., 0, 0].size for d in on_map))
     per_row += sum(_BYTES_BIN * np.size(d.counts) // ny for d in datasets if d.places is not None)
     per_row += nx * sum(
