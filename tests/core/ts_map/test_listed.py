@@ -38,7 +38,7 @@ def expected(
 
 def tile_list(listed: ListedBins, tile: int) -> set[tuple[int, int]]:
     entries, starts, corners = listed.of_tiles(np.array([tile]))
-    length, table = listed.lengths()[[tile]].astype(np.int32), listed.table(alone=False)
+    length, table = listed.lengths[[tile]].astype(np.int32), listed.table(alone=False)
     own = Lists(entries, table, starts, length, corners, length)
     bins, places = (np.asarray(a)[:, 0] for a in own.rows(jnp.int32(0), int(length[0]) + 3))
     assert np.all(places[length[0] :] == listed.dummy)
@@ -62,7 +62,7 @@ def test_lists_hold_every_bin_that_a_tile_sees(
     for tile in range(listed.n_tiles):
         seen = expected(members, kernels, tile)
         assert tile_list(listed, tile) == seen
-        assert listed.lengths()[tile] == len(seen)
+        assert listed.lengths[tile] == len(seen)
 
 
 def cut(

@@ -91,12 +91,12 @@ class Fit(Protocol):
         ...
 
 
-def tiled_guess(strip: Strip, asked: Asked, plan: TilePlan) -> np.ndarray | None:
+def tiled_guess(strip: Strip, asked: Asked, bins: BinsOfStrip) -> np.ndarray | None:
     """Return the norms to try first, tile by tile; None where none is tried."""
     if asked.threshold is None:
         return None
-    guess = np.zeros_like(strip.fitted, float) if strip.guess is None else strip.guess
-    return to_tiles(guess, plan)
+    guess = np.zeros_like(bins.whole.bound) if strip.guess is None else strip.guess
+    return to_tiles(guess, bins.plan)
 
 
 class FixedNorm:
@@ -108,7 +108,7 @@ class FixedNorm:
         self.bins, self.asked = bins, asked
         bound = bins.whole.bound
         plan = bins.plan
-        guess = tiled_guess(strip, asked, plan)
+        guess = tiled_guess(strip, asked, bins)
         self.tiles = TileInputs(to_tiles(bound, plan), bins.model_sum, guess)
         values = asked.scan_values
         self.scan_values = None if values is None else np.asarray(values, bins.dtype)
@@ -223,14 +223,14 @@ def _of_rows(
     flags = {name: maps[name] for name in ("has_counts", "error_at_bound", "last_step")}
     flags |= {name: getattr(whole, name) for name in ("has_model", "counts_on_zero", "bound")}
     status = fit_status(**flags, norm=norm, rtol=float(options.rtol), xp=np)
-    return dict(
-        norm=norm,
-        norm_err=error,
-        ts=np.where(norm < 0, -gained, gained),
-        stat=whole.stat_null - gained,
-        npred=whole.background_sum + excess,
-        npred_excess=excess,
-        niter=np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
-        status=np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
+    return {
+        "norm": norm,
+        "norm_err": error,
+        "ts": np.where(norm < 0, -gained, gained),
+        "stat": whole.stat_null - gained,
+        "npred": whole.background_sum + excess,
+        "npred_excess": excess,
+        "niter": np.where(maps["has_counts"] & ~kept, maps["niter"], 0).astype(np.int32),
+        "status": np.where(kept, Status.GUESS_KEPT, status).astype(np.int8),
         **{name: np.where(has_model, maps[name], 0) for name in OPTIONAL if name in maps},
-    )
+    }

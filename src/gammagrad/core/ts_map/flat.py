@@ -82,7 +82,7 @@ def flat_arrays(
     blended = any(d.blended for d in datasets)
     if blended and all(d.exposure.shape[1] == 1 for d in datasets):
         components = 1
-    chosen = [slice(None)] * len(datasets) if which is None else which
+    chosen: Sequence[Any] = [slice(None)] * len(datasets) if which is None else which
 
     def rows(name: str) -> list[np.ndarray]:
         """Return a field of each dataset, shape (components, bins)."""

@@ -62,7 +62,7 @@ class FreeNorm:
             model_sum=np.where(whole.has_model, whole.model_sum, 1.0),
         )
         self.bound, self.even = found["bound"], found["even"]
-        guess = tiled_guess(strip, asked, plan)
+        guess = tiled_guess(strip, asked, bins)
         self.tiles = TileInputs(to_tiles(self.bound, plan), bins.model_sum, guess)
         window = Window(*(to_tiles(a, plan) for a in self.window))
         # pixels that tiles have beyond the map divide by something too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -34,6 +34,10 @@ def for_pixels(of_bins: Array) -> Array:
 def side_by_side(tiles: Array) -> Array:
     """Put the pixels of tiles, shape (..., tiles, pixels), into one axis."""
     return tiles.reshape(*tiles.shape[:-2], -1)
+
+
+_TOGETHER = 64
+"""Rows gathered, at least, before they are brought into single precision."""
 
 
 class _Stored(NamedTuple):
@@ -145,6 +149,10 @@ def contrast_of(flat: FlatBins, blend: TileBlend | None, which: Array, place: Ar
     return placed_contrast(flat, blend, share, which, place)
 
 
+_Lead = tuple[tuple[Array, Array], Edge]
+"""Lists in single precision, and what all bins so far say about the best fit."""
+
+
 def rows_at_a_time(flat: FlatBins) -> int:
     """Return how many rows are gathered at a time: more where each takes many steps."""
     return ROWS if flat.grids is None else _ROWS_PLACED
@@ -158,19 +166,17 @@ def gather(
     blend: TileBlend | None = None,
 ) -> tuple[Workspace, Edge]:
     """Gather listed bins into the workspace."""
-    zero, steps = np.int32(0), lists.n_rows // ROWS
-    rows = rows_at_a_time(flat)  # those after the last are dummies
+    zero, rows = np.int32(0), rows_at_a_time(flat)  # those after the last are dummies
+    together, per_model = max(rows, _TOGETHER), 1 / model_sum
 
     def copy(index: Array, store: tuple[Array, Array]) -> tuple[Array, Array]:
         which, place = lists.rows(index * rows, rows)
         contrast = contrast_of(flat, blend, which, place)
         return _put(store, index * rows, flat.counts[which], contrast)
 
-    full = lax.fori_loop(zero, -(-lists.n_rows // rows), copy, space.full)
-    per_model, bins = 1 / model_sum, (full[0], side_by_side(full[1]))
-
-    def scale(index: Array, state: tuple[tuple[Array, Array], Edge]) -> Any:
-        store, edge = state
+    def scale(full: tuple[Array, Array], index: Array, lead: _Lead) -> _Lead:
+        store, edge = lead
+        bins = full[0], side_by_side(full[1])
         n, g = (lax.dynamic_slice_in_dim(array, index * ROWS, ROWS) for array in bins)
         # see `lower_start`; a bin without a model gives minus infinity
         found = lax.reduce(
@@ -183,8 +189,17 @@ def gather(
         edge = Edge(*(jnp.maximum(old, new[None]) for old, new in zip(edge, found, strict=True)))
         return _put(store, index * ROWS, n, scaled), edge
 
+    def part(index: Array, state: tuple[tuple[Array, Array], _Lead]) -> Any:
+        # what was copied is scaled while it is still in a processor's cache
+        first = index * together
+        last = jnp.minimum(first + together, lists.n_rows)
+        full = lax.fori_loop(first // rows, -(-last // rows), copy, state[0])
+        lead = lax.fori_loop(first // ROWS, last // ROWS, partial(scale, full), state[1])
+        return full, lead
+
     nothing = Edge(jnp.zeros_like(model_sum), jnp.full_like(model_sum, -jnp.inf))
-    lead, edge = lax.fori_loop(zero, steps, scale, (space.lead, nothing))
+    state = space.full, (space.lead, nothing)
+    full, (lead, edge) = lax.fori_loop(zero, -(-lists.n_rows // together), part, state)
     return Workspace(full, lead), edge.inside()
 
 
@@ -243,8 +258,10 @@ def common_window(kernels: Sequence[tuple[int, ...]]) -> tuple[int, int]:
 class Listing(Protocol):
     """Bins that tiles list."""
 
+    @property
     def lengths(self) -> np.ndarray:
-        """Return how many bins each tile lists, shape (tiles,)."""
+        """How many bins each tile lists, shape (tiles,)."""
+        ...
 
     def of_tiles(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the entries of some tiles, where each tile's begin, and their corners."""
@@ -304,8 +321,9 @@ class ListedBins:
         """Number of tiles of the map."""
         return self.common.n_tiles
 
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """Return how many bins each tile lists, shape (tiles,)."""
+        """How many bins each tile lists, shape (tiles,)."""
         total = np.zeros(self.n_tiles, np.int64)
         for data in self.datasets:
             (hy, hx), (wy, wx), (gy, gx) = data.plan.halo, data.plan.window, data.plan.grid
@@ -370,7 +388,7 @@ def chunks(
 ) -> Iterator[Chunk]:
     """Cut tiles into chunks with lists of about the same length."""
     # alone: whether the arrays of bins hold the listed bins alone
-    lengths = listed.lengths()
+    lengths = listed.lengths
     order = np.flatnonzero(active & (lengths > 0))
     order = order[np.argsort(lengths[order], kind="stable")]
     if not order.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -59,8 +60,9 @@ class PlacedBins:
         bins = None if alone else [d.bins for d in self.datasets]
         return list_table([d.images for d in self.datasets], self.dummy, bins)
 
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """Return how many bins each tile lists, shape (tiles,)."""
+        """How many bins each tile lists, shape (tiles,)."""
         total = np.zeros(self.datasets[0].boxes.top.shape, np.int64)
         for data in self.datasets:
             sums = np.pad(np.diff(data.first).reshape(data.shape), ((1, 0), (1, 0)))

@@ -215,7 +215,7 @@ class StripBins:
         if self.placed:
             return self.lists(occupied, self.entries())
         listed = ListedBins(occupied, self.kernels, self.window)
-        lengths = listed.lengths()
+        lengths = listed.lengths
         wanted = self.active & (lengths > 0)
         if max(d.exposure.shape[1] for d in self.datasets) == 1:
             places = self.places()
@@ -260,12 +260,12 @@ class StripBins:
     def places(self) -> Places:
         """Return the places of a window where a kernel has a value."""
         images = [d.counts.shape[0] for d in self.datasets]
-        assert self.flat  # made before threads ask for it
         blended = self.blend is not None
         return window_places(self.table, images, self.plan.window, self.plan.shape, blended)
 
     def windows(self, wanted: np.ndarray, places: Places) -> Iterator[Chunk]:
         """Yield chunks of whole windows."""
+        assert self.flat  # made before threads ask for it
         tiles = np.flatnonzero(wanted)
         number = max(len(places.places), 1)
         most = _TILES_ELSEWHERE

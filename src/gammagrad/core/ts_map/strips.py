@@ -101,10 +101,10 @@ def strip_height(datasets: Sequence[BinImages], memory: int) -> int:
     """Return how many rows of a map fit in memory, a multiple of the tiles' size."""
     ny, nx = datasets[0].map_shape
     on_map = [d for d in datasets if d.places is None]
-    if len(on_map) == len(datasets) and not any(d.blended for d in datasets):
-        # a map that is not cut is not copied
-        if ny * nx * _BYTES_PIXEL <= memory:
-            return TILE * -(-ny // TILE)
+    plain = len(on_map) == len(datasets) and not any(d.blended for d in datasets)
+    # a map that is not cut is not copied
+    if plain and ny * nx * _BYTES_PIXEL <= memory:
+        return TILE * -(-ny // TILE)
     per_row = nx * (_BYTES_PIXEL + sum(_BYTES_BIN * d.exposure[..., 0, 0].size for d in on_map))
     per_row += sum(_BYTES_BIN * np.size(d.counts) // ny for d in datasets if d.places is not None)
     per_row += nx * sum(

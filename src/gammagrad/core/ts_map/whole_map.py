@@ -133,13 +133,16 @@ def _bounded(
     if small.any():
         model_sum[small] = _summed_directly(datasets, small)
     has_model, steepest = reached & (model_sum > 0), sums["steepest"]
-    bound = np.divide(-1.0, steepest, out=np.zeros_like(steepest), where=steepest > 0)
+    # no ratio of the model to its background is below zero
+    with np.errstate(divide="ignore"):
+        bound = np.divide(-1.0, steepest, out=steepest)
+    bound[sums["bare"] | np.isinf(bound)] = 0.0
     return WholeMap(
         model_sum=model_sum,
         background_sum=sums["background_sum"],
         stat_null=sums["stat_null"],
         has_model=has_model,
-        bound=np.where(sums["bare"], 0.0, bound),
+        bound=bound,
         counts_on_zero=sums["counts_on_zero"],
     )
 
