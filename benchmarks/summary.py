@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -14,13 +15,29 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "docs" / "studies"))
-from report import lines
+import report
 
-__all__ = ["circumstances", "lines", "tables_of", "write"]
+__all__ = ["circumstances", "lines", "rounded", "tables_of", "write"]
 
 Record = Mapping[str, Any]
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("gammagrad", "jax", "numpy", "scipy", "astropy", "gammapy")
+
+
+LARGE = re.compile(r"\b\d(?:\.\d+)?e\+0[1-5]\b")
+"""Numbers such as 1.4e+02, which Python writes for 140 with two digits."""
+
+
+def lines(table: Mapping[str, Any]) -> list[str]:
+    """Return a table as lines of Markdown, with large numbers written out."""
+    return [LARGE.sub(lambda found: f"{float(found[0]):.0f}", line) for line in report.lines(table)]
+
+
+def rounded(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many digits as text, a large one written out; nothing for None."""
+    if value is None:
+        return ""
+    return LARGE.sub(lambda found: f"{float(found[0]):.0f}", f"{value:.{digits}g}")
 
 
 def circumstances() -> dict[str, Any]:

@@ -37,3 +37,18 @@ def test_what_all_pixels_share_is_not_scaled(every: int, monkeypatch: pytest.Mon
     import summary
 
     assert summary.whole_seconds(record(every), "gammapy") == pytest.approx(1 + 2 + 16)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(140, 2, "140"), (1834.2, 3, "1830"), (999.6, 3, "1000"), (0.0123, 2, "0.012")],
+)
+def test_large_numbers_are_written_out(
+    value: float, digits: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import summary
+
+    assert summary.rounded(value, digits) == text
+    table = {"columns": ["a", "b"], "rows": [[f"{value:.{digits}g}", "~3e-11, 2e+12"]]}
+    assert summary.lines(table)[-1] == f"| {text} | ~3e-11, 2e+12 |"
