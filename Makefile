@@ -155,7 +155,7 @@ endef
 # ---------------------------------------------------------------- how long it takes
 
 # A page of the documentation is made from what they write to benchmarks/results.
-.PHONY: bench bench-parts bench-background bench-shapes bench-history
+.PHONY: bench bench-parts bench-phases bench-options bench-background bench-shapes bench-history
 bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
@@ -164,6 +164,14 @@ bench-parts: $(INSTALLED)/gammapy  ## time imports and first runs, convolution, 
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/convolution.py
 	$(BIN)/python benchmarks/device.py
+	$(BIN)/python docs/make_performance.py
+
+bench-phases: $(INSTALLED)/test  ## time the phases of a run, and the parts of the fits inside
+	$(BIN)/python benchmarks/phases.py $(ARGS)
+	$(BIN)/python docs/make_performance.py
+
+bench-options: $(INSTALLED)/test  ## time each optional output, and count what it computes
+	$(BIN)/python benchmarks/options.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
 
 bench-background: $(INSTALLED)/test  ## time the background loop against the same loop in scipy

@@ -52,3 +52,38 @@ def test_large_numbers_are_written_out(
     assert summary.rounded(value, digits) == text
     table = {"columns": ["a", "b"], "rows": [[f"{value:.{digits}g}", "~3e-11, 2e+12"]]}
     assert summary.lines(table)[-1] == f"| {text} | ~3e-11, 2e+12 |"
+
+
+def test_phases_inside_others_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import phases
+
+    now = iter([0.0, 1.0, 3.0, 7.0])
+    monkeypatch.setattr(phases.time, "perf_counter", lambda: next(now))
+    clock = phases.Clock()
+    clock.call("outer", lambda: clock.call("inner", lambda: None))
+    assert clock.seconds == {"outer": 5.0, "inner": 2.0}
+
+
+def test_the_engine_has_the_phases_that_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import phases
+
+    monkeypatch.setattr(phases, "setattr", lambda *_: None, raising=False)
+    phases.watch(phases.Clock())
+    assert not capsys.readouterr().out
+
+
+def test_an_option_takes_what_it_adds_to_the_run_of_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import options
+
+    times = {name: [0.3, 0.5, 0.9] for name in options.SELECTIONS} | {"": [0.1, 0.2, 0.4]}
+    first = dict.fromkeys(options.SELECTIONS, 1.0)
+    rows = options.rows_of_times("sky", first, times)
+    assert rows[0] == ["sky", "none", "1.00", "200", "", ""]
+    assert rows[1] == ["sky", "errn-errp", "1.00", "500", "300", "1.5"]
