@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -87,3 +89,25 @@ def test_an_option_takes_what_it_adds_to_the_run_of_its_turn(
     rows = options.rows_of_times("sky", first, times)
     assert rows[0] == ["sky", "none", "1.00", "200", "", ""]
     assert rows[1] == ["sky", "errn-errp", "1.00", "500", "300", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "ts", "off"),
+    [
+        ([2.0, -1.0], [4.0, 9.0], (0.0, 0.0)),
+        ([2.1, -1.0], [4.0, 10.0], (0.2, 0.1)),
+        ([2.0, -1.5], [5.0, 9.0], (0.5, 0.2)),
+        ([np.nan, -1.0], [4.0, np.nan], (np.inf, np.inf)),
+    ],
+)
+def test_results_of_a_device_are_off_in_errors(
+    norm: list[float], ts: list[float], off: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import device
+
+    # the second pixel, without counts, has a norm at the bound, and the third is not fitted
+    true = {"norm": [2.0, -1.0, np.nan], "norm_err": [0.5, np.inf, np.nan], "ts": [4.0, 9.0, 0.0]}
+    inputs = device.Inputs([], [], np.array([1, 1, 0]), None, SimpleNamespace(**true))
+    found = device.differences(SimpleNamespace(norm=[*norm, 0.0], ts=[*ts, np.nan]), inputs)
+    assert found == pytest.approx(off)
