@@ -155,7 +155,8 @@ endef
 # ---------------------------------------------------------------- how long it takes
 
 # A page of the documentation is made from what they write to benchmarks/results.
-.PHONY: bench bench-parts bench-phases bench-options bench-background bench-shapes bench-history
+.PHONY: bench bench-parts bench-phases bench-options bench-gradients bench-background bench-shapes \
+  bench-history
 bench: $(INSTALLED)/gammapy  ## time gammagrad against gammapy on GAMMAPY_DATA (an hour; ARGS=--quick: minutes)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
@@ -172,6 +173,10 @@ bench-phases: $(INSTALLED)/test  ## time the phases of a run, and the parts of t
 
 bench-options: $(INSTALLED)/test  ## time each optional output, and count what it computes
 	$(BIN)/python benchmarks/options.py $(ARGS)
+	$(BIN)/python docs/make_performance.py
+
+bench-gradients: $(INSTALLED)/test  ## time gradients of a map as multiples of the map
+	$(BIN)/python benchmarks/gradients.py $(ARGS)
 	$(BIN)/python docs/make_performance.py
 
 bench-background: $(INSTALLED)/test  ## time the background loop against the same loop in scipy
