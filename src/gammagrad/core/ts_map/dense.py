@@ -51,7 +51,12 @@ def _tile_bins(
         strength = None if images.strength is None else window(images.strength)
         model = source_model(images, table, window(images.weight), strength, (row, col))
     else:
-        model = jnp.einsum("bcyx,byxcp->byxp", window(images.exposure), table, precision="highest")
+        exposure = window(images.exposure)
+        if exposure.shape[1] == 1:
+            # the same as the sum, whose derivative would be made anew for each of its products
+            model = exposure[:, 0, :, :, None] * table[..., 0, :]
+        else:
+            model = jnp.einsum("bcyx,byxcp->byxp", exposure, table, precision="highest")
     counts, background = window(images.counts), window(images.background)
     return counts.reshape(-1), background.reshape(-1), model.reshape(-1, TILE * TILE)
 
