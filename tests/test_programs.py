@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -221,3 +223,37 @@ def test_maps_and_pixels_of_one_room_share_a_program() -> None:
     for shape in ((1,), (30,), (4, 8), (2, 3, 5)):
         fit_norm(*arrays(shape))
     assert _fit_norm.traces == before
+
+
+@pytest.fixture
+def forget_options() -> Iterator[None]:
+    """Have the options looked up again, here and afterwards."""
+    _programs._quick_options.cache_clear()
+    yield
+    _programs._quick_options.cache_clear()
+
+
+def test_what_compiles_quickly_may_depend_on_what_is_static(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(_programs, "_quick_options", lambda: asked.append({}) or {})
+
+    @compiled(static=("times",), quick=lambda times: times < 3)
+    def function(x: jax.Array, *, times: int) -> jax.Array:
+        return times * x
+
+    for times, number in ((2, 1), (3, 1)):
+        np.testing.assert_array_equal(function(np.arange(3.0), times=times), times * np.arange(3.0))
+        assert len(asked) == number
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(
+    forget_options: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _programs._QUICK if jax.default_backend() == "cpu" else {}
+    assert _programs._quick_options() == expected
+    monkeypatch.setattr(_programs, "_QUICK", {"xla_cpu_no_such_option": False})
+    _programs._quick_options.cache_clear()
+    assert _programs._quick_options() == {}
+    assert compiled(lambda x: x + 1, quick=True)(np.float32(1)) == 2

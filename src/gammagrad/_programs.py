@@ -38,10 +38,16 @@ class Compiled(Generic[P, R]):
     # JAX it is `jax.jit`.
 
     def __init__(
-        self, function: Callable[P, R], static: Sequence[str] = (), **options: Any
+        self,
+        function: Callable[P, R],
+        static: Sequence[str] = (),
+        quick: bool | Callable[..., bool] = False,
+        **options: Any,
     ) -> None:
+        # quick: whether to compile it faster, see `_quick_options`; may depend on what is static
         functools.update_wrapper(self, function)
         self.traces = 0
+        self._quick = quick
         self._function = function
         self._options: dict[str, Any] = {"static_argnames": tuple(static), **options}
         self._names = tuple(inspect.signature(function).parameters)
@@ -60,7 +66,7 @@ class Compiled(Generic[P, R]):
             program = _programs.pop(key, None)
             if program is None:
                 _make_room()
-                program = self._new()
+                program = self._new(dict(fixed))
             _programs[key] = program
         result: R = program(*args, **kwargs)
         return result
@@ -69,15 +75,18 @@ class Compiled(Generic[P, R]):
         """Return the function bound to an object, as for a method."""
         return self if obj is None else functools.partial(self, obj)
 
-    def _new(self) -> Callable[..., Any]:
+    def _new(self, fixed: dict[str, Any]) -> Callable[..., Any]:
         """Return the function as a new one, whose program is dropped with it."""
+        options = dict(self._options)
+        if self._quick(**fixed) if callable(self._quick) else self._quick:
+            options["compiler_options"] = options.get("compiler_options", {}) | _quick_options()
 
         @functools.wraps(self._function)
         def own(*args: Any, **kwargs: Any) -> Any:
             self.traces += 1
             return self._function(*args, **kwargs)
 
-        return jax.jit(own, **self._options)
+        return jax.jit(own, **options)
 
 
 @overload
@@ -95,6 +104,22 @@ def compiled(
     if function is None:
         return functools.partial(compiled, static=static, **options)
     return Compiled(function, static, **options)
+
+
+_QUICK = {"xla_cpu_use_fusion_emitters": False}
+"""XLA writes the code of CPUs in its older way, which takes two thirds of the time to compile."""
+
+
+@functools.cache
+def _quick_options() -> dict[str, Any]:
+    """Return what has XLA compile faster: for code that gets no slower, as was measured."""
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options=dict(_QUICK))
+    except jax.errors.JaxRuntimeError:  # a version that has only one way
+        return {}
+    return _QUICK
 
 
 def _make_room() -> None:
