@@ -161,7 +161,7 @@ def _known_flux(tree: Any, numbers: tuple[tuple[bytes, tuple[int, ...]], ...], e
         return np.asarray(_integral(jax.tree.unflatten(tree, leaves), low, high))[:number]
 
 
-@compiled
+@compiled(quick=True)
 def _integral(spectral: Any, low: Any, high: Any) -> Any:
     return spectral.integral(low, high)
 

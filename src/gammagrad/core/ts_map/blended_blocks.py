@@ -57,7 +57,7 @@ def blended_kernel(kernel: Array, *, side: int, transform: bool) -> BlendedKerne
     return BlendedKernel(kernel, jnp.fft.rfft2(kernel[..., ::-1, ::-1], s=lengths))
 
 
-@compiled
+@compiled(quick=True)
 def blended_sums(
     images: BlendedImages, kernel: BlendedKernel, fitted: Array, steepest: Array
 ) -> dict[str, Array]:

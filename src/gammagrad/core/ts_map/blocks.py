@@ -43,7 +43,7 @@ def transform_lengths(side: int, window: tuple[int, int]) -> tuple[int, int]:
     return fast_length(side + window[0] - 1), fast_length(side + window[1] - 1)
 
 
-@compiled
+@compiled(quick=True)
 def block_sums(
     images: BlockImages, kernel: BlockKernel, fitted: Array, steepest: Array
 ) -> dict[str, Array]:
