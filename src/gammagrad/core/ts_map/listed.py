@@ -91,7 +91,7 @@ class Workspace(NamedTuple):
         return (PIXELS + 1) * (np.dtype(dtype).itemsize + np.dtype(LEAD).itemsize)
 
 
-@compiled(static=("rows", "tiles", "dtype"))
+@compiled(static=("rows", "tiles", "dtype"), quick=True)
 def empty_workspace(
     *, rows: int, tiles: int, dtype: Any
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
