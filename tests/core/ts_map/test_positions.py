@@ -17,7 +17,7 @@ from gammagrad import parallel, ts_map
 from gammagrad._pytree import replace
 from gammagrad.core.norm import NormFit, Status, make_options
 from gammagrad.core.ts_map import BinImages, cube_bins, fit_occupied, sparse, summed_bins
-from gammagrad.core.ts_map.blended_blocks import blended_kernel, blended_sums
+from gammagrad.core.ts_map.blended_blocks import blended_sums
 from gammagrad.core.ts_map.chunk import fit_chunk
 from gammagrad.core.ts_map.dense import fit_images
 from gammagrad.core.ts_map.sensitivity import sensitivity_chunk
@@ -338,7 +338,7 @@ def test_single_precision_meets_its_stated_accuracy() -> None:
 
 
 def test_new_data_compile_nothing() -> None:
-    functions = (fit_chunk, sensitivity_chunk, blended_sums, blended_kernel, _ts_map)
+    functions = (fit_chunk, sensitivity_chunk, blended_sums, _ts_map)
 
     def fit(seed: int) -> None:
         field = blend_field(seed, (2, 12, 12))

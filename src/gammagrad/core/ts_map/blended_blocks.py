@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -11,7 +12,12 @@ from jax import Array, lax
 from gammagrad._programs import compiled
 from gammagrad.core.stats import cash
 from gammagrad.core.ts_map.bins import BinImages
-from gammagrad.core.ts_map.blocks import inner_box_sum, sum_of_images, transform_lengths
+from gammagrad.core.ts_map.blocks import (
+    inner_box_sum,
+    mirrored_spectrum,
+    sum_of_images,
+    transform_lengths,
+)
 from gammagrad.core.ts_map.physical_bound import local_max, raised_to
 
 # numbers copied at a time
@@ -48,13 +54,12 @@ def needs_transform(weight: np.ndarray) -> bool:
     return not np.array_equal(weight, product)
 
 
-@compiled(static=("side", "transform"))
-def blended_kernel(kernel: Array, *, side: int, transform: bool) -> BlendedKernel:
+def blended_kernel(kernel: Any, *, side: int, transform: bool) -> BlendedKernel:
     """Make basis kernels ready for blocks of one size."""
-    if not transform:
-        return BlendedKernel(kernel, None)
-    lengths = transform_lengths(side, (kernel.shape[-2], kernel.shape[-1]))
-    return BlendedKernel(kernel, jnp.fft.rfft2(kernel[..., ::-1, ::-1], s=lengths))
+    # on the host, as `block_kernel`
+    kernel = np.asarray(kernel)
+    spectrum = mirrored_spectrum(kernel, side) if transform else None
+    return BlendedKernel(*jax.device_put((kernel, spectrum)))
 
 
 @compiled(quick=True)

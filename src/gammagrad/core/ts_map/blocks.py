@@ -28,14 +28,19 @@ def block_kernel(kernel: Any, *, side: int) -> BlockKernel:
     ky, kx = kernel.shape[-2:]
     spectrum = None
     if kernel.shape[0] * kernel.shape[1] > 1 or ky * kx > DIRECT_MAX_PIXELS:
-        mirrored = kernel.reshape(-1, ky, kx)[:, ::-1, ::-1]
-        spectrum = np.fft.rfft2(mirrored, s=transform_lengths(side, (ky, kx)))
-        spectrum = spectrum.astype(np.result_type(kernel.dtype, np.complex64))
+        spectrum = mirrored_spectrum(kernel.reshape(-1, ky, kx), side)
     peak = kernel.max(axis=(-2, -1))
     relative = kernel / np.where(peak > 0, peak, np.ones_like(peak))[..., None, None]
     envelope = relative.max(axis=1).reshape(len(kernel), -1)
     order = np.argsort(-envelope, axis=1, kind="stable").astype(np.int32)
     return BlockKernel(*jax.device_put((kernel, spectrum, peak, envelope, order)))
+
+
+def mirrored_spectrum(kernel: np.ndarray, side: int) -> np.ndarray:
+    """Transform mirrored kernels, for blocks of one size."""
+    lengths = transform_lengths(side, (kernel.shape[-2], kernel.shape[-1]))
+    spectrum = np.fft.rfft2(kernel[..., ::-1, ::-1], s=lengths)
+    return spectrum.astype(np.result_type(kernel.dtype, np.complex64))
 
 
 def transform_lengths(side: int, window: tuple[int, int]) -> tuple[int, int]:

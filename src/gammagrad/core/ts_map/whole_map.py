@@ -112,7 +112,7 @@ def _kernel(images: BinImages, side: int) -> BlockKernel | BlendedKernel:
     if not images.blended:
         return block_kernel(images.kernel, side=side)
     transform = needs_transform(np.asarray(images.exposure)[:, 0])
-    return blended_kernel(jax.device_put(images.kernel), side=side, transform=transform)
+    return blended_kernel(images.kernel, side=side, transform=transform)
 
 
 def _arrays(images: BinImages) -> list[np.ndarray]:
