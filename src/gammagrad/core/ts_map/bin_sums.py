@@ -326,15 +326,18 @@ class BinProfile(NamedTuple):
         def look(_: None) -> Array:
             return rise(end, self.bins.gain(bound) - gain, self.model_sum) <= target
 
-        unsure, below = near & (end < 0), end >= 0
-        if lead is not None:
+        def decide(_: None) -> Array:
+            if lead is None:
+                return look(None)
             lost = lead.lost_at(bound)
             risen = rise(end, -lost - gain, self.model_sum)
             # where a logarithm's argument is close to 0, rounding moves it by up to a tenth
             off = jnp.where(bound * self.steepest > -0.99, 2e-5, 0.1)
-            unsure &= jnp.abs(risen - target) <= off * (lost + jnp.abs(gain) - end * self.model_sum)
-            below |= risen <= target
-        return lax.cond(unsure.any(), look, lambda _: below, None) & near
+            off = off * (lost + jnp.abs(gain) - end * self.model_sum)
+            unsure = near & (end < 0) & (jnp.abs(risen - target) <= off)
+            return lax.cond(unsure.any(), look, lambda _: risen <= target, None)
+
+        return lax.cond((near & (end < 0)).any(), decide, lambda _: end >= 0, None) & near
 
 
 # most bins have few counts where there are many of them; the numbers of rows were measured

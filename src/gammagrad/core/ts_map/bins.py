@@ -191,15 +191,15 @@ class TilePlan(NamedTuple):
         return self.grid[0] * self.grid[1]
 
 
-def kernel_table(kernel: Any, xp: Any = jnp) -> Any:
+def kernel_table(kernel: Array) -> Array:
     """Kernel values between every bin of a tile's window and every pixel of the tile."""
     ky, kx = kernel.shape[-2:]
     blocks = []
     for row in range(TILE):
         for col in range(TILE):
             pad = ((0, 0), (0, 0), (row, TILE - 1 - row), (col, TILE - 1 - col))
-            blocks.append(xp.pad(kernel, pad))
-    table = xp.stack(blocks, axis=-1)
+            blocks.append(jnp.pad(kernel, pad))
+    table = jnp.stack(blocks, axis=-1)
     assert table.shape[2:4] == (TILE + ky - 1, TILE + kx - 1)
     return table.transpose(0, 2, 3, 1, 4)
 

@@ -11,7 +11,7 @@ from jax import Array
 
 from gammagrad._programs import room
 from gammagrad.core.stats import BACKGROUND_FLOOR
-from gammagrad.core.ts_map.bins import PIXELS, TILE, BinImages, kernel_table
+from gammagrad.core.ts_map.bins import PIXELS, TILE, BinImages
 
 LEAST = 2**17
 """Bins at least: smaller maps all run the same code."""
@@ -143,14 +143,18 @@ def in_a_row(arrays: Sequence[Any], number: int) -> np.ndarray:
 
 def kernel_tables(kernels: Sequence[np.ndarray], window: tuple[int, int]) -> np.ndarray:
     """Put kernel tables end to end, with a place of zeros after them."""
-    components = max(k.shape[1] for k in kernels)
-
-    def padded(kernel: np.ndarray) -> np.ndarray:
-        sizes = zip(kernel.shape[-2:], window, strict=True)
-        halves = (((large - own) // 2,) * 2 for own, large in sizes)
-        more = ((0, 0), (0, components - kernel.shape[1]), *halves)
-        table = kernel_table(np.pad(kernel, more), np)
-        return np.asarray(table).reshape(-1, components, PIXELS)
-
-    tables = [padded(kernel) for kernel in kernels]
-    return np.concatenate([*tables, np.zeros_like(tables[0][:1])])
+    components, number = max(k.shape[1] for k in kernels), sum(len(k) for k in kernels)
+    table = np.zeros((number * window_size(window) + 1, components, PIXELS), kernels[0].dtype)
+    sides = TILE + window[0] - 1, TILE + window[1] - 1
+    places = table[:-1].reshape(number, *sides, components, PIXELS)
+    first = 0
+    for kernel in kernels:
+        ky, kx = kernel.shape[-2:]
+        top, left = (window[0] - ky) // 2, (window[1] - kx) // 2
+        own = places[first : first + len(kernel), :, :, : kernel.shape[1]]
+        values = np.moveaxis(kernel, 1, -1)
+        for pixel in range(PIXELS):
+            row, col = top + pixel // TILE, left + pixel % TILE
+            own[:, row : row + ky, col : col + kx, :, pixel] = values
+        first += len(kernel)
+    return table

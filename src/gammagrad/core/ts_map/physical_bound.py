@@ -128,30 +128,48 @@ def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best
     # The physical bound is minus its inverse. Kernel offsets are visited from the largest value
     # down, and visiting stops once ``kernel x local maximum of exposure/background`` cannot beat
     # what every pixel already has.
-    ky, kx = kernel.kernel.shape[-2:]
     has_background = images.background > 0
     safe = jnp.where(has_background, images.background, jnp.ones_like(images.background))
     ratio = jnp.where(has_background[:, None], images.exposure / safe[:, None], 0)
-    steepest = weighted_sum(kernel.peak.T[..., None, None], ratio.swapaxes(0, 1))
-    ceiling = local_max(steepest, (ky, kx))
     settled = jnp.where(fitted, jnp.zeros_like(best), jnp.full_like(best, jnp.inf))
+    # no ratio of an image is above its own largest: the steepest come first, the others may be
+    # left out
+    highest = weighted_sum(kernel.peak.T, ratio.max(axis=(-2, -1)).T)
 
-    def visit_image(best: Array, image: tuple[Array, ...]) -> tuple[Array, None]:
-        ratio, values, envelope, order, ceiling = image
-        flat = values.reshape(values.shape[0], -1)
+    def visit_image(best: Array, index: Array) -> tuple[Array, None]:
+        def looked(best: Array) -> Array:
+            image = (a[index] for a in (ratio, kernel.kernel, kernel.envelope, kernel.order))
+            return _raised_by(*image, settled, kernel.peak[index], best)
 
-        def value_at(offset: Array) -> Array:
-            start = (jnp.zeros_like(offset), offset // kx, offset % kx)
-            there = lax.dynamic_slice(ratio, start, (ratio.shape[0], *best.shape))
-            return weighted_sum(flat[:, offset], there)
+        hopeful = (jnp.maximum(best, settled) < highest[index]).any()
+        return lax.cond(hopeful, looked, lambda best: best, best), None
 
-        def value_of(offset: Array, row: Array, col: Array) -> Array:
-            return weighted_sum(flat[:, offset], ratio[:, row + offset // kx, col + offset % kx])
+    return lax.scan(visit_image, best, jnp.argsort(-highest).astype(jnp.int32))[0]
 
-        return raised_to(best, settled, ceiling, (envelope, order), value_at, value_of), None
 
-    of_images = ratio, kernel.kernel, kernel.envelope, kernel.order, ceiling
-    return lax.scan(visit_image, best, of_images)[0]
+def _raised_by(
+    ratio: Array,
+    kernel: Array,
+    envelope: Array,
+    order: Array,
+    settled: Array,
+    peak: Array,
+    best: Array,
+) -> Array:
+    """Raise the largest ratios so far to those of one image."""
+    ky, kx = kernel.shape[-2:]
+    flat = kernel.reshape(kernel.shape[0], -1)
+
+    def value_at(offset: Array) -> Array:
+        start = (jnp.zeros_like(offset), offset // kx, offset % kx)
+        there = lax.dynamic_slice(ratio, start, (ratio.shape[0], *best.shape))
+        return weighted_sum(flat[:, offset], there)
+
+    def value_of(offset: Array, row: Array, col: Array) -> Array:
+        return weighted_sum(flat[:, offset], ratio[:, row + offset // kx, col + offset % kx])
+
+    ceiling = local_max(weighted_sum(peak, ratio), (ky, kx))
+    return raised_to(best, settled, ceiling, (envelope, order), value_at, value_of)
 
 
 def reached_by(special: Array, exposure: Array, kernel: Array) -> Array:

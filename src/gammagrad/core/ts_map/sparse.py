@@ -217,7 +217,8 @@ class StripBins:
         listed = ListedBins(occupied, self.kernels, self.window)
         lengths = listed.lengths
         wanted = self.active & (lengths > 0)
-        if max(d.exposure.shape[1] for d in self.datasets) == 1:
+        full = lengths[wanted].sum() > _DENSE * wanted.sum() * self.fewest_places()
+        if full and max(d.exposure.shape[1] for d in self.datasets) == 1:
             places = self.places()
             if lengths[wanted].sum() > _DENSE * wanted.sum() * len(places.places):
                 return self.windows(wanted, places)
@@ -256,6 +257,12 @@ class StripBins:
         if space is not None and space.full[0].shape == shape:
             return space
         return Workspace(*empty_workspace(rows=shape[0], tiles=shape[1], dtype=self.dtype))
+
+    def fewest_places(self) -> int:
+        """Return how many places of a window a kernel has values at, at least."""
+        return sum(
+            np.count_nonzero(np.any(np.asarray(d.kernel) > 0, axis=1)) for d in self.datasets
+        )
 
     def places(self) -> Places:
         """Return the places of a window where a kernel has a value."""
