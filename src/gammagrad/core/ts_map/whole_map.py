@@ -25,7 +25,7 @@ from gammagrad.core.ts_map.blended_blocks import (
 from gammagrad.core.ts_map.blocks import block_kernel, block_sums
 from gammagrad.core.ts_map.physical_bound import BlockImages, BlockKernel
 from gammagrad.core.ts_map.placed_map import Placed
-from gammagrad.core.ts_map.threads import in_threads, n_threads
+from gammagrad.core.ts_map.threads import in_threads
 
 # below this part of the largest, sums of the model are made without a transform
 _SMALL = 1e-6
@@ -148,13 +148,13 @@ def _bounded(
 
 
 def _side(shape: tuple[int, ...], width: int) -> int:
-    """Return the side of blocks that cover a map in the least time."""
+    """Return the side of blocks that cover a map with the least work."""
     wide = width > _WIDE or jax.default_backend() != "cpu"
     sides = (*_SIDES, *_SIDES_WIDE) if wide else _SIDES
 
     def work(side: int) -> int:
         number = -(-shape[0] // side) * -(-shape[1] // side)
-        return -(-number // n_threads()) * fast_length(side + width - 1) ** 2
+        return number * fast_length(side + width - 1) ** 2
 
     return min(sides, key=work)
 
