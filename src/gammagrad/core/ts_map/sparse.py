@@ -44,7 +44,7 @@ _TILES_CPU, _TILES_ELSEWHERE = 128, 4096
 _PLACES_CPU = 2**13
 """Places from which on half as many tiles fit into a processor's last cache; fewer take longer."""
 
-_DENSE = 0.4
+_DENSE = 0.6
 """Part of the bins with counts from which on whole windows take less time than lists."""
 
 _BYTES_BIN = 64
