@@ -46,7 +46,7 @@ PHASES: tuple[tuple[str, ...], ...] = (
     ("pixels without counts", "fixed_norm.FixedNorm.without_counts"),
     ("lists, on the host", "sparse.StripBins.chunks", "sparse.StripBins.whole_chunks"),
     ("waiting for the fits of chunks", "sparse.in_threads"),
-    ("maps from tiles, assembly", "sparse.from_tiles", "fixed_norm.FixedNorm.assembled"),
+    ("assembly of the maps", "fixed_norm.FixedNorm.assembled"),
 )
 # the same in other threads, which wait for their results
 IN_THREADS: tuple[tuple[str, ...], ...] = (

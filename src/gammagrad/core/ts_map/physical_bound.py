@@ -141,8 +141,8 @@ def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best
 
     def visit_image(best: Array, index: Array) -> tuple[Array, None]:
         def looked(best: Array) -> Array:
-            image = (a[index] for a in (ratio, kernel.kernel, kernel.envelope, kernel.order))
-            return _raised_by(*image, settled, kernel.peak[index], best)
+            own = BlockKernel(kernel.kernel[index], None, *(a[index] for a in kernel[2:]))
+            return _raised_by(ratio[index], own, settled, best)
 
         hopeful = (jnp.maximum(best, settled) < highest[index]).any()
         return lax.cond(hopeful, looked, lambda best: best, best), None
@@ -150,18 +150,10 @@ def steepest_ratio(images: BlockImages, kernel: BlockKernel, fitted: Array, best
     return lax.scan(visit_image, best, jnp.argsort(-highest).astype(jnp.int32))[0]
 
 
-def _raised_by(
-    ratio: Array,
-    kernel: Array,
-    envelope: Array,
-    order: Array,
-    settled: Array,
-    peak: Array,
-    best: Array,
-) -> Array:
+def _raised_by(ratio: Array, kernel: BlockKernel, settled: Array, best: Array) -> Array:
     """Raise the largest ratios so far to those of one image."""
-    ky, kx = kernel.shape[-2:]
-    flat = kernel.reshape(kernel.shape[0], -1)
+    ky, kx = kernel.kernel.shape[-2:]
+    flat = kernel.kernel.reshape(kernel.kernel.shape[0], -1)
 
     def value_at(offset: Array) -> Array:
         start = (jnp.zeros_like(offset), offset // kx, offset % kx)
@@ -171,8 +163,8 @@ def _raised_by(
     def value_of(offset: Array, row: Array, col: Array) -> Array:
         return weighted_sum(flat[:, offset], ratio[:, row + offset // kx, col + offset % kx])
 
-    ceiling = local_max(weighted_sum(peak, ratio), (ky, kx))
-    return raised_to(best, settled, ceiling, (envelope, order), value_at, value_of)
+    ceiling = local_max(weighted_sum(kernel.peak, ratio), (ky, kx))
+    return raised_to(best, settled, ceiling, (kernel.envelope, kernel.order), value_at, value_of)
 
 
 def reached_by(special: Array, exposure: Array, kernel: Array) -> Array:

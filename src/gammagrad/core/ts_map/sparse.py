@@ -260,9 +260,8 @@ class StripBins:
 
     def fewest_places(self) -> int:
         """Return how many places of a window a kernel has values at, at least."""
-        return sum(
-            np.count_nonzero(np.any(np.asarray(d.kernel) > 0, axis=1)) for d in self.datasets
-        )
+        kernels = (np.asarray(d.kernel) for d in self.datasets)
+        return sum(int(np.count_nonzero(np.any(k > 0, axis=1))) for k in kernels)
 
     def places(self) -> Places:
         """Return the places of a window where a kernel has a value."""
