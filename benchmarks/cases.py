@@ -28,13 +28,15 @@ class Case:
     """Size of a Gaussian source; None is a point source."""
     every: int = 1
     """gammapy fits every so many pixels along rows and columns, and is extrapolated."""
+    alone: bool = False
+    """Whether gammapy and the compiled loop have nothing like it."""
     quick_pixels: int = 400
     """Pixels that gammapy fits in a quick run."""
 
     @property
     def has_one_kernel(self) -> bool:
         """Whether all positions have the same kernel, as the compiled loop takes it."""
-        return self.ours.get("kernel_positions") == "centre"
+        return not self.alone and self.ours.get("kernel_positions") == "centre"
 
     def paths(self, folder: Path) -> list[Path]:
         """Return the files of the case; a simulated field has its own in a folder."""
@@ -72,6 +74,14 @@ CASES = {
             {"kernel_width": "1 deg", **CUBE},
             FERMI,
             ours=DEFAULT,
+        ),
+        Case(
+            "fermi_cube_free",
+            "Fermi, cube, free background norm",
+            {"kernel_width": "1 deg", **CUBE},
+            FERMI,
+            ours={"background_norm": "free", **CENTRE},
+            alone=True,
         ),
         Case("crab_cube", "H.E.S.S. Crab, cube", {"kernel_width": "0.5 deg", **CUBE}, CRAB),
         Case(

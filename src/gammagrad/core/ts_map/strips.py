@@ -242,7 +242,9 @@ def put(
         if name not in maps:
             shape = (*array.shape[:-2], ny, array.shape[-1])
             fill = Status.NOT_FITTED if name == "status" else 0
-            maps[name] = np.full(shape, fill, array.dtype)
+            maps[name] = np.zeros(shape, array.dtype)
+            if fill:
+                maps[name][...] = fill
         rows = slice(strip.rows.start, min(strip.rows.stop, ny))
         inner = slice(strip.halo, strip.halo + rows.stop - rows.start)
         maps[name][..., rows, :] = array[..., inner, :]
