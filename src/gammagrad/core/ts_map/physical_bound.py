@@ -101,7 +101,7 @@ def raised_to(
     """Raise the largest values so far to those at kernel offsets, in as few visits as possible."""
     # see `_Pixels`; offsets: the envelope, and the offsets from its largest value down; value_at,
     # value_of: values at an offset, of all pixels, and of some in given rows and columns
-    every = _Pixels(best, settled, ceiling)
+    every, offsets = _Pixels(best, settled, ceiling), (offsets[0], offsets[1].astype(jnp.int32))
     first = jnp.int32(0)
     if value_of is None or best.size < 4 * _FEW:
         return every.visited(first, offsets, value_at, 0)[1]
