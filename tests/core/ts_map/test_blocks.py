@@ -10,7 +10,7 @@ import scipy.ndimage
 from fields import random_field
 from gammagrad.core.ts_map import BinImages, cube_bins, summed_bins
 from gammagrad.core.ts_map.blocks import block_kernel, block_sums
-from gammagrad.core.ts_map.physical_bound import BlockImages, local_max
+from gammagrad.core.ts_map.physical_bound import _FEW, BlockImages, local_max
 from gammagrad.core.ts_map.whole_map import whole_map
 from oracles import windows_at
 
@@ -25,6 +25,34 @@ def test_local_max_is_a_maximum_filter(window: tuple[int, int]) -> None:
     np.testing.assert_array_equal(
         local_max(jnp.asarray(image), window), expected[:, inside[0], inside[1]]
     )
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_pixels_that_can_still_rise_go_on_alone(components: int) -> None:
+    # a flat field, and some bins with next to no background: around them all offsets count
+    side, width = 72, 9
+    rng = np.random.default_rng(4)
+    shape = (side + width - 1, side + width - 1)
+    background = rng.uniform(1.0, 1.1, (1, *shape))
+    background[0, rng.integers(0, 80, 6), rng.integers(0, 80, 6)] = 1e-3
+    exposure = rng.uniform(0.9, 1.0, (1, components, *shape))
+    y, x = np.mgrid[-4:5, -4:5]
+    widths = np.linspace(2.0, 3.0, components)[None, :, None, None]
+    kernel = np.exp(-(x**2 + y**2) / (2 * widths**2))
+    ratio = exposure / background[:, None]
+    expected = np.zeros((side, side))
+    for row, col in np.ndindex(width, width):
+        there = ratio[0, :, row : row + side, col : col + side]
+        expected = np.maximum(expected, np.einsum("c,cyx->yx", kernel[0, :, row, col], there))
+    # more pixels than go on alone, of which few see such a bin
+    assert side**2 > 4 * _FEW
+    assert (expected > 5).sum() < _FEW
+    dtype = jnp.zeros(()).dtype
+    arrays = (jnp.asarray(a, dtype) for a in (np.zeros_like(background), background, exposure))
+    ready = block_kernel(kernel.astype(dtype), side=side)
+    every, none = jnp.ones((side, side), bool), jnp.zeros((side, side), dtype)
+    found = block_sums(BlockImages(*arrays), ready, every, none)["steepest"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12 if dtype == np.float64 else 1e-5)
 
 
 def sums_of(images: BinImages) -> dict[str, np.ndarray]:

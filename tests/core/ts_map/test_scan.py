@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gammagrad.core.ts_map.bin_sums import _WAYS, BinProfile, scan
+from gammagrad.core.ts_map.bin_sums import _WAYS, LEAD, BinProfile, Lead, scan
 from gammagrad.core.ts_map.bins import PIXELS
 from gammagrad.core.ts_map.listed import Gathered, side_by_side
 from precision import DOUBLE
@@ -56,3 +56,31 @@ def test_products_of_the_largest_factors_and_counts_are_numbers() -> None:
         times = (2**way.digits - 1) * way.rows
         for factor in (way.least, way.most):
             assert np.finfo(float).tiny < float(factor) ** times < np.inf
+
+
+@pytest.mark.parametrize("close", [0.5, 1e-3, 1e-9])
+def test_single_precision_decides_where_the_profile_ends_as_double_does(close: float) -> None:
+    # close: how close the steepest bin's prediction is to zero at the bound
+    draw = np.random.default_rng(8)
+    n = draw.poisson(0.5, (ROWS, TILES)).astype(float)
+    n[0] = 1
+    g = np.where(n[..., None] > 0, draw.random((ROWS, TILES, PIXELS)), 0) + 1e-3
+    steepest = g.max(axis=0)
+    bound = -(1 - close) / steepest
+    curvature = (n[..., None] * g * g).sum(axis=0)
+    best = bound + draw.random(bound.shape) * 1.2 / np.sqrt(curvature)
+    total = (n[..., None] * g / (1 + best * g)).sum(axis=0)
+    gain = (n[..., None] * np.log1p(best * g)).sum(axis=0)
+    s2 = (n[..., None] * (g / (1 + best * g)) ** 2).sum(axis=0)
+    lines = [jnp.asarray(a.reshape(1, -1)) for a in (total, steepest, best, gain, s2, bound)]
+    total, steepest, *at = lines
+    rows = jnp.asarray(ROWS, jnp.int32)
+    full = Gathered(jnp.asarray(n), side_by_side(jnp.asarray(g)), rows)
+    scaled = (full.contrast / total).astype(LEAD)
+    lead = Lead(Gathered(full.counts.astype(LEAD), scaled, rows), total)
+    profile = BinProfile(full, total, steepest)
+    ends = jax.jit(lambda at, lead: profile.ends_at(*at, 1.0, lead))
+    found, expected = ends(at, lead), ends(at, None)
+    # next to a bin whose prediction vanishes the statistic rises beyond any target
+    assert (0 < expected.sum() < expected.size) == (close > 0.1)
+    np.testing.assert_array_equal(found, expected)
