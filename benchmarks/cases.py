@@ -80,7 +80,7 @@ CASES = {
             "Fermi, cube, free background norm",
             {"kernel_width": "1 deg", **CUBE},
             FERMI,
-            ours={"background_norm": "free", **CENTRE},
+            ours={"background": "free", **CENTRE},
             alone=True,
         ),
         Case("crab_cube", "H.E.S.S. Crab, cube", {"kernel_width": "0.5 deg", **CUBE}, CRAB),
