@@ -58,9 +58,15 @@ def test_products_of_the_largest_factors_and_counts_are_numbers() -> None:
             assert np.finfo(float).tiny < float(factor) ** times < np.inf
 
 
-@pytest.mark.parametrize("close", [0.5, 1e-3, 1e-9])
-def test_single_precision_decides_where_the_profile_ends_as_double_does(close: float) -> None:
-    # close: how close the steepest bin's prediction is to zero at the bound
+@pytest.mark.parametrize(
+    ("close", "scale"),
+    [(0.5, 1.0), (1e-3, 1.0), (1e-9, 1.0), *([(0.5, 1e-40)] if DOUBLE else [])],
+)
+def test_single_precision_decides_where_the_profile_ends_as_double_does(
+    close: float, scale: float
+) -> None:
+    # close: how close the steepest bin's prediction is to zero at the bound; scale: of contrasts,
+    # which single precision may have no room for in units of the counts
     draw = np.random.default_rng(8)
     n = draw.poisson(0.5, (ROWS, TILES)).astype(float)
     n[0] = 1
@@ -76,8 +82,9 @@ def test_single_precision_decides_where_the_profile_ends_as_double_does(close: f
     total, steepest, *at = lines
     rows = jnp.asarray(ROWS, jnp.int32)
     full = Gathered(jnp.asarray(n), side_by_side(jnp.asarray(g)), rows)
-    scaled = (full.contrast / total).astype(LEAD)
-    lead = Lead(Gathered(full.counts.astype(LEAD), scaled, rows), total)
+    unit = total / scale
+    scaled = (full.contrast / unit).astype(LEAD)
+    lead = Lead(Gathered(full.counts.astype(LEAD), scaled, rows), unit)
     profile = BinProfile(full, total, steepest)
     ends = jax.jit(lambda at, lead: profile.ends_at(*at, 1.0, lead))
     found, expected = ends(at, lead), ends(at, None)

@@ -37,6 +37,9 @@ LEAD = jnp.float32
 CEILING = 1e12
 """Largest contrast in single precision: its square, and that of its inverse, must not vanish."""
 
+_SMALLEST = 1e-30
+"""Contrast in single precision below which digits are lost."""
+
 ROWS = 16
 """Rows summed in one step: as many as compilers unroll, so that they vectorise over pixels."""
 
@@ -260,6 +263,7 @@ class Lead(NamedTuple):
     def lost_at(self, norm: Array) -> Array:
         """Return how far the gain falls to a norm below 0, as far as single precision knows."""
         at, least = (norm * self.unit).astype(LEAD)[None], -1 + jnp.finfo(LEAD).eps
+        at = jnp.maximum(at, -1 / _SMALLEST)
 
         def terms(n: Array, g: Array) -> tuple[Array]:
             return (n * log1p_inside(jnp.maximum(at * g, least)),)
@@ -334,6 +338,8 @@ class BinProfile(NamedTuple):
             # where a logarithm's argument is close to 0, rounding moves it by up to a tenth
             off = jnp.where(bound * self.steepest > -0.99, 2e-5, 0.1)
             off = off * (lost + jnp.abs(gain) - end * self.model_sum)
+            # in its units the bound may be no number
+            off = jnp.where(bound * lead.unit > -1 / _SMALLEST, off, jnp.inf)
             unsure = near & (end < 0) & (jnp.abs(risen - target) <= off)
             return lax.cond(unsure.any(), look, lambda _: risen <= target, None)
 
