@@ -338,7 +338,7 @@ class BinProfile(NamedTuple):
             # where a logarithm's argument is close to 0, rounding moves it by up to a tenth
             off = jnp.where(bound * self.steepest > -0.99, 2e-5, 0.1)
             off = off * (lost + jnp.abs(gain) - end * self.model_sum)
-            # in its units the bound may be no number
+            # in its units the bound may overflow
             off = jnp.where(bound * lead.unit > -1 / _SMALLEST, off, jnp.inf)
             unsure = near & (end < 0) & (jnp.abs(risen - target) <= off)
             return lax.cond(unsure.any(), look, lambda _: risen <= target, None)
