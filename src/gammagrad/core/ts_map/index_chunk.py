@@ -30,6 +30,7 @@ from gammagrad.core.ts_map.bin_sums import (
     WIDE_VECTORS,
     BinProfile,
     Blocks,
+    Lead,
     sums_over,
 )
 from gammagrad.core.ts_map.bins import PIXELS
@@ -250,6 +251,7 @@ def fit_index_chunk(
     assert lists_space is not None
     root, gain, s2 = solve(ready, tiles, options.rtol, n_sweeps)
     profile = BinProfile(ready.full, total, ready.edge.steepest)
+    quickly, target = Lead(ready.lead, ready.unit), options.n_sigma**2
     found = {
         "norm": root.norm,
         "s2": s2,
@@ -257,7 +259,7 @@ def fit_index_chunk(
         "niter": root.niter,
         "last_step": root.last_step,
         "has_counts": ready.edge.steepest > 0,
-        "error_at_bound": profile.ends_at(root.norm, gain, s2, tiles.bound, options.n_sigma**2),
+        "error_at_bound": profile.ends_at(root.norm, gain, s2, tiles.bound, target, quickly),
     }
     powers = _gathered(flat, family, lists, own, space)
     full, lead = lists_space.lists(lists.n_rows)

@@ -97,8 +97,8 @@ def fit_index_strip(
                 done += chunk.number
                 advance(chunk.number / many)
     advance(1 - done / many)
-    maps = {name: np.asarray(from_tiles(array, bins.plan)) for name, array in found.items()}
     of_fixed = {n: a for n, a in found.items() if not n.startswith("free_")}
+    maps = {n: np.asarray(from_tiles(found[n], bins.plan)) for n in found.keys() - of_fixed.keys()}
     fixed = assembled(of_fixed, bins.plan, whole, asked.options)
     return _with_index(fixed, maps, whole.background_sum, asked, indices)
 

@@ -12,8 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 _FEW, _QUICK = 1024, 12
-"""Pixels of a block that can still rise after some visits, from which on the others are left out.
-"""
+"""At most so many pixels that can still rise go on alone, after so many visits of all."""
 
 
 class BlockImages(NamedTuple):
@@ -68,26 +67,25 @@ class _Pixels(NamedTuple):
         most: int,
     ) -> tuple[Array, Array]:
         """Visit offsets until few pixels can still rise; return the next offset and the values."""
-        envelope, order = offsets
-        number = len(order)
 
         def hopeful(state: tuple[Array, Array]) -> Array:
             step, best = state
-            weight = envelope[order[jnp.minimum(step, number - 1)]]
-            open_ = self._replace(best=best).open(weight).sum(dtype=jnp.int32)
+            open_ = self._replace(best=best).open(step, offsets).sum(dtype=jnp.int32)
             # so few visits take less time than to pick pixels
-            few = jnp.where(step < _QUICK, 0, most)
-            return (step < number) & (weight > 0) & (open_ > few)
+            return open_ > jnp.where(step < _QUICK, 0, most)
 
         def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
             step, best = state
-            return step + 1, jnp.maximum(best, value_at(order[step]))
+            return step + 1, jnp.maximum(best, value_at(offsets[1][step]))
 
         return lax.while_loop(hopeful, visit, (step, self.best))
 
-    def open(self, weight: Array) -> Array:
-        """Tell which pixels can still rise, where no offset to come has more of the envelope."""
-        return weight * self.ceiling > jnp.maximum(self.best, self.settled)
+    def open(self, step: Array, offsets: tuple[Array, Array]) -> Array:
+        """Tell which pixels can still rise at the offsets from a step on."""
+        envelope, order = offsets
+        last = len(order) - 1
+        weight = jnp.where(step > last, 0, envelope[order[jnp.minimum(step, last)]])
+        return (weight * self.ceiling > jnp.maximum(self.best, self.settled)) & (weight > 0)
 
 
 def raised_to(
@@ -106,9 +104,7 @@ def raised_to(
     if value_of is None or best.size < 4 * _FEW:
         return every.visited(first, offsets, value_at, 0)[1]
     step, best = every.visited(first, offsets, value_at, _FEW)
-    envelope, order = offsets
-    weight = jnp.where(step < len(order), envelope[order[jnp.minimum(step, len(order) - 1)]], 0)
-    open_ = every._replace(best=best).open(weight) & (weight > 0)
+    open_ = every._replace(best=best).open(step, offsets)
 
     def of_few(best: Array) -> Array:
         # those that are still open go on alone, one of them repeatedly if they are fewer

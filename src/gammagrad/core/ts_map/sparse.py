@@ -226,13 +226,13 @@ class StripBins:
             own = [d.bins for d in listed.datasets]
             self.listed_flat = flat_bins(self.datasets, self.window, self.table, own)
         else:
-            assert self.flat  # made before threads ask for it
+            _ = self.flat  # made before threads ask for it
         return chunks(listed, self.active, self.entries(), alone)
 
     def lists(self, members: Sequence[np.ndarray], entries: int) -> Iterator[Chunk]:
         """Return chunks with lists of bins on the grids of their datasets."""
         assert self.blend is not None
-        assert self.flat  # made before threads ask for it
+        _ = self.flat  # made before threads ask for it
         return chunks(PlacedBins(self.datasets, members, self.blend), self.active, entries)
 
     def whole_chunks(self) -> Iterator[Chunk]:
@@ -271,7 +271,7 @@ class StripBins:
 
     def windows(self, wanted: np.ndarray, places: Places) -> Iterator[Chunk]:
         """Yield chunks of whole windows."""
-        assert self.flat  # made before threads ask for it
+        _ = self.flat  # made before threads ask for it
         tiles = np.flatnonzero(wanted)
         number = max(len(places.places), 1)
         most = _TILES_ELSEWHERE
